@@ -1,0 +1,64 @@
+"""Optimise language models on direct outcome data, as the causal problem it is.
+
+>>> import causalopt as co
+>>> co.__version__ == "0.1.0"
+True
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from causalopt import evaluation, simulation
+    from causalopt.backends.finite import FiniteBackend
+    from causalopt.backends.huggingface import HuggingFaceBackend
+    from causalopt.dataset import DirectOutcomeDataset
+    from causalopt.evaluation.estimate import Estimate
+    from causalopt.evaluation.evaluate import Evaluation, evaluate
+    from causalopt.optimization import OptimizedPolicy, optimize
+    from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
+
+__all__ = [
+    "DirectOutcomeDataset",
+    "Estimate",
+    "Evaluation",
+    "FiniteBackend",
+    "HuggingFaceBackend",
+    "OptimizedPolicy",
+    "PseudoOutcomeEstimator",
+    "PseudoOutcomes",
+    "evaluate",
+    "evaluation",
+    "optimize",
+    "simulation",
+]
+
+# Names are imported on first use: `import causalopt` and the command line's help should not wait for torch.
+_HOMES = {
+    "DirectOutcomeDataset": "causalopt.dataset",
+    "Estimate": "causalopt.evaluation.estimate",
+    "Evaluation": "causalopt.evaluation.evaluate",
+    "FiniteBackend": "causalopt.backends.finite",
+    "HuggingFaceBackend": "causalopt.backends.huggingface",
+    "OptimizedPolicy": "causalopt.optimization",
+    "PseudoOutcomeEstimator": "causalopt.pseudo_outcome",
+    "PseudoOutcomes": "causalopt.pseudo_outcome",
+    "evaluate": "causalopt.evaluation.evaluate",
+    "optimize": "causalopt.optimization",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in ("evaluation", "simulation"):
+        return importlib.import_module(f"causalopt.{name}")
+    raise AttributeError(f"module 'causalopt' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,120 @@
+"""One registry for every replaceable part, over entry points: built-in parts register exactly as a plugin's do."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from causalopt.errors import ConfigError
+
+
+class Registry:
+    """Named factories of one kind, found in an entry-point group or registered in code.
+
+    Parameters
+    ----------
+    kind:
+        What the group holds, in words, for messages ("outcome model").
+    group:
+        The entry-point group ("causalopt.outcome_models").
+
+    Examples
+    --------
+    >>> from causalopt.plugins import outcome_models
+    >>> "ridge" in outcome_models.names()
+    True
+    >>> outcome_models.create({"name": "ridge"}).__class__.__name__
+    'RidgeOutcome'
+    """
+
+    def __init__(self, kind: str, group: str) -> None:
+        self.kind = kind
+        self.group = group
+        self._in_code: dict[str, Any] = {}
+
+    def register(self, name: str) -> Callable[[Any], Any]:
+        """Return a decorator that registers a class or function under ``name``; a later one replaces an earlier one."""
+
+        def decorate(factory: Any) -> Any:
+            self._in_code[name] = factory
+            return factory
+
+        return decorate
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        return sorted({*self._in_code, *self._entry_points()})
+
+    def origin(self, name: str) -> str:
+        """Say which distribution brings ``name`` ("in code" when a decorator did)."""
+        if name in self._in_code:
+            return "in code"
+        point = self._entry_points()[name]
+        return point.dist.name if point.dist is not None else "unknown"
+
+    def get(self, name: str) -> Any:
+        """Return the registered object itself; an unknown name raises `ConfigError` that lists those that exist."""
+        if name in self._in_code:
+            return self._in_code[name]
+        points = self._entry_points()
+        if name not in points:
+            close = difflib.get_close_matches(name, self.names(), n=1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            raise ConfigError(f"no {self.kind} is called {name!r}{hint}; there are: {', '.join(self.names())}")
+        try:
+            return points[name].load()
+        except ImportError as error:
+            raise ConfigError(f"{self.kind} {name!r} cannot be loaded: {error}") from error
+
+    def create(self, spec: str | Mapping[str, Any] | Any) -> Any:
+        """Build the part that ``spec`` describes.
+
+        ``spec`` is a name, a mapping with a ``name`` and the factory's keyword arguments, or a ready object, which
+        is returned as it is.
+        """
+        if isinstance(spec, str):
+            spec = {"name": spec}
+        if not isinstance(spec, Mapping):
+            return spec
+        settings = dict(spec)
+        name = settings.pop("name", None)
+        if not isinstance(name, str):
+            raise ConfigError(f"a {self.kind} needs a 'name'; there are: {', '.join(self.names())}")
+        factory = self.get(name)
+        accepted = inspect.signature(factory).parameters
+        if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted.values()):
+            for key in settings:
+                if key not in accepted:
+                    close = difflib.get_close_matches(key, list(accepted), n=1)
+                    hint = f" (did you mean {close[0]!r}?)" if close else ""
+                    raise ConfigError(
+                        f"{self.kind} {name!r} has no setting {key!r}{hint}; it takes: {', '.join(accepted) or 'none'}"
+                    )
+        return factory(**settings)
+
+    def _entry_points(self) -> dict[str, EntryPoint]:
+        return {point.name: point for point in entry_points(group=self.group)}
+
+
+embedders = Registry("embedder", "causalopt.embedders")
+outcome_models = Registry("outcome model", "causalopt.outcome_models")
+assignment_models = Registry("assignment model", "causalopt.assignment_models")
+objectives = Registry("objective", "causalopt.objectives")
+backends = Registry("backend", "causalopt.backends")
+judges = Registry("judge", "causalopt.judges")
+executors = Registry("executor", "causalopt.executors")
+worlds = Registry("world", "causalopt.worlds")
+
+REGISTRIES: dict[str, Registry] = {
+    "embedders": embedders,
+    "outcome_models": outcome_models,
+    "assignment_models": assignment_models,
+    "objectives": objectives,
+    "backends": backends,
+    "judges": judges,
+    "executors": executors,
+    "worlds": worlds,
+}

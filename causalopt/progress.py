@@ -1,0 +1,49 @@
+"""Progress of long work: one bar on a terminal, one line per stage elsewhere, nothing in a library call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+Item = TypeVar("Item")
+
+_active: ContextVar[Progress | None] = ContextVar("causalopt_progress", default=None)
+
+
+@contextmanager
+def show_progress(console: Console | None = None) -> Iterator[None]:
+    """Let `track` draw bars on ``console`` (standard error by default) while the block runs."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console or Console(stderr=True)) as progress:
+        token = _active.set(progress)
+        try:
+            yield
+        finally:
+            _active.reset(token)
+
+
+def track(iterable: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
+    """Yield the items, and show how many are done when inside `show_progress`.
+
+    Examples
+    --------
+    >>> from causalopt.progress import track
+    >>> sum(track([1, 2, 3], "adding"))
+    6
+    """
+    progress = _active.get()
+    if progress is None:
+        yield from iterable
+    else:
+        yield from progress.track(iterable, total=total, description=description)
