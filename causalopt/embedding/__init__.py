@@ -1,0 +1,69 @@
+"""Text to vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from causalopt.embedding.cache import CachedEmbedder
+from causalopt.embedding.contracts import Embedder
+from causalopt.errors import DataError
+from causalopt.typing import Float32
+
+__all__ = ["CachedEmbedder", "Embedder", "embed"]
+
+
+def embed(embedder: Embedder, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float32:
+    """Embed rows, each distinct string once; with prompts, the prompt's embedding stands beside the text's.
+
+    Parameters
+    ----------
+    embedder:
+        Fitted.
+    prompts, texts:
+        n rows; ``prompts`` is None when there are none.
+
+    Returns
+    -------
+    Float32
+        Shape [n, d], or [n, 2 d] with prompts.
+
+    Raises
+    ------
+    DataError
+        When there are no texts, when the numbers of prompts and texts differ, and when the embedder breaks its
+        contract: a vector that is not finite, or not one vector for each text.
+
+    Examples
+    --------
+    >>> from causalopt.embedding import embed
+    >>> from causalopt.embedding.tfidf import TfidfSvdEmbedder
+    >>> embedder = TfidfSvdEmbedder(dimensions=2).fit(["a warm day", "a cold day", "one night"])
+    >>> embed(embedder, None, ["a day", "a day"]).shape, embed(embedder, ["Warm?"], ["a day"]).shape
+    ((2, 2), (1, 4))
+    """
+    if not texts:
+        raise DataError("there are no texts to embed")
+    if prompts is not None and len(prompts) != len(texts):
+        raise DataError(f"there are {len(prompts)} prompts for {len(texts)} texts")
+    embedded = _distinct(embedder, texts)
+    return embedded if prompts is None else np.hstack([embedded, _distinct(embedder, prompts)])
+
+
+def _distinct(embedder: Embedder, texts: Sequence[str]) -> Float32:
+    position = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+    vectors = np.asarray(embedder.transform(list(position)), dtype=np.float32)
+    if vectors.ndim != 2 or len(vectors) != len(position):
+        raise DataError(
+            f"embedder {type(embedder).__name__} returned shape {vectors.shape} for {len(position)} texts; "
+            "it must return one vector for each"
+        )
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
+        text = list(position)[int(np.argmin(finite))]
+        raise DataError(
+            f"embedder {type(embedder).__name__} returned a vector that is not finite for {int((~finite).sum())} of "
+            f"{len(position)} texts, the first of them {text[:60]!r}"
+        )
+    return vectors[[position[text] for text in texts]]

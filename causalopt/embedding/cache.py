@@ -1,0 +1,119 @@
+"""Embeddings kept on disk, for encoders that are slow and texts that come again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, Self, runtime_checkable
+from zipfile import BadZipFile
+
+import numpy as np
+
+from causalopt import plugins
+from causalopt.embedding.contracts import Embedder
+from causalopt.errors import ConfigError, DataError
+from causalopt.typing import Float32
+
+
+@runtime_checkable
+class Fingerprinted(Protocol):
+    """An embedder whose embeddings can be kept: it says which function from texts to vectors it is."""
+
+    def fingerprint(self) -> str:
+        """Hash of all that decides an embedding: settings, weights, and what was learnt in `fit`."""
+        ...
+
+
+class CachedEmbedder:
+    """Embeds each text once, ever, and keeps the vector by the hashes of the text and of the fitted embedder.
+
+    Another model, other weights, other settings or, for an embedder that learns, other training texts are another
+    embedder, whose vectors are kept apart. Several processes may share a directory.
+
+    Parameters
+    ----------
+    embedder:
+        An embedder with a method ``fingerprint() -> str``, or its name, or a mapping with name and settings.
+    directory:
+        Where vectors are kept; ``embeddings`` in ``$CAUSALOPT_CACHE``, or in ``~/.cache/causalopt``, by default.
+
+    Raises
+    ------
+    ConfigError
+        When the embedder has no fingerprint.
+    DataError
+        When a file in the directory is none of ours, or damaged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from causalopt.embedding.cache import CachedEmbedder
+    >>> texts = ["a warm day", "a cold day", "one night"]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     embedder = CachedEmbedder({"name": "tfidf-svd", "dimensions": 2}, folder).fit(texts)
+    ...     bool((embedder.transform(texts) == embedder.transform(texts)).all())
+    True
+    """
+
+    def __init__(self, embedder: str | Mapping[str, Any] | Embedder, directory: str | Path | None = None) -> None:
+        self.embedder: Embedder = plugins.embedders.create(embedder)
+        if not isinstance(self.embedder, Fingerprinted):
+            raise ConfigError(
+                f"embedder {type(self.embedder).__name__} has no fingerprint(), so what it returned cannot be told "
+                "from what it would return now, and is not kept"
+            )
+        cache = os.environ.get("CAUSALOPT_CACHE") or Path.home() / ".cache" / "causalopt"
+        self.directory = Path(cache) / "embeddings" if directory is None else Path(directory)
+        self._folder: Path | None = None
+        self._read: set[Path] = set()
+        self._known: dict[bytes, Float32] = {}
+
+    def fit(self, texts: Sequence[str]) -> Self:
+        """Fit the embedder, and find what was kept for it."""
+        self.embedder.fit(texts)
+        self._folder = self.directory / self.fingerprint()
+        self._read, self._known = set(), {}
+        return self
+
+    def transform(self, texts: Sequence[str]) -> Float32:
+        """Embed, shape [n, d], float32; only texts that were never seen reach the embedder."""
+        if self._folder is None:
+            raise ConfigError("CachedEmbedder: call fit before transform")
+        self._read_new(self._folder)
+        keys = [hashlib.sha256(text.encode()).digest() for text in texts]
+        unseen = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._known}
+        if unseen or not texts:
+            vectors = np.asarray(self.embedder.transform(list(unseen.values())), dtype=np.float32)
+            if not texts:
+                return vectors
+            self._keep(self._folder, list(unseen), vectors)
+        return np.stack([self._known[key] for key in keys])
+
+    def fingerprint(self) -> str:
+        """Hash of what decides an embedding."""
+        assert isinstance(self.embedder, Fingerprinted)
+        return self.embedder.fingerprint()
+
+    def _keep(self, folder: Path, keys: list[bytes], vectors: Float32) -> None:
+        """Write one file under a name of its own, at once, so that no other process meets half of it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor, partial = tempfile.mkstemp(dir=folder, suffix=".partial")
+        with os.fdopen(descriptor, "wb") as stream:
+            np.savez(stream, keys=np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, 32), vectors=vectors)
+        target = Path(partial).with_suffix(".npz")
+        os.replace(partial, target)
+        self._read.add(target)
+        self._known.update(zip(keys, vectors, strict=True))
+
+    def _read_new(self, folder: Path) -> None:
+        for path in sorted(set(folder.glob("*.npz")) - self._read):
+            try:
+                with np.load(path, allow_pickle=False) as kept:
+                    keys, vectors = kept["keys"], kept["vectors"]
+            except (OSError, ValueError, KeyError, BadZipFile, EOFError) as error:
+                raise DataError(f"{path}: is no file of kept embeddings ({error}); delete it") from None
+            self._known.update((key.tobytes(), vector) for key, vector in zip(keys, vectors, strict=True))
+            self._read.add(path)
