@@ -1,0 +1,1 @@
+"""Nuisances: outcome models, assignment models, and their cross-fitting by group."""

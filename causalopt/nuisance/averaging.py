@@ -1,0 +1,94 @@
+"""Averages of an outcome model over readers or over texts, for models that cannot give them exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from causalopt.nuisance.folds import row_codes
+from causalopt.typing import Array, Float64
+
+READERS = 100
+"""Readers in a sampled average."""
+TEXTS = 64
+"""Texts in a sampled average."""
+CHUNK = 200_000
+"""Pairs that are predicted at once."""
+
+Predict = Callable[[Array, Array], Float64]
+
+
+def mean_over_readers(
+    predict: Predict, x: Array, w_reference: Array, weight_reference: Float64, *, readers: int = READERS, seed: int = 0
+) -> tuple[Float64, Float64]:
+    """Mean over the reference readers of ``predict(x_i, w_k)``.
+
+    Exact when there are at most ``readers`` distinct readers; otherwise over a sample that is spread evenly along the
+    readers' first principal direction (systematic sampling with a random start), in proportion to their weights.
+
+    Returns
+    -------
+    mean, se:
+        Shape [n]; ``se`` is the Monte Carlo standard error of each mean, outcome units, zero where it is exact. It
+        takes the sample for a simple one, which errs on the large side.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalopt.nuisance.averaging import mean_over_readers
+    >>> product = lambda x, w: x[:, 0] * w[:, 0]
+    >>> mean, se = mean_over_readers(product, np.array([[2.0]]), np.array([[1.0], [3.0]]), np.ones(2))
+    >>> mean.tolist(), se.tolist()
+    ([4.0], [0.0])
+    """
+    w, weight = distinct_rows(w_reference, weight_reference)
+    exact = len(w) <= readers
+    if not exact:
+        w = w[_systematic(w, weight, readers, seed)]
+        weight = np.ones(readers)
+    share = weight / weight.sum()
+    values = _pairs(predict, x, w)
+    mean = values @ share
+    if exact:
+        return mean, np.zeros(len(x))
+    variance = np.maximum(values**2 @ share - mean**2, 0.0)
+    return mean, np.sqrt(variance / (readers - 1))
+
+
+def mean_over_texts(predict: Predict, x_draws: Array, w: Array, *, texts: int = TEXTS, seed: int = 0) -> Float64:
+    """Mean over texts of ``predict(x_j, w_i)``, shape [n], on at most ``texts`` of them, drawn without replacement."""
+    if len(x_draws) > texts:
+        x_draws = x_draws[np.random.default_rng(seed).choice(len(x_draws), texts, replace=False)]
+    reader = row_codes(w)
+    _, first = np.unique(reader, return_index=True)
+    values = _pairs(lambda readers, draws: predict(draws, readers), w[first], x_draws)
+    return np.asarray(values.mean(axis=1)[reader])
+
+
+def distinct_rows(rows: Array, weight: Float64) -> tuple[Array, Float64]:
+    """Distinct rows, with the sum of the weights of those that are equal."""
+    codes = row_codes(rows)
+    _, first = np.unique(codes, return_index=True)
+    return rows[first], np.bincount(codes, weights=weight).astype(np.float64)
+
+
+def _pairs(predict: Predict, rows: Array, others: Array) -> Float64:
+    """predict(rows_i, others_k), shape [n, k], a block of rows at a time."""
+    step = max(1, CHUNK // len(others))
+    blocks = []
+    for start in range(0, len(rows), step):
+        block = rows[start : start + step]
+        left = np.repeat(block, len(others), axis=0)
+        right = np.tile(others, (len(block), 1))
+        blocks.append(predict(left, right).reshape(len(block), len(others)))
+    return np.concatenate(blocks) if blocks else np.zeros((0, len(others)))
+
+
+def _systematic(w: Array, weight: Float64, size: int, seed: int) -> Array:
+    centered = w - np.average(w, axis=0, weights=weight)
+    direction = np.linalg.eigh((centered * weight[:, None]).T @ centered)[1][:, -1]
+    order = np.argsort(centered @ direction, kind="stable")
+    upper = np.cumsum(weight[order]) / weight.sum()
+    start = np.random.default_rng(seed).random()
+    return np.asarray(order[np.minimum(np.searchsorted(upper, (np.arange(size) + start) / size), len(w) - 1)])

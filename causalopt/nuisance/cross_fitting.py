@@ -1,0 +1,312 @@
+"""Cross-fitting: every row's nuisances come from models that saw no row of its group (Chernozhukov et al. 2018)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from causalopt import plugins
+from causalopt.errors import CausalOptWarning, ConfigError, DataError, ModelError, TruncationWarning
+from causalopt.nuisance import models
+from causalopt.nuisance.averaging import distinct_rows
+from causalopt.nuisance.contracts import AssignmentModel, OutcomeModel
+from causalopt.nuisance.fitted import CrossFit, FoldModels, Truncation, distinct
+from causalopt.nuisance.folds import external_folds, group_folds
+from causalopt.nuisance.rows import Rows, as_array
+from causalopt.nuisance.scoring import deal, discrimination_loss, squared_loss
+from causalopt.progress import track
+from causalopt.typing import Float64, Int64
+
+__all__ = ["CrossFit", "Rows", "cross_fit"]
+
+NOTEWORTHY_MASS = 0.01
+"""Share of the weights' mass whose truncation is worth a warning."""
+Model = TypeVar("Model")
+
+
+def cross_fit(
+    x: Any,
+    w: Any,
+    y: Any,
+    weight: Any = None,
+    group: Any = None,
+    *,
+    outcome_model: Any = "ridge-lightgbm",
+    assignment_model: Any = "gaussian",
+    folds: int = 5,
+    repeats: int = 1,
+    seed: int = 0,
+    fold: Any = None,
+    max_weight: float = 20.0,
+    m: Any = None,
+    g: Any = None,
+    s: Any = None,
+    outcome_rows: Rows | None = None,
+) -> CrossFit:
+    """Fit nuisances on all folds but one, and predict that one.
+
+    Parameters
+    ----------
+    x:
+        Embeddings, shape [n, d].
+    w:
+        Encoded covariates, shape [n, p], or None; without any the assignment weight is 1 and g = m.
+    y:
+        Outcomes, shape [n].
+    weight:
+        Exposure of each row, shape [n], or None for ones.
+    group:
+        Labels [n] of what stays in one fold (the text), or None for rows that all differ.
+    outcome_model, assignment_model:
+        A name, a mapping with a name and settings, an object that keeps the contract, a scikit-learn or EconML
+        estimator, or a list of these: then each is cross-fitted and the one with the smallest held-out loss is used.
+    folds, repeats, seed:
+        Groups are dealt anew in each repeat; m, s and g are the medians over the repeats.
+    fold:
+        Folds made elsewhere in place of them; see `external_folds`.
+    max_weight:
+        Stabilized weights above it are cut down to it.
+    m, g, s:
+        Nuisances computed elsewhere, shape [n]. Where there are covariates, m and g come together: g must be the mean
+        over readers of that very m.
+    outcome_rows:
+        Rows of a second data set, on which the outcome model is fitted in place of these. They may be confounded: their
+        groups are codes in the same sense as ``group``, and rows of a group that is in the fold held out are left out,
+        so that a text shared by both data sets is scored by a model that did not see it. Rows whose group is not among
+        ``group`` are in every fit. Readers are averaged over as they are in the first data set.
+
+    Returns
+    -------
+    CrossFit
+
+    Raises
+    ------
+    DataError
+        On arrays that do not fit together, fewer groups than folds, or a fold without any weight.
+
+    Warns
+    -----
+    TruncationWarning
+        When truncation cuts more than one percent of the weights' mass.
+    CausalOptWarning
+        When a fold holds a single group.
+
+    Notes
+    -----
+    xi = s (y - m) + g is doubly robust: E[xi | x] = E[Y(x)] if either m or s is right (Kennedy, Ma, McHugh and Small
+    2017).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalopt.nuisance.cross_fitting import cross_fit
+    >>> rng = np.random.default_rng(0)
+    >>> x, w = rng.normal(size=(300, 2)), rng.normal(size=(300, 1))
+    >>> y = x[:, 0] + w[:, 0] + 0.1 * rng.normal(size=300)
+    >>> fit = cross_fit(x, w, y, outcome_model="ridge", assignment_model="randomized")
+    >>> bool(np.corrcoef(fit.g, x[:, 0])[0, 1] > 0.99)
+    True
+    """
+    if max_weight <= 1:
+        raise ConfigError(f"max_weight must be above 1, not {max_weight}")
+    rows = Rows.of(x, w, y, weight, group)
+    n, p = rows.w.shape
+    given = {name: as_array(name, values, n) for name, values in (("m", m), ("g", g), ("s", s)) if values is not None}
+    if p and ("m" in given) != ("g" in given):
+        raise DataError("m and g must come together: g is the mean over readers of that very m")
+    if (given.get("s", np.ones(n)) <= 0).any():
+        raise DataError(f"s is not positive at row {int(np.argmax(given['s'] <= 0))}: a stabilized weight is")
+    if fold is None:
+        labels = np.stack([group_folds(rows.group, folds, seed + repeat) for repeat in range(repeats)])
+    else:
+        labels = external_folds(fold, rows.group)
+    _check_folds(labels, rows)
+
+    scores: list[pd.DataFrame] = []
+    outcomes: list[list[OutcomeModel]] | None = None
+    assignments: list[list[AssignmentModel]] | None = None
+    if "m" in given or "g" in given:
+        fitted_m = given.get("m", given.get("g"))
+        fitted_g = given.get("g", fitted_m)
+        assert fitted_m is not None
+        assert fitted_g is not None
+    else:
+        specs = models.candidates_of(plugins.outcome_models, outcome_model)
+        chosen = _choose([_fit_outcome(spec, rows, labels, outcome_rows) for spec in specs], scores)
+        fitted_m = np.median(chosen.arrays[0], axis=0)
+        fitted_g = np.median(chosen.arrays[1], axis=0) if p else fitted_m
+        outcomes = chosen.models
+    if "s" in given:
+        fitted_s = given["s"]
+    elif p == 0:
+        fitted_s = np.ones(n)
+    else:
+        specs = models.candidates_of(plugins.assignment_models, assignment_model)
+        picked = _choose([_fit_assignment(spec, rows, labels, seed) for spec in specs], scores)
+        fitted_s = np.median(picked.arrays[0], axis=0)
+        assignments = picked.models
+    fitted_s, truncated = truncate(fitted_s, rows.weight, max_weight)
+    fold_models = tuple(
+        tuple(
+            FoldModels(
+                None if outcomes is None else outcomes[r][k],
+                None if assignments is None else assignments[r][k],
+                *distinct_rows(rows.w[labels[r] != k], rows.weight[labels[r] != k]),
+            )
+            for k in range(int(labels[r].max()) + 1)
+        )
+        for r in range(len(labels))
+    )
+    table = pd.concat(scores, ignore_index=True) if scores else pd.DataFrame(columns=list(SCORE_COLUMNS))
+    return CrossFit(labels, fitted_m, fitted_s, fitted_g, truncated, table, fold_models, rows.w, seed)
+
+
+SCORE_COLUMNS = (
+    "repeat", "fold", "nuisance", "model", "rows", "loss", "null_loss", "skill", "marginal_error", "chosen",
+)  # fmt: skip
+
+
+def truncate(s: Float64, weight: Float64, max_weight: float) -> tuple[Float64, Truncation]:
+    """Cut weights down to ``max_weight``, and say how much that took (Ionides 2008).
+
+    Warns
+    -----
+    TruncationWarning
+        When more than one percent of the mass is cut.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalopt.nuisance.cross_fitting import truncate
+    >>> s, truncated = truncate(np.array([0.99, 1.01, 1.0]), np.ones(3), max_weight=1.005)
+    >>> s.tolist(), round(truncated.rows, 3), round(truncated.mass, 5)
+    ([0.99, 1.005, 1.0], 0.333, 0.00167)
+    """
+    cut = np.minimum(s, max_weight)
+    total = float(weight @ s)
+    truncated = Truncation(float(np.average(s > max_weight, weights=weight)), float(weight @ (s - cut)) / total)
+    if truncated.mass > NOTEWORTHY_MASS:
+        warnings.warn(
+            f"{100 * truncated.mass:.1f}% of the mass of the stabilized weights was cut at max_weight {max_weight:g} "
+            f"({100 * truncated.rows:.1f}% of the rows; the largest was {s.max():.3g}): some readers hardly ever see "
+            "some of the texts, and the estimate leans on the outcome model there",
+            TruncationWarning,
+            stacklevel=3,
+        )
+    return cut, truncated
+
+
+def _check_folds(labels: Int64, rows: Rows) -> None:
+    for r, repeat in enumerate(labels):
+        groups = [len(np.unique(rows.group[repeat == k])) for k in range(int(repeat.max()) + 1)]
+        single = groups.count(1)
+        if single and len(np.unique(rows.group)) < len(rows):
+            warnings.warn(
+                f"{single} of {len(groups)} folds of repeat {r} hold a single group: {sum(groups)} groups are few "
+                "to learn from, and the nuisances are rough",
+                CausalOptWarning,
+                stacklevel=3,
+            )
+        for k in range(len(groups)):
+            for part, mask in (("train on", repeat != k), ("predict", repeat == k)):
+                if rows.weight[mask].sum() <= 0:
+                    count = int((rows.weight > 0).sum())
+                    raise DataError(
+                        f"fold {k} has no weight to {part}: {count} of {len(rows)} rows have a positive weight"
+                    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Fits(Generic[Model]):
+    """One candidate, cross-fitted: arrays[j] of shape [repeats, n], models[repeat][fold], scores."""
+
+    arrays: tuple[Float64, ...]
+    models: list[list[Model]]
+    scores: pd.DataFrame
+
+
+def _choose(fits: Sequence[_Fits[Model]], scores: list[pd.DataFrame]) -> _Fits[Model]:
+    """Keep the scores of all candidates, and return the one with the smallest held-out loss."""
+    losses = [float(np.average(fitted.scores["loss"], weights=fitted.scores["rows"])) for fitted in fits]
+    best = int(np.argmin(losses))
+    scores.extend(fitted.scores.assign(chosen=i == best) for i, fitted in enumerate(fits))
+    return fits[best]
+
+
+def _fit_outcome(spec: Any, rows: Rows, labels: Int64, outcome_rows: Rows | None) -> _Fits[OutcomeModel]:
+    name = models.name_of(spec)
+    m, g = np.empty(labels.shape), np.empty(labels.shape)
+    fitted: list[list[OutcomeModel]] = [[] for _ in labels]
+    records = []
+    everywhere: OutcomeModel | None = None
+    for r, k in track(_places(labels), f"outcome model {name}"):
+        out = labels[r] == k
+        train, test = rows[~out], rows[out]
+        source = train if outcome_rows is None else outcome_rows[~np.isin(outcome_rows.group, test.group)]
+        if len(source) == 0 or source.weight.sum() <= 0:
+            raise DataError(f"the second data set has no row whose text is outside fold {k}")
+        # One fit serves all folds when nothing of the second data set is ever held out.
+        shared = outcome_rows is not None and not np.isin(outcome_rows.group, rows.group).any()
+        if everywhere is None or not shared:
+            everywhere = models.outcome_model(spec).fit(source.x, source.w, source.y, source.weight)
+        model = everywhere
+        m[r, out] = _finite(name, model.predict(test.x, test.w))
+        texts, position = distinct(test.x)
+        mean, error = models.marginal(model, texts, *distinct_rows(train.w, train.weight))
+        g[r, out] = _finite(name, mean)[position]
+        null = float(np.average(source.y, weights=source.weight))
+        records.append(
+            _score(
+                (r, k, "outcome", name, len(test)),
+                squared_loss(test.y, m[r, out], test.weight),
+                squared_loss(test.y, np.full(len(test), null), test.weight),
+                float(np.sqrt(np.average(error[position] ** 2, weights=test.weight))),
+            )
+        )
+        fitted[r].append(model)
+    return _Fits((m, g), fitted, pd.DataFrame(records))
+
+
+def _fit_assignment(spec: Any, rows: Rows, labels: Int64, seed: int) -> _Fits[AssignmentModel]:
+    name = models.name_of(spec)
+    s = np.empty(labels.shape)
+    fitted: list[list[AssignmentModel]] = [[] for _ in labels]
+    records = []
+    for r, k in track(_places(labels), f"assignment model {name}"):
+        out = labels[r] == k
+        train, test = rows[~out], rows[out]
+        model = models.assignment_model(spec).fit(train.x, train.w, train.weight)
+        s[r, out] = _finite(name, model.stabilized_weight(test.x, test.w))
+        if (s[r, out] <= 0).any():
+            raise ModelError(f"assignment model {name} gave a weight that is not positive")
+        text, reader = deal(len(test), np.random.default_rng([seed, r, k]))
+        dealt = _finite(name, model.stabilized_weight(test.x[text], test.w[reader]))
+        loss = discrimination_loss(
+            np.log(s[r, out]), np.log(dealt), test.weight, test.weight[text] * test.weight[reader]
+        )
+        records.append(_score((r, k, "assignment", name, len(test)), loss, float(np.log(2)), 0.0))
+        fitted[r].append(model)
+    return _Fits((s,), fitted, pd.DataFrame(records))
+
+
+def _places(labels: Int64) -> list[tuple[int, int]]:
+    return [(r, k) for r in range(len(labels)) for k in range(int(labels[r].max()) + 1)]
+
+
+def _score(
+    place: tuple[int, int, str, str, int], loss: float, null_loss: float, marginal_error: float
+) -> dict[str, Any]:
+    skill = 1 - loss / null_loss if null_loss > 0 else 0.0
+    return dict(zip(SCORE_COLUMNS, (*place, loss, null_loss, skill, marginal_error), strict=False))
+
+
+def _finite(name: str, values: Float64) -> Float64:
+    values = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ModelError(f"{name} predicted {int((~np.isfinite(values)).sum())} values that are not finite")
+    return values

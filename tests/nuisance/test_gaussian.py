@@ -1,0 +1,136 @@
+import numpy as np
+import pytest
+from nuisance_laws import binary_texts, fit_quality, gaussian_texts
+from scipy.stats import multivariate_normal
+
+from causalopt.nuisance.canonical import CanonicalPairs, RegressionMoments
+from causalopt.nuisance.gaussian import GaussianAssignment
+from causalopt.nuisance.normalizer import Normalizer
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "strength", "low"), [(2000, 16, 0.7, 0.95), (2000, 16, 1.2, 0.95), (4000, 64, 1.2, 0.95)]
+)
+def test_a_known_gaussian_ratio_is_recovered(n, d, strength, low):
+    x, w, log_s = gaussian_texts(n + 2000, d, 3, strength, seed=1)
+    model = GaussianAssignment().fit(x[:n], w[:n], np.ones(n))
+    correlation, slope = fit_quality(np.log(model.stabilized_weight(x[n:], w[n:])), log_s[n:])
+    assert correlation > low
+    assert 0.8 < slope < 1.2
+    assert model.information_ == pytest.approx(-log_s.mean(), abs=0.1)
+
+
+def test_texts_of_discrete_parts():
+    x, w, log_s = binary_texts(4000, 16, seed=2, curved=False)
+    model = GaussianAssignment().fit(x[:2000], w[:2000], np.ones(2000))
+    correlation, slope = fit_quality(np.log(model.stabilized_weight(x[2000:], w[2000:])), log_s[2000:])
+    assert correlation > 0.95
+    assert 0.8 < slope < 1.2
+
+
+@pytest.mark.parametrize("d", [4, 64])
+def test_no_confounding_gives_weights_near_one(d):
+    """Over 20 laws: the weights are exactly one in most, and cost less than a hundredth of the sample on average."""
+    variances = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        x, w = rng.normal(size=(500, d)), rng.normal(size=(500, 3))
+        variances.append(np.var(GaussianAssignment().fit(x, w, np.ones(500)).stabilized_weight(x, w)))
+    assert np.mean(np.array(variances) == 0) >= 0.6
+    assert np.mean(variances) < 0.01
+
+
+def test_curved_assignment_is_seen_through_squares():
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=(3000, 1))
+    x = 0.8 * (w**2 - 1) + rng.normal(size=(3000, 1))
+    s = GaussianAssignment().fit(x[:1500], w[:1500], np.ones(1500)).stabilized_weight(x[1500:], w[1500:])
+    readers = rng.normal(size=5000) ** 2 - 1
+    marginal = np.log(np.mean(np.exp(-0.5 * (x[1500:] - 0.8 * readers) ** 2), axis=1))
+    correlation, slope = fit_quality(np.log(s), marginal + 0.5 * (x[1500:] - 0.8 * (w[1500:] ** 2 - 1))[:, 0] ** 2)
+    assert correlation > 0.95
+    assert 0.8 < slope < 1.2
+
+
+def test_weighted_rows_count_as_often_as_their_weight_says():
+    """Rows that contradict the others, with no weight to speak of, leave no trace."""
+    x, w, log_s = gaussian_texts(2000, 4, 2, 1.0, seed=0)
+    x[1000:] = -x[1000:]
+    weight = np.r_[np.ones(1000), np.full(1000, 1e-9)]
+    s = GaussianAssignment().fit(x, w, weight).stabilized_weight(x[:1000], w[:1000])
+    correlation, slope = fit_quality(np.log(s), log_s[:1000])
+    assert correlation > 0.95
+    assert 0.8 < slope < 1.2
+
+
+def test_constant_covariates_more_dimensions_than_rows_and_a_single_text():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 100))
+    s = GaussianAssignment().fit(x, np.ones((40, 2)), np.ones(40)).stabilized_weight(x, np.full((40, 2), 7.0))
+    np.testing.assert_array_equal(s, 1)
+    s = (
+        GaussianAssignment()
+        .fit(x, rng.normal(size=(40, 2)), np.ones(40))
+        .stabilized_weight(x, rng.normal(size=(40, 2)))
+    )
+    assert np.isfinite(s).all()
+    assert (s > 0).all()
+    same = np.ones((40, 3))
+    np.testing.assert_array_equal(
+        GaussianAssignment().fit(same, w=x[:, :1], weight=np.ones(40)).stabilized_weight(same, x[:, :1]), 1
+    )
+
+
+def test_a_text_that_gives_the_reader_away_has_finite_weights():
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=(500, 1))
+    x = np.hstack([w + 1e-6 * rng.normal(size=(500, 1)), rng.normal(size=(500, 2))])
+    s = GaussianAssignment().fit(x, w, np.ones(500)).stabilized_weight(x, w)
+    assert np.isfinite(s).all()
+    assert (s > 0).all()
+
+
+def test_canonical_pairs_give_the_gaussian_log_density_ratio():
+    rng = np.random.default_rng(0)
+    phi, noise = rng.normal(size=(400, 2)), rng.normal(size=(400, 5))
+    u = phi @ rng.normal(size=(2, 5)) + noise
+    moments = RegressionMoments.of(u, phi, np.ones(400))
+    pairs = CanonicalPairs.of(moments, penalty=0.0, shrinkage=0.0)
+    design = np.c_[np.ones(400), phi]
+    coefficients = np.linalg.lstsq(design, u)[0]
+    residual = u - design @ coefficients
+    sigma = residual.T @ residual / 400
+    fitted = design @ coefficients
+    total = sigma + np.cov(fitted.T, bias=True)
+    expected = sum(multivariate_normal(np.zeros(5), sigma).logpdf(residual))
+    expected -= sum(multivariate_normal(fitted.mean(axis=0), total).logpdf(u))
+    assert pairs.gains(moments).sum() == pytest.approx(expected, rel=1e-6)
+    np.testing.assert_allclose(pairs.slope(2), coefficients[1:] @ np.linalg.inv(sigma), rtol=1e-5, atol=1e-8)
+
+
+def test_margins_are_one_by_brute_force():
+    rng = np.random.default_rng(0)
+    texts, readers = rng.normal(size=(30, 2)), 3 * rng.normal(size=(40, 2))
+    p, q = rng.random(30), rng.random(40)
+    margins = Normalizer.of(texts, readers, p, q)
+    ratio = np.exp(margins.log_ratio(np.repeat(texts, 40, axis=0), np.tile(readers, (30, 1)))).reshape(30, 40)
+    np.testing.assert_allclose(ratio @ q / q.sum(), 1, atol=1e-4)
+    np.testing.assert_allclose(p @ ratio / p.sum(), 1, atol=1e-4)
+
+
+def test_margins_of_a_gaussian_are_the_analytic_ones():
+    """x | w ~ N(w, 1), w ~ N(0, 0.6^2): log r = w x - w^2/2 + x^2/2 - x^2 / (2 * 1.36) - log(1.36)/2."""
+    rng = np.random.default_rng(0)
+    w = 0.6 * rng.normal(size=3000)
+    x = w + rng.normal(size=3000)
+    margins = Normalizer.of(x[:, None], w[:, None], np.ones(3000), np.ones(3000))
+    new_w = np.linspace(-1.2, 1.2, 50)
+    new_x = new_w + np.linspace(-1.5, 1.5, 50)
+    analytic = -0.5 * (new_x - new_w) ** 2 + 0.5 * new_x**2 / 1.36 + 0.5 * np.log(1.36)
+    np.testing.assert_allclose(margins.log_ratio(new_x[:, None], new_w[:, None]), analytic, atol=0.1)
+
+
+def test_margins_do_not_overflow():
+    rng = np.random.default_rng(0)
+    texts, readers = 100 * rng.normal(size=(50, 2)), 100 * rng.normal(size=(60, 2))
+    assert np.isfinite(Normalizer.of(texts, readers, np.ones(50), np.ones(60)).log_ratio(texts, readers[:50])).all()

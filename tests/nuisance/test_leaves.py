@@ -1,0 +1,52 @@
+import lightgbm
+import numpy as np
+import pytest
+
+from causalopt.nuisance.leaves import LeafSum
+
+
+@pytest.fixture
+def fitted():
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(400, 3)), rng.normal(size=(400, 2))
+    w[:, 1] = rng.integers(0, 3, 400)  # zeros and ties among the thresholds
+    y = x[:, 0] * w[:, 0] + np.abs(x[:, 1]) + (w[:, 1] == 0)
+    parameters = {"num_leaves": 12, "use_missing": False, "verbosity": -1, "num_threads": 1}
+    booster = lightgbm.train(parameters, lightgbm.Dataset(np.hstack([x, w]), y), num_boost_round=30)
+    return booster, x, w
+
+
+def test_prediction_is_lightgbms_own(fitted):
+    booster, x, w = fitted
+    np.testing.assert_allclose(LeafSum.of(booster, 3).predict(x, w), booster.predict(np.hstack([x, w])), atol=1e-12)
+
+
+def test_prediction_at_the_very_thresholds(fitted):
+    booster, x, w = fitted
+    table = booster.trees_to_dataframe().dropna(subset=["threshold"])
+    rows = np.hstack([x, w])[: len(table)].copy()
+    table = table.iloc[: len(rows)]
+    for i, (feature, threshold) in enumerate(zip(table["split_feature"], table["threshold"], strict=True)):
+        rows[i, int(feature.removeprefix("Column_"))] = threshold
+    np.testing.assert_allclose(LeafSum.of(booster, 3).predict(rows[:, :3], rows[:, 3:]), booster.predict(rows))
+
+
+def test_averages_are_those_of_all_pairs(fitted):
+    booster, x, w = fitted
+    leaves = LeafSum.of(booster, 3, scale=0.7)
+    weight = np.random.default_rng(1).random(50)
+    pairs = np.hstack([np.repeat(x[:40], 50, axis=0), np.tile(w[:50], (40, 1))])
+    table = 0.7 * booster.predict(pairs).reshape(40, 50)
+    np.testing.assert_allclose(leaves.marginal(x[:40], w[:50], weight), table @ weight / weight.sum(), atol=1e-12)
+    np.testing.assert_allclose(leaves.reader_response(x[:40], w[:50]), table.mean(axis=0), atol=1e-12)
+
+
+def test_rounds_can_be_cut(fitted):
+    booster, x, w = fitted
+    expected = booster.predict(np.hstack([x, w]), num_iteration=7)
+    np.testing.assert_allclose(LeafSum.of(booster, 3, rounds=7).predict(x, w), expected, atol=1e-12)
+
+
+def test_no_trees_predict_nothing():
+    leaves = LeafSum([], 2)
+    assert leaves.predict(np.ones((3, 2)), np.ones((3, 1))).tolist() == [0.0, 0.0, 0.0]

@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+from nuisance_laws import additive_and_crossed
+from sklearn.linear_model import Ridge
+
+from causalopt.nuisance.bilinear import BilinearDesign
+from causalopt.nuisance.penalty import Moments, Penalty, choose_penalty
+from causalopt.nuisance.ridge import RidgeOutcome
+
+
+def test_solution_is_scikit_learns():
+    rng = np.random.default_rng(0)
+    z, y, weight = rng.normal(size=(60, 4)), rng.normal(size=60), rng.random(60) + 0.1
+    ours = Moments.of(z, y, weight).solve(np.full(4, 0.3))
+    theirs = Ridge(alpha=0.3 * weight.sum()).fit(z, y, sample_weight=weight)
+    np.testing.assert_allclose(ours, [theirs.intercept_, *theirs.coef_], atol=1e-7)
+
+
+def test_held_out_loss_of_the_choice_is_what_refitting_gives():
+    rng = np.random.default_rng(0)
+    z, weight = rng.normal(size=(80, 3)), rng.random(80) + 0.1
+    y = z[:, 0] + rng.normal(size=80)
+    fold = np.arange(80) % 4
+    moments = [Moments.of(z[fold == k], y[fold == k], weight[fold == k]) for k in range(4)]
+    penalty, loss = choose_penalty(moments, np.zeros(3, dtype=int), np.ones(3))
+    total = 0.0
+    for k in range(4):
+        rest = fold != k
+        model = Ridge(alpha=penalty.text * weight[rest].sum()).fit(z[rest], y[rest], sample_weight=weight[rest])
+        total += weight[~rest] @ (y[~rest] - model.predict(z[~rest])) ** 2
+    assert loss == pytest.approx(total / weight.sum(), rel=1e-6)
+
+
+def test_marginal_and_reader_response_are_averages_over_all_pairs():
+    law = additive_and_crossed(300, 6, seed=0)
+    model = RidgeOutcome().fit(law.x, law.w, law.y, np.ones(300))
+    assert np.abs(model.function_.table[1:, 1:]).max() > 0.1, "the law has products, and the fit must find them"
+    weight = np.random.default_rng(1).random(50)
+    table = np.array([model.predict(np.repeat(law.x[i : i + 1], 50, axis=0), law.w[:50]) for i in range(40)])
+    np.testing.assert_allclose(model.marginal(law.x[:40], law.w[:50], weight), table @ weight / weight.sum())
+    np.testing.assert_allclose(model.reader_response(law.x[:40], law.w[:50]), table.mean(axis=0))
+
+
+def test_a_weight_of_two_is_a_row_twice():
+    law = additive_and_crossed(200, 5, seed=0)
+    twice = np.r_[np.arange(200), np.arange(100)]
+    weight = np.r_[np.full(100, 2.0), np.ones(100)]
+    weighted = RidgeOutcome().fit(law.x, law.w, law.y, weight)
+    doubled = RidgeOutcome().fit(law.x[twice], law.w[twice], law.y[twice], np.ones(300))
+    np.testing.assert_allclose(weighted.predict(law.x, law.w), doubled.predict(law.x, law.w), atol=1e-8)
+    unweighted = RidgeOutcome().fit(law.x, law.w, law.y, np.ones(200))
+    assert np.abs(weighted.predict(law.x, law.w) - unweighted.predict(law.x, law.w)).max() > 0.01
+
+
+def test_confounders_keep_their_size_beside_many_useless_text_coordinates():
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(400, 200)), rng.normal(size=(400, 1))
+    y = w[:, 0] + 0.5 * rng.normal(size=400)
+    model = RidgeOutcome().fit(x, w, y, np.ones(400))
+    response = model.reader_response(x, np.array([[0.0], [1.0]]))
+    assert response[1] - response[0] == pytest.approx(1.0, abs=0.1)
+    assert np.std(model.marginal(x, w, np.ones(400))) < 0.1
+
+
+def test_held_out_predictions_come_from_fits_without_the_row():
+    # The outcome is noise that is the same for all rows of a text: who has seen the text knows it, nobody else.
+    rng = np.random.default_rng(0)
+    text = np.repeat(np.arange(100), 5)
+    x, y = rng.normal(size=(100, 80))[text], rng.normal(size=100)[text]
+    model = RidgeOutcome().fit(x, np.zeros((500, 0)), y, np.ones(500))
+    assert np.corrcoef(model.held_out_, y)[0, 1] < 0.3
+    assert np.mean((y - model.held_out_) ** 2) > 0.9 * y.var()
+
+
+def test_more_coordinates_than_rows_and_constant_columns():
+    rng = np.random.default_rng(0)
+    x = np.hstack([rng.normal(size=(40, 100)), np.full((40, 1), 1e6)])
+    w = np.hstack([rng.normal(size=(40, 1)), np.full((40, 1), 3.0)])
+    y = x[:, 0] + w[:, 0]
+    model = RidgeOutcome().fit(x, w, y, np.ones(40))
+    far = np.hstack([rng.normal(size=(10, 1)), np.full((10, 1), 100.0)])
+    assert np.isfinite(model.predict(x[:10], far)).all()
+    np.testing.assert_allclose(model.predict(x[:10], far), model.predict(x[:10], np.c_[far[:, 0], np.zeros(10)]))
+
+
+def test_a_single_text_leaves_the_readers():
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=(50, 1))
+    model = RidgeOutcome().fit(np.ones((50, 3)), w, 2 * w[:, 0], np.ones(50))
+    assert model.penalty_ == Penalty()
+    np.testing.assert_allclose(model.predict(np.ones((50, 3)), w), 2 * w[:, 0], atol=0.01)
+
+
+def test_products_drop_out_where_there_are_none():
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(500, 5)), rng.normal(size=(500, 2))
+    y = x[:, 0] + w[:, 0] + rng.normal(size=500)
+    model = RidgeOutcome().fit(x, w, y, np.ones(500))
+    assert np.abs(model.function_.table[1:, 1:]).max() < 0.05
+    assert RidgeOutcome(products=0).fit(x, w, y, np.ones(500)).function_.design.crossed == 0
+
+
+def test_design_columns_belong_to_their_blocks():
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(30, 4)), rng.normal(size=(30, 3))
+    design = BilinearDesign.of(x, w, np.ones(30), products=7)
+    assert design.crossed == 2
+    z = design.matrix(x, w)
+    assert z.shape == (30, 4 + 3 + 6) == (30, len(design.block))
+    coefficients = rng.normal(size=13)
+    function = design.function(0.5, coefficients)
+    np.testing.assert_allclose(function.predict(x, w), 0.5 + z @ coefficients)
