@@ -1,0 +1,237 @@
+"""Objectives: pure functions of scalars, from log-ratios to a loss (Lin, Ben-Michael and Morency, UAI 2024).
+
+An objective never sees a model. Its derivative with respect to each log-ratio is that sequence's coefficient, so that
+the gradient in the model's parameters is one weighted likelihood: ``sum_i coefficient_i * d log P^f(x_i)``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from causalopt.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ObjectiveInputs:
+    """The scalars of one batch; rewards are oriented so that larger is better.
+
+    Attributes
+    ----------
+    log_ratio:
+        log P^f(x_i) - log q(x_i) of the logged texts, shape [n], nats, with gradient.
+    residual, g, weight:
+        Of the logged texts, shape [n]; ``weight`` is the exposure.
+    length:
+        Tokens of each logged text, shape [n].
+    sampled_log_ratio:
+        log P^f(x~_j) - log P^f0(x~_j) of texts drawn from the reference, shape [m], nats, with gradient.
+    sampled_g, sampled_weight, sampled_length:
+        Of the drawn texts, shape [m].
+    sampled_reference_log_prob:
+        log P^f0(x~_j), shape [m], nats.
+    """
+
+    log_ratio: Tensor
+    residual: Tensor
+    g: Tensor
+    weight: Tensor
+    length: Tensor
+    sampled_log_ratio: Tensor
+    sampled_g: Tensor
+    sampled_weight: Tensor
+    sampled_length: Tensor
+    sampled_reference_log_prob: Tensor
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """A scalar loss of `ObjectiveInputs`, smaller is better."""
+
+    @property
+    def needs_samples(self) -> bool:
+        """Whether texts drawn from the reference enter."""
+        ...
+
+    @property
+    def couples_batch(self) -> bool:
+        """Whether one sequence's coefficient depends on the others (then it is computed over the whole window)."""
+        ...
+
+    def __call__(self, inputs: ObjectiveInputs) -> Tensor:
+        """Return the loss, a float64 scalar."""
+        ...
+
+
+@dataclass(frozen=True)
+class Modifiers:
+    """The settings every objective shares, each one thing.
+
+    Attributes
+    ----------
+    self_normalize:
+        Divide the ratios by their weighted mean over the batch (Hajek weights): bounded, at the price of a small bias.
+    clip:
+        Pessimistic clipping of the ratio to [1 - clip, 1 + clip] (Schulman et al. 2017, eq. 7).
+    truncation_quantile:
+        Ratios above this quantile of the batch are cut down to it and get no gradient (Ionides 2008).
+    per_token:
+        Use the geometric mean of the per-token ratios, exp(log_ratio / length), in place of the ratio.
+    kl:
+        Coefficient of KL(P^f || P^f0), reward units per nat, on the sampled texts.
+    forward_kl:
+        Coefficient of KL(P^f0 || P^f), reward units per nat, on the sampled texts. It anchors the mass: only it
+        notices probability that leaves what the reference writes for texts that were never sampled, while the
+        self-normalised terms and, on a finite sample, KL(P^f || P^f0) do not.
+    entropy:
+        Coefficient of the entropy of P^f, reward units per nat, on the sampled texts.
+    """
+
+    self_normalize: bool = True
+    clip: float | None = None
+    truncation_quantile: float | None = None
+    per_token: bool = False
+    kl: float = 0.1
+    forward_kl: float = 0.3
+    entropy: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.clip is not None and self.clip <= 0:
+            raise ConfigError(f"objective.clip must be positive or null, not {self.clip}")
+        quantile = self.truncation_quantile
+        if quantile is not None and not 0 < quantile < 1:
+            raise ConfigError(f"objective.truncation_quantile must be in (0, 1) or null, not {quantile}")
+        if min(self.kl, self.forward_kl, self.entropy) < 0:
+            raise ConfigError("objective.kl, objective.forward_kl and objective.entropy must not be negative")
+
+    @property
+    def regularized(self) -> bool:
+        """Whether any term keeps the policy near the reference or its entropy up."""
+        return max(self.kl, self.forward_kl, self.entropy) > 0
+
+    @property
+    def couples_batch(self) -> bool:
+        return self.self_normalize or self.truncation_quantile is not None
+
+    def expectation(self, log_ratio: Tensor, reward: Tensor, weight: Tensor, length: Tensor) -> Tensor:
+        """Importance-weighted mean of ``reward`` under the policy, in reward units."""
+        log_ratio, reward, weight = log_ratio.double(), reward.double(), weight.double()
+        if self.per_token:
+            log_ratio = log_ratio / length.double()
+        if self.truncation_quantile is not None:
+            bound = torch.quantile(log_ratio.detach(), self.truncation_quantile)
+            log_ratio = torch.where(log_ratio > bound, bound, log_ratio)
+        if self.self_normalize:
+            log_mean = torch.logsumexp(log_ratio + weight.log(), 0) - weight.sum().log()
+            log_ratio = log_ratio - log_mean
+        ratio = log_ratio.exp()
+        gain = ratio * reward
+        if self.clip is not None:
+            gain = torch.minimum(gain, ratio.clamp(1 - self.clip, 1 + self.clip) * reward)
+        return (weight * gain).sum() / weight.sum()
+
+    def regularizer(self, inputs: ObjectiveInputs) -> Tensor:
+        """KL and entropy terms, to be added to the loss.
+
+        With texts drawn from the reference, E[rho log rho - rho + 1] = KL(P^f || P^f0) and
+        E[rho - 1 - log rho] = KL(P^f0 || P^f); the part ``rho - 1`` has mean zero and makes every summand non-negative
+        (the k3 estimator of Schulman 2020, "Approximating KL divergence"). Neither is self-normalised.
+        """
+        total = inputs.log_ratio.new_zeros((), dtype=torch.float64)
+        if not self.regularized:
+            return total
+        log_ratio, weight = inputs.sampled_log_ratio.double(), inputs.sampled_weight.double()
+        share = weight / weight.sum()
+        ratio = log_ratio.exp()
+        if self.kl:
+            total = total + self.kl * (share * (ratio * log_ratio - ratio + 1)).sum()
+        if self.forward_kl:
+            total = total + self.forward_kl * (share * (ratio - 1 - log_ratio)).sum()
+        if self.entropy:
+            log_prob = log_ratio + inputs.sampled_reference_log_prob.double()
+            total = total + self.entropy * (share * ratio * log_prob).sum()
+        return total
+
+    def _data_term(self, inputs: ObjectiveInputs, reward: Tensor) -> Tensor:
+        return self.expectation(inputs.log_ratio, reward, inputs.weight, inputs.length)
+
+    def _sampled_term(self, inputs: ObjectiveInputs) -> Tensor:
+        return self.expectation(
+            inputs.sampled_log_ratio, inputs.sampled_g, inputs.sampled_weight, inputs.sampled_length
+        )
+
+
+@dataclass(frozen=True)
+class CPO(Modifiers):
+    """Causal preference optimisation: maximise mean_i rho_i * xi_i (Lin et al. 2024, the CPO objective)."""
+
+    @property
+    def needs_samples(self) -> bool:
+        return self.regularized
+
+    def __call__(self, inputs: ObjectiveInputs) -> Tensor:
+        return self.regularizer(inputs) - self._data_term(inputs, inputs.residual + inputs.g)
+
+
+@dataclass(frozen=True)
+class OORLHF(Modifiers):
+    """Outcome-optimised RLHF: maximise mean_j rho~_j * g(x~_j), all on texts drawn from the reference."""
+
+    @property
+    def needs_samples(self) -> bool:
+        return True
+
+    def __call__(self, inputs: ObjectiveInputs) -> Tensor:
+        return self.regularizer(inputs) - self._sampled_term(inputs)
+
+
+@dataclass(frozen=True)
+class DRCPO(Modifiers):
+    """Doubly robust CPO: maximise mean_i rho_i * (xi_i - g_i) + mean_j rho~_j * g(x~_j).
+
+    The DR-CPO objective of Lin et al. (2024): the sampled term alone is right when g is, and the data term corrects
+    what is wrong with g when the ratios and the stabilized weights are right.
+    """
+
+    @property
+    def needs_samples(self) -> bool:
+        return True
+
+    def __call__(self, inputs: ObjectiveInputs) -> Tensor:
+        return self.regularizer(inputs) - self._data_term(inputs, inputs.residual) - self._sampled_term(inputs)
+
+
+def coefficients(objective: Objective, inputs: ObjectiveInputs) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss and its derivative with respect to each log-ratio.
+
+    Returns
+    -------
+    loss, data, sampled:
+        Float64: a scalar, [n] and [m]. The gradient of the loss in any parameter is
+        ``sum_i data_i * d log P^f(x_i) + sum_j sampled_j * d log P^f(x~_j)``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from causalopt.objective import CPO, ObjectiveInputs, coefficients
+    >>> n, none = 2, torch.zeros(0)
+    >>> inputs = ObjectiveInputs(torch.zeros(n), torch.tensor([1.0, -1.0]), torch.zeros(n), torch.ones(n),
+    ...                          torch.ones(n), none, none, none, none, none)
+    >>> loss, data, sampled = coefficients(CPO(kl=0.0, forward_kl=0.0), inputs)
+    >>> data.tolist()
+    [-0.5, 0.5]
+    """
+    data = inputs.log_ratio.detach().double().requires_grad_()
+    sampled = inputs.sampled_log_ratio.detach().double().requires_grad_()
+    with torch.enable_grad():
+        loss = objective(replace(inputs, log_ratio=data, sampled_log_ratio=sampled))
+        d_data, d_sampled = torch.autograd.grad(loss, [data, sampled], allow_unused=True)
+    zero_data, zero_sampled = torch.zeros_like(data), torch.zeros_like(sampled)
+    return (
+        loss.detach(),
+        zero_data if d_data is None else d_data,
+        zero_sampled if d_sampled is None else d_sampled,
+    )

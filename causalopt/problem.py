@@ -1,0 +1,97 @@
+"""From pseudo-outcomes to what an optimiser sees: orientation, centring and scale are decided here, once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from causalopt.backends.contracts import Policy, PolicyProblem
+from causalopt.dataset import DirectOutcomeDataset
+from causalopt.errors import ConfigError
+from causalopt.pseudo_outcome import PseudoOutcomes
+from causalopt.typing import Float64
+
+BehaviorPolicy = Literal["logged", "reference"]
+
+
+def behavior_log_prob(
+    dataset: DirectOutcomeDataset, reference: Policy | None, source: BehaviorPolicy | None = None
+) -> Float64:
+    """Log q(x_i | c_i) of the logged texts, shape [n], nats.
+
+    ``source`` says where q comes from: the logged log-probabilities, or the reference policy (the choice of Lin et al.
+    2024, right when the reference was tuned on the logged texts). None takes the logged ones when there are any.
+    """
+    if source is None:
+        source = "reference" if dataset.behavior_log_prob is None else "logged"
+    if source == "logged":
+        if dataset.behavior_log_prob is None:
+            raise ConfigError(f"{dataset.source}: behavior policy 'logged' needs a column behavior_log_prob")
+        return dataset.behavior_log_prob
+    if reference is None:
+        raise ConfigError(f"{dataset.source}: has no logged log-probabilities, so a reference policy is needed for q")
+    return reference.log_prob(dataset.prompts, dataset.texts)
+
+
+def draw_samples(
+    reference: Policy, dataset: DirectOutcomeDataset, per_row: int, seed: int, pool: int | None = None
+) -> list[list[str]]:
+    """Draw ``per_row`` texts from the reference for each row, given the row's prompt.
+
+    Without prompts the rows' draws are alike, and ``pool`` texts, dealt evenly over the rows, cost less than a draw for
+    each.
+    """
+    n = len(dataset) * per_row
+    if dataset.prompts is not None:
+        texts = reference.sample([prompt for prompt in dataset.prompts for _ in range(per_row)], n, seed)
+    elif pool is None or pool >= n:
+        texts = reference.sample(None, n, seed)
+    else:
+        drawn = reference.sample(None, pool, seed)
+        texts = [drawn[i % pool] for i in np.random.default_rng(seed).permutation(n)]
+    return [texts[start : start + per_row] for start in range(0, len(texts), per_row)]
+
+
+def policy_problem(
+    pseudo: PseudoOutcomes, behavior: Float64, sampled_texts: Sequence[Sequence[str]] | None
+) -> PolicyProblem:
+    """Orient, centre and scale the pseudo-outcomes.
+
+    The reward is measured in standard deviations of the outcome, so that the coefficients of an objective (KL, entropy)
+    and a learning rate mean the same on every data set, and g is centred, which changes no optimum (E[rho] = 1) and
+    removes the largest part of the gradient's variance. Under ``direction: minimize`` its sign is turned.
+
+    Parameters
+    ----------
+    pseudo:
+        Pseudo-outcomes of the training rows, in outcome units.
+    behavior:
+        log q of the training texts, shape [n], nats.
+    sampled_texts:
+        From `draw_samples`, or None for an objective that needs none.
+    """
+    data = pseudo.dataset
+    center = float(np.average(pseudo.g, weights=data.weight))
+    mean = float(np.average(data.outcome, weights=data.weight))
+    scale = float(np.sqrt(np.average((data.outcome - mean) ** 2, weights=data.weight)))
+    factor = (1.0 if data.direction == "maximize" else -1.0) / scale
+    if sampled_texts is None:
+        sampled_texts = [[] for _ in range(len(data))]
+        sampled_g = np.zeros((len(data), 0))
+    else:
+        per_row = len(sampled_texts[0])
+        texts = [text for row in sampled_texts for text in row]
+        prompts = None if data.prompts is None else [prompt for prompt in data.prompts for _ in range(per_row)]
+        sampled_g = pseudo.dose_response(texts, prompts).reshape(len(data), per_row)
+    return PolicyProblem(
+        texts=data.texts,
+        prompts=data.prompts,
+        behavior_log_prob=behavior,
+        residual=factor * pseudo.residual,
+        g=factor * (pseudo.g - center),
+        weight=data.weight / data.weight.mean(),
+        sampled_texts=sampled_texts,
+        sampled_g=factor * (sampled_g - center),
+    )

@@ -1,0 +1,350 @@
+"""From a data set to pseudo-outcomes: the one thing that passes from estimation to optimisation."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from causalopt import plugins
+from causalopt.columns import Columns
+from causalopt.covariates import CovariateEncoder
+from causalopt.dataset import DirectOutcomeDataset
+from causalopt.embedding import Embedder, embed
+from causalopt.errors import DataError, ModelError
+from causalopt.nuisance.cross_fitting import CrossFit, Rows, cross_fit
+from causalopt.nuisance.logged import LoggedAssignment
+from causalopt.typing import Array, Float32, Float64, Int64
+
+METADATA = b"causalopt.pseudo_outcomes"
+NUISANCES = ("fold", "m", "s", "g")
+
+
+@dataclass(frozen=True, eq=False)
+class PseudoOutcomes:
+    """Doubly robust pseudo-outcomes of n rows, in outcome units; ``direction`` plays no part in them.
+
+    Attributes
+    ----------
+    dataset:
+        The rows.
+    fold:
+        The fold in which each row was held out, shape [n]; of the first repeat.
+    m, s, g:
+        Outcome model, stabilized weight (truncated) and dose response of each row, shape [n].
+    truncated_rows, truncated_mass:
+        Share of the rows, and of the weights' total, that truncation cut.
+    scores:
+        Held-out losses of the nuisances, see `CrossFit`.
+    """
+
+    dataset: DirectOutcomeDataset
+    fold: Int64
+    m: Float64
+    s: Float64
+    g: Float64
+    truncated_rows: float
+    truncated_mass: float
+    scores: pd.DataFrame
+    models: FittedNuisances | None = field(default=None, repr=False)
+
+    @property
+    def residual(self) -> Float64:
+        """s (y - m), shape [n]."""
+        return np.asarray(self.s * (self.dataset.outcome - self.m))
+
+    @property
+    def xi(self) -> Float64:
+        """Residual + g, shape [n]: E[xi | x] = E[Y(x)] if either m or s is right (Kennedy et al. 2017)."""
+        # Written so that it is y to the last bit where s = 1 and g = m.
+        y = self.dataset.outcome
+        return np.asarray(y + (self.s - 1) * (y - self.m) + (self.g - self.m))
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def subset(self, index: Array) -> PseudoOutcomes:
+        """Rows by position or by a boolean mask; the models behind them stay those of all rows."""
+        fitted = self.models
+        return replace(
+            self,
+            dataset=self.dataset.subset(index),
+            **{name: getattr(self, name)[index] for name in NUISANCES},
+            models=None if fitted is None else replace(fitted, cross_fit=fitted.cross_fit.subset(index)),
+        )
+
+    def dose_response(self, texts: Sequence[str], prompts: Sequence[str] | None = None) -> Float64:
+        """g of any texts, shape [k]: the mean over the fold models, and then the median over the repeats."""
+        fitted = self._fitted()
+        return fitted.cross_fit.dose_response(fitted.embed(prompts, texts)) if len(texts) else np.zeros(0)
+
+    def reader_response(self, texts: Sequence[str], prompts: Sequence[str] | None = None) -> Float64:
+        """h_i = mean over the texts of m(x_j, w_i), shape [n]: reader i's part of the texts' plug-in value."""
+        fitted = self._fitted()
+        return fitted.cross_fit.reader_response(fitted.embed(prompts, texts))
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row for each row of data: row, fold, m, s, g, residual, xi."""
+        columns = {name: getattr(self, name) for name in (*NUISANCES, "residual", "xi")}
+        return pd.DataFrame({"row": self.dataset.row, **columns})
+
+    def save(self, path: str | Path) -> None:
+        """Write data, nuisances and scores to one Parquet file; the fitted models are not in it."""
+        frame = pd.concat([self.dataset.to_frame(), self.to_frame().add_prefix("pseudo:")], axis=1)
+        data = self.dataset
+        about = {
+            "columns": asdict(data.columns),
+            "covariates": list(data.covariates.columns),
+            "attributes": list(data.attributes.columns),
+            "direction": data.direction,
+            "source": data.source,
+            "dropped": data.dropped,
+            "truncated_rows": self.truncated_rows,
+            "truncated_mass": self.truncated_mass,
+            "scores": self.scores.to_dict(orient="list"),
+        }
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        pq.write_table(table.replace_schema_metadata({METADATA: json.dumps(about), **table.schema.metadata}), path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> PseudoOutcomes:
+        """Read what `save` wrote: the same numbers, without the models behind `dose_response`.
+
+        Raises
+        ------
+        DataError
+            When the file is not there or is no such file.
+        """
+        try:
+            table = pq.read_table(path)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise DataError(f"{path}: cannot be read as pseudo-outcomes: {error}") from None
+        metadata = table.schema.metadata or {}
+        if METADATA not in metadata:
+            raise DataError(f"{path}: holds no pseudo-outcomes; PseudoOutcomes.save writes them")
+        about = json.loads(metadata[METADATA])
+        frame = table.to_pandas()
+
+        def numbers(name: str) -> Float64 | None:
+            return frame[name].to_numpy(dtype=np.float64) if name in frame else None
+
+        def part(role: str) -> pd.DataFrame:
+            return pd.DataFrame({name: frame[f"{role}:{name}"] for name in about[f"{role}s"]}, index=frame.index)
+
+        columns: dict[str, Any] = {r: tuple(c) if isinstance(c, list) else c for r, c in about["columns"].items()}
+        dataset = DirectOutcomeDataset(
+            texts=frame["text"].tolist(),
+            prompts=frame["prompt"].tolist() if "prompt" in frame else None,
+            outcome=frame["outcome"].to_numpy(dtype=np.float64),
+            covariates=part("covariate"),
+            weight=frame["weight"].to_numpy(dtype=np.float64),
+            group=frame["group"].to_numpy(dtype=np.int64),
+            reader=frame["reader"].to_numpy(dtype=np.int64) if "reader" in frame else None,
+            attributes=part("attribute"),
+            behavior_log_prob=numbers("behavior_log_prob"),
+            assignment_log_prob=numbers("assignment_log_prob"),
+            row=frame["pseudo:row"].to_numpy(dtype=np.int64),
+            direction=about["direction"],
+            source=about["source"],
+            columns=Columns(**columns),
+            dropped=about["dropped"],
+        )
+        return cls(
+            dataset,
+            frame["pseudo:fold"].to_numpy(dtype=np.int64),
+            frame["pseudo:m"].to_numpy(dtype=np.float64),
+            frame["pseudo:s"].to_numpy(dtype=np.float64),
+            frame["pseudo:g"].to_numpy(dtype=np.float64),
+            about["truncated_rows"],
+            about["truncated_mass"],
+            pd.DataFrame(about["scores"]),
+        )
+
+    def _fitted(self) -> FittedNuisances:
+        if self.models is None:
+            raise ModelError(
+                "these pseudo-outcomes were read from a file, which holds numbers and no models: fit again to know the "
+                "dose response of other texts"
+            )
+        return self.models
+
+
+@dataclass(frozen=True, eq=False)
+class FittedNuisances:
+    """The fitted parts behind pseudo-outcomes."""
+
+    embedder: Embedder
+    covariates: CovariateEncoder
+    cross_fit: CrossFit
+
+    def embed(self, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float32:
+        """Embed as the rows were, shape [k, d]."""
+        return embed(self.embedder, prompts, texts)
+
+
+class PseudoOutcomeEstimator:
+    """Embeds texts, cross-fits the nuisances, and returns pseudo-outcomes.
+
+    Parameters
+    ----------
+    embedder, outcome_model, assignment_model:
+        Each a name, a mapping with a ``name`` and settings, or an object; for the two models also a list of these, of
+        which the one with the smallest held-out loss is used. Without covariates the assignment weight is 1 whatever
+        the model.
+    folds, repeats, seed:
+        Groups are dealt over the folds anew in each repeat; nuisances are the medians over the repeats.
+    max_weight:
+        Stabilized weights above it are truncated, and reported.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> import causalopt as co
+    >>> rng = np.random.default_rng(0)
+    >>> texts = [f"{a} {b}" for a in ("help", "give", "act") for b in ("now", "soon", "please", "today")]
+    >>> frame = pd.DataFrame({"text": rng.choice(texts, 200), "age": rng.integers(18, 80, 200).astype(float)})
+    >>> frame["resp"] = frame["text"].str.contains("please") + 0.02 * frame["age"] + 0.1 * rng.normal(size=200)
+    >>> data = co.DirectOutcomeDataset.from_frame(frame, text="text", outcome="resp", covariates=["age"])
+    >>> estimator = co.PseudoOutcomeEstimator(outcome_model="ridge", assignment_model="randomized", folds=3)
+    >>> pseudo = estimator.fit_transform(data)
+    >>> g = pseudo.dose_response(["help please", "help now"])
+    >>> bool(g[0] > g[1] + 0.5)
+    True
+    """
+
+    def __init__(
+        self,
+        embedder: Any = "tfidf-svd",
+        outcome_model: Any = "ridge-lightgbm",
+        assignment_model: Any = "gaussian",
+        folds: int = 5,
+        repeats: int = 1,
+        max_weight: float = 20.0,
+        seed: int = 0,
+    ) -> None:
+        self.embedder = embedder
+        self.outcome_model = outcome_model
+        self.assignment_model = assignment_model
+        self.folds = folds
+        self.repeats = repeats
+        self.max_weight = max_weight
+        self.seed = seed
+
+    def fit_transform(
+        self,
+        dataset: DirectOutcomeDataset,
+        *,
+        outcome_data: DirectOutcomeDataset | None = None,
+        m: Any = None,
+        g: Any = None,
+        s: Any = None,
+        fold: Any = None,
+    ) -> PseudoOutcomes:
+        """Fit on the rows of ``dataset`` alone and return their pseudo-outcomes; the estimator itself keeps nothing.
+
+        Parameters
+        ----------
+        dataset:
+            Rows whose pseudo-outcomes are wanted.
+        outcome_data:
+            A second data set, which may be confounded, to fit the outcome model on in place of ``dataset``; the
+            correction s (y - m) then makes up for it where s is right, as it is in an experiment (Lin et al. 2024). It
+            needs the same covariates. Rows of a text that is in the fold held out are left out, as everywhere. No row
+            may be in both.
+        m, g, s, fold:
+            Nuisances and folds computed elsewhere, shape [n]; see `cross_fit`.
+
+        Raises
+        ------
+        CausalOptError
+            One line that names what does not fit.
+        """
+        others = [] if outcome_data is None else [outcome_data]
+        embedder = self._embedder([dataset, *others])
+        encoder = CovariateEncoder().fit(dataset.covariates)
+        if s is None and dataset.covariates.shape[1]:
+            s = self._logged_weight(dataset)
+        fit = cross_fit(
+            embed(embedder, dataset.prompts, dataset.texts),
+            encoder.transform(dataset.covariates),
+            dataset.outcome,
+            dataset.weight,
+            dataset.group,
+            outcome_model=self.outcome_model,
+            assignment_model=self.assignment_model,
+            folds=self.folds,
+            repeats=self.repeats,
+            seed=self.seed,
+            fold=fold,
+            max_weight=self.max_weight,
+            m=m,
+            g=g,
+            s=s,
+            outcome_rows=None if outcome_data is None else _outcome_rows(dataset, outcome_data, embedder, encoder),
+        )
+        return PseudoOutcomes(
+            dataset,
+            fit.fold[0],
+            fit.m,
+            fit.s,
+            fit.g,
+            fit.truncated.rows,
+            fit.truncated.mass,
+            fit.scores,
+            FittedNuisances(embedder, encoder, fit),
+        )
+
+    def _embedder(self, datasets: Sequence[DirectOutcomeDataset]) -> Embedder:
+        """Return a copy of the embedder, fitted on the distinct texts and prompts; no outcome is looked at."""
+        embedder: Any = copy.deepcopy(plugins.embedders.create(self.embedder))
+        strings: dict[str, None] = {}
+        for data in datasets:
+            if hasattr(embedder, "learn"):
+                embedder.learn(data.texts, data.attributes)
+            strings.update(dict.fromkeys([*data.texts, *(data.prompts or [])]))
+        fitted: Embedder = embedder.fit(list(strings))
+        return fitted
+
+    def _logged_weight(self, dataset: DirectOutcomeDataset) -> Float64 | None:
+        """Weights of an assignment model that reads them from columns; None for one that is fitted."""
+        if isinstance(self.assignment_model, list | tuple):
+            return None
+        model = plugins.assignment_models.create(self.assignment_model)
+        if not isinstance(model, LoggedAssignment):
+            return None
+        if dataset.assignment_log_prob is None:
+            raise DataError(f"{dataset.source}: assignment model 'logged' needs a column assignment_log_prob")
+        text = pd.factorize(_keys(dataset))[0]
+        return model.weights(dataset.assignment_log_prob, dataset.behavior_log_prob, text=text, weight=dataset.weight)
+
+
+def _outcome_rows(
+    dataset: DirectOutcomeDataset, other: DirectOutcomeDataset, embedder: Embedder, encoder: CovariateEncoder
+) -> Rows:
+    """Arrays of the second data set; a text that both have gets the group that it has in the first."""
+    if (dataset.prompts is None) != (other.prompts is None):
+        raise DataError(f"{other.source}: outcome_data must have prompts if and only if {dataset.source} has them")
+    group = dict(zip(_keys(dataset), dataset.group, strict=True))
+    own = int(dataset.group.max()) + 1
+    return Rows.of(
+        embed(embedder, other.prompts, other.texts),
+        encoder.transform(other.covariates),
+        other.outcome,
+        other.weight,
+        np.array([group.get(key, own) for key in _keys(other)]),
+    )
+
+
+def _keys(dataset: DirectOutcomeDataset) -> pd.Series:
+    """Return what makes two rows the same text: the text, with its prompt if there is one."""
+    if dataset.prompts is None:
+        return pd.Series(dataset.texts, dtype=object)
+    return pd.Series(list(zip(dataset.prompts, dataset.texts, strict=True)), dtype=object)
