@@ -1,0 +1,122 @@
+"""What passes between estimation and optimisation, and what a backend and a policy must offer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, Self, runtime_checkable
+
+import numpy as np
+
+from causalopt.errors import DataError
+from causalopt.objective import Objective
+from causalopt.typing import Float64
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """A distribution over texts given a prompt. Log-probabilities are of the whole text with its end, in nats."""
+
+    def log_prob(self, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
+        """log P(text_i | prompt_i), shape [n], nats. ``prompts`` is None when the policy is unconditional."""
+        ...
+
+    def sample(self, prompts: Sequence[str] | None, n: int, seed: int) -> list[str]:
+        """Draw ``n`` texts; with prompts, ``len(prompts) == n`` and text i answers prompt i."""
+        ...
+
+    def save(self, directory: str | Path) -> None:
+        """Write everything `load` needs."""
+        ...
+
+    @classmethod
+    def load(cls, directory: str | Path) -> Self:
+        """Read what `save` wrote; the loaded policy gives the same numbers."""
+        ...
+
+
+@dataclass(frozen=True)
+class PolicyProblem:
+    """All an optimiser sees: it never meets an outcome, a covariate or an estimator.
+
+    ``residual``, ``g`` and ``sampled_g`` are oriented so that larger is better, centred and in units of the outcome's
+    standard deviation; log-probabilities are in nats.
+
+    Attributes
+    ----------
+    texts, prompts:
+        The logged rows, n of them; ``prompts`` is None when there are none.
+    behavior_log_prob:
+        log q(x_i | c_i), shape [n].
+    residual, g:
+        s (y - m) and the dose response at the logged texts, shape [n].
+    weight:
+        Exposure of each row, shape [n], mean one.
+    sampled_texts:
+        ``per_row`` texts from the reference for each logged row, given that row's prompt: n lists of equal length
+        (each empty for an objective without a sampled term).
+    sampled_g:
+        Their dose response, shape [n, per_row].
+    """
+
+    texts: Sequence[str]
+    prompts: Sequence[str] | None
+    behavior_log_prob: Float64
+    residual: Float64
+    g: Float64
+    weight: Float64
+    sampled_texts: Sequence[Sequence[str]]
+    sampled_g: Float64
+
+    def __post_init__(self) -> None:
+        n = len(self.texts)
+        for name in ("behavior_log_prob", "residual", "g", "weight"):
+            values = getattr(self, name)
+            if values.shape != (n,):
+                raise DataError(f"{name} has shape {values.shape}; it must be ({n},), one value for each text")
+            if not np.isfinite(values).all():
+                raise DataError(f"{name} is not finite at row {int(np.flatnonzero(~np.isfinite(values))[0])}")
+        if self.prompts is not None and len(self.prompts) != n:
+            raise DataError(f"there are {len(self.prompts)} prompts for {n} texts")
+        shape = (n, len(self.sampled_texts[0]) if n else 0)
+        if len(self.sampled_texts) != n or any(len(row) != shape[1] for row in self.sampled_texts):
+            raise DataError("sampled_texts must hold the same number of texts for each row")
+        if self.sampled_g.shape != shape or not np.isfinite(self.sampled_g).all():
+            raise DataError(f"sampled_g must be finite with shape {shape}, not {self.sampled_g.shape}")
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+Callback = Callable[[str, Mapping[str, Any]], None]
+"""Called as ``callback(event, metrics)`` while a backend works: event is "step" (metrics of one optimiser step)."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a backend keeps what it needs to resume, and whom it tells how it goes."""
+
+    directory: Path | None = None
+    callbacks: Sequence[Callback] = field(default_factory=tuple)
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """Makes a reference policy from logged texts, and a better policy from a `PolicyProblem`."""
+
+    def check(self) -> None:
+        """Raise a `CausalOptError` now for what would fail later (a model that is not there), without loading it."""
+        ...
+
+    def reference(
+        self, prompts: Sequence[str] | None, texts: Sequence[str], weight: Float64, *, seed: int, progress: Progress
+    ) -> Policy:
+        """Return P^f0: the model as it is, or tuned on the logged texts, as the backend's settings say."""
+        ...
+
+    def fit(
+        self, problem: PolicyProblem, objective: Objective, *, reference: Policy, seed: int, progress: Progress
+    ) -> Policy:
+        """Start at the reference and maximise the objective. With ``progress.directory`` a killed fit resumes there."""
+        ...

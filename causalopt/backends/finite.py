@@ -1,0 +1,308 @@
+"""The finite backend: choosing among known texts, exactly and in float64."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import OptimizeResult, minimize
+from torch import Tensor
+
+from causalopt import plugins
+from causalopt.backends.contracts import Policy, PolicyProblem, Progress
+from causalopt.backends.finite_policy import FinitePolicy, refuse_prompts
+from causalopt.embedding.contracts import Embedder
+from causalopt.errors import CausalOptWarning, ConfigError, DataError, ModelError
+from causalopt.objective import Modifiers, Objective, ObjectiveInputs
+from causalopt.typing import Float64
+
+__all__ = ["FiniteBackend", "FinitePolicy"]
+
+FIRST_PENALTY, LAST_PENALTY = 8.0, 0.03
+"""The path's largest KL penalty and its smallest before zero, reward units per nat."""
+BISECTIONS = 10
+
+
+class FiniteBackend:
+    """A softmax policy over candidate texts, log-linear in their embedding.
+
+    The policy is P(x) proportional to base(x) exp(theta' phi(x)), where phi is the embedding with each coordinate
+    standardised over the candidates. The objective is maximised over theta on the full batch by L-BFGS, with its KL
+    and entropy terms summed over all candidates rather than estimated from drawn texts; a fit is deterministic and
+    takes seconds.
+
+    An importance-weighted objective has more than one optimum: far from the logged texts it can put everything on one
+    text whose few readers were lucky. So theta follows a path from the reference, along which an additional KL
+    penalty falls from a large value to zero, each solution starting at the one before, and it stops at ``max_kl``, or
+    before a jump beyond it. Where most candidates have few rows, an objective with ``truncation_quantile: 0.99`` goes
+    further along the path.
+
+    Parameters
+    ----------
+    candidates:
+        The texts to choose among: a list, or a file with one text a line. They must include the logged texts. None
+        leaves it to the caller (`with_candidates`); a run takes all texts of its data.
+    embedder:
+        A registered name, a mapping with a name and settings, or an object. It is fitted on the candidates.
+    reference:
+        ``tune``: whether the base is the logged texts' weighted frequency rather than uniform; ``smoothing``: what is
+        added to each candidate's weight (the rows' mean weight being one), so that an unseen candidate has some.
+    l2:
+        Ridge penalty: half of it times the squared length of theta's change, in the objective's units.
+    max_kl:
+        Largest KL to the reference, nats; None sets no limit.
+    max_iterations:
+        L-BFGS iterations at each point of the path; a warning says when the last did not suffice.
+
+    Raises
+    ------
+    ConfigError
+        When a setting is out of its range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalopt.backends.contracts import PolicyProblem, Progress
+    >>> from causalopt.backends.finite import FiniteBackend
+    >>> from causalopt.objective import CPO
+    >>> texts = ["Please give today.", "Join our walk.", "Share one hour."]
+    >>> backend = FiniteBackend(texts, embedder={"name": "tfidf-svd", "dimensions": 2}, l2=0.1)
+    >>> reference = backend.reference(None, texts, np.ones(3), seed=0, progress=Progress())
+    >>> xi = np.array([1.0, 0.0, -1.0])
+    >>> problem = PolicyProblem(texts, None, reference.log_prob(None, texts), xi, np.zeros(3), np.ones(3),
+    ...                         [[], [], []], np.zeros((3, 0)))
+    >>> policy = backend.fit(problem, CPO(kl=0.0, forward_kl=0.0), reference=reference, seed=0, progress=Progress())
+    >>> bool(policy.probability @ xi > reference.probability @ xi)
+    True
+    """
+
+    def __init__(
+        self,
+        candidates: Sequence[str] | str | Path | None = None,
+        embedder: str | Mapping[str, Any] | Embedder = "tfidf-svd",
+        reference: Mapping[str, Any] | None = None,
+        l2: float = 0.01,
+        max_kl: float | None = 1.0,
+        max_iterations: int = 500,
+    ) -> None:
+        if l2 < 0:
+            raise ConfigError(f"backend.l2 must not be negative, not {l2}")
+        if max_kl is not None and not max_kl > 0:
+            raise ConfigError(f"backend.max_kl must be positive or null, not {max_kl}")
+        settings = {"tune": True, "smoothing": 0.5, **(reference or {})}
+        unknown = sorted(settings.keys() - {"tune", "smoothing"})
+        if unknown:
+            raise ConfigError(f"backend.reference has no setting {unknown[0]!r}; it takes: tune, smoothing")
+        if not settings["smoothing"] > 0:
+            raise ConfigError("backend.reference.smoothing must be positive: every candidate needs some probability")
+        self.candidates = _read_candidates(candidates)
+        self.embedder = embedder
+        self.tune = bool(settings["tune"])
+        self.smoothing = float(settings["smoothing"])
+        self.l2 = l2
+        self.max_kl = max_kl
+        self.max_iterations = max_iterations
+
+    def with_candidates(self, texts: Sequence[str]) -> FiniteBackend:
+        """Return the same backend choosing among the distinct ``texts``, in the order of their first appearance."""
+        other = copy.copy(self)
+        other.candidates = _read_candidates(list(dict.fromkeys(texts)))
+        return other
+
+    def check(self) -> None:
+        plugins.embedders.create(self.embedder)
+
+    def reference(
+        self, prompts: Sequence[str] | None, texts: Sequence[str], weight: Float64, *, seed: int, progress: Progress
+    ) -> FinitePolicy:
+        refuse_prompts(prompts)
+        if self.candidates is None:
+            raise ConfigError("the finite backend has no candidates: set backend.candidates to a list or a text file")
+        features = _standardized_embedding(plugins.embedders.create(self.embedder), self.candidates)
+        uniform = np.zeros(len(self.candidates))
+        policy = FinitePolicy(self.candidates, uniform, features, np.zeros(features.shape[1]))
+        if not self.tune:
+            return policy
+        index = policy.index_of(texts)
+        count = np.bincount(index, weights=weight / weight.mean(), minlength=len(self.candidates))
+        share = (count + self.smoothing) / (count + self.smoothing).sum()
+        return FinitePolicy(self.candidates, np.log(share), features, policy.theta)
+
+    def fit(
+        self, problem: PolicyProblem, objective: Objective, *, reference: Policy, seed: int, progress: Progress
+    ) -> FinitePolicy:
+        refuse_prompts(problem.prompts)
+        if not isinstance(reference, FinitePolicy):
+            raise ModelError(f"the finite backend starts at a finite policy, not at a {type(reference).__name__}")
+        loss = _Loss(problem, objective, reference, l2=self.l2)
+
+        def solve(theta: Float64, penalty: float) -> OptimizeResult:
+            def report(intermediate_result: OptimizeResult) -> None:
+                kl = loss.exact_kl(intermediate_result.x)
+                metrics = {"loss": float(intermediate_result.fun) - penalty * kl, "kl": kl}
+                for callback in progress.callbacks:
+                    callback("step", metrics)
+
+            return minimize(
+                loss.value_and_gradient,
+                theta,
+                args=(penalty,),
+                jac=True,
+                method="L-BFGS-B",
+                callback=report,
+                options={"maxiter": self.max_iterations, "ftol": 1e-13, "gtol": 1e-8},
+            )
+
+        found = _follow(solve, loss.exact_kl, reference.theta, self.max_kl)
+        if not np.isfinite(found.fun):
+            raise ModelError("the objective is not finite; raise backend.l2 or lower backend.max_kl")
+        if found.nit >= self.max_iterations:
+            warnings.warn(
+                f"the finite policy had not converged after {found.nit} iterations; raise backend.max_iterations or "
+                "backend.l2",
+                CausalOptWarning,
+                stacklevel=2,
+            )
+        return reference.with_theta(found.x)
+
+
+def _follow(
+    solve: Callable[[Float64, float], OptimizeResult],
+    kl: Callable[[Float64], float],
+    start: Float64,
+    max_kl: float | None,
+) -> OptimizeResult:
+    """Follow the solutions from ``start`` as the penalty falls to zero, or to where their KL reaches ``max_kl``."""
+
+    def beyond(found: OptimizeResult) -> bool:
+        return max_kl is not None and kl(found.x) > max_kl
+
+    penalty = FIRST_PENALTY
+    found = solve(start, penalty)
+    while beyond(found):
+        penalty *= 2
+        found = solve(start, penalty)
+    too_small = 0.0
+    while penalty > LAST_PENALTY:
+        following = solve(found.x, penalty / 2)
+        if beyond(following):
+            too_small = penalty / 2
+            break
+        found, penalty = following, penalty / 2
+    else:
+        following = solve(found.x, 0.0)
+        if not beyond(following):
+            return following
+    # Between a penalty that is large enough and one that is too small; where the KL jumps, the near side is kept.
+    for _ in range(BISECTIONS):
+        middle = (penalty + too_small) / 2
+        between = solve(found.x, middle)
+        if beyond(between):
+            too_small = middle
+        else:
+            found, penalty = between, middle
+    return found
+
+
+class _Loss:
+    """The objective as a function of theta, on tensors that are made once."""
+
+    def __init__(self, problem: PolicyProblem, objective: Objective, reference: FinitePolicy, *, l2: float) -> None:
+        per_row = problem.sampled_g.shape[1]
+        self._l2, self._objective, self._regularizer = l2, objective, None
+        if isinstance(objective, Modifiers) and type(objective).regularizer is Modifiers.regularizer:
+            self._objective = replace(objective, kl=0.0, forward_kl=0.0, entropy=0.0)
+            self._regularizer = objective.regularizer
+        self._features, self._log_base = _tensor(reference.features), _tensor(reference.log_base)
+        self._start, self._reference = _tensor(reference.theta), _tensor(reference.candidate_log_prob)
+        self._row = torch.from_numpy(reference.index_of(problem.texts))
+        self._drawn = torch.from_numpy(reference.index_of([text for row in problem.sampled_texts for text in row]))
+        self._behavior = _tensor(problem.behavior_log_prob)
+        self._residual, self._g, self._weight = _tensor(problem.residual), _tensor(problem.g), _tensor(problem.weight)
+        self._drawn_g = _tensor(problem.sampled_g.ravel())
+        self._drawn_weight = self._weight.repeat_interleave(per_row)
+
+    def __call__(self, theta: Tensor, penalty: float) -> Tensor:
+        log_prob = self._log_prob(theta)
+        inputs = ObjectiveInputs(
+            log_ratio=log_prob[self._row] - self._behavior,
+            residual=self._residual,
+            g=self._g,
+            weight=self._weight,
+            length=torch.ones_like(self._weight),  # a candidate is chosen whole: one token
+            sampled_log_ratio=(log_prob - self._reference)[self._drawn],
+            sampled_g=self._drawn_g,
+            sampled_weight=self._drawn_weight,
+            sampled_length=torch.ones_like(self._drawn_weight),
+            sampled_reference_log_prob=self._reference[self._drawn],
+        )
+        loss = self._objective(inputs)
+        if self._regularizer is not None:
+            # Every candidate once, in proportion to its probability under the reference: the expectation itself.
+            candidates = replace(
+                inputs,
+                sampled_log_ratio=log_prob - self._reference,
+                sampled_weight=self._reference.exp(),
+                sampled_reference_log_prob=self._reference,
+            )
+            loss = loss + self._regularizer(candidates)
+        ridge = 0.5 * self._l2 * (theta - self._start).square().sum()
+        return loss + ridge + penalty * self._kl(log_prob)
+
+    def value_and_gradient(self, theta: Float64, penalty: float = 0.0) -> tuple[float, Float64]:
+        at = torch.tensor(theta, dtype=torch.float64, requires_grad=True)
+        loss = self(at, penalty)
+        (gradient,) = torch.autograd.grad(loss, at)
+        return loss.item(), gradient.numpy()
+
+    def exact_kl(self, theta: Float64) -> float:
+        return self._kl(self._log_prob(_tensor(theta))).item()
+
+    def _log_prob(self, theta: Tensor) -> Tensor:
+        return torch.log_softmax(self._log_base + self._features @ theta, 0)
+
+    def _kl(self, log_prob: Tensor) -> Tensor:
+        return (log_prob.exp() * (log_prob - self._reference)).sum()
+
+
+def _tensor(values: Float64) -> Tensor:
+    return torch.from_numpy(np.array(values, dtype=np.float64))
+
+
+def _read_candidates(candidates: Sequence[str] | str | Path | None) -> list[str] | None:
+    if candidates is None:
+        return None
+    if isinstance(candidates, (str, Path)):
+        path = Path(candidates)
+        if not path.is_file():
+            raise DataError(f"backend.candidates: there is no file {path}; give a list, or a file with one text a line")
+        candidates = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    texts = [str(text) for text in candidates]
+    repeated = [text for text, count in Counter(texts).items() if count > 1]
+    if repeated:
+        raise DataError(f"backend.candidates lists {repeated[0]!r} twice")
+    if len(texts) < 2:
+        raise DataError(f"backend.candidates needs at least two texts to choose among, not {len(texts)}")
+    return texts
+
+
+def _standardized_embedding(embedder: Embedder, texts: Sequence[str]) -> Float64:
+    """Embed with each coordinate of mean zero and variance one over the texts, shape [k, d]; constant ones go.
+
+    A copy of the embedder is fitted: the caller may use the same one, as it is, in the nuisances.
+    """
+    features = np.asarray(copy.copy(embedder).fit(texts).transform(texts), dtype=np.float64)
+    spread = features.std(axis=0)
+    varying = spread > 1e-7 * max(float(np.abs(features).max(initial=0.0)), 1e-300)
+    if not varying.any():
+        raise DataError(
+            f"the embedder gives the {len(texts)} candidates one and the same vector; take another embedder"
+        )
+    return np.asarray((features[:, varying] - features[:, varying].mean(axis=0)) / spread[varying])

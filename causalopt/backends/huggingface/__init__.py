@@ -1,0 +1,6 @@
+"""The language-model backend, on transformers and peft."""
+
+from causalopt.backends.huggingface.backend import HuggingFaceBackend
+from causalopt.backends.huggingface.policy import HuggingFacePolicy
+
+__all__ = ["HuggingFaceBackend", "HuggingFacePolicy"]

@@ -1,0 +1,52 @@
+"""Checkpoints in a folder named by all that determines a fit, so that no other fit is ever resumed from them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+_ELEMENTS = 65_536
+
+
+def fingerprint(parts: Iterable[Any]) -> str:
+    """Return 16 hex digits of a hash of strings, arrays, models and what JSON or `repr` can write.
+
+    A large weight counts by a regular sample of its elements: two models that differ there by training differ in it.
+
+    Examples
+    --------
+    >>> from causalopt.backends.huggingface.checkpoint import fingerprint
+    >>> fingerprint(["a", 1]) == fingerprint(["a", 1]), fingerprint(["a", 1]) == fingerprint(["a", 2])
+    (True, False)
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            digest.update(f"{part.shape}{part.dtype}".encode() + np.ascontiguousarray(part).tobytes())
+        elif isinstance(part, nn.Module):
+            for name, tensor in part.state_dict().items():
+                flat = tensor.detach().flatten()
+                sample = flat[:: max(1, len(flat) // _ELEMENTS)].float().cpu().numpy()
+                digest.update(f"{name}{tuple(tensor.shape)}".encode() + sample.tobytes())
+        else:
+            digest.update(json.dumps(part, sort_keys=True, default=repr).encode())
+        digest.update(b"\0")
+    return digest.hexdigest()[:16]
+
+
+def last_checkpoint(directory: Path) -> Path | None:
+    """Return the last checkpoint that is whole: Trainer writes its state last, so a killed one has none, or half."""
+    found = [path for path in directory.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
+    for path in sorted(found, key=lambda path: -int(path.name.removeprefix("checkpoint-"))):
+        try:
+            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        return path
+    return None

@@ -1,0 +1,35 @@
+"""Maximum likelihood as an objective: how the reference policy learns the logged texts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from causalopt.objective import ObjectiveInputs
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Weighted mean negative log-likelihood, for rows whose behavior log-probability is 0.
+
+    Attributes
+    ----------
+    mean_length:
+        Mean tokens of a text over the whole data, so that the loss is in nats per token and every text counts by its
+        own probability whatever batch it is in.
+    """
+
+    mean_length: float
+
+    @property
+    def needs_samples(self) -> bool:
+        return False
+
+    @property
+    def couples_batch(self) -> bool:
+        return False
+
+    def __call__(self, inputs: ObjectiveInputs) -> Tensor:
+        weight = inputs.weight.double()
+        return -(weight * inputs.log_ratio).sum() / weight.sum() / self.mean_length

@@ -1,0 +1,44 @@
+"""What one optimiser step reports, from the scalars of its whole window."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from causalopt.objective import ObjectiveInputs
+
+
+def policy_metrics(inputs: ObjectiveInputs, data_log_prob: Tensor) -> dict[str, float]:
+    """Describe where the policy stands.
+
+    Parameters
+    ----------
+    inputs:
+        The scalars of the window.
+    data_log_prob:
+        log P^f of its logged texts, shape [n], nats.
+
+    Returns
+    -------
+    dict
+        ``weights/ess`` (effective rows of the window, Kish) and ``weights/max`` (the largest share one row has of the
+        window's weight), both of the ratio to the behavior policy; ``logps/data`` and ``logps/sampled`` (mean
+        log-probability of a text, nats); ``kl`` (to the reference, nats, on the sampled texts: the mean of
+        ``rho log rho - rho + 1``).
+    """
+    weight = inputs.weight.double()
+    share = (inputs.log_ratio.double() + weight.log()).softmax(0)
+    metrics = likelihood_metrics(inputs, data_log_prob)
+    metrics |= {"weights/ess": 1.0 / float(share.square().sum()), "weights/max": float(share.max())}
+    if len(inputs.sampled_weight):
+        log_ratio = inputs.sampled_log_ratio.double()
+        part = inputs.sampled_weight.double() / inputs.sampled_weight.double().sum()
+        ratio = log_ratio.exp()
+        metrics["kl"] = float((part * (ratio * log_ratio - ratio + 1)).sum())
+        metrics["logps/sampled"] = float((part * (log_ratio + inputs.sampled_reference_log_prob)).sum())
+    return metrics
+
+
+def likelihood_metrics(inputs: ObjectiveInputs, data_log_prob: Tensor) -> dict[str, float]:
+    """``logps/data``: weighted mean log-probability of a logged text, nats; arguments as in `policy_metrics`."""
+    weight = inputs.weight.double()
+    return {"logps/data": float((weight * data_log_prob).sum() / weight.sum())}

@@ -1,0 +1,204 @@
+"""Models by name (``smollm2``, a hub id, a folder, a folder with a PEFT adapter), and twins that share weights."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
+
+from causalopt.backends.huggingface import smollm2
+from causalopt.backends.huggingface.quiet import quiet_transformers
+from causalopt.backends.huggingface.scoring import CausalLM
+from causalopt.errors import ConfigError, ModelError
+
+
+def default_device() -> torch.device:
+    """Return the device of this process: its GPU when there is one and ``ACCELERATE_USE_CPU`` is not set."""
+    if os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes"):
+        return torch.device("cpu")
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    return torch.device("cpu")
+
+
+class Loaded(NamedTuple):
+    """A model with its tokenizer, and the name that finds its base again (None: it lies beside the adapter)."""
+
+    model: CausalLM
+    tokenizer: PreTrainedTokenizerBase
+    base: str | None
+
+
+def load_model(name: str | Path, attn_implementation: str | None = None) -> Loaded:
+    """Load a causal language model in float32, frozen, without dropout, and its tokenizer.
+
+    Parameters
+    ----------
+    name:
+        ``smollm2``, a folder with a model or a PEFT adapter, or a hub id.
+    attn_implementation:
+        As transformers names it ("eager", "sdpa", ...); its own choice when None.
+
+    Raises
+    ------
+    ModelError
+        When there is no such model, or its files cannot be read.
+    """
+    path = Path(smollm2.smollm2_folder()) if str(name) == smollm2.NAME else Path(name)
+    adapter = path / "adapter_config.json"
+    try:
+        if adapter.is_file():
+            beside = _is_model(path / "base")
+            plain, tokenizer, base = load_model(path / "base" if beside else _base_of(adapter), attn_implementation)
+            base = None if beside else base
+            if (path / "tokenizer_config.json").is_file():
+                tokenizer = AutoTokenizer.from_pretrained(path)
+            with quiet_transformers():
+                model: CausalLM = PeftModel.from_pretrained(plain, path)
+        else:
+            source, base = (str(path) if path.is_dir() else str(name)), str(name)
+            with quiet_transformers():
+                config = AutoConfig.from_pretrained(source)
+                _remove_dropout(config)
+                tokenizer = AutoTokenizer.from_pretrained(source)
+                model = AutoModelForCausalLM.from_pretrained(
+                    source, config=config, dtype=torch.float32, attn_implementation=attn_implementation
+                )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise _not_loaded(name, error) from error
+    prepare(model, tokenizer)
+    return Loaded(model, tokenizer, base)
+
+
+def find_model(name: str | Path) -> None:
+    """Look for a model and its configuration without reading the weights.
+
+    Raises
+    ------
+    ModelError
+        When there is no such model, or it is not a language model that transformers knows.
+    """
+    if str(name) == smollm2.NAME:
+        return smollm2.check_smollm2()
+    path = Path(name)
+    if (path / "adapter_config.json").is_file():
+        return find_model(path / "base" if _is_model(path / "base") else _base_of(path / "adapter_config.json"))
+    try:
+        with quiet_transformers():
+            AutoConfig.from_pretrained(str(path) if path.is_dir() else str(name))
+    except (OSError, ValueError, KeyError) as error:
+        raise _not_loaded(name, error) from error
+
+
+def _not_loaded(name: str | Path, error: Exception) -> ModelError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return ModelError(f"model {str(name)!r} cannot be loaded (a hub id, a folder or 'smollm2'): {reason}")
+
+
+def prepare(model: CausalLM, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Freeze a model, set it to inference on this process's device, and let it sample from its own distribution."""
+    model.requires_grad_(False)
+    model.eval()
+    model.to(default_device())
+    end = tokenizer.eos_token_id
+    # A model's own file may ask for top-k, top-p, a temperature or a repetition penalty.
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    base.generation_config = GenerationConfig(do_sample=True, top_k=0, eos_token_id=end, pad_token_id=end)
+
+
+def twin(model: CausalLM) -> CausalLM:
+    """Copy the modules and share the frozen weights, so that a second policy costs no second model.
+
+    Parameters
+    ----------
+    model:
+        Left as it is; weights of an adapter are copied, all others shared.
+    """
+    adapter = _adapter_names(model)
+    shared = {
+        id(tensor): tensor
+        for name, tensor in chain(model.named_parameters(), model.named_buffers())
+        if name not in adapter
+    }
+    copied: CausalLM = copy.deepcopy(model, shared)
+    return copied
+
+
+def trainable_twin(model: CausalLM, lora: Mapping[str, Any] | None, seed: int) -> CausalLM:
+    """Return a model that starts at ``model`` and can be trained without changing it.
+
+    Parameters
+    ----------
+    model:
+        Its adapter, when it has one, is copied and trained further, with the settings that it has.
+    lora:
+        Settings of `peft.LoraConfig` for a new adapter; None trains all weights of a copy.
+    seed:
+        Of the new adapter's weights; the global random state is put back afterwards.
+
+    Raises
+    ------
+    ConfigError
+        When ``lora`` does not suit the model.
+    """
+    if isinstance(model, PeftModel):
+        copied = twin(model)
+        adapter = _adapter_names(copied)
+        for name, parameter in copied.named_parameters():
+            parameter.requires_grad_(name in adapter)
+        return copied
+    if lora is None:
+        full: CausalLM = copy.deepcopy(model)
+        return full.requires_grad_(True)
+    with torch.random.fork_rng(), quiet_transformers():
+        torch.manual_seed(seed)
+        try:
+            return get_peft_model(twin(model), lora_config(lora))
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"backend.lora: {str(error).splitlines()[0]}") from error
+
+
+def lora_config(lora: Mapping[str, Any]) -> LoraConfig:
+    """Return an adapter's settings as peft takes them; `ConfigError` when they contradict each other."""
+    settings = {"lora_alpha": 2 * int(lora.get("r", 8)), **lora}
+    try:
+        return LoraConfig(task_type=TaskType.CAUSAL_LM, lora_dropout=0.0, **settings)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"backend.lora: {str(error).splitlines()[0]}") from error
+
+
+def _adapter_names(model: CausalLM) -> set[str]:
+    if not isinstance(model, PeftModel):
+        return set()
+    marks = (model.base_model.prefix, "modules_to_save.")
+    return {name for name, _ in model.named_parameters() if any(mark in name for mark in marks)}
+
+
+def _is_model(folder: Path) -> bool:
+    return (folder / "config.json").is_file()
+
+
+def _base_of(adapter: Path) -> str:
+    """Find an adapter's base by the name that a policy noted, or where peft noted it."""
+    noted = adapter.parent / "causalopt_policy.json"
+    if noted.is_file():
+        return str(json.loads(noted.read_text(encoding="utf-8"))["base"])
+    base = json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    if not base:
+        raise ModelError(f"{adapter}: names no base model")
+    return str(base)
+
+
+def _remove_dropout(config: Any) -> None:
+    """Set every dropout rate to 0: a scoring pass and a gradient pass must see the same network."""
+    for key, value in config.to_dict().items():
+        if ("drop" in key) and isinstance(value, float):
+            setattr(config, key, 0.0)

@@ -1,0 +1,243 @@
+"""A causal language model as a policy."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from peft import PeftModel
+
+from causalopt.backends.huggingface.card import model_card
+from causalopt.backends.huggingface.model import load_model
+from causalopt.backends.huggingface.quiet import quiet_transformers
+from causalopt.backends.huggingface.sampling import generate
+from causalopt.backends.huggingface.scoring import CausalLM, SequenceLogProb, length_buckets, pack
+from causalopt.backends.huggingface.settings import SamplingSettings
+from causalopt.backends.huggingface.tokenization import TextCodec, Tokens
+from causalopt.errors import DataError, ModelError, TruncationWarning
+from causalopt.progress import track
+from causalopt.typing import Float64
+
+_NOTE = "causalopt_policy.json"
+_MOST_DRAWS = 50
+
+
+class HuggingFacePolicy:
+    """The distribution over texts that a causal language model defines.
+
+    Parameters
+    ----------
+    model:
+        A model in float32 with or without a PEFT adapter; it is used for inference alone.
+    codec:
+        How texts become tokens.
+    base:
+        The name that finds the base model again ("smollm2", a hub id, a folder), or None for one made from scratch,
+        which is then saved beside its adapter.
+    sampling:
+        Limits and batch size of `sample`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalopt.backends.contracts import Progress
+    >>> from causalopt.backends.huggingface import HuggingFaceBackend
+    >>> texts = ["a calm text", "a kind text"] * 8
+    >>> backend = HuggingFaceBackend(model="scratch:tiny", reference={"training": {"max_steps": 2}})
+    >>> policy = backend.reference(None, texts, np.ones(16), seed=0, progress=Progress())
+    >>> policy.log_prob(None, ["a calm text"]).shape
+    (1,)
+    """
+
+    def __init__(
+        self, model: CausalLM, codec: TextCodec, *, base: str | None, sampling: SamplingSettings | None = None
+    ) -> None:
+        self.model = model
+        self.codec = codec
+        self.base = base
+        self.sampling = sampling or SamplingSettings()
+        self._scorer = SequenceLogProb(model, max_tokens=forward_tokens(model.device))
+
+    def log_prob(self, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
+        """log P(text_i | prompt_i), the end of the text included, shape [n], nats.
+
+        Computed in float32 whatever the dtype of training, each distinct pair once, in batches of like length; batch
+        and padding change it by less than 1e-4. It is the probability of the text's own tokenisation.
+
+        Raises
+        ------
+        DataError
+            When a text is empty, or longer than the limit.
+        """
+        pairs: list[tuple[str | None, str]] = [
+            *zip(prompts if prompts is not None else [None] * len(texts), texts, strict=False)
+        ]
+        encoded = self.codec.encode(prompts, texts)
+        place = {pair: i for i, pair in enumerate(pairs)}  # the last of its equals stands for all
+        scores = dict(zip(place, self._score([encoded[i] for i in place.values()]), strict=True))
+        return np.array([scores[pair] for pair in pairs], dtype=np.float64)
+
+    def sample(self, prompts: Sequence[str] | None, n: int, seed: int) -> list[str]:
+        """Draw ``n`` texts, from the distribution itself: no temperature, no top-k, no top-p.
+
+        A draw that is empty, has a special token inside it, or is too long when it is read again, is no text and is
+        drawn again; so is one without an end
+        within ``sampling.max_new_tokens``, up to ``sampling.rounds`` draws in all: texts come from the policy given
+        that they are texts and end in time. What then still has no end is returned cut off, with a warning of its
+        share. The same seed gives the same texts, and the global random state is left as it was.
+
+        Warns
+        -----
+        TruncationWarning
+            When texts were cut off.
+
+        Raises
+        ------
+        DataError
+            When the number of prompts is not ``n``, or a prompt leaves no room for a text.
+        ModelError
+            When what the policy gives is hardly ever a text.
+        """
+        heads = self.codec.encode_prompts(prompts, n)
+        for i, head in enumerate(heads):
+            if len(head) >= self.codec.max_length:
+                raise DataError(f"prompt {i} has {len(head)} tokens, which leaves no room in {self.codec.max_length}")
+        texts, cut = [""] * n, set(range(n))
+        special = set(self.codec.tokenizer.all_special_ids)
+        for draw, generator_seed in enumerate(np.random.SeedSequence(seed).generate_state(_MOST_DRAWS)):
+            waiting = [i for i in range(n) if not texts[i] or (i in cut and draw < self.sampling.rounds)]
+            if not waiting:
+                break
+            drawn = generate(
+                self.model,
+                [heads[i] for i in waiting],
+                end=self.codec.end,
+                max_new_tokens=self.sampling.max_new_tokens,
+                max_length=self.codec.max_length,
+                batch_size=self.sampling.batch_size,
+                generator_seed=int(generator_seed),
+            )
+            for i, ids in zip(waiting, drawn, strict=True):
+                ended = ids[-1] == self.codec.end
+                # A text that was cut off still needs room for the end with which it will be scored.
+                body = (ids[:-1] if ended else ids)[: self.codec.max_length - len(heads[i]) - 1]
+                text = self.codec.decode(body) if special.isdisjoint(body) else ""
+                if text and self.codec.fits(heads[i], text):
+                    texts[i] = text
+                    if ended:
+                        cut.discard(i)
+        if not all(texts):
+            raise ModelError(f"the policy hardly ever gives a text: none in {_MOST_DRAWS} draws")
+        if cut:
+            warnings.warn(
+                f"{len(cut) / n:.1%} of the drawn texts have no end within {self.sampling.max_new_tokens} tokens and "
+                "were cut off: raise max_new_tokens",
+                TruncationWarning,
+                stacklevel=2,
+            )
+        return texts
+
+    def with_limits(self, max_new_tokens: int) -> HuggingFacePolicy:
+        """Return the same policy with another limit on the length of what it draws."""
+        sampling = self.sampling.model_copy(update={"max_new_tokens": max_new_tokens})
+        return HuggingFacePolicy(self.model, self.codec, base=self.base, sampling=sampling)
+
+    def save(self, directory: str | Path) -> None:
+        """Write a standard PEFT adapter folder, or a full model where there is no adapter, with its tokenizer.
+
+        The base of an adapter is named; one made from scratch lies beside it in ``base/``, so that the folder may move.
+        """
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        with quiet_transformers():
+            if isinstance(self.model, PeftModel):
+                if self.base is None:
+                    self._save_base(directory / "base")
+                config = self.model.active_peft_config
+                noted = config.base_model_name_or_path
+                config.base_model_name_or_path = self._base_path(directory)
+                self.model.save_pretrained(directory)
+                config.base_model_name_or_path = noted
+            else:
+                self.model.save_pretrained(directory)
+            self.codec.tokenizer.save_pretrained(directory)
+        note = {
+            "base": self.base,
+            "max_length": self.codec.max_length,
+            "on_long_text": self.codec.on_long_text,
+            "chat_template": self.codec.chat_template,
+            "attn_implementation": self.model.config._attn_implementation,
+            "sampling": self.sampling.model_dump(),
+        }
+        (directory / _NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+        (directory / "README.md").write_text(model_card(self.base, isinstance(self.model, PeftModel)), encoding="utf-8")
+
+    @classmethod
+    def load(cls, directory: str | Path) -> Self:
+        """Read a folder that `save` wrote, any PEFT adapter or full model folder, or a hub id.
+
+        Raises
+        ------
+        ModelError
+            When there is no such model.
+        """
+        note: dict[str, Any] = {}
+        if (Path(directory) / _NOTE).is_file():
+            note = json.loads((Path(directory) / _NOTE).read_text(encoding="utf-8"))
+        model, tokenizer, base = load_model(directory, note.get("attn_implementation"))
+        codec = TextCodec(
+            tokenizer,
+            max_length=note.get("max_length") or context_length(model),
+            on_long_text=note.get("on_long_text", "error"),
+            chat_template=note.get("chat_template", False),
+        )
+        if note:
+            base = note["base"]  # None for a model from scratch: what is saved on top of it brings it along
+        return cls(model, codec, base=base, sampling=SamplingSettings(**note.get("sampling", {})))
+
+    @torch.inference_mode()
+    def _score(self, sequences: Sequence[Tokens]) -> list[float]:
+        scores = [0.0] * len(sequences)
+        buckets = length_buckets([len(sequence.ids) for sequence in sequences], self._scorer.max_tokens)
+        for bucket in track(buckets, "scoring texts"):
+            batch = {name: part.to(self.model.device) for name, part in pack([sequences[i] for i in bucket]).items()}
+            for i, score in zip(bucket, self._scorer.log_prob(**batch).tolist(), strict=True):
+                scores[i] = score
+        return scores
+
+    def _save_base(self, directory: Path) -> None:
+        """Write the weights under the adapter, which `PeftModel` holds with renamed modules, as a plain model."""
+        with self.model.disable_adapter():
+            base = self.model.get_base_model()
+            state = {
+                name.replace(".base_layer", ""): tensor
+                for name, tensor in base.state_dict().items()
+                if self.model.base_model.prefix not in name
+            }
+            base.save_pretrained(directory, state_dict=state)
+        self.codec.tokenizer.save_pretrained(directory)
+
+    def _base_path(self, directory: Path) -> str:
+        if self.base is None:
+            return str((directory / "base").resolve())
+        return str(self.model.get_base_model().config._name_or_path or self.base)
+
+
+def context_length(model: CausalLM) -> int:
+    """Return how many tokens the model can read, as its configuration says."""
+    config = model.config
+    for key in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
+        value = getattr(config, key, None)
+        if isinstance(value, int) and value > 0:
+            return value
+    raise ModelError("the model's configuration names no context length; set backend.max_length")
+
+
+def forward_tokens(device: torch.device) -> int:
+    """Tokens of one forward pass: what a core's cache likes, or what keeps a GPU busy."""
+    return 2048 if device.type == "cpu" else 32768

@@ -1,0 +1,247 @@
+"""`transformers.Trainer` on objectives of log-ratios, exact over the accumulation window and over processes.
+
+An objective may couple its batch, so its gradient is not a mean over micro-batches. The whole window is then scored
+without gradient, the objective is differentiated once for each sequence's coefficient, and the micro-batches accumulate
+``coefficient_i * log P^f(x_i)`` (docs/method.md, "Objectives"). A window of one micro-batch is differentiated directly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from causalopt.backends.contracts import Callback
+from causalopt.backends.huggingface.quiet import quiet_transformers
+from causalopt.backends.huggingface.rows import TrainingRows, from_tables, objective_inputs, to_tables
+from causalopt.backends.huggingface.scoring import SequenceLogProb
+from causalopt.errors import ModelError
+from causalopt.objective import Objective, ObjectiveInputs, coefficients
+from causalopt.progress import track
+
+START_TOLERANCE = 1e-3
+"""Nats between policy and reference at step 0: float32 moves a text's log-probability by some 5e-5."""
+
+Batch = dict[str, Tensor]
+Describe = Callable[[ObjectiveInputs, Tensor], dict[str, float]]
+
+
+class ObjectiveTrainer(Trainer):  # type: ignore[misc]
+    """A Trainer whose loss is an objective of the batch's log-ratios.
+
+    Parameters
+    ----------
+    model:
+        Scores sequences; the language model in it trains.
+    args:
+        ``bf16`` concerns the gradient alone.
+    rows:
+        The data.
+    objective:
+        Of the whole window. One that does not couple its batch must be a weighted mean over rows.
+    describe:
+        Metrics of a window from its scalars and the log-probabilities of its logged texts.
+    score_first:
+        Whether coefficients come from a float32 scoring pass even where the gradient pass alone would do: needed when
+        that pass is bfloat16, which moves a log-ratio by tenths of a nat, and the objective is not linear in it.
+    starts_at_reference:
+        Whether log-ratios to the reference must be 0 at step 0.
+    stage, report:
+        Callbacks that are told of each step, with the name of the stage.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: SequenceLogProb,
+        args: TrainingArguments,
+        rows: TrainingRows,
+        objective: Objective,
+        describe: Describe,
+        score_first: bool = False,
+        starts_at_reference: bool = True,
+        stage: str = "policy",
+        report: tuple[Callback, ...] = (),
+    ) -> None:
+        super().__init__(model=model, args=args, train_dataset=rows, data_collator=rows.collate)
+        self.remove_callback(PrinterCallback)
+        self.objective = objective
+        self.describe = describe
+        self.score_first = score_first
+        self.starts_at_reference = starts_at_reference
+        self.stage = stage
+        self.report = report
+        self._tables: list[tuple[Tensor, Tensor]] = []
+        self._tables_are_gathered = False
+        self._unlogged: list[dict[str, float]] = []
+        self.add_callback(_StepCallback(self))
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
+    ) -> tuple[list[Batch], None]:
+        """Fetch the window's micro-batches and give each what its part of the loss needs."""
+        window, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self._tables = []
+        alone = len(window) == 1 and self.accelerator.num_processes == 1
+        self._tables_are_gathered = self.score_first or (self.objective.couples_batch and not alone)
+        if self._tables_are_gathered:
+            self._attach_coefficients(window)
+        else:
+            self._attach_shares(window)
+        return window, None
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: Batch,
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor:
+        """Return this micro-batch's part of the window's loss; the parts' gradients add up to the window's."""
+        log_prob: Tensor = model(inputs["ids"], inputs["length"], inputs["start"])
+        self._refuse_not_finite(log_prob, inputs)
+        if "coefficient" in inputs:
+            surrogate = (inputs["coefficient"] * log_prob).sum()
+            # Its gradient is the window's; as a number the window's loss is reported in its place.
+            loss = surrogate - surrogate.detach() + inputs["window_loss"]
+        else:
+            scalars = objective_inputs(inputs, log_prob)
+            self._tables.append(to_tables(scalars, inputs["behavior_log_prob"]))
+            self._check_start(scalars.sampled_log_ratio)
+            loss = self.objective(scalars) * inputs["share"]
+            if not torch.isfinite(loss):
+                self._refuse_not_finite(torch.cat([scalars.log_ratio, scalars.sampled_log_ratio]).exp(), inputs)
+        # Trainer divides by the number of micro-batches, and data-parallel training averages over processes.
+        scale: int = self.current_gradient_accumulation_steps * self.accelerator.num_processes
+        return loss * scale
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the mean of each metric since the last log."""
+        for name in self._unlogged[0] if self._unlogged else ():
+            logs.setdefault(name, sum(step[name] for step in self._unlogged) / len(self._unlogged))
+        if self._unlogged:
+            logs["num_tokens"] = self.state.num_input_tokens_seen
+        self._unlogged = []
+        super().log(logs, start_time)
+
+    def end_step(self) -> None:
+        """Report the window that was just stepped on; every process calls it."""
+        data, sampled = (torch.cat(parts) for parts in zip(*self._tables, strict=True))
+        if not self._tables_are_gathered:
+            data, sampled = self._gather(data)[0], self._gather(sampled)[0]
+        inputs, behavior_log_prob = from_tables(data, sampled)
+        self.state.num_input_tokens_seen += int(inputs.length.sum() + inputs.sampled_length.sum())
+        metrics = {
+            "loss": float(self.objective(inputs)),
+            **self.describe(inputs, inputs.log_ratio + behavior_log_prob),
+        }
+        self._unlogged.append({name: value for name, value in metrics.items() if name != "loss"})
+        if self.is_world_process_zero():
+            step = {"stage": self.stage, "step": self.state.global_step, "epoch": self.state.epoch}
+            for callback in self.report:
+                callback("step", {**step, **metrics, "num_tokens": self.state.num_input_tokens_seen})
+
+    @torch.no_grad()
+    def _attach_coefficients(self, window: list[Batch]) -> None:
+        """Score the window and differentiate its loss, once for all processes, in each sequence's log-probability."""
+        parts = []
+        for batch in window:
+            log_prob = self._scorer().log_prob(batch["ids"], batch["length"], batch["start"])
+            self._refuse_not_finite(log_prob, batch)
+            parts.append(to_tables(objective_inputs(batch, log_prob), batch["behavior_log_prob"]))
+        data, own_data = self._gather(torch.cat([part[0] for part in parts]))
+        sampled, own_sampled = self._gather(torch.cat([part[1] for part in parts]))
+        self._tables = [(data, sampled)]
+        inputs, _ = from_tables(data, sampled)
+        self._check_start(inputs.sampled_log_ratio)
+        loss, d_data, d_sampled = coefficients(self.objective, inputs)
+        data_parts = torch.split(d_data[own_data], [len(part[0]) for part in parts])
+        sampled_parts = torch.split(d_sampled[own_sampled], [len(part[1]) for part in parts])
+        for batch, d_logged, d_drawn in zip(window, data_parts, sampled_parts, strict=True):
+            batch["coefficient"] = torch.cat([d_logged, d_drawn])
+            self._refuse_not_finite(batch["coefficient"], batch)
+            batch["window_loss"] = loss / len(window) / self.accelerator.num_processes
+
+    def _attach_shares(self, window: list[Batch]) -> None:
+        """Weigh the micro-batches' weighted means into the window's."""
+        weights = torch.stack([batch["weight"].sum() for batch in window])
+        total = self.accelerator.reduce(weights.sum(), "sum")
+        for batch, weight in zip(window, weights, strict=True):
+            batch["share"] = weight / total
+
+    def _gather(self, table: Tensor) -> tuple[Tensor, slice]:
+        """Stack the rows of all processes, which may have unequally many, and say which are this one's."""
+        if self.accelerator.num_processes == 1:
+            return table, slice(0, len(table))
+        counts = self.accelerator.gather(torch.tensor([len(table)], device=table.device)).tolist()
+        padded = self.accelerator.gather(self.accelerator.pad_across_processes(table))
+        most, mine = max(counts), self.accelerator.process_index
+        rows = torch.cat([padded[i * most : i * most + count] for i, count in enumerate(counts)])
+        first = sum(counts[:mine])
+        return rows, slice(first, first + counts[mine])
+
+    def _scorer(self) -> SequenceLogProb:
+        """Return the model outside of any wrapper: in float32, and without waiting for other processes."""
+        scorer: SequenceLogProb = self.model
+        return scorer
+
+    def _check_start(self, log_ratio: Tensor) -> None:
+        if self.starts_at_reference and self.state.global_step == 0 and len(log_ratio):
+            largest = float(log_ratio.detach().abs().max())
+            if largest > START_TOLERANCE:
+                raise ModelError(
+                    f"the policy does not start at the reference: at step 0 a text's log-ratio is {largest:.2g} nats, "
+                    f"and must be below {START_TOLERANCE:g}; were the reference's log-probabilities made by another "
+                    "model?"
+                )
+
+    def _refuse_not_finite(self, values: Tensor, batch: Batch) -> None:
+        """Stop before a step that would spoil the weights; ``values`` has one number for each sequence."""
+        finite = torch.isfinite(values.detach()).cpu()
+        if bool(finite.all()):
+            return
+        rows = batch["row"].cpu()
+        n = len(rows)
+        owner = torch.cat([rows, rows.repeat_interleave((len(finite) - n) // n)])
+        named = sorted({int(row) for row in owner[~finite]})
+        raise ModelError(
+            f"step {self.state.global_step}: the log-probability or ratio of texts of rows {named[:10]} is not finite: "
+            f"lower training.learning_rate (now {self.args.learning_rate:g}) or add a KL term; checkpoints of earlier "
+            "steps are kept"
+        )
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        """Write what trains: the adapter, or the full model."""
+        if self.args.should_save:
+            self.model.causal_lm.save_pretrained(output_dir or self.args.output_dir, state_dict=state_dict)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        with quiet_transformers():  # it warns of tied weights, which are written once
+            super()._load_from_checkpoint(resume_from_checkpoint, self.model.causal_lm if model is None else model)
+
+
+class _StepCallback(TrainerCallback):  # type: ignore[misc]
+    """Reports each step, and moves the bar."""
+
+    def __init__(self, trainer: ObjectiveTrainer) -> None:
+        self._trainer = trainer
+        self._bar: Iterator[int] = iter(())
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if state.is_world_process_zero:
+            self._bar = iter(track(range(state.global_step, state.max_steps), f"training the {self._trainer.stage}"))
+            next(self._bar, None)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._trainer.end_step()
+        next(self._bar, None)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._bar = iter(())

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import copy
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_problem
+from gradients import OBJECTIVES, flat, moved_policy, relative_error, save_problem, step_gradient
+
+from causalopt.backends.contracts import PolicyProblem
+from causalopt.backends.huggingface import HuggingFacePolicy
+from causalopt.objective import Objective, ObjectiveInputs
+
+
+@pytest.fixture(scope="module")
+def sixteen(reference: HuggingFacePolicy) -> PolicyProblem:
+    """One window of rows with unequal weights."""
+    return make_problem(reference, n=16)
+
+
+def independent(
+    reference: HuggingFacePolicy, problem: PolicyProblem, objective: Objective
+) -> tuple[dict[str, torch.Tensor], float]:
+    """Gradient and loss of the whole batch in float64, by autograd through the model's own logits."""
+    model = copy.deepcopy(moved_policy(reference)).double()
+
+    def log_prob(texts: list[str]) -> torch.Tensor:
+        totals = []
+        for text in texts:
+            ids = torch.tensor([reference.codec.encode(None, [text])[0].ids])
+            log_softmax = model(input_ids=ids).logits[0, :-1].log_softmax(-1)
+            totals.append(log_softmax.gather(1, ids[0, 1:, None]).sum())
+        return torch.stack(totals) if totals else torch.zeros(0, dtype=torch.float64)
+
+    k = problem.sampled_g.shape[1] if objective.needs_samples else 0
+    drawn = [text for row in problem.sampled_texts for text in row[:k]]
+    of_reference = torch.tensor(reference.log_prob(None, drawn))
+    length = {text: float(reference.codec.encode(None, [text])[0].scored) for text in [*problem.texts, *drawn]}
+    inputs = ObjectiveInputs(
+        log_ratio=log_prob(list(problem.texts)) - torch.tensor(problem.behavior_log_prob),
+        residual=torch.tensor(problem.residual),
+        g=torch.tensor(problem.g),
+        weight=torch.tensor(problem.weight),
+        length=torch.tensor([length[text] for text in problem.texts]),
+        sampled_log_ratio=log_prob(drawn) - of_reference,
+        sampled_g=torch.tensor(problem.sampled_g[:, :k].reshape(-1)),
+        sampled_weight=torch.tensor(np.repeat(problem.weight, k)),
+        sampled_length=torch.tensor([length[text] for text in drawn]),
+        sampled_reference_log_prob=of_reference,
+    )
+    loss = objective(inputs)
+    loss.backward()
+    return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}, loss.item()
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize(("micro_batch", "accumulation"), [(16, 1), (4, 4), (1, 16), (3, 6)])
+def test_the_gradient_is_that_of_the_whole_window(
+    reference: HuggingFacePolicy, sixteen: PolicyProblem, tmp_path: Path, name: str, micro_batch: int, accumulation: int
+) -> None:
+    want, loss = independent(reference, sixteen, OBJECTIVES[name])
+    got = step_gradient(
+        reference, sixteen, OBJECTIVES[name], tmp_path, micro_batch=micro_batch, accumulation=accumulation
+    )
+    single = step_gradient(reference, sixteen, OBJECTIVES[name], tmp_path, micro_batch=16, accumulation=1)
+    assert sorted(got["rows"]) == list(range(16))
+    assert relative_error(got["gradient"], single["gradient"]) < 1e-5
+    assert relative_error(got["gradient"], want) < 1e-4  # what float32 alone makes of sums that nearly cancel
+    assert got["loss"] == pytest.approx(loss, rel=1e-4, abs=1e-5)
+    assert got["metrics"][0]["loss"] == pytest.approx(loss, rel=1e-4, abs=1e-5)
+
+
+def test_micro_batches_apart_would_be_wrong(
+    reference: HuggingFacePolicy, sixteen: PolicyProblem, tmp_path: Path
+) -> None:
+    """The bound above tells the exact gradient from that of an objective normalised in each micro-batch."""
+    want, _ = independent(reference, sixteen, OBJECTIVES["dr_cpo"])
+
+    class Uncoupled:
+        needs_samples = True
+        couples_batch = False
+
+        def __call__(self, inputs: ObjectiveInputs) -> torch.Tensor:
+            return OBJECTIVES["dr_cpo"](inputs)
+
+    got = step_gradient(reference, sixteen, Uncoupled(), tmp_path, micro_batch=4, accumulation=4)
+    assert relative_error(got["gradient"], want) > 0.1
+
+
+def test_scoring_first_changes_nothing(reference: HuggingFacePolicy, sixteen: PolicyProblem, tmp_path: Path) -> None:
+    direct = step_gradient(reference, sixteen, OBJECTIVES["dr_cpo"], tmp_path, micro_batch=16, accumulation=1)
+    scored = step_gradient(
+        reference, sixteen, OBJECTIVES["dr_cpo"], tmp_path, micro_batch=16, accumulation=1, score_first=True
+    )
+    assert relative_error(scored["gradient"], direct["gradient"]) < 1e-5
+    assert scored["loss"] == pytest.approx(direct["loss"], abs=1e-5)
+    same = {"stage", "step", "epoch", "num_tokens"}
+    for key, value in direct["metrics"][0].items():
+        assert scored["metrics"][0][key] == (value if key in same else pytest.approx(value, rel=1e-3, abs=1e-5))
+
+
+def test_bfloat16_has_exact_coefficients_and_a_near_gradient(
+    reference: HuggingFacePolicy, sixteen: PolicyProblem, tmp_path: Path
+) -> None:
+    exact = step_gradient(reference, sixteen, OBJECTIVES["dr_cpo"], tmp_path, micro_batch=4, accumulation=4)
+    half = step_gradient(
+        reference, sixteen, OBJECTIVES["dr_cpo"], tmp_path, micro_batch=4, accumulation=4, bf16=True, score_first=True
+    )
+    assert half["loss"] == pytest.approx(exact["loss"], abs=1e-5)  # the float32 pass is not under autocast
+    assert half["metrics"][0]["kl"] == pytest.approx(exact["metrics"][0]["kl"], abs=1e-5)
+    error = relative_error(half["gradient"], exact["gradient"])
+    assert 1e-5 < error < 0.1  # and the gradient pass is
+
+
+def test_metrics_are_of_the_window(reference: HuggingFacePolicy, sixteen: PolicyProblem, tmp_path: Path) -> None:
+    policy = HuggingFacePolicy(moved_policy(reference).eval(), reference.codec, base=None)
+    drawn = [text for row in sixteen.sampled_texts for text in row]
+    on_data, on_drawn = policy.log_prob(None, sixteen.texts), policy.log_prob(None, drawn)
+    log_ratio, weight = on_data - sixteen.behavior_log_prob, sixteen.weight
+    share = weight * np.exp(log_ratio) / (weight * np.exp(log_ratio)).sum()
+    drawn_ratio = on_drawn - reference.log_prob(None, drawn)
+    drawn_share = np.repeat(weight, 2) / np.repeat(weight, 2).sum()
+    metrics = step_gradient(reference, sixteen, OBJECTIVES["dr_cpo"], tmp_path, micro_batch=4, accumulation=4)[
+        "metrics"
+    ][0]
+    assert metrics["weights/ess"] == pytest.approx(1 / (share**2).sum(), rel=1e-3)
+    assert metrics["weights/max"] == pytest.approx(share.max(), rel=1e-3)
+    assert metrics["logps/data"] == pytest.approx((weight * on_data).sum() / weight.sum(), abs=1e-3)
+    assert metrics["logps/sampled"] == pytest.approx((drawn_share * on_drawn).sum(), abs=1e-3)
+    ratio = np.exp(drawn_ratio)
+    assert metrics["kl"] == pytest.approx((drawn_share * (ratio * drawn_ratio - ratio + 1)).sum(), abs=1e-4)
+    tokens = sum(tokens.scored for tokens in reference.codec.encode(None, [*sixteen.texts, *drawn]))
+    assert metrics["num_tokens"] == tokens
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dr_cpo", "cpo, not coupled"])
+def test_two_processes(reference: HuggingFacePolicy, tmp_path: Path, name: str) -> None:
+    """Two gloo processes of micro-batch 2 x 4 give the gradient of one of micro-batch 16."""
+    problem = make_problem(reference, n=16)
+    reference.save(tmp_path / "reference")
+    save_problem(problem, tmp_path / "problem.json")
+    ranks = run_two(tmp_path, name, micro_batch=2, accumulation=4)
+    want, loss = independent(reference, problem, OBJECTIVES[name])
+    assert [rank["world"] for rank in ranks] == [2, 2]
+    assert [rank["backend"] for rank in ranks] == ["gloo", "gloo"]
+    assert sorted(ranks[0]["rows"] + ranks[1]["rows"]) == list(range(16))
+    assert len(ranks[0]["rows"]) == len(ranks[1]["rows"]) == 8
+    torch.testing.assert_close(flat(ranks[0]["gradient"]), flat(ranks[1]["gradient"]), rtol=0, atol=0)
+    single = step_gradient(reference, problem, OBJECTIVES[name], tmp_path, micro_batch=16, accumulation=1)
+    assert relative_error(ranks[0]["gradient"], single["gradient"]) < 1e-5
+    assert relative_error(ranks[0]["gradient"], want) < 1e-4
+    assert ranks[0]["loss"] == pytest.approx(loss, rel=1e-4, abs=1e-5)
+    assert ranks[0]["metrics"][0]["loss"] == pytest.approx(loss, rel=1e-4, abs=1e-5)
+    assert ranks[1]["metrics"] == []  # the main process alone reports
+
+
+@pytest.mark.slow
+def test_two_processes_with_unequally_many_rows(reference: HuggingFacePolicy, tmp_path: Path) -> None:
+    """The last batch of an epoch may be smaller on one process; rows are still counted as often as they are read."""
+    problem = make_problem(reference, n=5)
+    reference.save(tmp_path / "reference")
+    save_problem(problem, tmp_path / "problem.json")
+    ranks = run_two(tmp_path, "dr_cpo", micro_batch=3, accumulation=1)
+    read = ranks[0]["rows"] + ranks[1]["rows"]
+    assert set(read) == set(range(5))
+    again = subset(problem, read)
+    want, loss = independent(reference, again, OBJECTIVES["dr_cpo"])
+    assert relative_error(ranks[0]["gradient"], want) < 1e-4
+    assert ranks[0]["loss"] == pytest.approx(loss, rel=1e-4, abs=1e-5)
+
+
+def subset(problem: PolicyProblem, rows: list[int]) -> PolicyProblem:
+    index = np.array(rows)
+    arrays = {
+        name: getattr(problem, name)[index] for name in ("behavior_log_prob", "residual", "g", "weight", "sampled_g")
+    }
+    texts = [problem.texts[i] for i in rows]
+    return replace(problem, texts=texts, sampled_texts=[problem.sampled_texts[i] for i in rows], **arrays)
+
+
+def run_two(folder: Path, name: str, micro_batch: int, accumulation: int) -> list[dict[str, Any]]:
+    worker = Path(__file__).with_name("gradients.py")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(worker)]
+    done = subprocess.run(
+        [*command, str(folder), name, str(micro_batch), str(accumulation)],
+        env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [torch.load(folder / f"rank{rank}.pt") for rank in range(2)]

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from causalopt.backends.huggingface.head import target_log_prob
+
+T, D, V = 37, 8, 300
+
+
+def plain(head: nn.Module, hidden: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return head(hidden).log_softmax(-1)[torch.arange(len(target)), target]
+
+
+@pytest.fixture(params=[True, False], ids=["bias", "no bias"])
+def head(request: pytest.FixtureRequest) -> nn.Linear:
+    torch.manual_seed(0)
+    return nn.Linear(D, V, bias=request.param, dtype=torch.float64)
+
+
+@pytest.fixture
+def inputs() -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(1)
+    return torch.randn(T, D, dtype=torch.float64, requires_grad=True), torch.randint(V, (T,))
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_equals_the_plain_version(head: nn.Linear, inputs: tuple[torch.Tensor, torch.Tensor], frozen: bool) -> None:
+    head.requires_grad_(not frozen)
+    hidden, target = inputs
+    out, expected = target_log_prob(head, hidden, target, chunk=10), plain(head, hidden, target)
+    torch.testing.assert_close(out, expected, rtol=1e-12, atol=1e-12)
+    weight = torch.randn(T, dtype=torch.float64)
+    leaves = [hidden] if frozen else [hidden, *head.parameters()]
+    for got, want in zip(
+        torch.autograd.grad((weight * out).sum(), leaves),
+        torch.autograd.grad((weight * expected).sum(), leaves),
+        strict=True,
+    ):
+        torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
+
+
+def test_gradcheck(head: nn.Linear, inputs: tuple[torch.Tensor, torch.Tensor]) -> None:
+    hidden, target = inputs[0][:5].detach().requires_grad_(), inputs[1][:5]
+    head.requires_grad_(False)
+    assert torch.autograd.gradcheck(lambda h: target_log_prob(head, h, target, chunk=2), (hidden,))
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_nothing_of_the_size_of_the_vocabulary_is_kept(
+    head: nn.Linear, inputs: tuple[torch.Tensor, torch.Tensor], frozen: bool
+) -> None:
+    head.requires_grad_(not frozen)
+    kept: list[int] = []
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.data_ptr() not in (head.weight.data_ptr(), getattr(head.bias, "data_ptr", lambda: 0)()):
+            kept.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        target_log_prob(head, *inputs, chunk=4)
+    assert kept
+    assert max(kept) <= T * D
+
+
+def test_softmax_is_float32_for_bfloat16() -> None:
+    head = nn.Linear(D, V, dtype=torch.bfloat16).requires_grad_(False)
+    hidden = torch.randn(T, D, dtype=torch.bfloat16)
+    target = torch.randint(V, (T,))
+    out = target_log_prob(head, hidden, target)
+    assert out.dtype == torch.float32
+    torch.testing.assert_close(out, plain(lambda h: head(h).float(), hidden, target), rtol=1e-5, atol=1e-5)  # type: ignore[arg-type]

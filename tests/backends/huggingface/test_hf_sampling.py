@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from conftest import TEXTS
+from scipy import stats
+
+from causalopt.backends.huggingface import HuggingFacePolicy
+from causalopt.backends.huggingface.model import prepare
+from causalopt.backends.huggingface.sampling import generate
+from causalopt.backends.huggingface.scratch import make_model, train_tokenizer
+from causalopt.errors import DataError, ModelError, TruncationWarning
+
+
+def test_frequencies_are_the_probabilities(letters: HuggingFacePolicy) -> None:
+    """Chi-square of 6,000 draws against exp(log_prob); fails by chance with probability 1e-4."""
+    n = 6000
+    drawn = letters.with_limits(60).sample(None, n, seed=5)
+    texts = [text for text, _ in Counter(drawn).most_common(25)]
+    # What is no text is drawn again, so that texts have their probability given that they are texts.
+    probability = np.exp(letters.log_prob(None, texts))
+    counts = np.array([drawn.count(text) for text in texts])
+    assert set("".join(drawn)) == {"a", "b"}
+    test = stats.chisquare(counts, probability / probability.sum() * counts.sum())
+    assert test.pvalue > 1e-4
+
+
+def test_a_wrong_temperature_would_be_seen(letters: HuggingFacePolicy) -> None:
+    drawn = letters.with_limits(60).sample(None, 6000, seed=5)
+    texts = [text for text, _ in Counter(drawn).most_common(25)]
+    sharper = np.exp(1.1 * letters.log_prob(None, texts))
+    counts = np.array([drawn.count(text) for text in texts])
+    assert stats.chisquare(counts, sharper / sharper.sum() * counts.sum()).pvalue < 1e-4
+
+
+def test_every_token_may_be_drawn() -> None:
+    """Of an untrained model's some 400 nearly equal tokens, 500 draws show far more than any top-k would leave."""
+    tokenizer = train_tokenizer(TEXTS)
+    model = make_model(tokenizer, context=64, seed=0)
+    prepare(model, tokenizer)
+    end = tokenizer.eos_token_id
+    limits = {"max_new_tokens": 1, "max_length": 64, "batch_size": 500}
+    drawn = generate(model, [[1]] * 500, end=end, generator_seed=0, **limits)
+    assert len({ids[0] for ids in drawn}) > 150
+
+
+def seed_everything() -> None:
+    torch.manual_seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    random.seed(1)
+
+
+def test_seeded_and_leaves_the_global_state(reference: HuggingFacePolicy) -> None:
+    seed_everything()
+    before = (torch.rand(1).item(), np.random.rand(), random.random())  # noqa: NPY002
+    seed_everything()
+    one = reference.sample(None, 20, seed=7)
+    after = (torch.rand(1).item(), np.random.rand(), random.random())  # noqa: NPY002
+    assert before == after
+    assert one == reference.sample(None, 20, seed=7)
+    assert one != reference.sample(None, 20, seed=8)
+    assert len(one) == 20
+    assert len(set(one)) > 5
+
+
+def test_samples_follow_the_logged_texts(reference: HuggingFacePolicy) -> None:
+    drawn = reference.sample(None, 300, seed=0)
+    assert np.mean([text in TEXTS for text in drawn]) > 0.9
+
+
+def test_prompts_are_answered_in_order(reference: HuggingFacePolicy) -> None:
+    prompts = ["We ask you to give old", "They", "We ask you to give", "We ask you to give old"] * 20
+    drawn = reference.sample(prompts, 80, seed=0)
+    follows_old = [text for prompt, text in zip(prompts, drawn, strict=True) if prompt.endswith("old")]
+    assert np.mean([text.startswith(" books") for text in follows_old]) > 0.9
+    assert np.mean([text.startswith(" ask") for text in drawn[1::4]]) > 0.9
+    with pytest.raises(DataError, match="4 prompts for 3 texts"):
+        reference.sample(prompts[:4], 3, seed=0)
+    with pytest.raises(DataError, match=r"prompt 1 has .* no room"):
+        reference.sample(["a", "€" * 40], 2, seed=0)
+
+
+def test_left_padding_changes_nothing(letters: HuggingFacePolicy) -> None:
+    """With the same random numbers, short prompts beside a long one are continued as they are beside short ones."""
+    (short,), (long,) = letters.codec.encode_prompts(["b"], 1), letters.codec.encode_prompts(["abbaabbaab" * 2], 1)
+    limits = {"end": letters.codec.end, "max_new_tokens": 20, "max_length": 64, "batch_size": 1000, "generator_seed": 0}
+    alone = generate(letters.model, [short] * 1000, **limits)
+    beside = generate(letters.model, [short] * 999 + [long], **limits)
+    assert alone[:999] == beside[:999]
+
+
+def test_endless_texts_are_cut_with_a_warning(reference: HuggingFacePolicy) -> None:
+    with pytest.warns(TruncationWarning, match="of the drawn texts have no end within 4 tokens"):
+        drawn = reference.with_limits(4).sample(None, 12, seed=0)
+    assert len(drawn) == 12
+    assert all(drawn)
+
+
+def test_a_policy_of_empty_texts_is_an_error(reference: HuggingFacePolicy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("causalopt.backends.huggingface.policy.generate", lambda *a, **k: [[reference.codec.end]] * 3)
+    with pytest.raises(ModelError, match="hardly ever gives a text"):
+        reference.sample(None, 3, seed=0)
