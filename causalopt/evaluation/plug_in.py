@@ -1,0 +1,69 @@
+"""The plug-in part of a value: the dose response g averaged over what a policy writes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from causalopt.errors import DataError
+from causalopt.evaluation.estimate import Estimate
+from causalopt.evaluation.validation import as_matrix, as_vector
+from causalopt.typing import Float64
+
+
+@dataclass(frozen=True, eq=False)
+class PlugIn:
+    """Mean of g over a policy, outcome units, with its Monte Carlo error.
+
+    ``g_policy`` comes in three shapes:
+
+    * [m]: g at m independent draws from the policy; their variance over m belongs to the value's error.
+    * [n, k]: k draws in the context (prompt) of each of the n logged rows. The mean over k is then one more term of
+      the row, whose variance between rows holds the draws' and the contexts' alike.
+    * a single number: the mean is known exactly (a finite policy summed over its texts), and adds no error.
+
+    Attributes
+    ----------
+    value:
+        Outcome units.
+    influence:
+        Influence of each row, [n], for the shape [n, k]; else None.
+    draws:
+        Influence of each draw under a key made of the draws' content, for the shape [m]; else empty.
+    """
+
+    value: float
+    influence: Float64 | None = None
+    draws: Mapping[str, Float64] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, g_policy: Any, exposure: Float64 | None) -> PlugIn:
+        """Read ``g_policy``; ``exposure`` is [n] with mean one, or None where no rows are known."""
+        shape = np.shape(g_policy)
+        if len(shape) == 0:
+            return cls(float(as_vector("g_policy", [g_policy])[0]))
+        if len(shape) == 1:
+            g = as_vector("g_policy", g_policy)
+            if len(g) < 2:
+                raise DataError(
+                    f"g_policy holds {len(g)} draws: their Monte Carlo error needs two "
+                    "(pass a mean that is known exactly as a number)"
+                )
+            value = float(g.mean())
+            key = hashlib.sha256(np.ascontiguousarray(g).tobytes()).hexdigest()
+            return cls(value, draws={key: g - value})
+        n = shape[0] if exposure is None else len(exposure)
+        per_row = as_matrix("g_policy", g_policy, n).mean(axis=1)
+        share = np.ones(n) if exposure is None else exposure
+        value = float(np.mean(share * per_row))
+        return cls(value, influence=share * (per_row - value))
+
+    def add_to(self, correction: Estimate, details: Mapping[str, Any]) -> Estimate:
+        """Return plug-in plus correction; the correction rests on the same rows and on no draws."""
+        influence = correction.influence if self.influence is None else correction.influence + self.influence
+        value = self.value + correction.value
+        return Estimate(value, influence, correction.cluster, self.draws, correction.estimator, details)

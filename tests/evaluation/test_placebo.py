@@ -1,0 +1,80 @@
+"""Placebo checks find nothing where there is nothing, and something where something was left."""
+
+import numpy as np
+import pytest
+
+from causalopt.errors import DataError
+from causalopt.evaluation import ipw, placebo_assignment, placebo_outcome, snipw
+
+
+def test_placebo_outcome_written_out(study):
+    s = np.exp(0.3 * study.reader)
+    estimate = placebo_outcome(study.log_ratio, study.xi, s=s, weight=study.weight, cluster=study.texts)
+    weighted = snipw(study.log_ratio + np.log(s), study.xi, weight=study.weight, cluster=study.texts)
+    plain = ipw(np.zeros(study.n), study.xi, weight=study.weight, cluster=study.texts)
+    difference = weighted - plain
+    np.testing.assert_allclose([estimate.value, estimate.se], [difference.value, difference.se], rtol=1e-10)
+
+
+def confounded(rng, n=800):
+    w = rng.normal(size=n)
+    x = 0.4 * w + rng.normal(size=n)
+    variance = 1.16
+    s = np.exp(-0.5 * np.log(variance) - x**2 / (2 * variance) + 0.5 * (x - 0.4 * w) ** 2)
+    log_ratio = 0.3 * x - 0.3**2 * variance / 2  # a policy that shifts x up
+    return w, s, log_ratio
+
+
+def test_placebo_outcome_sees_confounding_and_its_removal(within_binomial):
+    rng = np.random.default_rng(0)
+    adjusted, raw = [], []
+    for _ in range(1000):
+        w, s, log_ratio = confounded(rng)
+        earlier = w + rng.normal(size=len(w))
+        adjusted.append(placebo_outcome(log_ratio, earlier, s=s).test().p_value >= 0.05)
+        raw.append(placebo_outcome(log_ratio, earlier).test().p_value < 0.05)
+    within_binomial(adjusted, (0.92, 0.97))  # heavy weights: a percent or two below the nominal 0.95
+    assert np.mean(raw) > 0.9
+
+
+def test_placebo_assignment_of_real_effects_and_of_none():
+    rng = np.random.default_rng(1)
+    log_ratio = rng.normal(-0.08, 0.4, 400)
+    effect = placebo_assignment(log_ratio, log_ratio + 0.5 * rng.normal(size=400), repeats=199)
+    assert effect.p_value == pytest.approx(1 / 200)
+    assert abs(effect.placebo.mean()) < 5 * effect.placebo.std() / np.sqrt(199)
+    # 199 deals: a true rate of 0.05 shows more than 0.15 with probability below 1e-6
+    assert effect.rejections < 0.15
+    assert effect.observed.value > 5 * effect.placebo.std()
+
+
+def test_p_values_are_uniform_when_nothing_acts(within_binomial):
+    rng = np.random.default_rng(2)
+    below = []
+    for index in range(1000):
+        log_ratio = rng.normal(0, 0.4, 60)
+        found = placebo_assignment(log_ratio, rng.standard_exponential(60), repeats=19, seed=index)
+        below.append(found.p_value > 0.101)
+    within_binomial(below, (0.90, 0.90))  # an exact test: P(p <= 2/20) = 0.10
+
+
+def test_an_unclustered_error_shows_in_the_rejections():
+    """Each text has 20 rows that share its own level: rows are not what was dealt."""
+    rng = np.random.default_rng(3)
+    text = np.repeat(np.arange(60), 20)
+    log_ratio = rng.normal(0, 0.4, 60)[text]
+    xi = rng.normal(size=60)[text] + 0.5 * rng.normal(size=1200)
+    clustered = placebo_assignment(log_ratio, xi, unit=text, cluster=text, repeats=200)
+    unclustered = placebo_assignment(log_ratio, xi, unit=text, repeats=200)
+    assert clustered.rejections < 0.15
+    assert unclustered.rejections > 0.4
+    assert clustered.p_value > 0.01
+
+
+def test_bad_input_is_named(study):
+    with pytest.raises(DataError, match=r"log_ratio\[\d+\] differs from another row of its unit"):
+        placebo_assignment(study.log_ratio, study.xi, unit=study.texts)
+    with pytest.raises(DataError, match=r"s\[0\] is negative"):
+        placebo_outcome(study.log_ratio, study.xi, s=np.append(-1.0, np.ones(study.n - 1)))
+    with pytest.raises(DataError, match="repeats"):
+        placebo_assignment(study.log_ratio, study.xi, repeats=0)
