@@ -1,0 +1,111 @@
+"""Read the files of a run directory, with one clear line for what is missing or malformed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from causalopt.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class RunFiles:
+    """What a report is made from: ``samples`` and ``training`` are None when the run left none."""
+
+    directory: Path
+    metrics: dict[str, Any]
+    manifest: dict[str, Any]
+    config: str
+    pseudo_outcomes: pd.DataFrame
+    samples: pd.DataFrame | None
+    training: pd.DataFrame | None
+
+
+def load_run(directory: Path) -> RunFiles:
+    """Read metrics.json, manifest.json, config.yaml and pseudo_outcomes.parquet; samples and training log if there.
+
+    Raises
+    ------
+    DataError
+        One line that names the file, and the key or column that is missing or malformed.
+    """
+    if not directory.is_dir():
+        raise DataError(f"{directory}: there is no such run directory; give the one that `causalopt run` wrote")
+    metrics = _json_object(directory / "metrics.json")
+    _check_metrics(metrics, directory / "metrics.json")
+    samples, training = directory / "samples.parquet", directory / "training.jsonl"
+    return RunFiles(
+        directory=directory,
+        metrics=metrics,
+        manifest=_json_object(directory / "manifest.json"),
+        config=_text(directory / "config.yaml"),
+        pseudo_outcomes=_table(directory / "pseudo_outcomes.parquet", ["s", "g", "xi"]),
+        samples=_table(samples, ["policy", "text", "g"]) if samples.exists() else None,
+        training=_training(training) if training.exists() else None,
+    )
+
+
+def _check_metrics(metrics: dict[str, Any], path: Path) -> None:
+    for key in ("outcome", "direction", "value"):
+        if key not in metrics:
+            raise DataError(f"{path}: has no {key!r}; run `causalopt run` again to write it whole")
+    if metrics["direction"] not in ("maximize", "minimize"):
+        raise DataError(f"{path}: 'direction' is {metrics['direction']!r}; it must be 'maximize' or 'minimize'")
+    for quantity in ("reference", "policy", "difference"):
+        part = metrics["value"].get(quantity) if isinstance(metrics["value"], dict) else None
+        for key in ("estimate", "ci_low", "ci_high"):
+            if not isinstance(part, dict) or not isinstance(part.get(key), int | float):
+                raise DataError(f"{path}: 'value.{quantity}.{key}' is not a number; run `causalopt run` again")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise DataError(f"{path}: is missing, so this is not a finished run; `causalopt run` writes it") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from None
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(_text(path))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}: not valid JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: must hold a JSON object")
+    return content
+
+
+def _table(path: Path, columns: list[str]) -> pd.DataFrame:
+    try:
+        frame = pd.read_parquet(path)
+    except FileNotFoundError:
+        raise DataError(f"{path}: is missing, so this is not a finished run; `causalopt run` writes it") from None
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path}: cannot be read as Parquet: {' '.join(str(error).split())}") from None
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise DataError(f"{path}: has no column {missing[0]!r}; it has {', '.join(map(str, frame.columns))}")
+    return frame
+
+
+def _training(path: Path) -> pd.DataFrame | None:
+    records = []
+    for number, line in enumerate(_text(path).splitlines(), start=1):
+        if line.strip():
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise DataError(f"{path}: line {number} is not valid JSON: {error}") from None
+            if not isinstance(records[-1], dict):
+                raise DataError(f"{path}: line {number} must be a JSON object such as {{'step': 1, 'loss': 0.5}}")
+    if not records:
+        return None
+    frame = pd.DataFrame(records)
+    return frame if "step" in frame else frame.assign(step=range(1, len(frame) + 1))

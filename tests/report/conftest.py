@@ -1,0 +1,109 @@
+"""A small run directory, written as data that a report must show; nothing here is a result."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+HOSTILE = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'> & \"quoted\""
+
+
+def interval(estimate: float, half: float, **more: Any) -> dict[str, Any]:
+    return {"estimate": estimate, "se": half / 1.96, "ci_low": estimate - half, "ci_high": estimate + half, **more}
+
+
+def small_metrics() -> dict[str, Any]:
+    return {
+        "outcome": "rating",
+        "direction": "maximize",
+        "value": {
+            "reference": interval(3.1, 0.2, estimator="sndr"),
+            "policy": interval(3.6, 0.3, estimator="sndr"),
+            "difference": interval(0.5, 0.25, estimator="sndr"),
+        },
+    }
+
+
+def full_metrics() -> dict[str, Any]:
+    truth = {"reference": 3.0, "policy": 3.55, "best": 3.7, "gain_share": 0.786, "kl": 1.1}
+    naive_truth = {"reference": 3.0, "policy": 2.8, "best": 3.6, "gain_share": -0.33, "kl": 0.9}
+    return small_metrics() | {
+        "estimator": "sndr",
+        "level": 0.95,
+        "objective": "dr_cpo",
+        "verdict": "",
+        "warnings": [f"the outcome model explains little {HOSTILE}"],
+        "data": {
+            "source": "survey.csv",
+            "train_rows": 1400,
+            "test_rows": 600,
+            "train_groups": 1300,
+            "test_groups": 560,
+            "dropped": {"no text": 6},
+            "covariates": ["age", HOSTILE],
+        },
+        "estimates": [
+            {"quantity": quantity, "estimator": estimator, **interval(centre + shift, 0.25)}
+            for estimator, shift in (("sndr", 0.0), ("dr", 0.1), ("snipw", -0.4), ("dm", 0.05))
+            for quantity, centre in (("reference", 3.1), ("policy", 3.6), ("difference", 0.5))
+        ],
+        "overlap": {"ess": 311.2, "ess_fraction": 0.519, "max_weight_share": 0.021, "pareto_k": 0.31},
+        "kl": 1.2,
+        "nuisance": {
+            "train": {"outcome_r2": 0.42, "truncated_mass": 0.003, "weight_max": 14.2},
+            "test": {"outcome_r2": 0.38, "truncated_mass": 0.0, "weight_max": 9.7},
+        },
+        "truth": {**truth, "mass_reference": 0.97, "mass_policy": 0.96},
+        "comparisons": {
+            "naive": {"value": {"difference": interval(-0.1, 0.2)}, "kl": 0.9, "truth": naive_truth},
+            HOSTILE: {"value": {"difference": interval(0.2, 0.3)}, "kl": 0.4, "truth": None},
+        },
+    }
+
+
+@pytest.fixture
+def small_run(tmp_path: Path) -> Path:
+    """Only what a run must leave."""
+    directory = tmp_path / "small"
+    directory.mkdir()
+    (directory / "metrics.json").write_text(json.dumps(small_metrics()))
+    (directory / "manifest.json").write_text(json.dumps({"versions": {"causalopt": "0.1.0"}, "seed": 0}))
+    (directory / "config.yaml").write_text("data: {path: survey.csv}\nbehavior_policy: null\n")
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"row": range(40), "fold": np.arange(40) % 5, "s": 1.0, "g": rng.normal(3, 1, 40)})
+    rows.assign(xi=rows["g"], m=rows["g"], residual=0.0).to_parquet(directory / "pseudo_outcomes.parquet")
+    return directory
+
+
+@pytest.fixture
+def full_run(small_run: Path) -> Path:
+    """Everything a run in a simulated world may leave, with hostile names and texts."""
+    directory = small_run.rename(small_run.with_name("full"))
+    (directory / "metrics.json").write_text(json.dumps(full_metrics()))
+    stages = [{"name": "pseudo_outcomes", "seconds": 3.2, "peak_memory_mb": 812}, {"name": "optimize", "seconds": 81.0}]
+    manifest = {"versions": {"causalopt": "0.1.0", "torch": "2.13.0"}, "seed": 0, "fingerprint": "ab12" * 16}
+    (directory / "manifest.json").write_text(json.dumps(manifest | {"device": "cpu", "stages": stages}))
+    (directory / "config.yaml").write_text(f"behavior_policy: reference\ndata:\n  path: survey.csv\n# {HOSTILE}\n")
+    rng = np.random.default_rng(1)
+    n = 400
+    rows = pd.DataFrame({"row": range(n), "fold": np.arange(n) % 5, "g": rng.normal(3, 1, n)})
+    rows = rows.assign(s=np.exp(rng.normal(-0.3, 0.8, n)), m=rows["g"], residual=0.0, xi=rows["g"], outcome=3.0)
+    rows.assign(text="a text").to_parquet(directory / "pseudo_outcomes.parquet")
+    words = ["Dear neighbour, ", "this winter ", "a small gift ", "keeps someone warm ", "and costs little. "]
+    samples = []
+    for policy, shift in (("reference", 0.0), ("policy", 0.6), ("naive", -0.2)):
+        g = 3 + shift + rng.normal(0, 0.5, 120)
+        texts = ["".join(rng.choice(words, 7)) for _ in range(119)] + [HOSTILE]
+        g[-1] = 9.0 if policy == "policy" else g[-1]
+        samples.append(
+            pd.DataFrame({"policy": policy, "text": texts, "prompt": "Ask for help", "g": g, "truth": g - 0.1})
+        )
+    pd.concat(samples).to_parquet(directory / "samples.parquet")
+    log = [{"step": step, "loss": 1.0 / step, "kl": 0.1 * step, "learning_rate": 1e-3} for step in range(1, 30)]
+    (directory / "training.jsonl").write_text("\n".join(map(json.dumps, log)) + "\n")
+    return directory

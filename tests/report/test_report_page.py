@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+
+from causalopt.errors import DataError
+from causalopt.report import write_report
+from causalopt.report.page import _embedded
+
+HEADINGS = [
+    "1. What would happen if everybody read texts from this model?",
+    "2. Can the data answer that?",
+    "3. The better model",
+    "How it was made",
+]
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text outside scripts and styles: what is there without JavaScript."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self._open = ""
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._open = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        self._open = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._open not in ("script", "style"):
+            self.text += data
+
+    def named(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def change(path: Path, **values: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_the_page_answers_in_order_and_needs_no_script(full_run: Path) -> None:
+    path = write_report(full_run)
+    assert path == full_run / "report.html"
+    page = Page(path)
+    places = [page.text.rindex(heading) for heading in HEADINGS]
+    assert places == sorted(places)
+    assert page.text.index("The optimised model is better: rating would rise by 0.50") < places[0]
+    for shown in (
+        "3.60",
+        "0.25 to 0.75",
+        "311",
+        "2.1%",
+        "0.310",
+        "6 (no text)",
+        "Given age",
+        "−0.20",
+        "78.6%",
+        "Difference0.5500.50 (0.25 to 0.75)yes",
+        "81.0",
+    ):
+        assert shown in page.text, shown
+    assert page.named("html")[0]["lang"] == "en"
+    assert all(cell.get("scope") in ("row", "col") for cell in page.named("th"))
+    assert all(plot["aria-label"] for plot in page.named("div") if plot.get("role") == "img")
+
+
+def test_nothing_refers_to_another_file(full_run: Path) -> None:
+    page = Page(write_report(full_run))
+    for tag, attributes in page.tags:
+        assert not attributes.get("src"), tag
+        assert re.match(r"#|data:", attributes.get("href") or "#"), tag
+
+
+def test_hostile_strings_are_text(full_run: Path) -> None:
+    page = Page(write_report(full_run))
+    assert not page.named("img")
+    kinds = [script.get("type") for script in page.named("script")]
+    assert kinds.count(None) == 2, "the plotting library and the call that draws, nothing else"
+    assert page.text.count("<script>window.hacked = 1</script>") >= 5  # warning, covariate, name, sample, settings
+
+
+def test_what_is_absent_is_left_out(small_run: Path) -> None:
+    page = Page(write_report(small_run))
+    assert all(heading in page.text for heading in HEADINGS)
+    for absent in (
+        "The truth",
+        "Other ways",
+        "What the models write",
+        "Training",
+        "Warnings",
+        "nan",
+        "None",
+        "Undefined",
+    ):
+        assert absent not in page.text, absent
+    assert "Every stabilized weight is 1" in page.text
+
+
+def test_an_interval_that_covers_zero_is_called_that(small_run: Path) -> None:
+    metrics = json.loads((small_run / "metrics.json").read_text())
+    metrics["value"]["difference"].update(ci_low=-0.1, ci_high=1.1)
+    change(small_run / "metrics.json", value=metrics["value"], direction="minimize")
+    page = Page(write_report(small_run))
+    assert "The data do not show that the optimised model is better" in page.text
+    assert "Lower rating is better." in page.text
+
+
+@pytest.mark.parametrize(("direction", "first"), [("maximize", 9.0), ("minimize", 1.0)])
+def test_samples_run_from_best_to_worst(small_run: Path, direction: str, first: float) -> None:
+    change(small_run / "metrics.json", direction=direction)
+    g = [float(value) for value in range(1, 10)]
+    frame = pd.DataFrame({"policy": "policy", "text": [f"text {value:.0f}" for value in g], "prompt": None, "g": g})
+    frame.to_parquet(small_run / "samples.parquet")
+    shown = re.findall(r"text (\d)", Page(write_report(small_run)).text)
+    assert [float(value) for value in shown] == sorted(g, reverse=first == 9.0)
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "manifest.json", "config.yaml", "pseudo_outcomes.parquet"])
+def test_a_missing_file_is_one_clear_line(small_run: Path, name: str) -> None:
+    (small_run / name).unlink()
+    with pytest.raises(DataError, match=rf"^\S*{re.escape(name)}: is missing.*$"):
+        write_report(small_run)
+    assert not (small_run / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("metrics.json", "{", "not valid JSON"),
+        ("metrics.json", "[]", "must hold a JSON object"),
+        ("metrics.json", '{"outcome": "y"}', "has no 'direction'"),
+        ("metrics.json", '{"outcome": "y", "direction": "up", "value": {}}', "must be 'maximize' or 'minimize'"),
+        ("metrics.json", '{"outcome": "y", "direction": "minimize", "value": {}}', "'value.reference.estimate'"),
+        ("pseudo_outcomes.parquet", "not parquet", "cannot be read as Parquet"),
+        ("samples.parquet", "not parquet", "cannot be read as Parquet"),
+        ("training.jsonl", '{"step": 1}\nloss', "line 2 is not valid JSON"),
+    ],
+)
+def test_a_malformed_file_is_one_clear_line(small_run: Path, name: str, content: str, words: str) -> None:
+    (small_run / name).write_text(content)
+    with pytest.raises(DataError, match=re.escape(words)) as caught:
+        write_report(small_run)
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_same_run_gives_the_same_page(full_run: Path) -> None:
+    assert write_report(full_run).read_bytes() == write_report(full_run).read_bytes()
+
+
+def test_a_plot_cannot_end_the_script_it_stands_in() -> None:
+    assert not set("<>&") & set(_embedded(go.Figure(layout={"title": "</script><b>&"})))
