@@ -1,0 +1,133 @@
+"""What ``metrics.json`` holds: plain numbers from an evaluation, and the truth beside them in a world."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from causalopt.backends.contracts import Policy
+from causalopt.dataset import DirectOutcomeDataset
+from causalopt.evaluation.evaluate import Evaluation, describe
+from causalopt.evaluation.verdict import verdict
+from causalopt.preparation import Plan
+from causalopt.pseudo_outcome import PseudoOutcomes
+from causalopt.simulation.contracts import World
+
+
+def run_metrics(
+    plan: Plan,
+    train: PseudoOutcomes,
+    test: PseudoOutcomes,
+    evaluation: Evaluation,
+    truth: dict[str, float] | None,
+    comparisons: dict[str, Any],
+) -> dict[str, Any]:
+    """Gather the numbers of a run; docs/run-directory.md lists the files."""
+    return {
+        "outcome": plan.train.columns.outcome,
+        "direction": plan.train.direction,
+        "objective": plan.config.objective["name"],
+        **evaluation_metrics(evaluation, plan.test),
+        "data": data_metrics(plan.train, plan.test),
+        "nuisance": {"train": nuisance_metrics(train), "test": nuisance_metrics(test)},
+        "truth": truth,
+        "comparisons": comparisons,
+        "warnings": [],
+    }
+
+
+def evaluation_metrics(evaluation: Evaluation, test: DirectOutcomeDataset) -> dict[str, Any]:
+    """Values, estimates, overlap and KL of an evaluation, with its verdict."""
+    return {
+        "verdict": verdict(
+            evaluation.difference,
+            evaluation.overlap,
+            outcome=test.columns.outcome,
+            direction=test.direction,
+            level=evaluation.level,
+            robustness_value=_robustness(evaluation) if test.covariates.shape[1] else None,
+        ),
+        "estimator": evaluation.estimator,
+        "level": evaluation.level,
+        "value": _values(evaluation),
+        "estimates": evaluation.to_frame().to_dict("records"),
+        "overlap": evaluation.overlap.to_dict(),
+        "evidence": evidence_metrics(evaluation),
+        "kl": evaluation.kl,
+    }
+
+
+def evidence_metrics(evaluation: Evaluation) -> dict[str, Any]:
+    """Sensitivity, placebo, balance and calibration as plain numbers."""
+    evidence = evaluation.evidence
+    sensitivity = evidence.sensitivity
+    return {
+        "robustness_value": None if sensitivity is None else sensitivity.robustness_value(),
+        "robustness_value_interval": _robustness(evaluation),
+        "max_bias": None if sensitivity is None else sensitivity.max_bias.value,
+        "placebo_p_value": evidence.placebo.p_value,
+        "placebo_rejections": evidence.placebo.rejections,
+        "balance": None if evidence.balance is None else evidence.balance.to_dict("records"),
+        "calibration": None if evidence.calibration is None else evidence.calibration.to_dict("records"),
+    }
+
+
+def _robustness(evaluation: Evaluation) -> float | None:
+    sensitivity = evaluation.evidence.sensitivity
+    return None if sensitivity is None else sensitivity.robustness_value(level=evaluation.level)
+
+
+def comparison_metrics(evaluation: Evaluation, truth: dict[str, float] | None) -> dict[str, Any]:
+    """Gather the numbers of a policy that is only compared with."""
+    return {"value": _values(evaluation), "kl": evaluation.kl, "truth": truth}
+
+
+def _values(evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        quantity: describe(by_name[evaluation.estimator], evaluation.estimator, evaluation.level)
+        for quantity, by_name in evaluation.estimates.items()
+    }
+
+
+def data_metrics(train: DirectOutcomeDataset, test: DirectOutcomeDataset) -> dict[str, Any]:
+    """Sizes and roles of the data."""
+    return {
+        "source": train.source,
+        "train_rows": len(train),
+        "test_rows": len(test),
+        "train_groups": len(np.unique(train.group)),
+        "test_groups": len(np.unique(test.group)),
+        "dropped": {"train": train.dropped, "test": test.dropped},
+        "covariates": list(train.covariates.columns),
+    }
+
+
+def nuisance_metrics(pseudo: PseudoOutcomes) -> dict[str, float]:
+    """Cross-fitted R^2 of the outcome model, and what became of the stabilized weights."""
+    data = pseudo.dataset
+    mean = np.average(data.outcome, weights=data.weight)
+    unexplained = np.average((data.outcome - pseudo.m) ** 2, weights=data.weight)
+    return {
+        "outcome_r2": float(1 - unexplained / np.average((data.outcome - mean) ** 2, weights=data.weight)),
+        "weight_mean": float(np.average(pseudo.s, weights=data.weight)),
+        "weight_max": float(pseudo.s.max()),
+        "truncated_mass": float(pseudo.truncated_mass),
+    }
+
+
+def truth_metrics(world: World, policy: Policy, reference: Policy) -> dict[str, float]:
+    """Exact values in a world, and the share of what was to be gained at the policy's own KL."""
+    start, end = world.true_value(reference), world.true_value(policy)
+    kl = world.kl(policy, reference)
+    best = world.best_value(reference, kl)
+    return {
+        "reference": start.value,
+        "policy": end.value,
+        "best": best,
+        "difference": end.value - start.value,
+        "gain_share": (end.value - start.value) / (best - start.value) if best > start.value else 0.0,
+        "kl": kl,
+        "mass_reference": start.mass,
+        "mass_policy": end.mass,
+    }

@@ -1,0 +1,108 @@
+"""`optimize`: pseudo-outcomes in, a better policy out, for those who write Python rather than YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from causalopt import plugins
+from causalopt.backends.contracts import Backend, Callback, Policy, Progress
+from causalopt.objective import Objective
+from causalopt.problem import BehaviorPolicy, behavior_log_prob, draw_samples, policy_problem
+from causalopt.pseudo_outcome import PseudoOutcomes
+from causalopt.typing import Float64
+
+
+@dataclass(frozen=True)
+class OptimizedPolicy:
+    """A policy that remembers the reference it started from, so that `evaluate` can take their difference."""
+
+    policy: Policy
+    reference: Policy
+
+    def log_prob(self, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
+        """Log-probabilities under the optimised policy, shape [n], nats."""
+        return self.policy.log_prob(prompts, texts)
+
+    def sample(self, prompts: Sequence[str] | None, n: int, seed: int) -> list[str]:
+        """Draw texts from the optimised policy."""
+        return self.policy.sample(prompts, n, seed)
+
+    def save(self, directory: str | Path) -> None:
+        """Write both policies: ``directory/policy`` and ``directory/reference``, as a run does."""
+        self.reference.save(Path(directory) / "reference")
+        self.policy.save(Path(directory) / "policy")
+
+    @classmethod
+    def load(cls, directory: str | Path) -> OptimizedPolicy:
+        """Read what `save`, or a run, wrote."""
+        from causalopt.backends import load_policy
+
+        return cls(load_policy(Path(directory) / "policy"), load_policy(Path(directory) / "reference"))
+
+
+def optimize(
+    pseudo: PseudoOutcomes,
+    *,
+    objective: str | Mapping[str, Any] | Objective = "dr_cpo",
+    backend: str | Mapping[str, Any] | Backend = "huggingface",
+    reference: Policy | None = None,
+    behavior_policy: BehaviorPolicy | None = None,
+    per_row: int = 2,
+    seed: int = 0,
+    directory: Path | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> OptimizedPolicy:
+    """Tune a policy on pseudo-outcomes.
+
+    Parameters
+    ----------
+    pseudo:
+        From `PseudoOutcomeEstimator.fit_transform`.
+    objective, backend:
+        A registered name, a mapping with a name and settings, or an object.
+    reference:
+        P^f0; by default the backend makes it from the logged texts.
+    behavior_policy:
+        Where q comes from, see `causalopt.problem.behavior_log_prob`.
+    per_row:
+        Texts drawn from the reference for each logged row, for the terms that need them.
+    seed:
+        Seeds the reference's tuning, the draws and the optimisation.
+    directory:
+        Where checkpoints go, and where a killed optimisation resumes.
+    callbacks:
+        Called with ("step", metrics) as the backend works.
+
+    Returns
+    -------
+    OptimizedPolicy
+        The policy together with its reference.
+
+    Examples
+    --------
+    >>> import causalopt as co
+    >>> world = co.simulation.TemplateWorld(seed=0)
+    >>> pseudo = co.PseudoOutcomeEstimator().fit_transform(world.sample(300, seed=1))
+    >>> policy = co.optimize(pseudo, backend={"name": "finite", "candidates": world.texts})
+    >>> len(policy.sample(None, 3, seed=0))
+    3
+    """
+    data = pseudo.dataset
+    maximand: Objective = plugins.objectives.create(objective)
+    maker: Backend = plugins.backends.create(backend)
+    if reference is None:
+        progress = Progress(None if directory is None else directory / "reference", callbacks)
+        reference = maker.reference(data.prompts, data.texts, data.weight, seed=seed, progress=progress)
+    behavior = behavior_log_prob(data, reference, behavior_policy)
+    samples = draw_samples(reference, data, per_row, seed) if maximand.needs_samples else None
+    policy = maker.fit(
+        policy_problem(pseudo, behavior, samples),
+        maximand,
+        reference=reference,
+        seed=seed,
+        progress=Progress(None if directory is None else directory / "policy", callbacks),
+    )
+    return OptimizedPolicy(policy, reference)

@@ -1,0 +1,176 @@
+"""`run`: the whole way from a table to a better model with its evidence, stage by stage."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from causalopt.backends import load_policy
+from causalopt.backends.contracts import Policy, Progress
+from causalopt.dataset import DirectOutcomeDataset
+from causalopt.errors import CausalOptWarning
+from causalopt.evaluation.evaluate import Draws, Evaluation, evaluate
+from causalopt.metrics import comparison_metrics, run_metrics, truth_metrics
+from causalopt.preparation import Arm, Plan, pilot_rows
+from causalopt.problem import behavior_log_prob, draw_samples, policy_problem
+from causalopt.pseudo_outcome import PseudoOutcomes
+from causalopt.report import write_report
+from causalopt.run_directory import RunDirectory
+from causalopt.simulation.contracts import World
+
+
+def run(plan: Plan, directory: Path, *, resume: bool = False, overwrite: bool = False) -> dict[str, Any]:
+    """Carry out a plan and leave everything under ``directory`` (docs/run-directory.md).
+
+    A run that was killed goes on where it stopped under ``resume``: the reference, the drawn texts and the checkpoints
+    of the optimisation are kept until the end; the rest is computed again and gives the same numbers.
+
+    Returns
+    -------
+    dict
+        What ``metrics.json`` holds.
+    """
+    files = RunDirectory(directory)
+    facts = {
+        "seed": plan.config.seed,
+        "fingerprint": {"train": plan.train.fingerprint(), "test": plan.test.fingerprint()},
+        "world": None if plan.world is None else plan.world.describe(),
+    }
+    with (
+        files.open(plan.config.dump(), resume=resume, overwrite=overwrite, facts=facts),
+        warnings.catch_warnings(record=True) as caught,
+    ):
+        warnings.simplefilter("always", CausalOptWarning)
+        metrics = _Stages(plan, files).carry_out()
+        metrics["warnings"] = sorted({str(w.message) for w in caught if issubclass(w.category, CausalOptWarning)})
+        files.write_json("metrics.json", metrics)
+        with files.stage("report"):
+            write_report(directory)
+    return metrics
+
+
+class _Stages:
+    """The stages of one run, in order; each returns what the next one needs."""
+
+    def __init__(self, plan: Plan, files: RunDirectory) -> None:
+        self.plan = plan
+        self.files = files
+
+    def carry_out(self) -> dict[str, Any]:
+        plan, files = self.plan, self.files
+        with files.stage("nuisances of the training rows"):
+            train = self.train_rows(plan.main)
+        with files.stage("nuisances of the test rows"):
+            test = pilot_rows(
+                plan.main.nuisances.fit_transform(plan.test), plan.config.pilot.test_rows, plan.config.seed
+            )
+        with files.stage("reference policy"):
+            reference = self.reference()
+        with files.stage("texts drawn from the reference"):
+            samples = self.samples(reference, train.dataset)
+        with files.stage("optimisation"):
+            policy = self.optimise("policy", plan.main, train, reference, samples)
+            policy.save(files.path / "policy")
+        with files.stage("evaluation"):
+            evaluation = self.evaluate(policy, reference, test, None)
+        frames = [
+            self.draws_frame("reference", evaluation.draws["reference"]),
+            self.draws_frame("policy", evaluation.draws["policy"]),
+        ]
+        comparisons = {}
+        for name, arm in plan.comparisons.items():
+            with files.stage(f"comparison {name}"):
+                other_train = self.train_rows(arm) if arm.own_nuisances else train
+                other = self.optimise(name, arm, other_train, reference, samples)
+                result = self.evaluate(other, reference, test, evaluation.draws["reference"])
+            comparisons[name] = comparison_metrics(result, self.truth(other, reference))
+            frames.append(self.draws_frame(name, result.draws["policy"]))
+        files.write_frame("samples.parquet", pd.concat(frames, ignore_index=True))
+        return run_metrics(plan, train, test, evaluation, self.truth(policy, reference), comparisons)
+
+    def train_rows(self, arm: Arm) -> PseudoOutcomes:
+        """Pseudo-outcomes of the training rows that the policy is tuned on; the table holds all of them."""
+        pseudo = arm.nuisances.fit_transform(self.plan.train)
+        if arm is self.plan.main:
+            self.files.write_frame("pseudo_outcomes.parquet", pseudo.to_frame())
+        return pilot_rows(pseudo, self.plan.config.pilot.train_rows, self.plan.config.seed)
+
+    def reference(self) -> Policy:
+        """Tune the reference on the logged texts, or load the one that an interrupted run has finished."""
+        target = self.files.path / "reference"
+        finished = self.files.work / "reference.finished"
+        if not finished.exists():
+            data = self.plan.train
+            progress = Progress(self.files.work / "reference", (self.log("reference"),))
+            reference = self.plan.backend.reference(
+                data.prompts, data.texts, data.weight, seed=self.plan.config.seed, progress=progress
+            )
+            reference.save(target)
+            finished.touch()
+        return load_policy(target)
+
+    def samples(self, reference: Policy, data: DirectOutcomeDataset) -> list[list[str]] | None:
+        """Texts for the g term, shared by all objectives; None when no objective needs them."""
+        if not any(arm.objective.needs_samples for arm in (self.plan.main, *self.plan.comparisons.values())):
+            return None
+        kept = self.files.work / "samples.json"
+        if not kept.exists():
+            config = self.plan.config
+            samples = draw_samples(reference, data, config.samples.per_row, config.seed, config.samples.pool)
+            self.files.write_json("work/samples.json", samples)
+        loaded: list[list[str]] = json.loads(kept.read_text(encoding="utf-8"))
+        return loaded
+
+    def optimise(
+        self, name: str, arm: Arm, pseudo: PseudoOutcomes, reference: Policy, samples: list[list[str]] | None
+    ) -> Policy:
+        behavior = behavior_log_prob(pseudo.dataset, reference, self.plan.config.behavior_policy)
+        problem = policy_problem(pseudo, behavior, samples if arm.objective.needs_samples else None)
+        progress = Progress(self.files.work / f"optimisation-{name}", (self.log(name),))
+        return self.plan.backend.fit(
+            problem, arm.objective, reference=reference, seed=self.plan.config.seed, progress=progress
+        )
+
+    def evaluate(
+        self, policy: Policy, reference: Policy, test: PseudoOutcomes, reference_draws: Draws | None
+    ) -> Evaluation:
+        config = self.plan.config
+        return evaluate(
+            policy,
+            test,
+            reference=reference,
+            estimators=config.evaluation.estimators,
+            behavior_policy=config.behavior_policy,
+            draws=config.evaluation.draws,
+            level=config.evaluation.level,
+            seed=config.seed,
+            reference_draws=reference_draws,
+        )
+
+    def truth(self, policy: Policy, reference: Policy) -> dict[str, float] | None:
+        world: World | None = self.plan.world
+        return None if world is None else truth_metrics(world, policy, reference)
+
+    def draws_frame(self, name: str, draws: Draws) -> pd.DataFrame:
+        frame = pd.DataFrame({"policy": name, "prompt": draws.prompts, "text": draws.texts, "g": draws.g})
+        if self.plan.world is not None:
+            known = set(self.plan.world.texts)
+            inside = [text if text in known else None for text in draws.texts]
+            values = iter(self.plan.world.true_dose_response([text for text in inside if text is not None]))
+            frame["truth"] = [None if text is None else float(next(values)) for text in inside]
+        return frame
+
+    def log(self, name: str) -> Any:
+        """Return a callback that appends each step's metrics to ``training.jsonl``."""
+
+        def append(event: str, metrics: Mapping[str, Any]) -> None:
+            if event == "step":
+                with (self.files.path / "training.jsonl").open("a", encoding="utf-8") as stream:
+                    stream.write(json.dumps({"policy": name, **metrics}) + "\n")
+
+        return append

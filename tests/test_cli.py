@@ -1,0 +1,149 @@
+"""The command line as a person meets it: what it prints, and one clear line with exit code 2 for each mistake."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from causalopt.cli import main
+
+TEXTS = [
+    f"{a} {b} {c}" for a in ("help", "give", "act") for b in ("now", "soon", "please") for c in ("we", "you", "all")
+]
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run the command line in this process; returns exit code, standard output and standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["causalopt", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "120")
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def survey(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"text": rng.choice(TEXTS, 400), "age": rng.normal(40, 10, 400)})
+    frame["resp"] = 2.0 * frame["text"].str.contains("please") + 0.05 * frame["age"] + rng.normal(size=400)
+    frame.to_csv(tmp_path / "survey.csv", index=False)
+    config = {
+        "data": {"path": str(tmp_path / "survey.csv"), "outcome": "resp", "covariates": ["age"]},
+        "outcome_model": "ridge",
+        "backend": "finite",
+        "evaluation": {"draws": 50},
+    }
+    (tmp_path / "survey.yaml").write_text(yaml.safe_dump(config))
+    return tmp_path
+
+
+@pytest.mark.filterwarnings("ignore::causalopt.errors.CausalOptWarning")
+def test_from_a_table_to_a_policy_and_its_texts(call, survey):
+    code, out, _ = call("check", survey / "survey.yaml")
+    assert code == 0
+    assert "ready to run" in out
+    assert not (survey / "run").exists()
+    code, out, _ = call("run", survey / "survey.yaml", "--out", survey / "run")
+    assert code == 0
+    assert "difference" in out
+    assert "report.html" in out
+    code, out, _ = call("generate", survey / "run", "--n", 3, "--seed", 1)
+    assert code == 0
+    assert [json.loads(line)["text"] in TEXTS for line in out.splitlines()] == [True] * 3
+    assert call("generate", survey / "run", "--n", 3, "--seed", 1)[1] == out
+    code, out, _ = call("evaluate", survey / "run", "--out", survey / "again.json")
+    assert code == 0
+    again, first = (json.loads((survey / name).read_text()) for name in ("again.json", "run/metrics.json"))
+    assert again["value"] == first["value"]
+    (survey / "run" / "report.html").unlink()
+    assert call("report", survey / "run")[0] == 0
+    assert (survey / "run" / "report.html").exists()
+    code, _, err = call("run", survey / "survey.yaml", "--out", survey / "run")
+    assert code == 2
+    assert "holds a run already" in err
+
+
+def test_init_writes_a_configuration_that_checks(call, survey):
+    code, *_ = call("init", survey / "survey.csv", "--text", "text", "--outcome", "resp", "--out", survey / "new.yaml")
+    assert code == 0
+    assert call("check", survey / "new.yaml")[0] == 0
+    assert (
+        call("init", survey / "survey.csv", "--text", "text", "--outcome", "resp", "--out", survey / "new.yaml")[0] == 2
+    )
+
+
+def test_plugins_lists_every_part(call):
+    code, out, _ = call("plugins")
+    assert code == 0
+    for name in ("tfidf-svd", "ridge-lightgbm", "gaussian", "dr_cpo", "huggingface", "template"):
+        assert name in out
+
+
+@pytest.mark.parametrize(("settings", "message"), [
+    (["evalution.level=0.9"], "no key 'evalution' (did you mean 'evaluation'?)"),
+    (["data.path=none.csv"], "none.csv: there is no such file"),
+    (["data.text=txt"], "no column 'txt' for text (did you mean 'text'?)"),
+    (["data.covariates=[agee]"], "no column 'agee' for covariates (did you mean 'age'?)"),
+    (["data.weight=resp"], "column 'resp' is both"),
+    (["objective.name=drcpo"], "no objective is called 'drcpo' (did you mean 'dr_cpo'?)"),
+    (["objective.kll=1"], "objective 'dr_cpo' has no setting 'kll' (did you mean 'kl'?)"),
+    (["outcome_model.name=forest"], "no outcome model is called 'forest'"),
+    (["backend.name=huggingface", "backend.model=./no-such-model"], "model './no-such-model' cannot be loaded"),
+    (["backend.name=huggingface", "backend.model=scratch:huge"], "no model from scratch is called 'scratch:huge'"),
+    (["backend.name=huggingface", "backend.lora.rank=4"], "backend.lora has no setting 'rank'"),
+    (["backend.name=huggingface", "backend.lora.layers_to_transform=[0]"], "backend.lora: "),
+    (["embedder.name=sentence-transformer", "embedder.model=./none"], "./none"),
+    (["data.test.path=other.csv"], "no column 'age' for covariates"),
+    (["cross_fitting.folds=1"], "cross_fitting.folds"),
+])  # fmt: skip
+@pytest.mark.parametrize("verb", ["check", "run"])
+def test_a_mistake_is_one_line_and_leaves_nothing(call, survey, monkeypatch, verb, settings, message):
+    monkeypatch.chdir(survey)
+    pd.DataFrame({"text": TEXTS, "resp": range(len(TEXTS))}).to_csv("other.csv", index=False)
+    before = sorted(survey.rglob("*"))
+    arguments = [part for setting in settings for part in ("--set", setting)]
+    code, out, err = call(verb, "survey.yaml", *arguments)
+    assert code == 2
+    assert message in err
+    assert err.startswith("error: ")
+    assert len(err.strip().splitlines()) == 1
+    assert out == ""
+    assert sorted(survey.rglob("*")) == before
+
+
+def test_a_command_that_does_not_exist(call):
+    code, _, err = call("optimise")
+    assert code == 2
+    assert "No such command" in err
+
+
+def test_generate_from_nothing(call, tmp_path):
+    code, _, err = call("generate", tmp_path / "none")
+    assert code == 2
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_evaluate_needs_a_run_and_its_covariates(call, survey):
+    code, _, err = call("evaluate", survey)
+    assert code == 2
+    assert "is not a run directory" in err
+
+
+def test_help_does_not_wait_for_torch():
+    script = "import sys, causalopt.cli; assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)

@@ -1,0 +1,194 @@
+"""A whole run in a small world: every file, the same numbers again, resumed after a kill, evaluated anew."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+import causalopt as co
+from causalopt.backends import load_policy
+from causalopt.config import parse_config
+from causalopt.pipeline import run
+from causalopt.preparation import prepare
+from causalopt.reevaluation import evaluate_run
+
+pytestmark = pytest.mark.filterwarnings("ignore::causalopt.errors.CausalOptWarning")
+
+NAIVE = {"objective": {"name": "cpo", "kl": 0.3}, "outcome_model": "zero", "assignment_model": "randomized"}
+FINITE = {
+    "data": {"world": {"name": "template"}, "rows": 4000},
+    "outcome_model": "ridge",
+    "objective": {"kl": 0.3},
+    "backend": "finite",
+    "comparisons": {"naive": NAIVE},
+    "evaluation": {"draws": 200},
+}
+TINY = {
+    **FINITE,
+    "data": {"world": {"name": "template"}, "rows": 300},
+    "backend": {
+        "name": "huggingface",
+        "model": "scratch:tiny",
+        "reference": {"training": {"num_train_epochs": 2}},
+        "training": {"num_train_epochs": 1, "save_steps": 2},
+    },
+    "samples": {"per_row": 1},
+    "evaluation": {"draws": 40, "estimators": ["sndr", "dm"]},
+    "comparisons": {},
+}
+FILES = (
+    "config.yaml", "manifest.json", "pseudo_outcomes.parquet", "samples.parquet", "metrics.json", "report.html",
+    "policy", "reference", "training.jsonl",
+)  # fmt: skip
+
+
+def metrics(directory: Path) -> dict:
+    return json.loads((directory / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def finite(tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("runs") / "finite"
+    run(prepare(parse_config(FINITE)), directory)
+    return directory
+
+
+def test_a_run_leaves_every_file_and_no_other(finite):
+    assert sorted(path.name for path in finite.iterdir()) == sorted(FILES)
+    assert not list(finite.parent.glob(".*"))
+
+
+def test_the_adjusted_policy_gains_and_the_naive_one_is_fooled(finite):
+    found = metrics(finite)
+    gained = found["truth"]["difference"]
+    assert found["truth"]["gain_share"] > 0.7
+    assert found["comparisons"]["naive"]["truth"]["difference"] < gained / 3
+
+
+def test_the_values_are_those_of_the_estimators(finite):
+    found = metrics(finite)
+    value = found["value"]
+    difference = value["policy"]["estimate"] - value["reference"]["estimate"]
+    assert value["difference"]["estimate"] == pytest.approx(difference, abs=1e-12)
+    for row in found["estimates"]:
+        assert row["ci_low"] < row["estimate"] < row["ci_high"]
+    assert {row["estimator"] for row in found["estimates"]} == {"sndr", "dr", "snipw", "dm"}
+    assert 0 < found["overlap"]["ess_fraction"] <= 1
+    robust = found["evidence"]["robustness_value_interval"]
+    assert 0 <= robust <= found["evidence"]["robustness_value"] <= 1
+    assert f"{100 * robust:.1f}%" in found["verdict"]
+
+
+def test_the_table_of_pseudo_outcomes_is_that_of_the_training_rows(finite):
+    table = pd.read_parquet(finite / "pseudo_outcomes.parquet")
+    world = co.simulation.TemplateWorld()
+    train, _ = world.sample(4000, 0).split(test_size=0.3, seed=0)
+    assert table["row"].tolist() == train.row.tolist()
+    np.testing.assert_allclose(table["xi"], table["residual"] + table["g"], rtol=1e-12)
+    np.testing.assert_allclose(table["residual"], table["s"] * (train.outcome - table["m"]), rtol=1e-12)
+    assert np.corrcoef(table["g"], world.true_dose_response(train.texts))[0, 1] > 0.8
+
+
+def test_samples_hold_both_policies_and_the_truth(finite):
+    samples = pd.read_parquet(finite / "samples.parquet")
+    assert samples["policy"].value_counts().to_dict() == {"reference": 200, "policy": 200, "naive": 200}
+    mean = samples.groupby("policy")["truth"].mean()
+    assert mean["policy"] > mean["reference"]
+
+
+def test_the_written_configuration_repeats_the_run(finite, tmp_path):
+    written = yaml.safe_load((finite / "config.yaml").read_text())
+    assert written["outcome_model"]["products"] == 256  # a default, written out
+    run(prepare(parse_config(written)), tmp_path / "again")
+    assert metrics(tmp_path / "again") == metrics(finite)
+
+
+def test_an_evaluation_of_the_saved_run_gives_its_numbers(finite):
+    again = evaluate_run(finite)
+    found = metrics(finite)
+    for part in ("value", "overlap", "kl", "truth", "estimates"):
+        assert again[part] == found[part], part
+
+
+def test_another_policy_is_evaluated_on_the_same_rows(finite):
+    nothing = evaluate_run(finite, policy=str(finite / "reference"))
+    # The same policy with draws of its own: what is left is the Monte Carlo error that the interval holds.
+    difference = nothing["value"]["difference"]
+    assert difference["ci_low"] < 0 < difference["ci_high"]
+    assert nothing["kl"] == 0
+
+
+def test_a_policy_on_disk_is_the_policy(finite):
+    world = co.simulation.TemplateWorld()
+    policy, reference = (load_policy(finite / name) for name in ("policy", "reference"))
+    assert world.true_value(policy).value == metrics(finite)["truth"]["policy"]
+    assert world.kl(policy, reference) == metrics(finite)["truth"]["kl"]
+
+
+def test_the_python_api_gives_the_run_s_numbers(finite):
+    world = co.simulation.TemplateWorld()
+    train, test = world.sample(4000, 0).split(test_size=0.3, seed=0)
+    nuisances = co.PseudoOutcomeEstimator(outcome_model="ridge")
+    policy = co.optimize(
+        nuisances.fit_transform(train),
+        objective={"name": "dr_cpo", "kl": 0.3},
+        backend={"name": "finite", "candidates": world.texts},
+    )
+    result = co.evaluate(policy, test, nuisances=nuisances, draws=200)
+    value = metrics(finite)["value"]["difference"]
+    assert result.difference.value == pytest.approx(value["estimate"], abs=1e-10)
+    assert result.difference.confint()[0] == pytest.approx(value["ci_low"], abs=1e-10)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("runs") / "tiny"
+    run(prepare(parse_config(TINY)), directory)
+    return directory
+
+
+@pytest.mark.slow
+def test_a_language_model_run_repeats_to_the_last_digit(tiny, tmp_path):
+    run(prepare(parse_config(TINY)), tmp_path / "again")
+    assert metrics(tmp_path / "again") == metrics(tiny)
+
+
+@pytest.mark.slow
+def test_a_moved_run_evaluates_to_the_same_numbers(tiny, tmp_path):
+    moved = tmp_path / "moved"
+    tiny.rename(moved)
+    try:
+        again = evaluate_run(moved)
+        for part in ("value", "truth"):
+            assert again[part] == metrics(moved)[part], part
+    finally:
+        moved.rename(tiny)
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_and_ends_with_the_same_numbers(tiny, tmp_path):
+    config = tmp_path / "tiny.yaml"
+    config.write_text(yaml.safe_dump(TINY))
+    directory = tmp_path / "run"
+    command = [sys.executable, "-m", "causalopt.cli", "run", str(config), "--out", str(directory)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while not list(directory.glob("work/optimisation-policy/*/checkpoint-*/trainer_state.json")):
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (directory / "metrics.json").exists()
+    subprocess.run([*command, "--resume"], check=True, capture_output=True, timeout=300)
+    assert metrics(directory) == metrics(tiny)
