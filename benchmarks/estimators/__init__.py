@@ -1,0 +1,1 @@
+"""Bias, error and coverage of every value estimator where the truth is known, models right and wrong."""
