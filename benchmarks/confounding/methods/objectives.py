@@ -1,0 +1,72 @@
+"""Methods of this package: an objective of `causalopt.objectives` on pseudo-outcomes, by the language-model backend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.confounding.estimation import log_behavior, pseudo_outcomes, reference_samples
+from causalopt import plugins
+from causalopt.backends.contracts import Policy, PolicyProblem, Progress
+from causalopt.backends.huggingface import HuggingFaceBackend
+from causalopt.dataset import DirectOutcomeDataset
+from causalopt.objective import Objective
+from causalopt.problem import policy_problem
+from causalopt.pseudo_outcome import PseudoOutcomes
+
+PER_ROW = 1
+"""Texts drawn from the reference for each logged row."""
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class ObjectiveMethod:
+    """An objective on the pseudo-outcomes of two nuisance models.
+
+    Attributes
+    ----------
+    objective:
+        Name and settings of a registered objective.
+    outcome_model, assignment_model:
+        Registered names. "zero" and "randomized" leave the raw outcome; "text-only" and "randomized" the reward model
+        of ordinary RLHF, which sees no covariate.
+    learning_rate, epochs, seed:
+        Of the optimisation.
+    """
+
+    objective: Mapping[str, Any]
+    outcome_model: str = "ridge-lightgbm"
+    assignment_model: str = "gaussian"
+    learning_rate: float = 1e-3
+    epochs: float = 2
+    seed: int = 0
+
+    @property
+    def adjusts(self) -> bool:
+        """Whether it claims to adjust for the readers, by either nuisance."""
+        return self.outcome_model not in ("zero", "text-only") or self.assignment_model != "randomized"
+
+    def pseudo_outcomes(self, dataset: DirectOutcomeDataset) -> PseudoOutcomes:
+        """Pseudo-outcomes of any rows by this method's nuisance models."""
+        return pseudo_outcomes(dataset, self.outcome_model, self.assignment_model)
+
+    def fit(self, dataset: DirectOutcomeDataset, reference: Policy) -> Policy:
+        objective: Objective = plugins.objectives.create(self.objective)
+        samples = reference_samples(reference, dataset, PER_ROW) if objective.needs_samples else None
+        problem = policy_problem(self.pseudo_outcomes(dataset), log_behavior(reference, dataset), samples)
+        return maximize(problem, objective, reference, self.learning_rate, self.epochs, self.seed)
+
+
+def maximize(
+    problem: PolicyProblem, objective: Objective, reference: Policy, learning_rate: float, epochs: float, seed: int
+) -> Policy:
+    """Start at the reference and maximise an objective with the settings that all methods of this package share."""
+    backend = HuggingFaceBackend(
+        training={
+            "per_device_train_batch_size": BATCH,
+            "learning_rate": learning_rate,
+            "num_train_epochs": epochs,
+        }
+    )
+    return backend.fit(problem, objective, reference=reference, seed=seed, progress=Progress())

@@ -1,0 +1,131 @@
+"""The parts of the benchmark: which methods meet which worlds, and on which seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.confounding.catalogue import CATALOGUE, method_spec
+from benchmarks.confounding.cells import Cell
+
+REVERSING = 1.0
+"""The template world's dial at which naive effects have the wrong sign."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """Sizes of a run.
+
+    Attributes
+    ----------
+    strengths:
+        Confounding of the template world in the part "strength".
+    sizes:
+        Rows; the first is that of every part, the others are met in the part "size".
+    seeds:
+        Test seeds: each draws a world and a sample.
+    methods:
+        Labels, or factories of the user's own.
+    """
+
+    strengths: tuple[float, ...] = (0.0, 0.35, 0.65, REVERSING)
+    sizes: tuple[int, ...] = (2000, 500)
+    seeds: tuple[int, ...] = tuple(range(10))
+    methods: tuple[str, ...] = tuple(CATALOGUE)
+
+
+QUICK = Design(
+    strengths=(0.0, REVERSING),
+    sizes=(1000,),
+    seeds=(0, 1),
+    methods=("dr_cpo", "cpo", "oo_rlhf", "cpo_naive", "sft_top", "kto", "oracle"),
+)
+
+FEW = ("dr_cpo", "cpo", "oo_rlhf", "cpo_naive", "kto", "oracle")
+"""Methods of the parts that need no full table."""
+
+WRONG = {"outcome_model": "text-only", "assignment_model": "randomized"}
+"""Each blind to the readers: an outcome model that sees the text alone, and an assignment that takes s for 1."""
+
+FAILURES: dict[str, dict[str, Any]] = {
+    "thin overlap": {"confounding": REVERSING, "overlap": 0.25},
+    "hidden confounder": {"confounding": REVERSING, "unmeasured": 0.8},
+}
+
+
+def plan(design: Design) -> list[Cell]:
+    """All cells of a run, part by part."""
+    return [*_strength(design), *_size(design), *_grid(design), *_failures(design)]
+
+
+def template(**dials: Any) -> dict[str, Any]:
+    """Return the template world's settings."""
+    return {"name": "template", **dials}
+
+
+def _cells(
+    part: str,
+    label: str,
+    world: Mapping[str, Any],
+    n: int,
+    seeds: Sequence[int],
+    methods: Mapping[str, Mapping[str, Any]],
+) -> Iterable[Cell]:
+    strength = float(world.get("confounding", float("nan")))
+    return [
+        Cell(part, label, world, strength, n, seed, method, spec) for seed in seeds for method, spec in methods.items()
+    ]
+
+
+def _chosen(design: Design, among: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
+    """Methods of the design, restricted to some of the built-in ones; a user's own are always in."""
+    return {m: method_spec(m) for m in design.methods if among is None or m in among or ":" in m}
+
+
+def _strength(design: Design) -> list[Cell]:
+    """From no confounding to confounding that reverses the sign: every method."""
+    return [
+        cell
+        for strength in design.strengths
+        for cell in _cells(
+            "strength", "template", template(confounding=strength), design.sizes[0], design.seeds, _chosen(design)
+        )
+    ]
+
+
+def _size(design: Design) -> list[Cell]:
+    """More rows and fewer, where confounding reverses the sign."""
+    return [
+        cell
+        for n in design.sizes
+        if len(design.sizes) > 1
+        for cell in _cells(
+            "size", "template", template(confounding=REVERSING), n, design.seeds, _chosen(design, FEW)
+        )
+    ]
+
+
+def _grid(design: Design) -> list[Cell]:
+    """Outcome model right or wrong, assignment model right or wrong: dr_cpo of each pair."""
+    methods = {
+        f"outcome {outcome}, assignment {assignment}": method_spec(
+            "dr_cpo",
+            **({"outcome_model": WRONG["outcome_model"]} if outcome == "wrong" else {}),
+            **({"assignment_model": WRONG["assignment_model"]} if assignment == "wrong" else {}),
+        )
+        for outcome in ("right", "wrong")
+        for assignment in ("right", "wrong")
+    }
+    return list(_cells("grid", "template", template(confounding=REVERSING), design.sizes[0], design.seeds, methods))
+
+
+def _failures(design: Design) -> list[Cell]:
+    """Where dr_cpo fails; both models wrong is in the grid."""
+    return [
+        cell
+        for label, dials in FAILURES.items()
+        for cell in _cells(
+            "failures", label, template(**dials), design.sizes[0], design.seeds, _chosen(design, ("dr_cpo", "oracle"))
+        )
+    ]
