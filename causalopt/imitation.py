@@ -1,8 +1,8 @@
 """Baselines that imitate logged texts: all of them, the best of them, or each as far as it paid.
 
-Each is a weighted likelihood whose weights are fixed by the pseudo-outcomes xi, so that no ratio to a reference enters.
-On raw outcomes (no outcome model, no assignment model) they are the baselines as they are commonly run; on xi they adjust
-for confounding as far as xi does.
+Each is a weighted likelihood whose weights are fixed by the pseudo-outcomes xi, so that no ratio to a reference
+enters. On raw outcomes (no outcome model, no assignment model) they are the baselines as they are commonly run; on xi
+they adjust for confounding as far as xi does.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class SFTTop:
 
 @dataclass(frozen=True)
 class RWR:
-    """Reward-weighted regression: maximise the mean of log P^f(x_i) with weights proportional to exp(xi_i / temperature).
+    """Reward-weighted regression: maximise mean log P^f(x_i), weighted in proportion to exp(xi_i / temperature).
 
     Peters and Schaal (2007), "Reinforcement learning by reward-weighted regression for operational space control"; the
     weights are normalised over the batch.
@@ -84,8 +84,8 @@ class RWR:
     Attributes
     ----------
     temperature:
-        In standard deviations of the outcome, the unit in which a backend sees xi: large imitates all texts alike, small
-        the best one of a batch.
+        In standard deviations of the outcome, the unit in which a backend sees xi: large imitates all texts alike,
+        small the best one of a batch.
     """
 
     temperature: float = 1.0

@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.confounding.catalogue import CATALOGUE, TUNED
 from benchmarks.confounding.cells import Store
 from benchmarks.confounding.grading import COMMON_KL
-from benchmarks.confounding.parts import QUICK, Design, plan
+from benchmarks.confounding.parts import PARTS, QUICK, Design, plan
 from benchmarks.confounding.plots import write_plots
 from benchmarks.confounding.running import run_cells
 from benchmarks.confounding.summary import bars, markdown, results_frames
@@ -51,8 +51,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="where cells, results, summary, table and plots go")
     parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
     parser.add_argument(
-        "--method", action="append", default=[], metavar="PACKAGE.MODULE:FACTORY", help="a method of your own, beside ours"
+        "--method",
+        action="append",
+        default=[],
+        metavar="PACKAGE.MODULE:FACTORY",
+        help="a method of your own, beside ours",
     )
+    parser.add_argument("--part", action="append", choices=list(PARTS), help="one part alone; may be repeated")
     parser.add_argument("--tune", action="store_true", help=f"tune every method, rewrite {TUNED.name}, and stop")
     arguments = parser.parse_args(argv)
     if arguments.tune:
@@ -61,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             tune(Store(arguments.out / "cells"), TUNED, list(CATALOGUE), arguments.jobs, command)
         return
     design = QUICK if arguments.quick else Design()
-    design = replace(design, methods=(*design.methods, *arguments.method))
+    parts = tuple(arguments.part or design.parts)
+    design = replace(design, methods=(*design.methods, *arguments.method), parts=parts)
     print(bars_as_text(run(arguments.out, design, jobs=arguments.jobs)))
 
 

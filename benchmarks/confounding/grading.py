@@ -10,15 +10,13 @@ probability outside them is reported as lost mass.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from scipy.optimize import brentq
-from scipy.special import logsumexp
 
 from causalopt.backends.contracts import Policy
 from causalopt.simulation.contracts import World
-from causalopt.simulation.tilting import kl_divergence, temperature_at, tilt
 from causalopt.typing import Float64
 
 COMMON_KL = 0.25
@@ -37,51 +35,44 @@ class Point:
 
 
 class Grader:
-    """Knows the world's g and the reference's log-probabilities, and grades any number of policies.
-
-    Parameters
-    ----------
-    world:
-        Lists its texts; without prompts.
-    reference:
-        From which KL is measured.
-    """
+    """Knows the world and the reference, and grades any number of policies by the world's own sums."""
 
     def __init__(self, world: World, reference: Policy) -> None:
-        self.texts = world.texts
-        self.g = world.true_dose_response(world.texts)
-        self.log_reference, self.mass_reference = self._conditional(reference)
-        self.value_reference = self._value(self.log_reference)
+        self.world = world
+        self.reference = Tabulated(reference)
+        self.start = world.true_value(self.reference)
 
     def grade(self, policy: Policy) -> tuple[dict[str, float], list[Point]]:
         """Return the numbers of a policy, outcome units and nats, and its frontier up to its own KL."""
-        log_policy, mass = self._conditional(policy)
-        own, common = self._at(log_policy, 1.0), self.at_kl(log_policy, COMMON_KL)
-        frontier = [self.at_kl(log_policy, kl) for kl in FRONTIER if kl < own.kl]
+        tabulated = Tabulated(policy)
+        own = self._point(tabulated, 1.0)
+        common = self.at_kl(tabulated, COMMON_KL)
+        frontier = [self.at_kl(tabulated, kl) for kl in FRONTIER if kl < own.kl]
         numbers = {
-            "value_reference": self.value_reference,
-            "mass_reference": self.mass_reference,
-            "mass": mass,
+            "value_reference": self.start.value,
+            "mass_reference": self.start.mass,
+            "mass": self.world.true_value(tabulated).mass,
             **self._numbers(own, ""),
             **self._numbers(common, "_common"),
         }
         return numbers, [*frontier, own]
 
-    def at_kl(self, log_policy: Float64, kl: float) -> Point:
+    def at_kl(self, policy: Policy, kl: float) -> Point:
         """Return the point of the path at ``kl`` nats, or its end where that is nearer."""
-        if self._at(log_policy, 1.0).kl <= kl:
-            return self._at(log_policy, 1.0)
-        return self._at(log_policy, brentq(lambda a: self._at(log_policy, a).kl - kl, 0.0, 1.0, xtol=1e-10))
+        if self._kl(policy, 1.0) <= kl:
+            return self._point(policy, 1.0)
+        return self._point(policy, brentq(lambda share: self._kl(policy, share) - kl, 0.0, 1.0, xtol=1e-9))
 
-    def _at(self, log_policy: Float64, share: float) -> Point:
-        mixed = (1 - share) * self.log_reference + share * log_policy
-        mixed = mixed - logsumexp(mixed)
-        kl = max(kl_divergence(mixed, self.log_reference), 0.0)
-        best = tilt(self.log_reference, self.g, temperature_at(self.log_reference, self.g, kl))
-        return Point(kl, self._value(mixed), self._value(best))
+    def _kl(self, policy: Policy, share: float) -> float:
+        return self.world.kl(Mixed(self.reference, policy, share), self.reference)
+
+    def _point(self, policy: Policy, share: float) -> Point:
+        kl = self._kl(policy, share)
+        value = self.world.true_value(Mixed(self.reference, policy, share)).value
+        return Point(kl, value, self.world.best_value(self.reference, kl))
 
     def _numbers(self, point: Point, suffix: str) -> dict[str, float]:
-        gain, possible = point.value - self.value_reference, point.best - self.value_reference
+        gain, possible = point.value - self.start.value, point.best - self.start.value
         return {
             f"kl{suffix}": point.kl,
             f"value{suffix}": point.value,
@@ -90,10 +81,28 @@ class Grader:
             f"gain_share{suffix}": gain / possible if possible > 0 else 0.0,
         }
 
-    def _conditional(self, policy: Policy) -> tuple[Float64, float]:
-        log_prob = np.asarray(policy.log_prob(None, self.texts), dtype=np.float64)
-        log_mass = float(logsumexp(log_prob))
-        return log_prob - log_mass, float(np.exp(log_mass))
 
-    def _value(self, log_prob: Float64) -> float:
-        return float(np.exp(log_prob) @ self.g)
+class Tabulated:
+    """A policy that remembers the log-probabilities it was last asked for: a world asks for all its texts each time."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._asked: tuple[list[str] | None, list[str]] | None = None
+        self._known: Float64
+
+    def log_prob(self, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
+        asked = (None if prompts is None else list(prompts), list(texts))
+        if asked != self._asked:
+            self._known, self._asked = self._policy.log_prob(prompts, texts), asked
+        return self._known
+
+
+class Mixed:
+    """The geometric path; log-probabilities up to a constant for each prompt, which a world divides out."""
+
+    def __init__(self, reference: Policy, policy: Policy, share: float) -> None:
+        self._reference, self._policy, self._share = reference, policy, share
+
+    def log_prob(self, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
+        start, end = self._reference.log_prob(prompts, texts), self._policy.log_prob(prompts, texts)
+        return (1 - self._share) * start + self._share * end

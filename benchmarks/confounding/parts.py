@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,12 +27,15 @@ class Design:
         Test seeds: each draws a world and a sample.
     methods:
         Labels, or factories of the user's own.
+    parts:
+        Names in `PARTS`.
     """
 
     strengths: tuple[float, ...] = (0.0, 0.35, 0.65, REVERSING)
     sizes: tuple[int, ...] = (2000, 500)
     seeds: tuple[int, ...] = tuple(range(10))
     methods: tuple[str, ...] = tuple(CATALOGUE)
+    parts: tuple[str, ...] = ("strength", "size", "paper", "grid", "failures")
 
 
 QUICK = Design(
@@ -40,6 +43,7 @@ QUICK = Design(
     sizes=(1000,),
     seeds=(0, 1),
     methods=("dr_cpo", "cpo", "oo_rlhf", "cpo_naive", "sft_top", "kto", "oracle"),
+    parts=("strength", "paper", "grid"),
 )
 
 FEW = ("dr_cpo", "cpo", "oo_rlhf", "cpo_naive", "kto", "oracle")
@@ -48,15 +52,17 @@ FEW = ("dr_cpo", "cpo", "oo_rlhf", "cpo_naive", "kto", "oracle")
 WRONG = {"outcome_model": "text-only", "assignment_model": "randomized"}
 """Each blind to the readers: an outcome model that sees the text alone, and an assignment that takes s for 1."""
 
+PAPER: dict[str, dict[str, Any]] = {
+    "contaminated outcome model": {"beta": 2.0, "strength": 2.0},
+    "honest outcome model": {"beta": 0.0, "strength": 2.0},
+}
+PAPER_METHODS = ("dr_cpo", "oo_rlhf", "cpo_naive", "oracle")
+"""In an experiment `cpo_naive`, which takes the outcome as it is, is the paper's CPO."""
+
 FAILURES: dict[str, dict[str, Any]] = {
     "thin overlap": {"confounding": REVERSING, "overlap": 0.25},
     "hidden confounder": {"confounding": REVERSING, "unmeasured": 0.8},
 }
-
-
-def plan(design: Design) -> list[Cell]:
-    """All cells of a run, part by part."""
-    return [*_strength(design), *_size(design), *_grid(design), *_failures(design)]
 
 
 def template(**dials: Any) -> dict[str, Any]:
@@ -99,9 +105,22 @@ def _size(design: Design) -> list[Cell]:
     return [
         cell
         for n in design.sizes
-        if len(design.sizes) > 1
+        for cell in _cells("size", "template", template(confounding=REVERSING), n, design.seeds, _chosen(design, FEW))
+    ]
+
+
+def _paper(design: Design) -> list[Cell]:
+    """The paper's design: an experiment, and an outcome model from a second data set, contaminated or honest."""
+    return [
+        cell
+        for label, dials in PAPER.items()
         for cell in _cells(
-            "size", "template", template(confounding=REVERSING), n, design.seeds, _chosen(design, FEW)
+            "paper",
+            label,
+            {"name": "contaminated", **dials},
+            design.sizes[0] // 2,
+            design.seeds,
+            _chosen(design, PAPER_METHODS),
         )
     ]
 
@@ -129,3 +148,17 @@ def _failures(design: Design) -> list[Cell]:
             "failures", label, template(**dials), design.sizes[0], design.seeds, _chosen(design, ("dr_cpo", "oracle"))
         )
     ]
+
+
+PARTS: dict[str, Callable[[Design], list[Cell]]] = {
+    "strength": _strength,
+    "size": _size,
+    "paper": _paper,
+    "grid": _grid,
+    "failures": _failures,
+}
+
+
+def plan(design: Design) -> list[Cell]:
+    """All cells of a run, part by part."""
+    return [cell for part in design.parts for cell in PARTS[part](design)]

@@ -50,7 +50,10 @@ def _frontier(frontier: pd.DataFrame, results: pd.DataFrame) -> go.Figure:
     keys = ["strength", "seed", "method"]
     start = results[[*keys, "value_reference"]]
     frame = frontier.merge(start, on=keys)
-    frame["gain"], frame["possible"] = frame["value"] - frame["value_reference"], frame["best"] - frame["value_reference"]
+    frame["gain"], frame["possible"] = (
+        frame["value"] - frame["value_reference"],
+        frame["best"] - frame["value_reference"],
+    )
     frame["kl"] = frame["kl"].round(4)
     best = frame[frame["method"] == "oracle"].assign(method="best possible", gain=lambda rows: rows["possible"])
     frame = pd.concat([frame, best])

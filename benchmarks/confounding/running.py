@@ -56,7 +56,9 @@ def run_group(cells: Sequence[Cell], store: Store) -> None:
     test = world.sample(int(TEST_SHARE * first.n), 1)
     with quiet_transformers(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        reference = HuggingFaceBackend().reference(train.prompts, train.texts, train.weight, seed=0, progress=Progress())
+        reference = HuggingFaceBackend().reference(
+            train.prompts, train.texts, train.weight, seed=0, progress=Progress()
+        )
         grader = Grader(world, reference)
         for cell in cells:
             store.write(cell, _compute(cell, world, train, test, reference, grader))

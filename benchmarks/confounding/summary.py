@@ -52,7 +52,13 @@ def over_seeds(results: pd.DataFrame, column: str) -> pd.DataFrame:
 
 def bars(results: pd.DataFrame) -> list[Bar]:
     """What the benchmark must show; a part that was not run has no bars."""
-    return [*_strength_bars(results), *_grid_bars(results), *_coverage_bars(results), *_failure_bars(results)]
+    return [
+        *_strength_bars(results),
+        *_paper_bars(results),
+        *_grid_bars(results),
+        *_coverage_bars(results),
+        *_failure_bars(results),
+    ]
 
 
 def _strength_bars(results: pd.DataFrame) -> list[Bar]:
@@ -62,7 +68,9 @@ def _strength_bars(results: pd.DataFrame) -> list[Bar]:
     plain = gain[(gain["strength"] == 0) & (gain["method"] != "oracle")].set_index("method")
     if len(plain):
         winner = plain.loc[plain["mean"].idxmax()]
-        name = f"no confounding: mean gain of dr_cpo minus the lower limit of the winner's ({winner.name}), outcome units"
+        name = (
+            f"no confounding: mean gain of dr_cpo minus the lower limit of the winner's ({winner.name}), outcome units"
+        )
         found.append(Bar.at_least(0, name, plain.loc["dr_cpo", "mean"] - winner["low"]))
     share = over_seeds(part, "gain_share_common")
     reversing = share[share["strength"] == REVERSING].set_index("method")["mean"]
@@ -75,6 +83,22 @@ def _strength_bars(results: pd.DataFrame) -> list[Bar]:
         found.append(Bar.at_least(ENOUGH, "sign-reversing: mean gain share of dr_cpo at its own KL", value))
         found.append(Bar.at_least(0.9, "the same, as aimed for", value))
     return found
+
+
+def _paper_bars(results: pd.DataFrame) -> list[Bar]:
+    share = over_seeds(results[results["part"] == "paper"], "gain_share_common").set_index(["world", "method"])
+    if share.empty:
+        return []
+    led, honest = share.xs("contaminated outcome model"), share.xs("honest outcome model")
+    return [
+        Bar.at_most(NOTHING, "contaminated outcome model: mean gain share of oo_rlhf", led.loc["oo_rlhf", "mean"]),
+        Bar.at_least(ENOUGH, "contaminated outcome model: mean gain share of dr_cpo", led.loc["dr_cpo", "mean"]),
+        Bar.at_most(
+            1.0,
+            "honest outcome model: sd over seeds of the gain share of dr_cpo over that of cpo on y",
+            honest.loc["dr_cpo", "sd"] / honest.loc["cpo_naive", "sd"],
+        ),
+    ]
 
 
 def _grid_bars(results: pd.DataFrame) -> list[Bar]:
@@ -94,7 +118,9 @@ def _coverage_bars(results: pd.DataFrame) -> list[Bar]:
     if runs.empty:
         return []
     limit = 0.95 - 1.96 * np.sqrt(0.95 * 0.05 / len(runs))
-    return [Bar.at_least(round(limit, 3), f"coverage of dr_cpo's own interval over {len(runs)} runs", covers(runs).mean())]
+    return [
+        Bar.at_least(round(limit, 3), f"coverage of dr_cpo's own interval over {len(runs)} runs", covers(runs).mean())
+    ]
 
 
 def covers(runs: pd.DataFrame) -> pd.Series:
@@ -129,9 +155,7 @@ def failing(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
     }
     wrong = (results["part"] == "grid") & (results["method"] == "outcome wrong, assignment wrong")
     settings["both models wrong"] = results[wrong]
-    return {
-        label: runs[(runs["gain_share"] < ENOUGH) | ~covers(runs)] for label, runs in settings.items() if len(runs)
-    }
+    return {label: runs[(runs["gain_share"] < ENOUGH) | ~covers(runs)] for label, runs in settings.items() if len(runs)}
 
 
 def markdown(results: pd.DataFrame, found: Sequence[Bar]) -> str:

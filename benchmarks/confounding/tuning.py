@@ -52,7 +52,9 @@ def tune(store: Store, path: Path, methods: Sequence[str], jobs: int, command: s
         },
         "chosen": {label: trials(label)[i] for label, i in best.items()},
         "trials": {
-            label: [{**settings, "score": round(score, 4)} for settings, score in zip(trials(label), found, strict=True)]
+            label: [
+                {**settings, "score": round(score, 4)} for settings, score in zip(trials(label), found, strict=True)
+            ]
             for label, found in scores.items()
         },
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.confounding.estimation import log_behavior, pseudo_outcomes, reference_samples
@@ -14,10 +14,13 @@ from causalopt.dataset import DirectOutcomeDataset
 from causalopt.objective import Objective
 from causalopt.problem import policy_problem
 from causalopt.pseudo_outcome import PseudoOutcomes
+from causalopt.simulation.contracts import TwoSampleWorld, World
 
 PER_ROW = 1
 """Texts drawn from the reference for each logged row."""
 BATCH = 32
+OUTCOME_ROWS = 2000
+"""Rows of a world's second data set."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class ObjectiveMethod:
         of ordinary RLHF, which sees no covariate.
     learning_rate, epochs, seed:
         Of the optimisation.
+    outcome_data:
+        A second data set, to which the outcome model is fitted in place of the rows; a world that has one gives it.
     """
 
     objective: Mapping[str, Any]
@@ -41,6 +46,12 @@ class ObjectiveMethod:
     learning_rate: float = 1e-3
     epochs: float = 2
     seed: int = 0
+    outcome_data: DirectOutcomeDataset | None = None
+
+    def with_world(self, world: World) -> ObjectiveMethod:
+        if not isinstance(world, TwoSampleWorld):
+            return self
+        return replace(self, outcome_data=world.sample_outcome_data(OUTCOME_ROWS, 0))
 
     @property
     def adjusts(self) -> bool:
@@ -49,7 +60,7 @@ class ObjectiveMethod:
 
     def pseudo_outcomes(self, dataset: DirectOutcomeDataset) -> PseudoOutcomes:
         """Pseudo-outcomes of any rows by this method's nuisance models."""
-        return pseudo_outcomes(dataset, self.outcome_model, self.assignment_model)
+        return pseudo_outcomes(dataset, self.outcome_model, self.assignment_model, self.outcome_data)
 
     def fit(self, dataset: DirectOutcomeDataset, reference: Policy) -> Policy:
         objective: Objective = plugins.objectives.create(self.objective)

@@ -32,8 +32,10 @@ class OracleMethod:
 
     def fit(self, dataset: DirectOutcomeDataset, reference: Policy) -> Policy:
         samples = reference_samples(reference, dataset, PER_ROW)
-        g = self._true(dataset.texts)
-        drawn = self._true([text for row in samples for text in row]).reshape(len(dataset), PER_ROW)
+        prompts = dataset.prompts
+        drawn_prompts = None if prompts is None else [prompt for prompt in prompts for _ in range(PER_ROW)]
+        g = self._true(dataset.texts, prompts)
+        drawn = self._true([text for row in samples for text in row], drawn_prompts).reshape(len(dataset), PER_ROW)
         center, scale = float(np.nanmean(g)), float(dataset.outcome.std())
         problem = PolicyProblem(
             texts=dataset.texts,
@@ -48,11 +50,12 @@ class OracleMethod:
         objective = plugins.objectives.create(self.objective)
         return maximize(problem, objective, reference, self.learning_rate, self.epochs, self.seed)
 
-    def _true(self, texts: list[str]) -> Float64:
+    def _true(self, texts: list[str], prompts: list[str] | None) -> Float64:
         """g of each text, nan where the world has none."""
         assert self.world is not None, "an oracle needs its world"
         known = set(self.world.texts)
-        inside = np.array([text in known for text in texts])
+        inside = [i for i, text in enumerate(texts) if text in known]
+        asked = None if prompts is None else [prompts[i] for i in inside]
         g = np.full(len(texts), np.nan)
-        g[inside] = self.world.true_dose_response([text for text in texts if text in known])
+        g[inside] = self.world.true_dose_response([texts[i] for i in inside], asked)
         return g
