@@ -4,12 +4,14 @@ from causalopt.simulation.contaminated_world import ContaminatedWorld
 from causalopt.simulation.contracts import TrueValue, TwoSampleWorld, World
 from causalopt.simulation.enumerated import EnumeratedWorld
 from causalopt.simulation.finite_world import FiniteWorld
+from causalopt.simulation.semi_synthetic_world import SemiSyntheticWorld
 from causalopt.simulation.template_world import TemplateWorld
 
 __all__ = [
     "ContaminatedWorld",
     "EnumeratedWorld",
     "FiniteWorld",
+    "SemiSyntheticWorld",
     "TemplateWorld",
     "TrueValue",
     "TwoSampleWorld",

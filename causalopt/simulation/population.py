@@ -47,13 +47,8 @@ class Population:
         age = (self.shown["age"].to_numpy(dtype=np.float64) - 49) / 18
         return np.asarray(ENGAGEMENT_EFFECT * self.engagement + AGE_EFFECT * age + region)
 
-    @property
-    def standard_age(self) -> Float64:
-        """Age with mean 0 and standard deviation 1 over the types, shape [r]."""
-        return self.standardised_age(self.shown)
-
     def standardised_age(self, covariates: pd.DataFrame) -> Float64:
-        """Age of any readers on that scale, shape [n]."""
+        """Age of any readers, on the scale on which the types have mean 0 and standard deviation 1, shape [n]."""
         age = self.shown["age"].to_numpy(dtype=np.float64)
         return np.asarray((covariates["age"].to_numpy(dtype=np.float64) - age.mean()) / max(age.std(), 1e-9))
 

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.special import logsumexp
 
 from causalopt.simulation.enumerated import EnumeratedWorld, check_dial, standardised
 from causalopt.simulation.population import draw_readers
 from causalopt.simulation.sentence_effects import LEVEL, draw_effects
+from causalopt.simulation.targeting import Targeting
 from causalopt.typing import Float64
-
-SHARPNESS = 0.7
-"""Log-odds of assignment for one standard deviation of engagement times one of the text's score, at confounding 1."""
-TARGETING = 1.2
-"""The same for age and the taste score, as overlap nears 0."""
 
 
 class TemplateWorld(EnumeratedWorld):
@@ -89,17 +84,19 @@ class TemplateWorld(EnumeratedWorld):
         check_dial("template", "readers", readers, 2)
         rng = np.random.default_rng([seed, 0])
         effects = draw_effects(interaction, rng)
-        self._log_base = effects.preference
-        self._score = -standardised(effects.additive)
-        self._taste = effects.taste(np.random.default_rng([seed, 1]))
-        self._confounding = SHARPNESS * confounding
-        self._targeting = TARGETING * (1 - overlap)
+        self._targeting = Targeting(
+            effects.preference,
+            -standardised(effects.additive),
+            effects.taste(np.random.default_rng([seed, 1])),
+            confounding,
+            overlap,
+        )
         self._population = draw_readers(readers, unmeasured, rng)
         engagement = self._population.engagement
         super().__init__(
             texts=effects.texts,
             readers=self._population.shown,
-            log_assignment=self._log_assignment(engagement, self._population.standard_age),
+            log_assignment=self._targeting.of(self._population),
             outcome_mean=(
                 LEVEL
                 + effects.total
@@ -121,13 +118,4 @@ class TemplateWorld(EnumeratedWorld):
         )
 
     def log_assignment_given(self, covariates: pd.DataFrame) -> Float64:
-        age = self._population.standardised_age(covariates)
-        return self._population.averaged(covariates, lambda engagement: self._log_assignment(engagement, age))
-
-    def _log_assignment(self, engagement: Float64, age: Float64) -> Float64:
-        logits = (
-            self._log_base
-            + self._confounding * np.outer(engagement, self._score)
-            + self._targeting * np.outer(age, self._taste)
-        )
-        return np.asarray(logits - logsumexp(logits, axis=1, keepdims=True), dtype=np.float64)
+        return self._targeting.given(covariates, self._population)
