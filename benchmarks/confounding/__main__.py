@@ -36,7 +36,7 @@ def run(out: Path, design: Design, *, jobs: int = 2) -> list[Bar]:
         "common_kl": COMMON_KL,
         "processes": jobs,
         "methods": {cell.method: dict(cell.spec) for cell in cells},
-        "worlds": {cell.label: dict(cell.world) for cell in cells},
+        "worlds": {f"{cell.part}: {cell.label}": dict(cell.world) for cell in cells},
     }
     write(out, "confounding", results, found, settings, time.perf_counter() - start)
     frontier.to_parquet(out / "frontier.parquet", index=False)
@@ -58,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="a method of your own, beside ours",
     )
     parser.add_argument("--part", action="append", choices=list(PARTS), help="one part alone; may be repeated")
+    parser.add_argument("--texts", metavar="FILE", help="a table of real texts, for the part 'texts'")
+    parser.add_argument("--text-column", default="text", help="its column of texts")
     parser.add_argument("--tune", action="store_true", help=f"tune every method, rewrite {TUNED.name}, and stop")
     arguments = parser.parse_args(argv)
     if arguments.tune:
@@ -67,7 +69,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     design = QUICK if arguments.quick else Design()
     parts = tuple(arguments.part or design.parts)
-    design = replace(design, methods=(*design.methods, *arguments.method), parts=parts)
+    design = replace(
+        design,
+        methods=(*design.methods, *arguments.method),
+        parts=parts,
+        texts=arguments.texts,
+        text_column=arguments.text_column,
+    )
     print(bars_as_text(run(arguments.out, design, jobs=arguments.jobs)))
 
 

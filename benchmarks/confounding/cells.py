@@ -28,6 +28,8 @@ class Cell:
         The world's confounding, where it has such a dial.
     n, seed:
         Rows of the sample; the seed draws the world and the sample.
+    backend:
+        Makes the reference that all methods of the group start at.
     method, spec:
         What tables call the method, and how it is made (`benchmarks.confounding.methods.contract.make_method`).
     """
@@ -40,16 +42,17 @@ class Cell:
     seed: int
     method: str
     spec: Mapping[str, Any]
+    backend: str = "huggingface"
 
     @property
     def group(self) -> str:
         """Cells of one group share data, reference policy and nuisances."""
-        return _digest([self.world, self.n, self.seed])
+        return _digest([self.world, self.backend, self.n, self.seed])
 
     @property
     def key(self) -> str:
         """Names all that decides the cell's result."""
-        return _digest([self.world, self.n, self.seed, self.spec])
+        return _digest([self.world, self.backend, self.n, self.seed, self.spec])
 
     def columns(self) -> dict[str, Any]:
         """Return what identifies the cell in the table of results."""

@@ -1,11 +1,11 @@
 """Grades a policy by the exact truth, at its own KL and at a KL that is common to all methods.
 
-Every method leaves one policy, and is brought to a common KL in one way: by the geometric path from the reference P0 to
-its policy P1, P_a(x) proportional to P0(x)^(1-a) P1(x)^a for a in [0, 1]. KL(P_a || P0) rises along it, and where P1 is
-P0 exp(r / beta) the path holds the optimum for every larger beta, so that it is the policy's own frontier of value against
-KL (mixing logits between two models at decoding time approximates it: Liu et al. 2024, "Decoding-time realignment of language
-models"). A policy that is nearer to the reference than the common KL stays where it is. All sums are over the world's texts;
-probability outside them is reported as lost mass.
+Every method leaves one policy, and is brought to a common KL in one way: by the geometric path from the reference P0
+to its policy P1, P_a(x) proportional to P0(x)^(1-a) P1(x)^a for a in [0, 1]. KL(P_a || P0) rises along it, and where P1
+is P0 exp(r / beta) the path holds the optimum for every larger beta, so that it is the policy's own frontier of value
+against KL (mixing the logits of two models at decoding time approximates it: Liu et al. 2024, "Decoding-time
+realignment of language models"). A policy that is nearer to the reference than the common KL stays where it is. All
+sums are over the world's texts; probability outside them is reported as lost mass.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.confounding.catalogue import CATALOGUE, method_spec
@@ -29,13 +29,17 @@ class Design:
         Labels, or factories of the user's own.
     parts:
         Names in `PARTS`.
+    texts, text_column:
+        A table of real texts for the part "texts", and its column; without one that part is empty.
     """
 
     strengths: tuple[float, ...] = (0.0, 0.35, 0.65, REVERSING)
     sizes: tuple[int, ...] = (2000, 500)
     seeds: tuple[int, ...] = tuple(range(10))
     methods: tuple[str, ...] = tuple(CATALOGUE)
-    parts: tuple[str, ...] = ("strength", "size", "paper", "grid", "failures")
+    parts: tuple[str, ...] = ("strength", "size", "paper", "grid", "failures", "texts")
+    texts: str | None = None
+    text_column: str = "text"
 
 
 QUICK = Design(
@@ -58,6 +62,11 @@ PAPER: dict[str, dict[str, Any]] = {
 }
 PAPER_METHODS = ("dr_cpo", "oo_rlhf", "cpo_naive", "oracle")
 """In an experiment `cpo_naive`, which takes the outcome as it is, is the paper's CPO."""
+
+FINITE_METHODS = ("dr_cpo", "cpo", "oo_rlhf", "cpo_naive", "oo_rlhf_naive", "sft_top", "rwr", "oracle")
+"""Methods that can tune a choice among known texts as well as a language model."""
+MOST_TEXTS = 1000
+"""Distinct texts of a table that are kept, drawn anew by each seed."""
 
 FAILURES: dict[str, dict[str, Any]] = {
     "thin overlap": {"confounding": REVERSING, "overlap": 0.25},
@@ -150,12 +159,32 @@ def _failures(design: Design) -> list[Cell]:
     ]
 
 
+def _texts(design: Design) -> list[Cell]:
+    """Real texts with simulated readers: a policy that chooses among them, by the finite backend."""
+    if design.texts is None:
+        return []
+    dials = {"name": "semi-synthetic", "path": design.texts, "text": design.text_column, "texts": MOST_TEXTS}
+    return [
+        replace(cell, backend="finite")
+        for strength in (0.0, REVERSING)
+        for cell in _cells(
+            "texts",
+            "semi-synthetic",
+            {**dials, "confounding": strength},
+            design.sizes[0],
+            design.seeds,
+            _chosen(design, FINITE_METHODS),
+        )
+    ]
+
+
 PARTS: dict[str, Callable[[Design], list[Cell]]] = {
     "strength": _strength,
     "size": _size,
     "paper": _paper,
     "grid": _grid,
     "failures": _failures,
+    "texts": _texts,
 }
 
 

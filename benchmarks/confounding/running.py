@@ -19,7 +19,6 @@ from benchmarks.confounding.methods.contract import make_method
 from benchmarks.confounding.methods.objectives import ObjectiveMethod
 from causalopt import plugins
 from causalopt.backends.contracts import Policy, Progress
-from causalopt.backends.huggingface import HuggingFaceBackend
 from causalopt.backends.huggingface.quiet import quiet_transformers
 from causalopt.dataset import DirectOutcomeDataset
 from causalopt.errors import CausalOptError
@@ -56,9 +55,10 @@ def run_group(cells: Sequence[Cell], store: Store) -> None:
     test = world.sample(int(TEST_SHARE * first.n), 1)
     with quiet_transformers(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        reference = HuggingFaceBackend().reference(
-            train.prompts, train.texts, train.weight, seed=0, progress=Progress()
-        )
+        backend = plugins.backends.create(first.backend)
+        if hasattr(backend, "with_candidates"):
+            backend = backend.with_candidates(world.texts)
+        reference = backend.reference(train.prompts, train.texts, train.weight, seed=0, progress=Progress())
         grader = Grader(world, reference)
         for cell in cells:
             store.write(cell, _compute(cell, world, train, test, reference, grader))

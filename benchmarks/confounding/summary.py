@@ -38,7 +38,7 @@ def results_frames(cells: Sequence[Cell], store: Store) -> tuple[pd.DataFrame, p
         points += [{**cell.columns(), **point} for point in kept.get("frontier", [])]
     results = pd.DataFrame(rows)
     for name in ("error", "run_error", "run_thin_overlap"):
-        results[name] = results[name] if name in results else None
+        results[name] = results.get(name)
     return results, pd.DataFrame(points)
 
 
@@ -200,8 +200,8 @@ def _table(rows: pd.DataFrame) -> list[str]:
 
 def _coverage_table(runs: pd.DataFrame) -> list[str]:
     lines = [
-        "| part | world | method | runs | coverage | mean error | mean se | thin overlap | imbalance | robustness value "
-        "| warned |",
+        "| part | world | method | runs | coverage | mean error | mean se | thin overlap | imbalance "
+        "| robustness value | warned |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for (part, world, method), rows in runs.groupby(["part", "world", "method"], sort=False):

@@ -1,8 +1,8 @@
 """Hyperparameters of every method by the same budget of trials, on validation seeds that no test uses.
 
-A trial is a setting drawn without replacement from the method's grid, the same number for each method; its score is the
-true value gained at the common KL (`benchmarks.confounding.grading`), averaged over the validation seeds, in the template
-world *without* confounding. There every method's assumptions hold, so that none is tuned against what it cannot know.
+A trial is a setting drawn without replacement from the method's grid, the same number for each method; its score is
+the true value gained at the common KL (`benchmarks.confounding.grading`), averaged over the validation seeds, in the
+template world *without* confounding. There every method's assumptions hold: none is tuned against what it cannot know.
 """
 
 from __future__ import annotations

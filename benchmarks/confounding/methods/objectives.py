@@ -8,7 +8,8 @@ from typing import Any
 
 from benchmarks.confounding.estimation import log_behavior, pseudo_outcomes, reference_samples
 from causalopt import plugins
-from causalopt.backends.contracts import Policy, PolicyProblem, Progress
+from causalopt.backends.contracts import Backend, Policy, PolicyProblem, Progress
+from causalopt.backends.finite import FiniteBackend, FinitePolicy
 from causalopt.backends.huggingface import HuggingFaceBackend
 from causalopt.dataset import DirectOutcomeDataset
 from causalopt.objective import Objective
@@ -19,6 +20,8 @@ from causalopt.simulation.contracts import TwoSampleWorld, World
 PER_ROW = 1
 """Texts drawn from the reference for each logged row."""
 BATCH = 32
+LARGEST_KL = 1.0
+"""Nats at which the path of a finite policy ends."""
 OUTCOME_ROWS = 2000
 """Rows of a world's second data set."""
 
@@ -72,12 +75,14 @@ class ObjectiveMethod:
 def maximize(
     problem: PolicyProblem, objective: Objective, reference: Policy, learning_rate: float, epochs: float, seed: int
 ) -> Policy:
-    """Start at the reference and maximise an objective with the settings that all methods of this package share."""
-    backend = HuggingFaceBackend(
-        training={
-            "per_device_train_batch_size": BATCH,
-            "learning_rate": learning_rate,
-            "num_train_epochs": epochs,
-        }
-    )
+    """Start at the reference and maximise an objective with the settings that all methods of this package share.
+
+    A finite reference is tuned exactly, where a learning rate and epochs mean nothing.
+    """
+    backend: Backend
+    if isinstance(reference, FinitePolicy):
+        backend = FiniteBackend(max_kl=LARGEST_KL)
+    else:
+        training = {"per_device_train_batch_size": BATCH, "learning_rate": learning_rate, "num_train_epochs": epochs}
+        backend = HuggingFaceBackend(training=training)
     return backend.fit(problem, objective, reference=reference, seed=seed, progress=Progress())

@@ -1,14 +1,15 @@
 """The reference paper's published recipe, as its code computes it rather than as its text defines it.
 
-github.com/torylin/causal-preference-optimization, ``trainer.py`` (``bias_corrected_rlhf_loss``) and ``run_template.sh``,
-as of April 2024. With S(x) the *sum of raw logits at the text's own tokens, unshifted, padding included* (the code's
-"sentence_log_probs"), D = S_policy - S_reference, softmaxes over one micro-batch of 4, and n training rows, it maximises
+github.com/torylin/causal-preference-optimization, ``trainer.py`` (``bias_corrected_rlhf_loss``) and
+``run_template.sh``. With S(x) the *sum of raw logits at the text's own tokens, unshifted, padding included* (the code's
+"sentence_log_probs"), D = S_policy - S_reference, softmaxes over one micro-batch of 4, and n training rows, it
+maximises
 
     mean_i softmax(D)_i softmax(S_reference)_i (y_i - m(x_i)) / n  +  mean_j softmax(D~)_j m(x~_j),
 
-where m is a regression on the text alone and x~ are texts of the reference. So the score is not a log-probability, the
-position t is scored against token t and not t + 1, padding counts as text, the weights sum to one within four texts, and
-the correction is some n times smaller than the plug-in term.
+where m is a regression on the text alone and x~ are texts of the reference. So the score is not a log-probability,
+position t is scored against token t and not t + 1, padding counts as text, the weights sum to one within four texts,
+and the correction is some n times smaller than the plug-in term.
 """
 
 from __future__ import annotations
