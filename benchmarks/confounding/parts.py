@@ -69,7 +69,7 @@ MOST_TEXTS = 1000
 """Distinct texts of a table that are kept, drawn anew by each seed."""
 
 FAILURES: dict[str, dict[str, Any]] = {
-    "thin overlap": {"confounding": REVERSING, "overlap": 0.25},
+    "thin overlap": {"confounding": 3.0, "overlap": 0.05},
     "hidden confounder": {"confounding": REVERSING, "unmeasured": 0.8},
 }
 

@@ -27,10 +27,6 @@ from causalopt.evaluation.evaluate import evaluate
 from causalopt.progress import track
 from causalopt.simulation.contracts import World
 
-EVALUATED = ("dr_cpo", "cpo", "oo_rlhf")
-"""Objectives whose policies are also valued off-policy, as a run would value them."""
-
-
 def run_cells(cells: Sequence[Cell], store: Store, jobs: int) -> None:
     """Compute the cells that the store lacks, group by group over ``jobs`` processes of one thread each."""
     groups: dict[str, dict[str, Cell]] = {}
@@ -76,7 +72,7 @@ def _compute(
     seconds = time.perf_counter() - start
     numbers, frontier = grader.grade(policy)
     result: dict[str, Any] = {**numbers, "seconds": seconds, "frontier": [asdict(point) for point in frontier]}
-    if isinstance(method, ObjectiveMethod) and method.objective["name"] in EVALUATED and method.adjusts:
+    if isinstance(method, ObjectiveMethod) and method.is_a_run:
         result["evaluation"] = own_evidence(method, policy, reference, test)
     return result
 

@@ -44,7 +44,8 @@ def make_method(spec: Mapping[str, Any], world: World) -> Method:
     try:
         factory = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"method {path!r} cannot be loaded ({error}); name it as package.module:factory") from error
+        hint = "install causalopt[bench]" if "trl" in str(error) else "name it as package.module:factory"
+        raise ConfigError(f"method {path!r} cannot be loaded ({error}): {hint}") from error
     made = factory(**settings)
     if isinstance(made, SeesTheWorld):
         made = made.with_world(world)

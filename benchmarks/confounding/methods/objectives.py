@@ -57,9 +57,12 @@ class ObjectiveMethod:
         return replace(self, outcome_data=world.sample_outcome_data(OUTCOME_ROWS, 0))
 
     @property
-    def adjusts(self) -> bool:
-        """Whether it claims to adjust for the readers, by either nuisance."""
-        return self.outcome_model not in ("zero", "text-only") or self.assignment_model != "randomized"
+    def is_a_run(self) -> bool:
+        """Whether its policy is also valued off-policy, as a run values it: dr_cpo, and what adjusts for readers."""
+        adjusts = self.outcome_model not in ("zero", "text-only") or self.assignment_model != "randomized"
+        return self.objective["name"] in ("dr_cpo", "cpo", "oo_rlhf") and (
+            adjusts or self.objective["name"] == "dr_cpo"
+        )
 
     def pseudo_outcomes(self, dataset: DirectOutcomeDataset) -> PseudoOutcomes:
         """Pseudo-outcomes of any rows by this method's nuisance models."""
