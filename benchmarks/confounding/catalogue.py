@@ -42,6 +42,7 @@ NAIVE = ("cpo_naive", "oo_rlhf_naive", "sft", "sft_top", "rwr", "kto", "dpo")
 """Methods that take the outcome for the text's doing."""
 
 _RATES = [3e-4, 1e-3, 2e-3, 4e-3, 8e-3]
+_FAST_RATES = [4e-3, 8e-3, 1.6e-2, 3.2e-2, 6.4e-2]
 _REGULARIZED = {
     "learning_rate": _RATES,
     "objective.kl": [0.02, 0.05, 0.1, 0.3],
@@ -51,10 +52,10 @@ SPACES: dict[str, dict[str, list[Any]]] = {
     **dict.fromkeys(("dr_cpo", "cpo", "oo_rlhf", "cpo_naive", "oo_rlhf_naive", "oracle"), _REGULARIZED),
     "grpo": {"learning_rate": [1e-3, 3e-3, 6e-3, 1e-2, 2e-2], "beta": [0.0, 0.02, 0.05, 0.1]},
     "sft": {"learning_rate": [*_RATES, 1.6e-2, 3.2e-2, 6.4e-2]},
-    "sft_top": {"learning_rate": [*_RATES, 1.6e-2], "objective.fraction": [0.05, 0.1, 0.25, 0.5]},
-    "rwr": {"learning_rate": [*_RATES, 1.6e-2], "objective.temperature": [0.1, 0.3, 0.5, 1.0]},
+    "sft_top": {"learning_rate": _FAST_RATES, "objective.fraction": [0.05, 0.1, 0.25, 0.5]},
+    "rwr": {"learning_rate": _FAST_RATES, "objective.temperature": [0.1, 0.3, 0.5, 1.0]},
     "kto": {"learning_rate": _RATES, "beta": [0.02, 0.05, 0.1, 0.3, 1.0]},
-    "dpo": {"learning_rate": _RATES, "beta": [0.02, 0.05, 0.1, 0.3, 1.0]},
+    "dpo": {"learning_rate": [*_RATES[1:], 1.6e-2], "beta": [0.02, 0.05, 0.1, 0.3, 1.0]},
     "published": {"learning_rate": [5e-5, 1e-4, *_RATES, 1.6e-2]},
 }
 """The grid from which the trials of each method are drawn; a dot reaches into a nested setting."""
