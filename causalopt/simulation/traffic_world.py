@@ -42,7 +42,7 @@ SLOT_EFFECT = {"opening": 0.15, "body": 0.35, "step": 0.25, "closing": 0.10}
 """Standard deviation of each slot's effect over its phrases, outcome units."""
 PROMPT_EFFECT = 0.5
 """Standard deviation of the prompts' effects, outcome units."""
-LOGIT = 0.7
+LOGIT = 0.4
 """Standard deviation of the deployed model's logits at temperature 1, nats."""
 STEEPNESS = 1.5
 """How fast the willingness to rate saturates in the answer's standardised effect."""
