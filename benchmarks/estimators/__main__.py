@@ -47,12 +47,12 @@ def run(out: Path, *, replications: int = 1000, sizes: Sequence[int] = (500, 200
     return found
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.estimators", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="200 replications, n = 500 and 2,000: noisy coverage")
     parser.add_argument("--out", type=Path, required=True, help="where results, summary, table and plots go")
     parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     size = {"replications": 200, "sizes": (500, 2000)} if arguments.quick else {}
     print(bars_as_text(run(arguments.out, jobs=arguments.jobs, **size)))
 
