@@ -1,4 +1,4 @@
-"""The command line: `causalopt run`, `check`, `init`, `evaluate`, `generate`, `report`, `plugins`."""
+"""The command line: `causalopt run`, `check`, `init`, `evaluate`, `generate`, `report`, `plugins`, `benchmark`."""
 
 from __future__ import annotations
 
@@ -160,6 +160,19 @@ def plugins() -> None:
         for name in registry.names():
             table.add_row(kind, name, registry.origin(name))
     console.print(table)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def benchmark(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="A package in the checkout's benchmarks/.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Where results, summary, table and plots go.", show_default=False)],
+    quick: Annotated[bool, typer.Option("--quick", help="A small version, in a minute or two.")] = False,
+) -> None:
+    """Run a benchmark, as `python -m benchmarks.NAME`, which takes further options of its own."""
+    from causalopt.checkout import load_benchmark
+
+    load_benchmark(name)([*(["--quick"] if quick else []), "--out", str(out), *context.args])
 
 
 @app.command()

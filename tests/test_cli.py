@@ -144,6 +144,26 @@ def test_evaluate_needs_a_run_and_its_covariates(call, survey):
     assert "is not a run directory" in err
 
 
+def test_a_benchmark_is_found_by_its_folder(call, tmp_path, monkeypatch):
+    code, _, err = call("benchmark", "estimator", "--out", tmp_path)
+    assert code == 2
+    assert err.startswith("error: no benchmark is called 'estimator' (did you mean 'estimators'?); there are: ")
+    assert "estimators" in err.split("there are:")[1]
+    assert call("benchmark", "estimators")[0] == 2  # --out is missing
+    seen = []
+    monkeypatch.setattr("benchmarks.estimators.__main__.main", seen.append)
+    assert call("benchmark", "estimators", "--quick", "--out", "here", "--jobs", "1")[0] == 0
+    assert seen == [["--quick", "--out", "here", "--jobs", "1"]]
+
+
+def test_no_checkout_no_benchmark(call, tmp_path, monkeypatch):
+    monkeypatch.setattr("causalopt.checkout.__file__", str(tmp_path / "site-packages" / "causalopt" / "checkout.py"))
+    monkeypatch.chdir(tmp_path)
+    code, _, err = call("benchmark", "estimators", "--out", tmp_path)
+    assert code == 2
+    assert "benchmarks run from a checkout" in err
+
+
 def test_help_does_not_wait_for_torch():
     script = "import sys, causalopt.cli; assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
-
-import pandas as pd
-from joblib import Parallel, delayed, parallel_config
 
 from benchmarks.estimators.plots import write_plots
 from benchmarks.estimators.replication import DESIGNS, DRAWS_PER_ROW, FOLDS, THETA, replicate, target
 from benchmarks.estimators.summary import bars, markdown, ordered, table
 from benchmarks.output import Bar, bars_as_text, write
-from causalopt.progress import show_progress, track
+from benchmarks.running import parse, replicate_all
 
 
 def run(out: Path, *, replications: int = 1000, sizes: Sequence[int] = (500, 2000, 8000), jobs: int = 2) -> list[Bar]:
@@ -24,10 +20,7 @@ def run(out: Path, *, replications: int = 1000, sizes: Sequence[int] = (500, 200
     work = [
         (design, n, seed) for n in sorted(sizes, reverse=True) for design in DESIGNS for seed in range(replications)
     ]
-    with show_progress(), parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
-        done = Parallel(return_as="generator_unordered")(delayed(replicate)(*cell) for cell in work)
-        rows = [row for part in track(done, "replications", total=len(work)) for row in part]
-    results = ordered(pd.DataFrame(rows))
+    results = ordered(replicate_all(replicate, work, jobs))
     cells = table(results)
     found = bars(cells)
     settings = {
@@ -47,12 +40,9 @@ def run(out: Path, *, replications: int = 1000, sizes: Sequence[int] = (500, 200
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.estimators", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="200 replications, n = 500 and 2,000: noisy coverage")
-    parser.add_argument("--out", type=Path, required=True, help="where results, summary, table and plots go")
-    parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
-    arguments = parser.parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    quick = "200 replications, n = 500 and 2,000: noisy coverage"
+    arguments = parse("estimators", __doc__, quick, argv)
     size = {"replications": 200, "sizes": (500, 2000)} if arguments.quick else {}
     print(bars_as_text(run(arguments.out, jobs=arguments.jobs, **size)))
 

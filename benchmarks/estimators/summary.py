@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.output import Bar
+from benchmarks.running import replications_table
 
 CELL = ["design", "outcome_model", "assignment_model", "n", "estimator"]
 ORDER = [
@@ -23,22 +24,7 @@ def ordered(results: pd.DataFrame) -> pd.DataFrame:
 
 def table(results: pd.DataFrame) -> pd.DataFrame:
     """One row per cell: bias, sd, rmse, coverage of the 95% interval and its mean width, outcome units."""
-    error = results["estimate"] - results["truth"]
-    covers = (results["ci_low"] <= results["truth"]) & (results["truth"] <= results["ci_high"])
-    frame = results.assign(
-        error=error, square=error**2, covers=covers.astype(float), width=results["ci_high"] - results["ci_low"]
-    )
-    grouped = frame.groupby(CELL, sort=False)
-    return pd.DataFrame(
-        {
-            "bias": grouped["error"].mean(),
-            "sd": grouped["error"].std(),
-            "rmse": np.sqrt(grouped["square"].mean()),
-            "coverage": grouped["covers"].mean(),
-            "width": grouped["width"].mean(),
-            "replications": grouped.size(),
-        }
-    ).reset_index()
+    return replications_table(results, CELL)
 
 
 def bars(cells: pd.DataFrame) -> list[Bar]:

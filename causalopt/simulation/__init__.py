@@ -6,11 +6,13 @@ from causalopt.simulation.enumerated import EnumeratedWorld
 from causalopt.simulation.finite_world import FiniteWorld
 from causalopt.simulation.semi_synthetic_world import SemiSyntheticWorld
 from causalopt.simulation.template_world import TemplateWorld
+from causalopt.simulation.traffic_world import LoggedTrafficWorld
 
 __all__ = [
     "ContaminatedWorld",
     "EnumeratedWorld",
     "FiniteWorld",
+    "LoggedTrafficWorld",
     "SemiSyntheticWorld",
     "TemplateWorld",
     "TrueValue",

@@ -1,0 +1,1 @@
+"""Values of policies over long texts: where the ratio of sequence probabilities gives out."""

@@ -1,0 +1,1 @@
+"""How well assignment models recover a density ratio that is known."""
