@@ -37,7 +37,7 @@ class Design:
     sizes: tuple[int, ...] = (2000, 500)
     seeds: tuple[int, ...] = tuple(range(10))
     methods: tuple[str, ...] = tuple(CATALOGUE)
-    parts: tuple[str, ...] = ("strength", "size", "paper", "grid", "failures", "texts")
+    parts: tuple[str, ...] = ("strength", "size", "paper", "grid", "failures", "traffic", "texts")
     texts: str | None = None
     text_column: str = "text"
 
@@ -159,6 +159,22 @@ def _failures(design: Design) -> list[Cell]:
     ]
 
 
+def _traffic(design: Design) -> list[Cell]:
+    """Logged traffic of a deployed model whose log-probabilities are kept: a choice of answers to each prompt."""
+    return [
+        replace(cell, backend="finite")
+        for strength in (0.0, REVERSING)
+        for cell in _cells(
+            "traffic",
+            "logged traffic",
+            {"name": "logged-traffic", "confounding": strength},
+            design.sizes[0],
+            design.seeds,
+            _chosen(design, FINITE_METHODS),
+        )
+    ]
+
+
 def _texts(design: Design) -> list[Cell]:
     """Real texts with simulated readers: a policy that chooses among them, by the finite backend."""
     if design.texts is None:
@@ -184,6 +200,7 @@ PARTS: dict[str, Callable[[Design], list[Cell]]] = {
     "paper": _paper,
     "grid": _grid,
     "failures": _failures,
+    "traffic": _traffic,
     "texts": _texts,
 }
 

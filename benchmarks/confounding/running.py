@@ -27,6 +27,7 @@ from causalopt.evaluation.evaluate import evaluate
 from causalopt.progress import track
 from causalopt.simulation.contracts import World
 
+
 def run_cells(cells: Sequence[Cell], store: Store, jobs: int) -> None:
     """Compute the cells that the store lacks, group by group over ``jobs`` processes of one thread each."""
     groups: dict[str, dict[str, Cell]] = {}
