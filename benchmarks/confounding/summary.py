@@ -76,8 +76,9 @@ def _strength_bars(results: pd.DataFrame) -> list[Bar]:
     reversing = share[share["strength"] == REVERSING].set_index("method")["mean"]
     if len(reversing):
         naive = reversing[reversing.index.isin(NAIVE)]
-        name = f"sign-reversing: largest mean gain share of a naive method ({naive.idxmax()})"
-        found.append(Bar.at_most(NOTHING, name, naive.max()))
+        if len(naive):
+            name = f"sign-reversing: largest mean gain share of a naive method ({naive.idxmax()})"
+            found.append(Bar.at_most(NOTHING, name, naive.max()))
         own = over_seeds(part, "gain_share")
         value = own[(own["strength"] == REVERSING) & (own["method"] == "dr_cpo")]["mean"].iloc[0]
         found.append(Bar.at_least(ENOUGH, "sign-reversing: mean gain share of dr_cpo at its own KL", value))
