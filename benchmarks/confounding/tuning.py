@@ -2,7 +2,8 @@
 
 A trial is a setting drawn without replacement from the method's grid, the same number for each method; its score is
 the true value gained at the common KL (`benchmarks.confounding.grading`), averaged over the validation seeds, in the
-template world *without* confounding. There every method's assumptions hold: none is tuned against what it cannot know.
+template world *without* confounding, times the probability that the policy keeps on the world's texts: any other text counts as
+no gain. There every method's assumptions hold: none is tuned against what it cannot know.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def tune(store: Store, path: Path, methods: Sequence[str], jobs: int, command: s
             "validation_seeds": list(VALIDATION_SEEDS),
             "world": template(confounding=STRENGTH),
             "rows": n,
-            "score": f"mean true value gained at {COMMON_KL} nats from the reference, outcome units",
+            "score": f"mean true value gained at {COMMON_KL} nats from the reference times mass, outcome units",
         },
         "chosen": {label: trials(label)[i] for label, i in best.items()},
         "trials": {
@@ -71,6 +72,6 @@ def trials(label: str) -> list[dict[str, Any]]:
 
 
 def _score(store: Store, cells: Sequence[Cell]) -> float:
-    """Mean gain at the common KL; a trial that failed on a seed scores below any other."""
+    """Mean gain at the common KL times mass; a trial that failed on a seed scores below any other."""
     found = [store.read(cell) for cell in cells]
-    return float(np.mean([-9.0 if "error" in result else result["gain_common"] for result in found]))
+    return float(np.mean([-9.0 if "error" in result else result["gain_common"] * result["mass"] for result in found]))
