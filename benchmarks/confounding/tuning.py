@@ -2,8 +2,8 @@
 
 A trial is a setting drawn without replacement from the method's grid, the same number for each method; its score is
 the true value gained at the common KL (`benchmarks.confounding.grading`), averaged over the validation seeds, in the
-template world *without* confounding, times the probability that the policy keeps on the world's texts: any other text counts as
-no gain. There every method's assumptions hold: none is tuned against what it cannot know.
+template world *without* confounding, times the probability that the policy keeps on the world's texts: any other text
+counts as no gain. There every method's assumptions hold: none is tuned against what it cannot know.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def tune(store: Store, path: Path, methods: Sequence[str], jobs: int, command: s
         "chosen": {label: trials(label)[i] for label, i in best.items()},
         "trials": {
             label: [
-                {**settings, "score": round(score, 4)} for settings, score in zip(trials(label), found, strict=True)
+                {**settings, "score": round(score, 8)} for settings, score in zip(trials(label), found, strict=True)
             ]
             for label, found in scores.items()
         },
