@@ -135,7 +135,7 @@ def plain_loop(work: Workload) -> Segment:
 
 
 def _materialized(model: Any, sequences: Sequence[Tokens], device: torch.device) -> Tensor:
-    batch = {name: part.to(device) for name, part in _pad(sequences, LONGEST).items()}
+    batch = {name: part.to(device) for name, part in _pad(sequences, at_least=LONGEST).items()}
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=ON_GPU):
         logits = model(input_ids=batch["ids"], attention_mask=batch["real"].long(), use_cache=False).logits
     log_prob = logits[:, :-1].float().log_softmax(-1).gather(-1, batch["ids"][:, 1:, None]).squeeze(-1)
@@ -143,9 +143,9 @@ def _materialized(model: Any, sequences: Sequence[Tokens], device: torch.device)
     return total
 
 
-def _pad(sequences: Sequence[Tokens], width: int = 0) -> dict[str, Tensor]:
+def _pad(sequences: Sequence[Tokens], at_least: int = 0) -> dict[str, Tensor]:
     ids = pad_sequence([torch.tensor(tokens.ids) for tokens in sequences], batch_first=True)
-    ids = torch.nn.functional.pad(ids, (0, max(0, width - ids.shape[1])))
+    ids = torch.nn.functional.pad(ids, (0, max(0, at_least - ids.shape[1])))
     position = torch.arange(ids.shape[1])
     length = torch.tensor([len(tokens.ids) for tokens in sequences])[:, None]
     start = torch.tensor([tokens.start for tokens in sequences])[:, None]
