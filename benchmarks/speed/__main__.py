@@ -52,12 +52,11 @@ def run(
     """Time the models of ``plans`` and the scaling of the first one, write everything, and return the bars."""
     started = time.perf_counter()
     systems = _systems()
+    compared = ("causalopt dr_cpo", "plain loop", "TRL KTO strongest")
+    chosen = {name: systems[name] for name in compared if name in systems}
+    # Outside of `show_progress`, and first: it forks, and a process with running threads must not.
+    grid = scaling(make_reference(next(iter(plans)), CONTEXT), chosen, dict.fromkeys(points), steps=3)
     with show_progress():
-        first = make_reference(next(iter(plans)), CONTEXT)
-        compared = ("causalopt dr_cpo", "plain loop", "TRL KTO strongest")
-        chosen = {name: systems[name] for name in compared if name in systems}
-        # Once each: the length and batch grids meet in one point. The plain loop pads to 128 at least.
-        grid = scaling(first, chosen, dict.fromkeys(points), steps=3)
         rows = [
             row
             for model, plan in plans.items()

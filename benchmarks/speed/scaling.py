@@ -16,7 +16,6 @@ from benchmarks.speed.clock import Segment
 from benchmarks.speed.systems import ON_GPU, System
 from benchmarks.speed.workload import Workload, make_workload
 from causalopt.backends.huggingface import HuggingFacePolicy
-from causalopt.progress import track
 
 Point = tuple[int, int]
 """Tokens of each text, and rows of a step."""
@@ -28,7 +27,7 @@ def scaling(
     """One row for each system at each point: its speed, and its peak memory above what the model takes."""
     rows = []
     cells = [(name, *point) for point in points for name in systems]
-    for name, length, batch in track(cells, "scaling"):
+    for name, length, batch in cells:
         work = make_workload(reference, rows_per_step=batch, steps=steps, length=length)
         segment, peak = _measure(systems[name], work)
         rows.append(
