@@ -44,7 +44,7 @@ def weighted_mean(log_ratio, reward, weight, *, normalize):
 
 
 def columns(inputs: ObjectiveInputs) -> dict[str, list[float]]:
-    return {name: value.tolist() for name, value in vars(inputs).items()}
+    return {name: value.tolist() for name, value in vars(inputs).items() if value is not None}
 
 
 @pytest.mark.parametrize("normalize", [True, False])

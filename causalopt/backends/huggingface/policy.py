@@ -142,6 +142,10 @@ class HuggingFacePolicy:
             )
         return texts
 
+    def with_model(self, model: CausalLM) -> HuggingFacePolicy:
+        """Return the policy of another model of the same kind, with the same tokenizer and settings."""
+        return HuggingFacePolicy(model, self.codec, base=self.base, sampling=self.sampling)
+
     def with_limits(self, max_new_tokens: int) -> HuggingFacePolicy:
         """Return the same policy with another limit on the length of what it draws."""
         sampling = self.sampling.model_copy(update={"max_new_tokens": max_new_tokens})
