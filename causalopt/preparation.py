@@ -33,6 +33,7 @@ class Plan:
 
     config: RunConfig
     train: DirectOutcomeDataset
+    selection: DirectOutcomeDataset | None
     test: DirectOutcomeDataset
     world: World | None
     backend: Backend
@@ -52,8 +53,11 @@ def prepare(config: RunConfig) -> Plan:
     world = None if config.data.world is None else plugins.worlds.create(config.data.world)
     train, test = read_data(config, world)
     backend = build_backend(config, sorted({*train.texts, *test.texts}) if world is None else world.texts)
+    selection = None
+    if config.selection is not None:
+        train, selection = train.split(test_size=config.selection.size, seed=config.seed)
     arms = {name: _arm(config, _overridden(config, name)) for name in ("", *config.comparisons)}
-    return Plan(config, train, test, world, backend, arms.pop(""), arms)
+    return Plan(config, train, selection, test, world, backend, arms.pop(""), arms)
 
 
 def resolve(config: RunConfig) -> RunConfig:
