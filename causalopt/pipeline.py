@@ -113,7 +113,7 @@ class _Stages:
             )
             reference.save(target)
             finished.touch()
-        return load_policy(target)
+        return load_policy(target, cache=self.files.work / "log_probabilities")
 
     def samples(self, reference: Policy, data: DirectOutcomeDataset) -> list[list[str]] | None:
         """Texts for the g term, shared by all objectives; None when no objective needs them."""
