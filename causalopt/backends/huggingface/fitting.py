@@ -119,7 +119,6 @@ def train(model: CausalLM, fit: Fit, folder: Path | None) -> CausalLM | None:
                 return None
             load_weights(trained, output / f"checkpoint-{best}")
         if args.push_to_hub:
-            fit.as_policy(trained).save(output)
             loop.push_to_hub()
     return trained
 

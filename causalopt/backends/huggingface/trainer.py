@@ -284,6 +284,12 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
             "steps are kept"
         )
 
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Write the policy's folder, with its card and tokenizer, over what is about to be pushed to a hub."""
+        assert self.as_policy is not None
+        model = self.model.causal_lm if self._whole is None else self._whole
+        self.as_policy(model).save(self.args.output_dir)
+
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write the weights, and what else a fit needs to go on from them."""
         if self._whole is None:
