@@ -88,3 +88,13 @@ def test_a_run_sets_rows_apart(tmp_path):
     assert sum(map(len, parts)) == len(set.union(*parts))
     metrics = run(plan, tmp_path / "run")
     assert metrics["truth"]["difference"] > 0
+
+
+def test_optimize_takes_validation_rows(world, held_out, reference):
+    train = co.PseudoOutcomeEstimator(outcome_model="ridge").fit_transform(world.sample(1000, 8))
+    found = co.optimize(
+        train, backend={"name": "finite", "candidates": world.texts}, reference=reference, validation=held_out
+    )
+    score = select_by_lower_bound(held_out, reference).score
+    last = co.optimize(train, backend={"name": "finite", "candidates": world.texts}, reference=reference)
+    assert score(found.policy) >= max(score(last.policy), score(reference))
