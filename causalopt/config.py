@@ -105,6 +105,16 @@ class PilotConfig(Section):
     test_rows: int | None = Field(None, ge=10)
 
 
+class SelectionConfig(Section):
+    """Training rows set apart to choose the policy by: the lower bound of its value there, at every checkpoint."""
+
+    size: float = Field(0.2, gt=0, lt=1, description="share of the training rows' groups")
+    level: float = Field(0.9, gt=0.5, lt=1)
+    patience: int = Field(3, ge=1, description="checkpoints without a better one, after which training ends")
+    draws: int = Field(200, ge=20, description="texts drawn from a policy at each checkpoint")
+    estimator: Literal["sndr", "dr", "dm"] = "sndr"
+
+
 class EvaluationConfig(Section):
     """How the value is estimated on the test rows; the first estimator is the headline."""
 
@@ -138,6 +148,7 @@ class RunConfig(Section):
     pilot: PilotConfig = PilotConfig()
     objective: NamedPart = {"name": "dr_cpo"}
     backend: NamedPart = {"name": "huggingface"}
+    selection: SelectionConfig | None = Field(None, description="by default the last policy of the training is kept")
     evaluation: EvaluationConfig = EvaluationConfig()
     comparisons: dict[str, ComparisonConfig] = {}
     seed: int = Field(0, ge=0)

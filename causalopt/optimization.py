@@ -12,6 +12,7 @@ from causalopt.backends.contracts import Backend, Callback, Policy, Progress
 from causalopt.objective import Objective
 from causalopt.problem import BehaviorPolicy, behavior_log_prob, draw_samples, policy_problem
 from causalopt.pseudo_outcome import PseudoOutcomes
+from causalopt.selection import select_by_lower_bound
 from causalopt.typing import Float64
 
 
@@ -51,6 +52,7 @@ def optimize(
     reference: Policy | None = None,
     behavior_policy: BehaviorPolicy | None = None,
     per_row: int = 2,
+    validation: PseudoOutcomes | None = None,
     seed: int = 0,
     directory: Path | None = None,
     callbacks: Sequence[Callback] = (),
@@ -69,6 +71,9 @@ def optimize(
         Where q comes from, see `causalopt.problem.behavior_log_prob`.
     per_row:
         Texts drawn from the reference for each logged row, for the terms that need them.
+    validation:
+        Of rows that take no part in ``pseudo``: the policy with the best lower bound of its value there is kept, see
+        `causalopt.selection.select_by_lower_bound`. By default the last policy of the training is.
     seed:
         Seeds the reference's tuning, the draws and the optimisation.
     directory:
@@ -97,6 +102,9 @@ def optimize(
         progress = Progress(None if directory is None else directory / "reference", callbacks)
         reference = maker.reference(data.prompts, data.texts, data.weight, seed=seed, progress=progress)
     behavior = behavior_log_prob(data, reference, behavior_policy)
+    selection = None
+    if validation is not None:
+        selection = select_by_lower_bound(validation, reference, behavior_policy=behavior_policy, seed=seed)
     samples = draw_samples(reference, data, per_row, seed) if maximand.needs_samples else None
     policy = maker.fit(
         policy_problem(pseudo, behavior, samples),
@@ -104,5 +112,6 @@ def optimize(
         reference=reference,
         seed=seed,
         progress=Progress(None if directory is None else directory / "policy", callbacks),
+        selection=selection,
     )
     return OptimizedPolicy(policy, reference)

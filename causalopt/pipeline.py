@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from causalopt.backends import load_policy
-from causalopt.backends.contracts import Policy, Progress
+from causalopt.backends.contracts import Policy, Progress, Selection
 from causalopt.dataset import DirectOutcomeDataset
 from causalopt.errors import CausalOptWarning
 from causalopt.evaluation.evaluate import Draws, Evaluation, evaluate
@@ -21,6 +21,7 @@ from causalopt.problem import behavior_log_prob, draw_samples, policy_problem
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.report import write_report
 from causalopt.run_directory import RunDirectory
+from causalopt.selection import select_by_lower_bound
 from causalopt.simulation.contracts import World
 
 
@@ -112,7 +113,7 @@ class _Stages:
             )
             reference.save(target)
             finished.touch()
-        return load_policy(target)
+        return load_policy(target, cache=self.files.work / "log_probabilities")
 
     def samples(self, reference: Policy, data: DirectOutcomeDataset) -> list[list[str]] | None:
         """Texts for the g term, shared by all objectives; None when no objective needs them."""
@@ -133,7 +134,28 @@ class _Stages:
         problem = policy_problem(pseudo, behavior, samples if arm.objective.needs_samples else None)
         progress = Progress(self.files.work / f"optimisation-{name}", (self.log(name),))
         return self.plan.backend.fit(
-            problem, arm.objective, reference=reference, seed=self.plan.config.seed, progress=progress
+            problem,
+            arm.objective,
+            reference=reference,
+            seed=self.plan.config.seed,
+            progress=progress,
+            selection=self.selection(arm, reference),
+        )
+
+    def selection(self, arm: Arm, reference: Policy) -> Selection | None:
+        """How the policy is chosen, by nuisances of the rows set apart for it; None takes the last one."""
+        settings, rows = self.plan.config.selection, self.plan.selection
+        if settings is None or rows is None:
+            return None
+        return select_by_lower_bound(
+            arm.nuisances.fit_transform(rows),
+            reference,
+            behavior_policy=self.plan.config.behavior_policy,
+            estimator=settings.estimator,
+            level=settings.level,
+            draws=settings.draws,
+            patience=settings.patience,
+            seed=self.plan.config.seed,
         )
 
     def evaluate(

@@ -33,6 +33,7 @@ class Plan:
 
     config: RunConfig
     train: DirectOutcomeDataset
+    selection: DirectOutcomeDataset | None
     test: DirectOutcomeDataset
     world: World | None
     backend: Backend
@@ -43,8 +44,8 @@ class Plan:
 
     def data_sets(self) -> dict[str, DirectOutcomeDataset]:
         """Return all rows, by what they are for."""
-        own = {"train": self.train, "test": self.test}
-        return own if self.outcome_data is None else {**own, "outcome": self.outcome_data}
+        named = {"train": self.train, "selection": self.selection, "test": self.test, "outcome": self.outcome_data}
+        return {name: data for name, data in named.items() if data is not None}
 
 
 def prepare(config: RunConfig) -> Plan:
@@ -59,8 +60,12 @@ def prepare(config: RunConfig) -> Plan:
     world = None if config.data.world is None else plugins.worlds.create(config.data.world)
     train, test = read_data(config, world)
     backend = build_backend(config, sorted({*train.texts, *test.texts}) if world is None else world.texts)
+    selection = None
+    if config.selection is not None:
+        train, selection = train.split(test_size=config.selection.size, seed=config.seed)
     arms = {name: _arm(config, _overridden(config, name)) for name in ("", *config.comparisons)}
-    return Plan(config, train, test, world, backend, arms.pop(""), arms, read_outcome_data(config, world))
+    outcome_data = read_outcome_data(config, world)
+    return Plan(config, train, selection, test, world, backend, arms.pop(""), arms, outcome_data)
 
 
 def resolve(config: RunConfig) -> RunConfig:

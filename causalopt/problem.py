@@ -77,6 +77,10 @@ def policy_problem(
     mean = float(np.average(data.outcome, weights=data.weight))
     scale = float(np.sqrt(np.average((data.outcome - mean) ** 2, weights=data.weight)))
     factor = (1.0 if data.direction == "maximize" else -1.0) / scale
+
+    def dose_response(texts: Sequence[str], prompts: Sequence[str] | None) -> Float64:
+        return factor * (pseudo.dose_response(texts, prompts) - center)
+
     if sampled_texts is None:
         sampled_texts = [[] for _ in range(len(data))]
         sampled_g = np.zeros((len(data), 0))
@@ -84,7 +88,7 @@ def policy_problem(
         per_row = len(sampled_texts[0])
         texts = [text for row in sampled_texts for text in row]
         prompts = None if data.prompts is None else [prompt for prompt in data.prompts for _ in range(per_row)]
-        sampled_g = pseudo.dose_response(texts, prompts).reshape(len(data), per_row)
+        sampled_g = dose_response(texts, prompts).reshape(len(data), per_row)
     return PolicyProblem(
         texts=data.texts,
         prompts=data.prompts,
@@ -93,5 +97,6 @@ def policy_problem(
         g=factor * (pseudo.g - center),
         weight=data.weight / data.weight.mean(),
         sampled_texts=sampled_texts,
-        sampled_g=factor * (sampled_g - center),
+        sampled_g=sampled_g,
+        dose_response=dose_response,
     )

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from peft import PeftModel
 
+from causalopt.backends.huggingface.cache import kept, tokenizer_digest, weights_digest
 from causalopt.backends.huggingface.card import model_card
 from causalopt.backends.huggingface.model import load_model
 from causalopt.backends.huggingface.quiet import quiet_transformers
@@ -42,6 +43,12 @@ class HuggingFacePolicy:
     sampling:
         Limits and batch size of `sample`.
 
+    Attributes
+    ----------
+    cache:
+        A folder to keep log-probabilities in, under a hash of weights, tokenizer, texts, dtype and attention kernel;
+        None, as it is at first, computes them each time. For a policy that no longer changes.
+
     Examples
     --------
     >>> import numpy as np
@@ -61,6 +68,7 @@ class HuggingFacePolicy:
         self.codec = codec
         self.base = base
         self.sampling = sampling or SamplingSettings()
+        self.cache: Path | None = None
         self._scorer = SequenceLogProb(model, max_tokens=forward_tokens(model.device))
 
     def log_prob(self, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
@@ -79,8 +87,16 @@ class HuggingFacePolicy:
         ]
         encoded = self.codec.encode(prompts, texts)
         place = {pair: i for i, pair in enumerate(pairs)}  # the last of its equals stands for all
-        scores = dict(zip(place, self._score([encoded[i] for i in place.values()]), strict=True))
-        return np.array([scores[pair] for pair in pairs], dtype=np.float64)
+
+        def compute() -> Float64:
+            scores = dict(zip(place, self._score([encoded[i] for i in place.values()]), strict=True))
+            return np.array([scores[pair] for pair in pairs], dtype=np.float64)
+
+        if self.cache is None:
+            return compute()
+        how = [str(self.model.dtype), self.model.config._attn_implementation, self.model.device.type]
+        who = [weights_digest(self.model), tokenizer_digest(self.codec.tokenizer)]
+        return kept(self.cache, [*who, *how, [list(tokens) for tokens in encoded]], compute)
 
     def sample(self, prompts: Sequence[str] | None, n: int, seed: int) -> list[str]:
         """Draw ``n`` texts, from the distribution itself: no temperature, no top-k, no top-p.
@@ -141,6 +157,10 @@ class HuggingFacePolicy:
                 stacklevel=2,
             )
         return texts
+
+    def with_model(self, model: CausalLM) -> HuggingFacePolicy:
+        """Return the policy of another model of the same kind, with the same tokenizer and settings."""
+        return HuggingFacePolicy(model, self.codec, base=self.base, sampling=self.sampling)
 
     def with_limits(self, max_new_tokens: int) -> HuggingFacePolicy:
         """Return the same policy with another limit on the length of what it draws."""
