@@ -14,10 +14,11 @@ from causalopt.backends import load_policy
 from causalopt.backends.contracts import Policy, Progress, Selection
 from causalopt.dataset import DirectOutcomeDataset
 from causalopt.errors import CausalOptWarning
-from causalopt.evaluation.evaluate import Draws, Evaluation, evaluate
+from causalopt.evaluation.evaluate import Evaluation, evaluate
+from causalopt.evaluation.policies import Draws
 from causalopt.metrics import comparison_metrics, run_metrics, truth_metrics
-from causalopt.preparation import Arm, Plan, pilot_rows
-from causalopt.problem import behavior_log_prob, draw_samples, policy_problem
+from causalopt.preparation import Arm, Plan, fit_without, pilot_rows
+from causalopt.problem import behavior_log_prob, draw_samples, embedding_log_prob, policy_problem
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.report import write_report
 from causalopt.run_directory import RunDirectory
@@ -67,9 +68,7 @@ class _Stages:
         with files.stage("nuisances of the training rows"):
             train = self.train_rows(plan.main)
         with files.stage("nuisances of the test rows"):
-            test = pilot_rows(
-                plan.main.nuisances.fit_transform(plan.test), plan.config.pilot.test_rows, plan.config.seed
-            )
+            test = self.test_rows()
         with files.stage("reference policy"):
             reference = self.reference()
         with files.stage("texts drawn from the reference"):
@@ -78,7 +77,8 @@ class _Stages:
             policy = self.optimise("policy", plan.main, train, reference, samples)
             policy.save(files.path / "policy")
         with files.stage("evaluation"):
-            evaluation = self.evaluate(policy, reference, test, None)
+            without = fit_without(plan.config, plan.test, plan.outcome_rows.test)
+            evaluation = self.evaluate(policy, reference, test, None, without)
         frames = [
             self.draws_frame("reference", evaluation.draws["reference"]),
             self.draws_frame("policy", evaluation.draws["policy"]),
@@ -96,10 +96,16 @@ class _Stages:
 
     def train_rows(self, arm: Arm) -> PseudoOutcomes:
         """Pseudo-outcomes of the training rows that the policy is tuned on; the table holds all of them."""
-        pseudo = arm.nuisances.fit_transform(self.plan.train, outcome_data=self.plan.outcome_data)
+        pseudo = arm.nuisances.fit_transform(self.plan.train, outcome_data=self.plan.outcome_rows.train)
         if arm is self.plan.main:
             self.files.write_frame("pseudo_outcomes.parquet", pseudo.to_frame())
         return pilot_rows(pseudo, self.plan.config.pilot.train_rows, self.plan.config.seed)
+
+    def test_rows(self) -> PseudoOutcomes:
+        """Pseudo-outcomes of the evaluation rows, from nuisances of their own."""
+        plan = self.plan
+        pseudo = plan.main.nuisances.fit_transform(plan.test, outcome_data=plan.outcome_rows.test)
+        return pilot_rows(pseudo, plan.config.pilot.test_rows, plan.config.seed)
 
     def reference(self) -> Policy:
         """Tune the reference on the logged texts, or load the one that an interrupted run has finished."""
@@ -116,8 +122,9 @@ class _Stages:
         return load_policy(target, cache=self.files.work / "log_probabilities")
 
     def samples(self, reference: Policy, data: DirectOutcomeDataset) -> list[list[str]] | None:
-        """Texts for the g term, shared by all objectives; None when no objective needs them."""
-        if not any(arm.objective.needs_samples for arm in (self.plan.main, *self.plan.comparisons.values())):
+        """Texts for the g term and for q through embeddings, shared by all objectives; None when none needs them."""
+        arms = (self.plan.main, *self.plan.comparisons.values())
+        if self.plan.config.behavior_policy != "embedding" and not any(arm.objective.needs_samples for arm in arms):
             return None
         kept = self.files.work / "samples.json"
         if not kept.exists():
@@ -130,7 +137,12 @@ class _Stages:
     def optimise(
         self, name: str, arm: Arm, pseudo: PseudoOutcomes, reference: Policy, samples: list[list[str]] | None
     ) -> Policy:
-        behavior = behavior_log_prob(pseudo.dataset, reference, self.plan.config.behavior_policy)
+        config = self.plan.config
+        if config.behavior_policy == "embedding":
+            assert samples is not None
+            behavior = embedding_log_prob(pseudo, reference, samples, config.seed)
+        else:
+            behavior = behavior_log_prob(pseudo.dataset, reference, config.behavior_policy)
         problem = policy_problem(pseudo, behavior, samples if arm.objective.needs_samples else None)
         progress = Progress(self.files.work / f"optimisation-{name}", (self.log(name),))
         return self.plan.backend.fit(
@@ -159,7 +171,12 @@ class _Stages:
         )
 
     def evaluate(
-        self, policy: Policy, reference: Policy, test: PseudoOutcomes, reference_draws: Draws | None
+        self,
+        policy: Policy,
+        reference: Policy,
+        test: PseudoOutcomes,
+        reference_draws: Draws | None,
+        without: Mapping[str, PseudoOutcomes] | None = None,
     ) -> Evaluation:
         config = self.plan.config
         return evaluate(
@@ -172,6 +189,7 @@ class _Stages:
             level=config.evaluation.level,
             seed=config.seed,
             reference_draws=reference_draws,
+            without=without,
         )
 
     def truth(self, policy: Policy, reference: Policy) -> dict[str, float] | None:

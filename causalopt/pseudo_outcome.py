@@ -83,12 +83,12 @@ class PseudoOutcomes:
 
     def dose_response(self, texts: Sequence[str], prompts: Sequence[str] | None = None) -> Float64:
         """g of any texts, shape [k]: the mean over the fold models, and then the median over the repeats."""
-        fitted = self._fitted()
+        fitted = self.fitted()
         return fitted.cross_fit.dose_response(fitted.embed(prompts, texts)) if len(texts) else np.zeros(0)
 
     def reader_response(self, texts: Sequence[str], prompts: Sequence[str] | None = None) -> Float64:
         """h_i = mean over the texts of m(x_j, w_i), shape [n]: reader i's part of the texts' plug-in value."""
-        fitted = self._fitted()
+        fitted = self.fitted()
         return fitted.cross_fit.reader_response(fitted.embed(prompts, texts))
 
     def to_frame(self) -> pd.DataFrame:
@@ -156,6 +156,9 @@ class PseudoOutcomes:
             source=about["source"],
             columns=Columns(**columns),
             dropped=about["dropped"],
+            policy_log_prob=numbers("policy_log_prob"),
+            policy_text=frame["policy_text"].tolist() if "policy_text" in frame else None,
+            placebo_outcome=numbers("placebo_outcome"),
         )
         return cls(
             dataset,
@@ -168,7 +171,8 @@ class PseudoOutcomes:
             pd.DataFrame(about["scores"]),
         )
 
-    def _fitted(self) -> FittedNuisances:
+    def fitted(self) -> FittedNuisances:
+        """Return the models behind the numbers; `ModelError` where they were read from a file."""
         if self.models is None:
             raise ModelError(
                 "these pseudo-outcomes were read from a file, which holds numbers and no models: fit again to know the "

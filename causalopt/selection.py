@@ -7,8 +7,9 @@ import warnings
 
 from causalopt.backends.contracts import Policy, Selection
 from causalopt.errors import OverlapError, TruncationWarning
-from causalopt.evaluation.evaluate import ESTIMATORS, draw, policy_terms
-from causalopt.problem import BehaviorPolicy, behavior_log_prob
+from causalopt.evaluation.policies import ModelPolicy
+from causalopt.evaluation.terms import MARGINALIZED, policy_terms
+from causalopt.problem import BehaviorPolicy, behavior_log_prob, behavior_source
 from causalopt.pseudo_outcome import PseudoOutcomes
 
 
@@ -37,7 +38,7 @@ def select_by_lower_bound(
     behavior_policy:
         Where q comes from, see `causalopt.problem.behavior_log_prob`.
     estimator:
-        A name in `causalopt.evaluation.evaluate.ESTIMATORS`.
+        A name in `causalopt.evaluation.terms.ESTIMATORS`.
     level:
         Of the two-sided interval whose end is taken: the lower one, or the upper one's negative when the outcome is to
         be small.
@@ -48,15 +49,18 @@ def select_by_lower_bound(
     seed:
         Of the draws, the same for every policy.
     """
-    behavior = behavior_log_prob(pseudo.dataset, reference, behavior_policy)
+    source = behavior_source(pseudo.dataset, reference, behavior_policy)
+    behavior = None if source == "embedding" else behavior_log_prob(pseudo.dataset, reference, source)
     larger_is_better = pseudo.dataset.direction == "maximize"
 
     def score(policy: Policy) -> float:
+        subject = ModelPolicy(policy)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", TruncationWarning)  # the policy that is kept is drawn from again
-            drawn = draw(policy, pseudo, draws, seed)
+            drawn = subject.draw(pseudo, draws, seed)
+        marginal = estimator in MARGINALIZED
         try:
-            estimate = ESTIMATORS[estimator](policy_terms(policy, pseudo, behavior, drawn))
+            estimate = policy_terms(subject, pseudo, behavior, drawn, marginal=marginal, seed=seed).estimate(estimator)
         except OverlapError:
             return -math.inf
         low, high = estimate.confint(level)
