@@ -20,6 +20,7 @@ from causalopt.covariates import CovariateEncoder
 from causalopt.dataset import DirectOutcomeDataset
 from causalopt.embedding import Embedder, embed
 from causalopt.errors import DataError, ModelError
+from causalopt.nuisance import models
 from causalopt.nuisance.cross_fitting import CrossFit, Rows, cross_fit
 from causalopt.nuisance.logged import LoggedAssignment
 from causalopt.typing import Array, Float32, Float64, Int64
@@ -273,6 +274,9 @@ class PseudoOutcomeEstimator:
         """
         others = [] if outcome_data is None else [outcome_data]
         embedder = self._embedder([dataset, *others])
+        outcome_model, tables = models.with_texts(self.outcome_model)
+        for table in tables:
+            embedder = table.watch(embedder)
         encoder = CovariateEncoder().fit(dataset.covariates)
         if s is None and dataset.covariates.shape[1]:
             s = self._logged_weight(dataset)
@@ -282,7 +286,7 @@ class PseudoOutcomeEstimator:
             dataset.outcome,
             dataset.weight,
             dataset.group,
-            outcome_model=self.outcome_model,
+            outcome_model=outcome_model,
             assignment_model=self.assignment_model,
             folds=self.folds,
             repeats=self.repeats,
