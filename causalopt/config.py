@@ -60,17 +60,25 @@ class DataConfig(Section):
     assignment_log_prob: str | None = None
     direction: Literal["maximize", "minimize"] = "maximize"
     on_missing: Literal["drop", "error"] = "drop"
+    outcome_path: Path | None = Field(
+        None, description="a second table with the same columns, which may be confounded, to fit the outcome model on"
+    )
+    outcome_rows: int | None = Field(
+        None, ge=10, description="rows drawn from a world's second data set; by default as many as rows"
+    )
     test: TestConfig = TestConfig()
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if (self.path is None) == (self.world is None):
             raise ValueError("needs exactly one of 'path' (a table) and 'world' (a simulated one)")
+        if self.outcome_path is not None and self.world is not None:
+            raise ValueError("'outcome_path' goes with 'path'; a world that has a second data set draws it itself")
         return self
 
     def roles(self) -> dict[str, Any]:
         """Keyword arguments of `DirectOutcomeDataset.from_path`."""
-        not_roles = {"path", "world", "rows", "test"}
+        not_roles = {"path", "world", "rows", "outcome_path", "outcome_rows", "test"}
         return {key: value for key, value in self.model_dump().items() if key not in not_roles}
 
 

@@ -38,7 +38,7 @@ def run(plan: Plan, directory: Path, *, resume: bool = False, overwrite: bool = 
     files = RunDirectory(directory)
     facts = {
         "seed": plan.config.seed,
-        "fingerprint": {"train": plan.train.fingerprint(), "test": plan.test.fingerprint()},
+        "fingerprint": {name: data.fingerprint() for name, data in plan.data_sets().items()},
         "world": None if plan.world is None else plan.world.describe(),
     }
     with (
@@ -95,7 +95,7 @@ class _Stages:
 
     def train_rows(self, arm: Arm) -> PseudoOutcomes:
         """Pseudo-outcomes of the training rows that the policy is tuned on; the table holds all of them."""
-        pseudo = arm.nuisances.fit_transform(self.plan.train)
+        pseudo = arm.nuisances.fit_transform(self.plan.train, outcome_data=self.plan.outcome_data)
         if arm is self.plan.main:
             self.files.write_frame("pseudo_outcomes.parquet", pseudo.to_frame())
         return pilot_rows(pseudo, self.plan.config.pilot.train_rows, self.plan.config.seed)
@@ -159,10 +159,10 @@ class _Stages:
     def draws_frame(self, name: str, draws: Draws) -> pd.DataFrame:
         frame = pd.DataFrame({"policy": name, "prompt": draws.prompts, "text": draws.texts, "g": draws.g})
         if self.plan.world is not None:
-            known = set(self.plan.world.texts)
-            inside = [text if text in known else None for text in draws.texts]
-            values = iter(self.plan.world.true_dose_response([text for text in inside if text is not None]))
-            frame["truth"] = [None if text is None else float(next(values)) for text in inside]
+            inside = frame[frame["text"].isin(self.plan.world.texts)]
+            prompts = None if draws.prompts is None else inside["prompt"].tolist()
+            truth = self.plan.world.true_dose_response(inside["text"].tolist(), prompts)
+            frame["truth"] = pd.Series(truth, index=inside.index).reindex(frame.index)
         return frame
 
     def log(self, name: str) -> Any:

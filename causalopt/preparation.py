@@ -15,7 +15,7 @@ from causalopt.dataset import DirectOutcomeDataset
 from causalopt.objective import Objective
 from causalopt.plugins import Registry
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
-from causalopt.simulation.contracts import World
+from causalopt.simulation.contracts import TwoSampleWorld, World
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,13 @@ class Plan:
     backend: Backend
     main: Arm
     comparisons: dict[str, Arm]
+    outcome_data: DirectOutcomeDataset | None = None
+    """Rows to fit the outcome model on in place of the training rows; the test rows' nuisances never see them."""
+
+    def data_sets(self) -> dict[str, DirectOutcomeDataset]:
+        """Return all rows, by what they are for."""
+        own = {"train": self.train, "test": self.test}
+        return own if self.outcome_data is None else {**own, "outcome": self.outcome_data}
 
 
 def prepare(config: RunConfig) -> Plan:
@@ -53,7 +60,7 @@ def prepare(config: RunConfig) -> Plan:
     train, test = read_data(config, world)
     backend = build_backend(config, sorted({*train.texts, *test.texts}) if world is None else world.texts)
     arms = {name: _arm(config, _overridden(config, name)) for name in ("", *config.comparisons)}
-    return Plan(config, train, test, world, backend, arms.pop(""), arms)
+    return Plan(config, train, test, world, backend, arms.pop(""), arms, read_outcome_data(config, world))
 
 
 def resolve(config: RunConfig) -> RunConfig:
@@ -98,6 +105,16 @@ def read_data(config: RunConfig, world: World | None) -> tuple[DirectOutcomeData
     if settings.test.path is None:
         return data.split(test_size=settings.test.size, seed=config.seed)
     return data, DirectOutcomeDataset.from_path(settings.test.path, **settings.roles())
+
+
+def read_outcome_data(config: RunConfig, world: World | None) -> DirectOutcomeDataset | None:
+    """Return the second data set, if the configuration or the world has one."""
+    settings = config.data
+    if isinstance(world, TwoSampleWorld):
+        return world.sample_outcome_data(settings.outcome_rows or settings.rows, config.seed)
+    if settings.outcome_path is None:
+        return None
+    return DirectOutcomeDataset.from_path(settings.outcome_path, **settings.roles())
 
 
 def build_backend(config: RunConfig, texts: list[str]) -> Backend:

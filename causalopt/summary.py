@@ -38,6 +38,8 @@ def plan_table(plan: Plan) -> Table:
     table.add_row("data", str(data.source))
     table.add_row("training rows", f"{len(data)} in {len(set(data.group))} groups")
     table.add_row("test rows", f"{len(plan.test)} in {len(set(plan.test.group))} groups")
+    if plan.outcome_data is not None:
+        table.add_row("outcome model's rows", f"{len(plan.outcome_data)} of {plan.outcome_data.source}")
     for reason, count in data.dropped.items():
         table.add_row("dropped", f"{count}: {reason}")
     table.add_row("outcome", f"{data.columns.outcome}, {data.direction}, mean {data.outcome.mean():.4g}")

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from causalopt import plugins
 from causalopt.backends.contracts import Policy, PolicyProblem, Progress
-from causalopt.backends.finite_policy import FinitePolicy, refuse_prompts
+from causalopt.backends.finite_features import finite_features
+from causalopt.backends.finite_policy import FinitePolicy
 from causalopt.embedding.contracts import Embedder
 from causalopt.errors import CausalOptWarning, ConfigError, DataError, ModelError
 from causalopt.objective import Modifiers, Objective, ObjectiveInputs
@@ -43,6 +44,10 @@ class FiniteBackend:
     penalty falls from a large value to zero, each solution starting at the one before, and it stops at ``max_kl``, or
     before a jump beyond it. Where most candidates have few rows, an objective with ``truncation_quantile: 0.99`` goes
     further along the path.
+
+    Rows may have prompts, if these are few (some hundreds): the policy is then P(x | c), every candidate may answer
+    every prompt, phi holds the text's embedding and its products with leading components of the prompt's, and the KL
+    is the mean over the training rows' prompts. It answers no other prompt.
 
     Parameters
     ----------
@@ -122,23 +127,22 @@ class FiniteBackend:
     def reference(
         self, prompts: Sequence[str] | None, texts: Sequence[str], weight: Float64, *, seed: int, progress: Progress
     ) -> FinitePolicy:
-        refuse_prompts(prompts)
         if self.candidates is None:
             raise ConfigError("the finite backend has no candidates: set backend.candidates to a list or a text file")
-        features = _standardized_embedding(plugins.embedders.create(self.embedder), self.candidates)
-        uniform = np.zeros(len(self.candidates))
-        policy = FinitePolicy(self.candidates, uniform, features, np.zeros(features.shape[1]))
+        distinct = None if prompts is None else list(dict.fromkeys(prompts))
+        features = finite_features(plugins.embedders.create(self.embedder), self.candidates, distinct)
+        theta = np.zeros(features.shape[1])
+        policy = FinitePolicy(self.candidates, np.zeros(len(features)), features, theta, distinct)
         if not self.tune:
             return policy
-        index = policy.index_of(texts)
-        count = np.bincount(index, weights=weight / weight.mean(), minlength=len(self.candidates))
+        index = policy.index_of(texts, prompts)
+        count = np.bincount(index, weights=weight / weight.mean(), minlength=len(features))
         share = (count + self.smoothing) / (count + self.smoothing).sum()
-        return FinitePolicy(self.candidates, np.log(share), features, policy.theta)
+        return FinitePolicy(self.candidates, np.log(share), features, theta, distinct)
 
     def fit(
         self, problem: PolicyProblem, objective: Objective, *, reference: Policy, seed: int, progress: Progress
     ) -> FinitePolicy:
-        refuse_prompts(problem.prompts)
         if not isinstance(reference, FinitePolicy):
             raise ModelError(f"the finite backend starts at a finite policy, not at a {type(reference).__name__}")
         loss = _Loss(problem, objective, reference, l2=self.l2)
@@ -222,8 +226,14 @@ class _Loss:
             self._regularizer = objective.regularizer
         self._features, self._log_base = _tensor(reference.features), _tensor(reference.log_base)
         self._start, self._reference = _tensor(reference.theta), _tensor(reference.candidate_log_prob)
-        self._row = torch.from_numpy(reference.index_of(problem.texts))
-        self._drawn = torch.from_numpy(reference.index_of([text for row in problem.sampled_texts for text in row]))
+        row = reference.index_of(problem.texts, problem.prompts)
+        drawn_for = None if problem.prompts is None else [c for c in problem.prompts for _ in range(per_row)]
+        drawn = reference.index_of([text for texts in problem.sampled_texts for text in texts], drawn_for)
+        self._row, self._drawn = torch.from_numpy(row), torch.from_numpy(drawn)
+        # Share of the rows that have each prompt, once for each candidate; without prompts it is 1.
+        self._k = len(reference.candidates)
+        share = np.bincount(row // self._k, weights=problem.weight, minlength=len(reference.features) // self._k)
+        self._prompt_share = _tensor(np.repeat(share / share.sum(), self._k))
         self._behavior = _tensor(problem.behavior_log_prob)
         self._residual, self._g, self._weight = _tensor(problem.residual), _tensor(problem.g), _tensor(problem.weight)
         self._drawn_g = _tensor(problem.sampled_g.ravel())
@@ -249,7 +259,7 @@ class _Loss:
             candidates = replace(
                 inputs,
                 sampled_log_ratio=log_prob - self._reference,
-                sampled_weight=self._reference.exp(),
+                sampled_weight=self._prompt_share * self._reference.exp(),
                 sampled_reference_log_prob=self._reference,
             )
             loss = loss + self._regularizer(candidates)
@@ -266,10 +276,10 @@ class _Loss:
         return self._kl(self._log_prob(_tensor(theta))).item()
 
     def _log_prob(self, theta: Tensor) -> Tensor:
-        return torch.log_softmax(self._log_base + self._features @ theta, 0)
+        return torch.log_softmax((self._log_base + self._features @ theta).view(-1, self._k), 1).flatten()
 
     def _kl(self, log_prob: Tensor) -> Tensor:
-        return (log_prob.exp() * (log_prob - self._reference)).sum()
+        return (self._prompt_share * log_prob.exp() * (log_prob - self._reference)).sum()
 
 
 def _tensor(values: Float64) -> Tensor:
@@ -291,18 +301,3 @@ def _read_candidates(candidates: Sequence[str] | str | Path | None) -> list[str]
     if len(texts) < 2:
         raise DataError(f"backend.candidates needs at least two texts to choose among, not {len(texts)}")
     return texts
-
-
-def _standardized_embedding(embedder: Embedder, texts: Sequence[str]) -> Float64:
-    """Embed with each coordinate of mean zero and variance one over the texts, shape [k, d]; constant ones go.
-
-    A copy of the embedder is fitted: the caller may use the same one, as it is, in the nuisances.
-    """
-    features = np.asarray(copy.copy(embedder).fit(texts).transform(texts), dtype=np.float64)
-    spread = features.std(axis=0)
-    varying = spread > 1e-7 * max(float(np.abs(features).max(initial=0.0)), 1e-300)
-    if not varying.any():
-        raise DataError(
-            f"the embedder gives the {len(texts)} candidates one and the same vector; take another embedder"
-        )
-    return np.asarray((features[:, varying] - features[:, varying].mean(axis=0)) / spread[varying])

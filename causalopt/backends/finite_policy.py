@@ -20,23 +20,28 @@ _ARRAYS = "finite_policy.safetensors"
 
 
 class FinitePolicy:
-    """P(x) proportional to base(x) exp(theta' phi(x)) over a list of candidate texts.
+    """P(x | c) proportional to base(c, x) exp(theta' phi(c, x)) over a list of candidate texts.
+
+    With C prompts the arrays have an entry for each pair of prompt and candidate, all candidates of the first prompt
+    first; without prompts C is 1.
 
     Parameters
     ----------
     candidates:
         k distinct texts.
     log_base:
-        log base(x), shape [k], up to a constant.
+        log base(c, x), shape [C k], up to a constant for each prompt.
     features:
-        phi(x), shape [k, d].
+        phi(c, x), shape [C k, d].
     theta:
         Shape [d]; zeros give the base.
+    prompts:
+        C distinct prompts, or None.
 
     Raises
     ------
     DataError
-        When a candidate is repeated, or the shapes do not match.
+        When a candidate or a prompt is repeated, or the shapes do not match.
 
     Examples
     --------
@@ -49,51 +54,80 @@ class FinitePolicy:
     ['Give now.', 'Give now.', 'Give now.']
     """
 
-    def __init__(self, candidates: Sequence[str], log_base: Float64, features: Float64, theta: Float64) -> None:
-        k = len(candidates)
+    def __init__(
+        self,
+        candidates: Sequence[str],
+        log_base: Float64,
+        features: Float64,
+        theta: Float64,
+        prompts: Sequence[str] | None = None,
+    ) -> None:
+        k = len(candidates) * (1 if prompts is None else len(prompts))
         if log_base.shape != (k,) or features.shape != (k, theta.size) or theta.ndim != 1:
+            given = "" if prompts is None else f" for {len(prompts)} prompts"
             raise DataError(
-                f"{k} candidates need log_base [{k}], features [{k}, d] and theta [d], "
+                f"{len(candidates)} candidates{given} need log_base [{k}], features [{k}, d] and theta [d], "
                 f"not {log_base.shape}, {features.shape} and {theta.shape}"
             )
         self.candidates = list(candidates)
-        self._position: dict[str, int] = {}
-        for i, text in enumerate(self.candidates):
-            if self._position.setdefault(text, i) != i:
-                raise DataError(f"candidate {text!r} is listed twice, at positions {self._position[text]} and {i}")
+        self.prompts = None if prompts is None else list(prompts)
+        self._position = _positions("candidate", self.candidates)
+        self._prompt = _positions("prompt", self.prompts or [])
         self.log_base = np.asarray(log_base, dtype=np.float64)
         self.features = np.asarray(features, dtype=np.float64)
         self.theta = np.asarray(theta, dtype=np.float64)
-        self.candidate_log_prob: Float64 = log_softmax(self.log_base + self.features @ self.theta)
-        """log P of every candidate, shape [k], nats."""
+        scores = (self.log_base + self.features @ self.theta).reshape(-1, len(self.candidates))
+        self.candidate_log_prob: Float64 = log_softmax(scores, axis=1).ravel()
+        """log P(x | c) of every candidate (given every prompt), shape [C k], nats."""
 
     @property
     def probability(self) -> Float64:
-        """P of every candidate, shape [k]."""
+        """P(x | c) of every candidate (given every prompt), shape [C k]."""
         return np.asarray(np.exp(self.candidate_log_prob))
 
     def with_theta(self, theta: Float64) -> FinitePolicy:
         """Return the same base and features under other coefficients."""
-        return FinitePolicy(self.candidates, self.log_base, self.features, theta)
+        return FinitePolicy(self.candidates, self.log_base, self.features, theta, self.prompts)
 
-    def index_of(self, texts: Sequence[str]) -> Int64:
-        """Position of each text among the candidates, shape [n]; any other text raises `DataError`."""
+    def index_of(self, texts: Sequence[str], prompts: Sequence[str] | None = None) -> Int64:
+        """Position of each text (with its prompt) in `candidate_log_prob`, shape [n]; any other raises `DataError`."""
         try:
-            return np.array([self._position[text] for text in texts], dtype=np.int64)
+            text = np.array([self._position[text] for text in texts], dtype=np.int64)
         except KeyError as error:
             raise DataError(
                 f"the text {error.args[0]!r} is not among the {len(self.candidates)} candidates of the finite policy; "
                 "add it to backend.candidates"
             ) from None
+        return self._prompt_of(prompts, len(texts)) * len(self.candidates) + text
 
     def log_prob(self, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
-        refuse_prompts(prompts)
-        return self.candidate_log_prob[self.index_of(texts)]
+        return self.candidate_log_prob[self.index_of(texts, prompts)]
 
     def sample(self, prompts: Sequence[str] | None, n: int, seed: int) -> list[str]:
-        refuse_prompts(prompts)
-        drawn = np.random.default_rng(seed).choice(len(self.candidates), size=n, p=self.probability)
+        rng = np.random.default_rng(seed)
+        prompt = self._prompt_of(prompts, n)
+        probability = self.probability.reshape(-1, len(self.candidates))
+        drawn = np.empty(n, dtype=np.int64)
+        for each in np.unique(prompt):
+            rows = np.flatnonzero(prompt == each)
+            drawn[rows] = rng.choice(len(self.candidates), size=len(rows), p=probability[each])
         return [self.candidates[i] for i in drawn]
+
+    def _prompt_of(self, prompts: Sequence[str] | None, n: int) -> Int64:
+        """Position of each row's prompt, shape [n]; zeros without prompts."""
+        if self.prompts is None:
+            if prompts is not None:
+                raise DataError("the finite policy was made without prompts and cannot answer prompts; leave them out")
+            return np.zeros(n, dtype=np.int64)
+        if prompts is None or len(prompts) != n:
+            raise DataError(f"the finite policy answers prompts: give one for each of the {n} texts")
+        try:
+            return np.array([self._prompt[prompt] for prompt in prompts], dtype=np.int64)
+        except KeyError as error:
+            raise DataError(
+                f"the finite policy knows the {len(self.prompts)} prompts of its training rows, not "
+                f"{error.args[0]!r}; take the backend 'huggingface' for prompts that were not logged"
+            ) from None
 
     def save(self, directory: str | Path) -> None:
         folder = Path(directory)
@@ -103,7 +137,8 @@ class FinitePolicy:
             folder / _ARRAYS,
         )
         # Last, because a folder that holds it is taken for a whole policy.
-        text = json.dumps({"format": 1, "candidates": self.candidates}, ensure_ascii=False, indent=1)
+        described = {"format": 1, "candidates": self.candidates, "prompts": self.prompts}
+        text = json.dumps(described, ensure_ascii=False, indent=1)
         (folder / _DESCRIPTION).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
@@ -113,17 +148,17 @@ class FinitePolicy:
             if not (folder / name).is_file():
                 raise ModelError(f"{folder} holds no finite policy: {name} is missing")
         try:
-            candidates = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))["candidates"]
+            described = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
+            candidates, prompts = described["candidates"], described.get("prompts")
             arrays = load_file(folder / _ARRAYS)
-            return cls(candidates, arrays["log_base"], arrays["features"], arrays["theta"])
+            return cls(candidates, arrays["log_base"], arrays["features"], arrays["theta"], prompts)
         except (ValueError, KeyError, OSError, SafetensorError, DataError) as error:
             raise ModelError(f"{folder} holds no finite policy that can be read: {error}") from error
 
 
-def refuse_prompts(prompts: Sequence[str] | None) -> None:
-    """Raise `DataError` when there are prompts."""
-    if prompts is not None:
-        raise DataError(
-            "the finite backend chooses among fixed texts and cannot answer prompts: "
-            "leave out data.prompt, or take the backend 'huggingface'"
-        )
+def _positions(what: str, strings: Sequence[str]) -> dict[str, int]:
+    position: dict[str, int] = {}
+    for i, string in enumerate(strings):
+        if position.setdefault(string, i) != i:
+            raise DataError(f"{what} {string!r} is listed twice, at positions {position[string]} and {i}")
+    return position

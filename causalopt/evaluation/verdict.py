@@ -8,6 +8,8 @@ from causalopt.evaluation.estimate import Estimate
 from causalopt.evaluation.overlap import Overlap
 
 THIN_FRACTION = 0.1
+TOO_FEW = 30.0
+"""Effective sample size under which no finding is drawn: the interval rests on a central limit theorem."""
 THIN_SIZE = 100.0
 HEAVY_TAIL = 0.7
 
@@ -53,7 +55,8 @@ def verdict(
     difference:
         Policy minus reference, outcome units (not negated when smaller is better).
     overlap:
-        Of the policy's weights; when it is thin that is said first.
+        Of the policy's weights; when it is thin that is said first, and with an effective sample size under 30 the
+        interval decides nothing.
     outcome:
         Name of the outcome.
     direction:
@@ -73,7 +76,8 @@ def verdict(
     """
     low, high = difference.confint(level)
     sign = 1 if direction == "maximize" else -1
-    if low <= 0 <= high:
+    inconclusive = low <= 0 <= high or overlap.ess < TOO_FEW
+    if inconclusive:
         finding = "The data do not tell whether the policy is better or worse than the reference"
     elif sign * difference.value > 0:
         finding = "The policy is better than the reference"
@@ -86,7 +90,9 @@ def verdict(
     thin = thin_overlap(overlap)
     if thin is not None:
         sentences.insert(0, thin)
-    if robustness_value is not None and not low <= 0 <= high:
+    if overlap.ess < TOO_FEW:
+        sentences.append(f"An interval that rests on fewer than {TOO_FEW:.0f} effective texts is not to be relied on.")
+    if robustness_value is not None and not inconclusive:
         sentences.append(
             f"A hidden cause of both reading and responding would have to explain {100 * robustness_value:.1f}% "
             "of what is left unexplained in each to undo this."

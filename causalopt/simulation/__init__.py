@@ -1,8 +1,21 @@
 """Worlds whose causal effects are known exactly."""
 
-from causalopt.simulation.contracts import TrueValue, World
+from causalopt.simulation.contaminated_world import ContaminatedWorld
+from causalopt.simulation.contracts import TrueValue, TwoSampleWorld, World
 from causalopt.simulation.enumerated import EnumeratedWorld
 from causalopt.simulation.finite_world import FiniteWorld
+from causalopt.simulation.semi_synthetic_world import SemiSyntheticWorld
 from causalopt.simulation.template_world import TemplateWorld
+from causalopt.simulation.traffic_world import LoggedTrafficWorld
 
-__all__ = ["EnumeratedWorld", "FiniteWorld", "TemplateWorld", "TrueValue", "World"]
+__all__ = [
+    "ContaminatedWorld",
+    "EnumeratedWorld",
+    "FiniteWorld",
+    "LoggedTrafficWorld",
+    "SemiSyntheticWorld",
+    "TemplateWorld",
+    "TrueValue",
+    "TwoSampleWorld",
+    "World",
+]

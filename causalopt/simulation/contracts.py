@@ -20,7 +20,7 @@ class TrueValue:
     Attributes
     ----------
     value:
-        V(f) in outcome units, conditional on the world's texts.
+        V(f) in outcome units, conditional on the world's texts (given each prompt, in a world with prompts).
     mass:
         Probability that the policy gives to the world's texts, in [0, 1]; the rest are texts of no known outcome.
     """
@@ -35,20 +35,33 @@ class World(Protocol):
 
     Values are in outcome units, log-probabilities and KL in nats. Everything that concerns a policy is conditional on
     the world's own texts; `true_value` says how much of the policy lies outside them.
+
+    In a world with prompts every text may answer every prompt. A policy is then asked for log P(x | c), expectations
+    are over the world's own distribution of prompts too, and ``prompts`` must be given where it is an argument.
+
+    Attributes
+    ----------
+    texts:
+        The distinct texts whose outcomes are known.
+    prompts:
+        The distinct prompts; None in a world without.
     """
 
     texts: list[str]
+    prompts: list[str] | None
 
     def sample(self, n: int, seed: int) -> DirectOutcomeDataset:
         """Draw ``n`` rows: a reader, the text this reader was shown, and the outcome."""
         ...
 
-    def true_dose_response(self, texts: Sequence[str]) -> Float64:
-        """g(x) = E[Y(x)] of each text, shape [k]; a text that is not the world's raises `DataError`."""
+    def true_dose_response(self, texts: Sequence[str], prompts: Sequence[str] | None = None) -> Float64:
+        """g(c, x) = E[Y(x) | c] of each text, shape [k]; a text that is not the world's raises `DataError`."""
         ...
 
-    def true_stabilized_weight(self, texts: Sequence[str], covariates: pd.DataFrame) -> Float64:
-        """s(x_i, w_i) = q(x_i) / p(x_i | w_i) given the covariates that a data set shows, shape [n]."""
+    def true_stabilized_weight(
+        self, texts: Sequence[str], covariates: pd.DataFrame, prompts: Sequence[str] | None = None
+    ) -> Float64:
+        """s(x_i, w_i) = q(x_i | c_i) / p(x_i | c_i, w_i) given the covariates that a data set shows, shape [n]."""
         ...
 
     def true_value(self, policy: Policy) -> TrueValue:
@@ -56,13 +69,22 @@ class World(Protocol):
         ...
 
     def best_value(self, reference: Policy, kl: float) -> float:
-        """Return the largest value of any policy within ``kl`` nats of the reference."""
+        """Return the largest value of any policy within ``kl`` nats of the reference (E_c KL, with prompts)."""
         ...
 
     def kl(self, policy: Policy, reference: Policy) -> float:
-        """KL(policy || reference), exactly, nats."""
+        """KL(policy || reference), exactly, nats; its mean over the prompts when there are prompts."""
         ...
 
     def describe(self) -> Mapping[str, Any]:
         """Return the world's name and every dial, for manifests and tables."""
+        ...
+
+
+@runtime_checkable
+class TwoSampleWorld(World, Protocol):
+    """A world with a second data set, to which the outcome model may be fitted (``outcome_data``)."""
+
+    def sample_outcome_data(self, n: int, seed: int) -> DirectOutcomeDataset:
+        """Draw ``n`` rows of the second data set, independent of those of `sample`."""
         ...

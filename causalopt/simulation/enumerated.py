@@ -21,6 +21,9 @@ from causalopt.typing import Float64, Int64
 class EnumeratedWorld(ABC):
     """k texts and r equally frequent reader types, with p(x | reader) and m(x, reader) known as tables.
 
+    A world with C prompts has a *cell* for each pair of prompt and text, C * k of them, all texts of the first prompt
+    first; the prompt does not depend on the reader. Without prompts a cell is a text.
+
     Parameters
     ----------
     texts:
@@ -28,20 +31,22 @@ class EnumeratedWorld(ABC):
     readers:
         Covariates of each reader type, r rows. Types that differ only in what is hidden have equal rows.
     log_assignment:
-        log p(x | reader), shape [r, k], nats.
+        log p(c, x | reader), shape [r, cells], nats.
     outcome_mean:
-        m(x, reader), shape [r, k], outcome units.
+        m(c, x, reader), shape [r, cells], outcome units.
     noise:
         Standard deviation of an outcome about its mean, outcome units.
     settings:
         The world's name and dials, for `describe`; ``seed`` among them.
+    prompts, log_prompt:
+        C distinct prompts and their log-probabilities, shape [C], nats; None without prompts.
 
     Attributes
     ----------
     log_behavior:
-        log q(x), the marginal distribution of the texts that are shown, shape [k], nats.
+        log q(c, x), the marginal distribution of what is shown, shape [cells], nats.
     dose_response:
-        g(x), shape [k], outcome units.
+        g(c, x), shape [cells], outcome units.
     """
 
     def __init__(
@@ -53,14 +58,18 @@ class EnumeratedWorld(ABC):
         outcome_mean: Float64,
         noise: float,
         settings: Mapping[str, Any],
+        prompts: Sequence[str] | None = None,
+        log_prompt: Float64 | None = None,
     ) -> None:
         self.texts = list(texts)
+        self.prompts = None if prompts is None else list(prompts)
         self.readers = readers
         self.noise = noise
         self.log_assignment = log_assignment
         self.outcome_mean = outcome_mean
         self.log_behavior: Float64 = logsumexp(log_assignment, axis=0) - np.log(len(readers))
         self.dose_response: Float64 = outcome_mean.mean(axis=0)
+        self._log_prompt = np.zeros(1) if log_prompt is None else log_prompt
         self._settings = dict(settings)
         self._position = {text: i for i, text in enumerate(self.texts)}
         cumulative = np.cumsum(np.exp(log_assignment), axis=1)
@@ -70,101 +79,140 @@ class EnumeratedWorld(ABC):
 
     @abstractmethod
     def log_assignment_given(self, covariates: pd.DataFrame) -> Float64:
-        """log p(x | w_i) for any readers, given the covariates that a data set shows, shape [n, k], nats."""
+        """log p(c, x | w_i) for any readers, given the covariates that a data set shows, shape [n, cells], nats."""
 
     def describe(self) -> dict[str, Any]:
         """Return the world's name and every dial."""
         return dict(self._settings)
 
-    def index_of(self, texts: Sequence[str]) -> Int64:
-        """Position of each text among ``self.texts``, shape [n]; an unknown text raises `DataError`."""
+    def index_of(self, texts: Sequence[str], prompts: Sequence[str] | None = None) -> Int64:
+        """Cell of each text (with its prompt), shape [n]; an unknown one raises `DataError`."""
         try:
-            return np.array([self._position[text] for text in texts], dtype=np.int64)
+            index = np.array([self._position[text] for text in texts], dtype=np.int64)
         except KeyError as error:
             raise DataError(f"the world has no text {error.args[0]!r}; `world.texts` lists those it has") from None
+        if self.prompts is None:
+            if prompts is not None:
+                raise DataError("the world has no prompts; leave them out")
+            return index
+        if prompts is None or len(prompts) != len(texts):
+            raise DataError("the world has prompts: give one for each text; `world.prompts` lists them")
+        position = {prompt: i for i, prompt in enumerate(self.prompts)}
+        try:
+            prompt = np.array([position[prompt] for prompt in prompts], dtype=np.int64)
+        except KeyError as error:
+            raise DataError(f"the world has no prompt {error.args[0]!r}; `world.prompts` lists those it has") from None
+        return np.asarray(prompt * len(self.texts) + index, dtype=np.int64)
 
     def sample_indices(self, n: int, seed: int) -> tuple[Int64, Int64, Float64]:
-        """Draw ``n`` rows as positions: of the reader, of the text, and the outcome, each of shape [n]."""
+        """Draw ``n`` rows as positions: of the reader, of the cell, and the outcome, each of shape [n]."""
         if n < 1:
             raise ConfigError(f"a world draws at least one row, not {n}")
         rng = np.random.default_rng([self._settings["seed"], seed])
+        cells = self.log_assignment.shape[1]
         reader = rng.integers(len(self.readers), size=n)
         flat = np.searchsorted(self._cumulative, reader + rng.random(n), side="right")
-        text = np.minimum(flat - reader * len(self.texts), len(self.texts) - 1)
-        outcome = self.outcome_mean[reader, text] + self.noise * rng.standard_normal(n)
-        return reader, text, outcome
+        cell = np.minimum(flat - reader * cells, cells - 1)
+        outcome = self.outcome_mean[reader, cell] + self.noise * rng.standard_normal(n)
+        return reader, cell, outcome
 
     def sample_frame(self, n: int, seed: int, *, logged: bool = False) -> pd.DataFrame:
-        """Draw ``n`` rows as a table: ``text``, ``response`` and the covariates.
+        """Draw ``n`` rows as a table: ``prompt`` if there are prompts, ``text``, ``response`` and the covariates.
 
-        With ``logged`` it also has the exact ``behavior_log_prob`` (log q) and ``assignment_log_prob`` (log p(x | w)),
-        nats, as a system has that keeps the probabilities of what it shows.
+        With ``logged`` it also has the exact ``behavior_log_prob`` (log q(x | c)) and ``assignment_log_prob``
+        (log p(x | c, w)), nats, as a system has that keeps the probabilities of what it shows.
         """
-        reader, text, outcome = self.sample_indices(n, seed)
+        reader, cell, outcome = self.sample_indices(n, seed)
         covariates = self.readers.iloc[reader].reset_index(drop=True)
+        prompt, text = np.divmod(cell, len(self.texts))
         frame = pd.DataFrame({"text": [self.texts[i] for i in text], "response": outcome})
+        if self.prompts is not None:
+            frame.insert(0, "prompt", [self.prompts[i] for i in prompt])
         frame = pd.concat([frame, covariates], axis=1)
         if logged:
-            frame["behavior_log_prob"] = self.log_behavior[text]
-            frame["assignment_log_prob"] = self._log_assignment_of(text, covariates)
+            frame["behavior_log_prob"] = self.log_behavior[cell] - self._log_prompt[prompt]
+            frame["assignment_log_prob"] = self._log_assignment_of(cell, covariates) - self._log_prompt[prompt]
         return frame
 
     def sample(self, n: int, seed: int, *, logged: bool = False) -> DirectOutcomeDataset:
         """Draw ``n`` rows as a data set; see `sample_frame`."""
+        return self.as_data_set(self.sample_frame(n, seed, logged=logged))
+
+    def as_data_set(self, frame: pd.DataFrame) -> DirectOutcomeDataset:
+        """Give the columns of a drawn table their roles."""
         return DirectOutcomeDataset.from_frame(
-            self.sample_frame(n, seed, logged=logged),
+            frame,
             source=f"{self._settings['name']} world",
             text="text",
             outcome="response",
+            prompt=None if self.prompts is None else "prompt",
             covariates=list(self.readers.columns),
-            behavior_log_prob="behavior_log_prob" if logged else None,
-            assignment_log_prob="assignment_log_prob" if logged else None,
+            behavior_log_prob="behavior_log_prob" if "behavior_log_prob" in frame else None,
+            assignment_log_prob="assignment_log_prob" if "assignment_log_prob" in frame else None,
         )
 
-    def true_dose_response(self, texts: Sequence[str]) -> Float64:
-        return self.dose_response[self.index_of(texts)]
+    def true_dose_response(self, texts: Sequence[str], prompts: Sequence[str] | None = None) -> Float64:
+        return self.dose_response[self.index_of(texts, prompts)]
 
-    def true_stabilized_weight(self, texts: Sequence[str], covariates: pd.DataFrame) -> Float64:
-        index = self.index_of(texts)
-        return np.asarray(np.exp(self.log_behavior[index] - self._log_assignment_of(index, covariates)))
+    def true_stabilized_weight(
+        self, texts: Sequence[str], covariates: pd.DataFrame, prompts: Sequence[str] | None = None
+    ) -> Float64:
+        cell = self.index_of(texts, prompts)
+        return np.asarray(np.exp(self.log_behavior[cell] - self._log_assignment_of(cell, covariates)))
 
     def true_value(self, policy: Policy) -> TrueValue:
-        log_prob, log_mass = self._conditional(policy)
-        return TrueValue(value=self.value_of(log_prob), mass=float(np.exp(log_mass)))
+        log_prob, mass = self._joint(policy)
+        return TrueValue(value=self.value_of(log_prob), mass=mass)
 
     def value_of(self, log_prob: Float64) -> float:
-        """Value of a distribution over ``self.texts``, given its normalised log-probabilities [k]."""
-        return float(np.exp(log_prob) @ self.dose_response)
+        """Value of a distribution over the cells, given its normalised log-probabilities, [cells] or [C, k]."""
+        return float(np.exp(log_prob).ravel() @ self.dose_response)
 
     def best_value(self, reference: Policy, kl: float) -> float:
-        log_prob, _ = self._conditional(reference)
-        temperature = temperature_at(log_prob, self.dose_response, kl)
-        return self.value_of(tilt(log_prob, self.dose_response, temperature))
+        log_prob, _ = self._joint(reference)
+        g = self.dose_response.reshape(log_prob.shape)
+        return self.value_of(tilt(log_prob, g, temperature_at(log_prob, g, kl)))
 
     def kl(self, policy: Policy, reference: Policy) -> float:
-        return max(kl_divergence(self._conditional(policy)[0], self._conditional(reference)[0]), 0.0)
+        return max(kl_divergence(self._joint(policy)[0], self._joint(reference)[0]), 0.0)
 
-    def _conditional(self, policy: Policy) -> tuple[Float64, float]:
-        """Normalised log-probabilities of the world's texts [k], and the log of the mass they had."""
-        log_prob = np.asarray(policy.log_prob(None, self.texts), dtype=np.float64)
-        log_mass = float(logsumexp(log_prob))
-        if not np.isfinite(log_mass):
-            raise ModelError(f"the policy gives no probability to any of the world's {len(self.texts)} texts")
-        return log_prob - log_mass, log_mass
+    def _joint(self, policy: Policy) -> tuple[Float64, float]:
+        """log P(c) + log f(x | c), normalised over the texts of each prompt, shape [C, k]; and the mass f had on them.
 
-    def _log_assignment_of(self, index: Int64, covariates: pd.DataFrame) -> Float64:
-        """log p(x_i | w_i), shape [n]; each distinct reader's distribution is formed once."""
-        missing = [name for name in self.readers.columns if name not in covariates.columns]
+        C is 1 without prompts.
+        """
+        prompts = None if self.prompts is None else [prompt for prompt in self.prompts for _ in self.texts]
+        log_prob = np.asarray(policy.log_prob(prompts, self.texts * len(self._log_prompt)), dtype=np.float64)
+        log_prob = log_prob.reshape(len(self._log_prompt), len(self.texts))
+        log_mass = logsumexp(log_prob, axis=1)
+        if not np.isfinite(log_mass).all():
+            given = "" if self.prompts is None else f" given {self.prompts[int(np.argmin(np.isfinite(log_mass)))]!r}"
+            raise ModelError(f"the policy gives no probability to any of the world's {len(self.texts)} texts{given}")
+        joint = log_prob + (self._log_prompt - log_mass)[:, None]
+        return joint, float(np.exp(logsumexp(self._log_prompt + log_mass)))
+
+    def _log_assignment_of(self, cell: Int64, covariates: pd.DataFrame) -> Float64:
+        """log p(c_i, x_i | w_i), shape [n]; each distinct reader's distribution is formed once."""
+        names = list(self.readers.columns)
+        missing = [name for name in names if name not in covariates.columns]
         if missing:
             raise DataError(f"the world's readers have a covariate {missing[0]!r} that the table lacks")
-        columns = covariates[list(self.readers.columns)]
-        reader = columns.groupby(list(columns.columns), sort=False, observed=True).ngroup().to_numpy()
+        if not names:
+            return np.asarray(self.log_assignment_given(self.readers.iloc[:1])[0, cell], dtype=np.float64)
+        reader = covariates[names].groupby(names, sort=False, observed=True).ngroup().to_numpy()
         _, first = np.unique(reader, return_index=True)
-        return np.asarray(self.log_assignment_given(columns.iloc[first])[reader, index], dtype=np.float64)
+        return np.asarray(self.log_assignment_given(covariates[names].iloc[first])[reader, cell], dtype=np.float64)
+
+
+def standardised(values: Float64) -> Float64:
+    """Shift and scale to mean zero and standard deviation one."""
+    return np.asarray((values - values.mean()) / values.std(), dtype=np.float64)
 
 
 def check_dial(world: str, name: str, value: float, low: float, high: float = np.inf) -> None:
     """Raise `ConfigError` unless ``low <= value <= high`` and finite."""
     if not (np.isfinite(value) and low <= value <= high):
-        limit = f"at least {low:g}" if high == np.inf else f"between {low:g} and {high:g}"
+        limit = f"between {low:g} and {high:g}"
+        if high == np.inf:
+            limit = "finite" if low == -np.inf else f"at least {low:g}"
         raise ConfigError(f"{world} world: {name} must be {limit}, not {value}")

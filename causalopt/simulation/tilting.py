@@ -3,6 +3,9 @@
 Among all P with KL(P || P0) at most kappa, the one with the largest mean of g is P(x) proportional to
 P0(x) exp(g(x) / lambda), for the lambda at which its KL is kappa (the Donsker-Varadhan variational formula). Its KL
 falls strictly as lambda rises, so lambda is the root of one equation in one unknown.
+
+With prompts, a distribution is a table [C, k] of log P(c) + log P(x | c). A policy chooses texts and not prompts, so
+each row keeps its mass; the KL of two such tables is E_c KL(P(. | c) || P0(. | c)), and one lambda serves all prompts.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from causalopt.typing import Float64
 
 
 def kl_divergence(log_p: Float64, log_q: Float64) -> float:
-    """KL(p || q) of two normalised distributions over the same texts, nats; infinite when p leaves q's support.
+    """KL(p || q) of two normalised distributions of the same shape, nats; infinite when p leaves q's support.
 
     Examples
     --------
@@ -30,23 +33,24 @@ def kl_divergence(log_p: Float64, log_q: Float64) -> float:
 
 
 def tilt(log_prob: Float64, g: Float64, temperature: float) -> Float64:
-    """Log-probabilities of the reference tilted by exp(g / temperature), shape [k].
+    """Log-probabilities of the reference tilted by exp(g / temperature), shape [k], or [C, k] with prompts.
 
     Parameters
     ----------
     log_prob:
-        The reference's log-probabilities, shape [k], normalised; -inf where it puts nothing.
+        The reference's log-probabilities, shape [k] or [C, k], normalised in all; -inf where it puts nothing.
     g:
-        Dose response, shape [k], outcome units.
+        Dose response, of the same shape, outcome units.
     temperature:
         lambda, outcome units per nat; 0 puts all mass on the best texts, infinity gives the reference back.
     """
     if temperature == np.inf:
         return log_prob
-    highest = g[log_prob > -np.inf].max()
+    highest = np.where(log_prob > -np.inf, g, -np.inf).max(axis=-1, keepdims=True)
     best = np.where(g == highest, log_prob, -np.inf)
     tilted = best if temperature == 0 else log_prob + (g - highest) / temperature
-    return np.asarray(tilted - logsumexp(tilted), dtype=np.float64)
+    mass = logsumexp(log_prob, axis=-1, keepdims=True)
+    return np.asarray(tilted - logsumexp(tilted, axis=-1, keepdims=True) + mass, dtype=np.float64)
 
 
 def temperature_at(log_prob: Float64, g: Float64, kl: float) -> float:
@@ -95,5 +99,7 @@ def temperature_at(log_prob: Float64, g: Float64, kl: float) -> float:
 
 
 def _standard_deviation(log_prob: Float64, g: Float64) -> float:
+    """Return the standard deviation of g about its mean in each row."""
     prob = np.exp(log_prob)
-    return float(np.sqrt(prob @ (g - prob @ g) ** 2))
+    mean = (prob * g).sum(axis=-1, keepdims=True) / prob.sum(axis=-1, keepdims=True)
+    return float(np.sqrt((prob * (g - mean) ** 2).sum()))

@@ -355,8 +355,6 @@ def test_bad_settings(tmp_path: Path) -> None:
         FiniteBackend().reference(None, HEADLINES, np.ones(6), seed=0, progress=Progress())
     with pytest.raises(DataError, match="'unlisted' is not among"):
         FiniteBackend(HEADLINES).reference(None, ["unlisted"], np.ones(1), seed=0, progress=Progress())
-    with pytest.raises(DataError, match="cannot answer prompts"):
-        FiniteBackend(HEADLINES).reference(HEADLINES, HEADLINES, np.ones(6), seed=0, progress=Progress())
     with pytest.raises(ConfigError, match="no embedder is called"):
         FiniteBackend(HEADLINES, embedder="word-soup").check()
 

@@ -36,6 +36,15 @@ def test_thin_overlap_is_said_first():
     assert thin_overlap(GOOD) is None
 
 
+def test_an_interval_on_a_handful_of_effective_texts_decides_nothing():
+    few = overlap(np.random.default_rng(0).normal(0, 3.0, 1000))
+    assert few.ess < 30
+    text = verdict(difference(1.0), few, robustness_value=0.5)
+    assert "do not tell" in text
+    assert "fewer than 30 effective texts is not to be relied on" in text
+    assert "hidden" not in text
+
+
 def test_a_heavy_tail_is_thin_too():
     uniform = (np.arange(5000) + 0.5) / 5000
     heavy = overlap(np.log(1 + 0.05 * uniform**-0.9))  # most weights near 1, and a Pareto tail of shape 0.9

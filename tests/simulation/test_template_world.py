@@ -133,13 +133,38 @@ def test_dose_response_is_what_an_experiment_would_find(world: TemplateWorld) ->
         assert abs(z) < 5
 
 
+def naive_slope(world: TemplateWorld) -> float:
+    """Slope of E[Y | x] on g(x) under q: 1 without confounding, negative when effects look reversed."""
+    return float(
+        LinearRegression().fit(world.dose_response[:, None], naive_mean(world), np.exp(world.log_behavior)).coef_[0]
+    )
+
+
+def ess_fraction(world: TemplateWorld) -> float:
+    """1 / E[s^2], the share of the rows that the true weights leave."""
+    s = np.exp(world.log_behavior - world.log_assignment)
+    return float(1 / (np.exp(world.log_assignment) * s**2).sum(1).mean())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_confounding_goes_from_none_to_sign_reversing(seed: int) -> None:
+    slopes = [naive_slope(TemplateWorld(confounding=dial, seed=seed)) for dial in (0, 0.3, 0.65, 1.0, 1.5)]
+    assert slopes[0] == pytest.approx(1, abs=1e-10)
+    assert 0.3 < slopes[1] < 0.7
+    assert abs(slopes[2]) < 0.05
+    assert slopes[3] < -0.2
+    assert slopes == sorted(slopes, reverse=True)
+
+
+@pytest.mark.parametrize("confounding", [0.0, 1.0])
+def test_overlap_thins_the_weights_and_leaves_the_naive_slope(confounding: float) -> None:
+    full, thin, thinnest = (TemplateWorld(confounding=confounding, overlap=dial) for dial in (1.0, 0.5, 0.1))
+    assert 0.75 * ess_fraction(full) > ess_fraction(thin) > 5 * ess_fraction(thinnest) > 0
+    for world in (thin, thinnest):
+        assert naive_slope(world) == pytest.approx(naive_slope(full), abs=0.05)
+
+
 def test_dials() -> None:
-    def second_moment(world: TemplateWorld) -> float:
-        s = np.exp(world.log_behavior - world.log_assignment)
-        return float((np.exp(world.log_assignment) * s**2).sum(1).mean())
-
-    assert second_moment(TemplateWorld(overlap=1.0)) < 5 < 20 < second_moment(TemplateWorld(overlap=0.5))
-
     def additive_r2(world: TemplateWorld) -> float:
         phrases = OneHotEncoder().fit_transform(sentences()[1])
         return float(LinearRegression().fit(phrases, world.dose_response).score(phrases, world.dose_response))
@@ -161,6 +186,8 @@ def test_a_hidden_confounder_leaves_bias_after_exact_weighting() -> None:
     s = np.exp(world.log_behavior - world.log_assignment_given(world.readers))
     weighted = (np.exp(world.log_assignment) * s * world.outcome_mean).mean(0) / np.exp(world.log_behavior)
     assert np.abs(weighted - world.dose_response).max() > 0.5
+    residual_bias = weighted - world.dose_response
+    assert correlation(np.exp(world.log_behavior), residual_bias, world.dose_response) < -0.9
     shown = world.readers["engagement"]
     assert shown.iloc[:400].to_numpy() == pytest.approx(shown.iloc[400:].to_numpy())
 

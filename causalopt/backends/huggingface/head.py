@@ -67,11 +67,14 @@ class _FrozenHead(torch.autograd.Function):
         log_prob, derivative = [], []
         for h, y in zip(torch.split(hidden, chunk), torch.split(target, chunk), strict=True):
             logits = _at_least_float32(functional.linear(h, weight, bias))
-            log_normalizer = logits.logsumexp(1, keepdim=True)
-            log_prob.append((logits.gather(1, y[:, None]) - log_normalizer).squeeze(1))
+            largest = logits.amax(1, keepdim=True)
+            of_target = (logits.gather(1, y[:, None]) - largest).squeeze(1)
+            odds = logits.sub_(largest).exp_()  # in place, and one exponential for both normaliser and derivative
+            total = odds.sum(1, keepdim=True)
+            log_prob.append(of_target - total.squeeze(1).log())
             if wants_gradient:
-                probability = logits.sub_(log_normalizer).exp_()
-                derivative.append((weight[y] - probability.to(weight.dtype) @ weight).to(hidden.dtype))
+                mean = (odds.to(weight.dtype) @ weight).to(total.dtype) / total
+                derivative.append((weight[y] - mean).to(hidden.dtype))
         if wants_gradient:
             ctx.save_for_backward(torch.cat(derivative))
         return torch.cat(log_prob)

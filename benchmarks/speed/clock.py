@@ -1,0 +1,56 @@
+"""Time and memory of training, the same for every system."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What one system did in one round, its first step left out.
+
+    Attributes
+    ----------
+    seconds:
+        Of all optimiser steps after the first.
+    tokens, sequences:
+        Real (non-padding) tokens and sequences that got a gradient in them, prompts included.
+    precompute_seconds:
+        Of what was computed once before training: log-probabilities of the reference.
+    peak_bytes:
+        On a GPU; None elsewhere.
+    """
+
+    seconds: float
+    tokens: int
+    sequences: int
+    precompute_seconds: float = 0.0
+    peak_bytes: int | None = None
+
+
+@dataclass
+class Clock(TrainerCallback):
+    """Notes the end of every optimiser step: as a callback of a Trainer, or of a backend."""
+
+    ends: list[float] = field(default_factory=list)
+
+    def tick(self) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.ends.append(time.perf_counter())
+
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        self.tick()
+
+    def __call__(self, event: str, metrics: Mapping[str, Any]) -> None:
+        self.tick()
+
+    def segment(self, tokens: int, sequences: int, precompute_seconds: float = 0.0) -> Segment:
+        peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+        return Segment(self.ends[-1] - self.ends[0], tokens, sequences, precompute_seconds, peak)

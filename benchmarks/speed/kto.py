@@ -1,0 +1,102 @@
+"""TRL's KTO, as its users run it and at its strongest."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import datasets
+from peft import LoraConfig
+from torch import Tensor
+from transformers import PrinterCallback
+from trl import KTOConfig, KTOTrainer
+from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
+
+from benchmarks.speed.clock import Clock, Segment
+from benchmarks.speed.systems import COMMON, OF_A_PEER, ON_GPU, System
+from benchmarks.speed.workload import LORA, Workload
+from causalopt.backends.huggingface.model import twin
+from causalopt.backends.huggingface.quiet import quiet_transformers
+
+STRONGEST: dict[str, Any] = {
+    "loss_type": "apo_zero_unpaired",
+    "precompute_ref_log_probs": True,
+    "gradient_checkpointing": False,
+    "train_sampling_strategy": "group_by_length",
+    "remove_unused_columns": False,  # they hold the lengths
+    "bf16": ON_GPU,
+}
+
+
+def kto(**settings: Any) -> System:
+    """Return `trl.KTOTrainer` with some settings of `trl.KTOConfig`; it trains the logged texts alone."""
+
+    def run(work: Workload) -> Segment:
+        datasets.disable_progress_bars()
+        model, tokenizer = twin(work.reference.model), work.reference.codec.tokenizer
+        collate = _Counting(DataCollatorForUnpairedPreference(tokenizer.pad_token_id, max_length=1024))
+        clock = Clock()
+        with tempfile.TemporaryDirectory() as output, quiet_transformers():
+            args = KTOConfig(
+                output, **{**COMMON, **OF_A_PEER, "per_device_train_batch_size": work.rows_per_step, **settings}
+            )
+            trainer = _Timed(
+                model,
+                args=args,
+                train_dataset=_dataset(work),
+                data_collator=collate,
+                processing_class=tokenizer,
+                peft_config=LoraConfig(task_type="CAUSAL_LM", **LORA),
+                callbacks=[clock],
+            )
+            trainer.remove_callback(PrinterCallback)
+            collate.tokens.clear()  # of the reference's pass
+            trainer.train()
+        sequences = (work.steps - 1) * work.rows_per_step
+        return clock.segment(sum(collate.tokens[1:]), sequences, trainer.precompute_seconds)
+
+    return run
+
+
+class _Timed(KTOTrainer):  # type: ignore[misc]
+    precompute_seconds = 0.0
+
+    def _precompute_ref_logps(self, *args: Any, **kwargs: Any) -> datasets.Dataset:
+        started = time.perf_counter()
+        done = super()._precompute_ref_logps(*args, **kwargs)
+        self.precompute_seconds = time.perf_counter() - started
+        return done
+
+
+class _Counting:
+    """Real tokens of each batch of logged texts, in order."""
+
+    def __init__(self, collate: DataCollatorForUnpairedPreference) -> None:
+        self._collate = collate
+        self.tokens: list[int] = []
+
+    def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        batch: dict[str, Tensor] = self._collate(examples)
+        self.tokens.append(int(batch["attention_mask"].sum()))
+        return batch
+
+
+def _dataset(work: Workload) -> datasets.Dataset:
+    problem = work.problem
+    logged = [tokens for batch in work.batches(sampled=False) for tokens in batch]
+    columns = {
+        "prompt": list(problem.prompts or ()),
+        "completion": [" " + text for text in problem.texts],
+        "label": work.label,
+        "length": [len(tokens.ids) for tokens in logged],
+    }
+    return datasets.Dataset.from_dict(columns)
+
+
+SYSTEMS: dict[str, System] = {
+    "TRL KTO default": kto(),
+    "TRL KTO default, float32": kto(bf16=False),
+    "TRL KTO strongest": kto(**STRONGEST),
+}

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from benchmarks.output import Bar
+from benchmarks.speed.__main__ import Plan, run
+from benchmarks.speed.summary import bars, markdown, ratios
+from benchmarks.speed.systems import SYSTEMS
+from benchmarks.speed.workload import SHAPES, Workload, make_reference, make_workload
+
+TINY = {
+    "vocab_size": 64,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+}
+
+
+@pytest.fixture
+def work(monkeypatch: pytest.MonkeyPatch) -> Workload:
+    monkeypatch.setitem(SHAPES, "tiny", TINY)
+    return make_workload(make_reference("tiny", 256), rows_per_step=4, steps=3)
+
+
+def test_tokens_are_counted_without_padding_and_without_the_first_step(work: Workload) -> None:
+    """Each word is a token; start and end are one each."""
+    problem = work.problem
+    logged = [len(f"{p} {x}".split()) + 2 for p, x in zip(problem.prompts, problem.texts, strict=True)]
+    drawn = [len(f"{p} {x[0]}".split()) + 2 for p, x in zip(problem.prompts, problem.sampled_texts, strict=True)]
+    assert work.count(sampled=False) == (sum(logged[4:]), 8)
+    assert work.count(sampled=True) == (sum(logged[4:]) + sum(drawn[4:]), 16)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_every_system_trains_the_tokens_it_is_credited_with(work: Workload, name: str) -> None:
+    segment = SYSTEMS[name](work)
+    assert (segment.tokens, segment.sequences) == work.count(sampled=name != "causalopt cpo")
+    assert segment.seconds > 0
+
+
+def test_trl_is_credited_with_the_logged_tokens(work: Workload) -> None:
+    """In their order these are those of `Workload.count`; grouped by length, another step is the first."""
+    pytest.importorskip("trl")
+    from benchmarks.speed import kto
+
+    tokens, sequences = work.count(sampled=False)
+    in_order = kto.SYSTEMS["TRL KTO default"](work)
+    assert (in_order.tokens, in_order.sequences) == (tokens, sequences)
+    grouped = kto.SYSTEMS["TRL KTO strongest"](work)
+    assert grouped.sequences == sequences
+    assert 0 < grouped.tokens <= tokens + max(map(_tokens, work.batches(sampled=False)))
+    assert grouped.precompute_seconds > 0
+
+
+def test_a_run_leaves_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SHAPES, "tiny", TINY)
+    found = run(tmp_path, {"tiny": Plan(4, 2, 2)}, [(16, 2), (32, 2)])
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert [bar["name"] for bar in summary["bars"]] == [bar.name for bar in found]
+    assert pd.read_parquet(tmp_path / "results.parquet").groupby("system")["round"].nunique().eq(2).all()
+    assert (pd.read_parquet(tmp_path / "scaling.parquet")["peak_mebibytes"] > 0).all()
+    assert "no GPU on this machine" in (tmp_path / "RESULTS.md").read_text() or found
+    assert (tmp_path / "plots.html").stat().st_size > 1_000_000
+
+
+def test_a_ratio_is_formed_within_a_round_and_has_its_bar() -> None:
+    """The machine is twice as slow in the second round, and three times in the third; ratios are 4, 3 and 2."""
+    rows = []
+    for turn, (slow, ratio) in enumerate([(1, 4.0), (2, 3.0), (3, 2.0)]):
+        for system, speed in (("causalopt cpo", 100 * ratio / slow), ("TRL KTO default", 100 / slow)):
+            rows.append({"model": "m", "texts": "natural", "system": system, "round": turn, "tokens_per_second": speed})
+    found = ratios(pd.DataFrame(rows).assign(logged_tokens_per_second=1.0, seconds_per_sequence=1.0))
+    row = found.set_index("comparison").loc["speed over TRL KTO default"]
+    assert (row["median"], row["min"], row["max"]) == pytest.approx((3.0, 2.0, 4.0))
+    assert bars(found) == [Bar.at_least(3.0, "m: speed over TRL KTO default", row["median"])]
+    slower = found.assign(median=2.9)
+    assert not bars(slower)[0].holds
+    columns = {"precompute_per_sequence": 0.0, "peak_bytes": math.nan, "mfu": math.nan}
+    frame = pd.DataFrame(rows).assign(logged_tokens_per_second=1.0, seconds_per_sequence=1.0, **columns)
+    assert "| m | speed over TRL KTO default | 3.00 (2.00 to 4.00) | at least 3 |" in markdown(frame, found, [])
+
+
+def _tokens(batch: list[object]) -> int:
+    return sum(len(tokens.ids) for tokens in batch)  # type: ignore[attr-defined]
