@@ -138,7 +138,7 @@ class _Stages:
                 finished.touch()
 
             shared(save)
-        return load_policy(target, cache=self.files.work / "log_probabilities")
+        return load_policy(target, cache=self.files.work / "computed")
 
     def samples(self, reference: Policy, data: DirectOutcomeDataset) -> list[list[str]] | None:
         """Texts for the g term, shared by all objectives; None when no objective needs them."""

@@ -1,4 +1,4 @@
-"""A run in several processes (`torchrun`, `accelerate launch`): the main one estimates and writes, all of them train."""
+"""A run in several processes (`torchrun`, `accelerate launch`): the main one estimates and writes, all train."""
 
 from __future__ import annotations
 
