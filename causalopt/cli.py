@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from rich.table import Table
 from causalopt import __version__
 from causalopt.cli_estimation import compare, estimate, evaluate
 from causalopt.console import console, escaped, show_warning, stderr
-from causalopt.errors import CausalOptError, ConfigError
+from causalopt.errors import CausalOptError, CausalOptWarning, ConfigError
 
 app = typer.Typer(
     help="Optimise language models on direct outcome data, as the causal problem it is.",
@@ -52,6 +53,7 @@ def run(
     from causalopt.config import load_config
     from causalopt.pipeline import run as run_plan
     from causalopt.preparation import prepare
+    from causalopt.processes import is_main, leave
     from causalopt.progress import show_progress
     from causalopt.summary import summary_table
 
@@ -59,9 +61,14 @@ def run(
         raise ConfigError("--resume and --overwrite exclude each other")
     settings = load_config(config, set_ or ())
     directory = out or Path("runs") / config.stem
+    if not is_main():
+        warnings.simplefilter("ignore", CausalOptWarning)
     plan = prepare(settings)
-    with show_progress(stderr):
+    with show_progress(stderr) if is_main() else nullcontext():
         metrics = run_plan(plan, directory, resume=resume, overwrite=overwrite)
+    leave()
+    if not is_main():
+        return
     console.print(summary_table(metrics))
     console.print(escaped(metrics["verdict"]), soft_wrap=True)
     console.print(f"Report: {directory / 'report.html'}", soft_wrap=True, highlight=False)

@@ -19,6 +19,7 @@ from causalopt.evaluation.policies import Draws
 from causalopt.metrics import comparison_metrics, run_metrics, truth_metrics
 from causalopt.preparation import Arm, Plan, fit_without, pilot_rows
 from causalopt.problem import behavior_log_prob, draw_samples, embedding_log_prob, policy_problem
+from causalopt.processes import is_main, shared
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.report import write_report
 from causalopt.run_directory import RunDirectory
@@ -32,12 +33,18 @@ def run(plan: Plan, directory: Path, *, resume: bool = False, overwrite: bool = 
     A run that was killed goes on where it stopped under ``resume``: the reference, the drawn texts and the checkpoints
     of the optimisation are kept until the end; the rest is computed again and gives the same numbers.
 
+    Under `torchrun` or `accelerate launch` every process calls this: all train, the main one does the rest.
+
     Returns
     -------
     dict
         What ``metrics.json`` holds.
     """
     files = RunDirectory(directory)
+    if not is_main():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CausalOptWarning)  # the main process says it
+            return _Stages(plan, files).follow()
     facts = {
         "seed": plan.config.seed,
         "fingerprint": {name: data.fingerprint() for name, data in plan.data_sets().items()},
@@ -53,7 +60,7 @@ def run(plan: Plan, directory: Path, *, resume: bool = False, overwrite: bool = 
         files.write_json("metrics.json", metrics)
         with files.stage("report"):
             write_report(directory)
-    return metrics
+        return shared(lambda: metrics)
 
 
 class _Stages:
@@ -94,8 +101,22 @@ class _Stages:
         files.write_frame("samples.parquet", pd.concat(frames, ignore_index=True))
         return run_metrics(plan, train, test, evaluation, self.truth(policy, reference), comparisons)
 
+    def follow(self) -> dict[str, Any]:
+        """Train what the main process trains, in the order of `carry_out`, and return its metrics."""
+        plan = self.plan
+        train = self.train_rows(plan.main)
+        reference = self.reference()
+        samples = self.samples(reference, train.dataset)
+        self.optimise("policy", plan.main, train, reference, samples)
+        for name, arm in plan.comparisons.items():
+            self.optimise(name, arm, self.train_rows(arm) if arm.own_nuisances else train, reference, samples)
+        return shared(dict)
+
     def train_rows(self, arm: Arm) -> PseudoOutcomes:
         """Pseudo-outcomes of the training rows that the policy is tuned on; the table holds all of them."""
+        return shared(lambda: self._train_rows(arm))
+
+    def _train_rows(self, arm: Arm) -> PseudoOutcomes:
         pseudo = arm.nuisances.fit_transform(self.plan.train, outcome_data=self.plan.outcome_rows.train)
         if arm is self.plan.main:
             self.files.write_frame("pseudo_outcomes.parquet", pseudo.to_frame())
@@ -111,21 +132,28 @@ class _Stages:
         """Tune the reference on the logged texts, or load the one that an interrupted run has finished."""
         target = self.files.path / "reference"
         finished = self.files.work / "reference.finished"
-        if not finished.exists():
+        if not shared(finished.exists):
             data = self.plan.train
             progress = Progress(self.files.work / "reference", (self.log("reference"),))
             reference = self.plan.backend.reference(
                 data.prompts, data.texts, data.weight, seed=self.plan.config.seed, progress=progress
             )
-            reference.save(target)
-            finished.touch()
-        return load_policy(target, cache=self.files.work / "log_probabilities")
+
+            def save() -> None:
+                reference.save(target)
+                finished.touch()
+
+            shared(save)
+        return load_policy(target, cache=self.files.work / "computed")
 
     def samples(self, reference: Policy, data: DirectOutcomeDataset) -> list[list[str]] | None:
         """Texts for the g term and for q through embeddings, shared by all objectives; None when none needs them."""
         arms = (self.plan.main, *self.plan.comparisons.values())
         if self.plan.config.behavior_policy != "embedding" and not any(arm.objective.needs_samples for arm in arms):
             return None
+        return shared(lambda: self._samples(reference, data))
+
+    def _samples(self, reference: Policy, data: DirectOutcomeDataset) -> list[list[str]]:
         kept = self.files.work / "samples.json"
         if not kept.exists():
             config = self.plan.config
@@ -160,7 +188,7 @@ class _Stages:
         if settings is None or rows is None:
             return None
         return select_by_lower_bound(
-            arm.nuisances.fit_transform(rows),
+            shared(lambda: arm.nuisances.fit_transform(rows)),
             reference,
             behavior_policy=self.plan.config.behavior_policy,
             estimator=settings.estimator,

@@ -247,7 +247,9 @@ class HuggingFaceBackend:
         if model is None:
             model = trainable_twin(reference.model, self.lora, seed)
         prepare(model, reference.codec.tokenizer)
-        return reference.with_model(model)
+        policy = reference.with_model(model)
+        policy.cache = reference.cache
+        return policy
 
     def _refresh(self, problem: PolicyProblem, objective: Objective, rows: TrainingRows, seed: int) -> Refresh | None:
         every = self.refresh.every_steps

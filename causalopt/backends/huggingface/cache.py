@@ -1,4 +1,4 @@
-"""Numbers of a policy that is kept as it is, on disk under a hash of all that decides them."""
+"""What is computed from a policy that is kept as it is, on disk under a hash of all that decides it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -46,14 +46,32 @@ def kept(directory: Path, parts: Iterable[Any], compute: Callable[[], Float64]) 
     compute:
         Called when the numbers are not there.
     """
-    key = hashlib.sha256(json.dumps(list(parts)).encode()).hexdigest()
-    target = directory / f"{key}.npy"
+    target = directory / f"{_key(parts)}.npy"
     if target.is_file():
         return np.asarray(np.load(target), dtype=np.float64)
     values = compute()
-    directory.mkdir(parents=True, exist_ok=True)
-    partial = directory / f".{key}.{os.getpid()}.partial"
-    with partial.open("wb") as stream:
-        np.save(stream, values)
-    os.replace(partial, target)
+    _write(target, lambda stream: np.save(stream, values))
     return values
+
+
+def kept_ids(directory: Path, parts: Iterable[Any], compute: Callable[[], list[list[int]]]) -> list[list[int]]:
+    """Return token ids from ``directory``, as `kept` does an array."""
+    target = directory / f"{_key(parts)}.json"
+    if not target.is_file():
+        ids = compute()
+        _write(target, lambda stream: stream.write(json.dumps(ids).encode()))
+        return ids
+    found: list[list[int]] = json.loads(target.read_bytes())
+    return found
+
+
+def _key(parts: Iterable[Any]) -> str:
+    return hashlib.sha256(json.dumps(list(parts)).encode()).hexdigest()
+
+
+def _write(target: Path, write: Callable[[BinaryIO], Any]) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    with partial.open("wb") as stream:
+        write(stream)
+    os.replace(partial, target)

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from peft import PeftModel
 
-from causalopt.backends.huggingface.cache import kept, tokenizer_digest, weights_digest
+from causalopt.backends.huggingface.cache import kept, kept_ids, tokenizer_digest, weights_digest
 from causalopt.backends.huggingface.card import model_card
 from causalopt.backends.huggingface.model import load_model
 from causalopt.backends.huggingface.quiet import quiet_transformers
-from causalopt.backends.huggingface.sampling import generate
+from causalopt.backends.huggingface.sampling import Keep, generate
 from causalopt.backends.huggingface.scoring import CausalLM, SequenceLogProb, length_buckets, pack
 from causalopt.backends.huggingface.settings import SamplingSettings
 from causalopt.backends.huggingface.tokenization import TextCodec, Tokens
@@ -46,8 +46,9 @@ class HuggingFacePolicy:
     Attributes
     ----------
     cache:
-        A folder to keep log-probabilities in, under a hash of weights, tokenizer, texts, dtype and attention kernel;
-        None, as it is at first, computes them each time. For a policy that no longer changes.
+        A folder to keep log-probabilities and each batch of drawn texts in, under a hash of weights, tokenizer, texts,
+        dtype and attention kernel; None, as it is at first, computes them each time. For a policy that no longer
+        changes.
 
     Examples
     --------
@@ -94,9 +95,7 @@ class HuggingFacePolicy:
 
         if self.cache is None:
             return compute()
-        how = [str(self.model.dtype), self.model.config._attn_implementation, self.model.device.type]
-        who = [weights_digest(self.model), tokenizer_digest(self.codec.tokenizer)]
-        return kept(self.cache, [*who, *how, [list(tokens) for tokens in encoded]], compute)
+        return kept(self.cache, [*self._identity(), [list(tokens) for tokens in encoded]], compute)
 
     def sample(self, prompts: Sequence[str] | None, n: int, seed: int) -> list[str]:
         """Draw ``n`` texts, from the distribution itself: no temperature, no top-k, no top-p.
@@ -105,7 +104,8 @@ class HuggingFacePolicy:
         drawn again; so is one without an end
         within ``sampling.max_new_tokens``, up to ``sampling.rounds`` draws in all: texts come from the policy given
         that they are texts and end in time. What then still has no end is returned cut off, with a warning of its
-        share. The same seed gives the same texts, and the global random state is left as it was.
+        share. The same seed gives the same texts, also where a first call was killed and ``cache`` keeps what it drew;
+        the global random state is left as it was.
 
         Warns
         -----
@@ -125,6 +125,7 @@ class HuggingFacePolicy:
                 raise DataError(f"prompt {i} has {len(head)} tokens, which leaves no room in {self.codec.max_length}")
         texts, cut = [""] * n, set(range(n))
         special = set(self.codec.tokenizer.all_special_ids)
+        keep = None if self.cache is None else self._keep(self.cache)
         for draw, generator_seed in enumerate(np.random.SeedSequence(seed).generate_state(_MOST_DRAWS)):
             waiting = [i for i in range(n) if not texts[i] or (i in cut and draw < self.sampling.rounds)]
             if not waiting:
@@ -137,6 +138,7 @@ class HuggingFacePolicy:
                 max_length=self.codec.max_length,
                 batch_size=self.sampling.batch_size,
                 generator_seed=int(generator_seed),
+                keep=keep,
             )
             for i, ids in zip(waiting, drawn, strict=True):
                 ended = ids[-1] == self.codec.end
@@ -219,6 +221,15 @@ class HuggingFacePolicy:
         if note:
             base = note["base"]  # None for a model from scratch: what is saved on top of it brings it along
         return cls(model, codec, base=base, sampling=SamplingSettings(**note.get("sampling", {})))
+
+    def _identity(self) -> list[str]:
+        """All that decides the policy's numbers besides the texts."""
+        how = [str(self.model.dtype), self.model.config._attn_implementation, self.model.device.type]
+        return [weights_digest(self.model), tokenizer_digest(self.codec.tokenizer), *how]
+
+    def _keep(self, cache: Path) -> Keep:
+        who = self._identity()
+        return lambda parts, compute: kept_ids(cache, ["drawn", *who, *parts], compute)
 
     @torch.inference_mode()
     def _score(self, sequences: Sequence[Tokens]) -> list[float]:

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
 import random
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +15,7 @@ from conftest import TEXTS
 from scipy import stats
 
 from causalopt.backends.huggingface import HuggingFacePolicy
+from causalopt.backends.huggingface import sampling as sampling_module
 from causalopt.backends.huggingface.model import prepare
 from causalopt.backends.huggingface.sampling import generate
 from causalopt.backends.huggingface.scratch import make_model, train_tokenizer
@@ -104,3 +110,42 @@ def test_a_policy_of_empty_texts_is_an_error(reference: HuggingFacePolicy, monke
     monkeypatch.setattr("causalopt.backends.huggingface.policy.generate", lambda *a, **k: [[reference.codec.end]] * 3)
     with pytest.raises(ModelError, match="hardly ever gives a text"):
         reference.sample(None, 3, seed=0)
+
+
+WORKER = """
+import sys
+from pathlib import Path
+from causalopt.backends import load_policy
+
+folder = Path(sys.argv[1])
+load_policy(folder / "policy", cache=folder / "kept").sample(None, 480, seed=3)
+"""
+
+
+def test_killed_draws_go_on(reference: HuggingFacePolicy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches that were drawn before a kill are not drawn again, and the texts are those of a run that was not."""
+    sampling = reference.sampling.model_copy(update={"batch_size": 8})
+    policy = HuggingFacePolicy(reference.model, reference.codec, base=None, sampling=sampling)
+    policy.save(tmp_path / "policy")
+    process = subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path)])
+    while len(list((tmp_path / "kept").glob("*.json"))) < 3:
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.005)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    before = len(list((tmp_path / "kept").glob("*.json")))
+    draws: list[int] = []
+    draw = sampling_module._draw
+    monkeypatch.setattr(sampling_module, "_draw", lambda *args: (draws.append(1), draw(*args))[1])
+    uninterrupted = policy.sample(None, 480, seed=3)
+    of_all = len(draws)
+    draws.clear()
+    resumed = HuggingFacePolicy.load(tmp_path / "policy")
+    resumed.cache = tmp_path / "kept"
+    assert resumed.sample(None, 480, seed=3) == uninterrupted
+    assert 3 <= before < of_all
+    assert len(draws) == of_all - before
+    draws.clear()
+    assert resumed.sample(None, 480, seed=3) == uninterrupted
+    assert draws == []
+    assert resumed.sample(None, 480, seed=4) != uninterrupted
