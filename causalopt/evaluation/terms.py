@@ -136,16 +136,16 @@ def policy_terms(
         in_embedding = np.zeros(len(data))
     elif draws is not None and (marginal or behavior is None):
         in_embedding = embedding_log_ratio(pseudo, *draws.sample(data.weight, seed), seed=seed)
-    log_prob = None if isinstance(subject, LoggedPolicy) else subject.log_prob(data)
     if isinstance(subject, LoggedPolicy):
         log_ratio = np.zeros(len(data))
-    elif behavior is not None and log_prob is not None:
-        log_ratio = log_prob - behavior
     elif behavior is not None:
-        raise MissingPartError(
-            f"{data.source}: the policy has no log-probabilities of the logged texts: name the column "
-            "data.policy_log_prob, or set behavior_policy: embedding"
-        )
+        log_prob = subject.log_prob(data)  # costs a pass over every row: not asked for where no one needs it
+        if log_prob is None:
+            raise MissingPartError(
+                f"{data.source}: the policy has no log-probabilities of the logged texts: name the column "
+                "data.policy_log_prob, or set behavior_policy: embedding"
+            )
+        log_ratio = log_prob - behavior
     elif in_embedding is not None:
         log_ratio = in_embedding
     else:
