@@ -71,6 +71,12 @@ SCRATCH_TRAINING: dict[str, Any] = {
     "num_train_epochs": 6,
     "lr_scheduler_type": "cosine",
 }
+CHECKPOINTING = next(
+    name
+    for name in ("activation_checkpointing", "gradient_checkpointing")
+    if any(field.name == name for field in dataclasses.fields(TrainingArguments))
+)
+"""What the installed transformers calls recomputing activations in the backward pass."""
 LORA: dict[str, Any] = {"r": 8, "target_modules": "all-linear"}
 
 
