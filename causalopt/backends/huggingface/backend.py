@@ -28,6 +28,7 @@ from causalopt.backends.huggingface.model import (
     trainable_twin,
 )
 from causalopt.backends.huggingface.policy import HuggingFacePolicy, context_length
+from causalopt.backends.huggingface.quantization import check_quantization, require_bitsandbytes
 from causalopt.backends.huggingface.refresh import Refresh
 from causalopt.backends.huggingface.rows import TrainingRows, tokenize_problem
 from causalopt.backends.huggingface.scoring import CausalLM
@@ -88,6 +89,9 @@ class HuggingFaceBackend:
         policy before that is kept.
     refresh:
         ``every_steps`` and ``per_row``: new texts from the policy as it is trained enter the g term. Off by default.
+    quantization:
+        Settings of `transformers.BitsAndBytesConfig` by their names, for a base in 4 bits under an adapter (QLoRA); the
+        extra ``quantization`` installs bitsandbytes. The default keeps the base whole.
     callbacks:
         Of transformers, for the training of the policy.
 
@@ -119,6 +123,7 @@ class HuggingFaceBackend:
         attn_implementation: str | None = None,
         target_kl: float | None = None,
         refresh: Mapping[str, Any] | None = None,
+        quantization: Mapping[str, Any] | None = None,
         callbacks: Sequence[TrainerCallback] = (),
     ) -> None:
         if model.startswith("scratch:") and model != scratch.NAME:
@@ -152,6 +157,13 @@ class HuggingFaceBackend:
         self.attn_implementation = attn_implementation
         self.target_kl = target_kl
         self.refresh: RefreshSettings = parse_section(RefreshSettings, refresh, "backend.refresh")
+        self.quantization = None
+        if quantization is not None:
+            self.quantization = check_quantization(quantization, "backend.quantization")
+            if model == scratch.NAME or self.lora is None:
+                raise ConfigError(
+                    "backend.quantization: weights in 4 bits do not train; name a model, and keep its lora"
+                )
         self.callbacks = tuple(callbacks)
         if model == scratch.NAME and not self.reference_settings.tune:
             raise ConfigError("backend.reference.tune: a model from scratch knows nothing until it is tuned")
@@ -160,6 +172,8 @@ class HuggingFaceBackend:
         """Raise `ModelError` when there is no such model, `ConfigError` when settings contradict each other."""
         if self.lora is not None:
             lora_config(self.lora)
+        if self.quantization is not None:
+            require_bitsandbytes()
         for training in (self.training, self.reference_training):
             training_arguments({}, training, Path(tempfile.gettempdir()), 0)
         if self.model != scratch.NAME:
@@ -181,7 +195,7 @@ class HuggingFaceBackend:
                 model.requires_grad_(True)
             else:
                 model = trainable_twin(model, self.lora, seed)
-            key = ["reference", self.model, self.lora, prompts, texts, rows.weight]
+            key = ["reference", self.model, self.lora, self.quantization, prompts, texts, rows.weight]
             fit = Fit(
                 stage="reference",
                 rows=rows,
@@ -271,7 +285,7 @@ class HuggingFaceBackend:
             model: CausalLM = scratch.make_model(tokenizer, context, seed)
             prepare(model, tokenizer)
             return model, TextCodec(tokenizer, context, self.on_long_text, self.chat_template), None
-        model, tokenizer, base = load_model(self.model, self.attn_implementation)
+        model, tokenizer, base = load_model(self.model, self.attn_implementation, self.quantization)
         context = context_length(model)
         if self.max_length is not None and self.max_length > context:
             raise ConfigError(f"backend.max_length is {self.max_length}, and the model reads {context} tokens at most")

@@ -15,6 +15,7 @@ from peft import PeftModel
 from causalopt.backends.huggingface.cache import kept, kept_ids, tokenizer_digest, weights_digest
 from causalopt.backends.huggingface.card import model_card
 from causalopt.backends.huggingface.model import load_model
+from causalopt.backends.huggingface.quantization import quantization_of
 from causalopt.backends.huggingface.quiet import quiet_transformers
 from causalopt.backends.huggingface.sampling import Keep, generate
 from causalopt.backends.huggingface.scoring import CausalLM, SequenceLogProb, length_buckets, pack
@@ -172,7 +173,8 @@ class HuggingFacePolicy:
     def save(self, directory: str | Path) -> None:
         """Write a standard PEFT adapter folder, or a full model where there is no adapter, with its tokenizer.
 
-        The base of an adapter is named; one made from scratch lies beside it in ``base/``, so that the folder may move.
+        The base of an adapter is named, with its quantisation; one made from scratch lies beside it in ``base/``, so
+        that the folder may move.
         """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
@@ -194,6 +196,7 @@ class HuggingFacePolicy:
             "on_long_text": self.codec.on_long_text,
             "chat_template": self.codec.chat_template,
             "attn_implementation": self.model.config._attn_implementation,
+            "quantization": quantization_of(self.model),
             "sampling": self.sampling.model_dump(),
         }
         (directory / _NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")

@@ -15,7 +15,7 @@ from peft import LoraConfig
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from transformers import TrainingArguments
 
-from causalopt.backends.huggingface.model import default_device
+from causalopt.backends.huggingface.device import default_device
 from causalopt.errors import ConfigError
 
 Dtype = Literal["auto", "float32", "bfloat16"]
