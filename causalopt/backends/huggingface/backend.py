@@ -47,6 +47,7 @@ from causalopt.backends.huggingface.settings import (
     training_arguments,
 )
 from causalopt.backends.huggingface.tokenization import OnLongText, TextCodec
+from causalopt.backends.huggingface.vllm_sampling import require_vllm
 from causalopt.errors import ConfigError, DataError, ModelError
 from causalopt.objective import Objective
 from causalopt.typing import Float64
@@ -72,7 +73,8 @@ class HuggingFaceBackend:
         ``tune`` (whether the reference is tuned on the logged texts; one from scratch must be) and ``training``, as
         above. A model from scratch trains all its weights.
     sampling:
-        ``batch_size``, ``max_new_tokens`` and ``rounds`` of `HuggingFacePolicy.sample`.
+        ``batch_size``, ``max_new_tokens`` and ``rounds`` of `HuggingFacePolicy.sample`; ``engine`` is "transformers",
+        or "vllm" where that is installed and there is a GPU.
     dtype:
         Of the gradient pass: "auto" is bfloat16 on a GPU that has it, else float32. Scores are float32 always, and
         with a bfloat16 gradient the objective's coefficients come from a float32 pass.
@@ -161,10 +163,12 @@ class HuggingFaceBackend:
         if quantization is not None:
             self.quantization = check_quantization(quantization, "backend.quantization")
             if model == scratch.NAME or self.lora is None:
-                raise ConfigError(
-                    "backend.quantization: weights in 4 bits do not train; name a model, and keep its lora"
-                )
+                raise ConfigError("backend.quantization: weights in 4 bits do not train: name a model, and use lora")
         self.callbacks = tuple(callbacks)
+        if self.sampling.engine == "vllm" and (model == scratch.NAME or self.quantization is not None):
+            raise ConfigError(
+                "backend.sampling.engine vllm reads a model by name, and whole: not from scratch, not in 4 bits"
+            )
         if model == scratch.NAME and not self.reference_settings.tune:
             raise ConfigError("backend.reference.tune: a model from scratch knows nothing until it is tuned")
 
@@ -174,6 +178,8 @@ class HuggingFaceBackend:
             lora_config(self.lora)
         if self.quantization is not None:
             require_bitsandbytes()
+        if self.sampling.engine == "vllm":
+            require_vllm()
         for training in (self.training, self.reference_training):
             training_arguments({}, training, Path(tempfile.gettempdir()), 0)
         if self.model != scratch.NAME:

@@ -89,6 +89,7 @@ class Section(BaseModel):
 class SamplingSettings(Section):
     """How texts are drawn; always from the policy itself (temperature 1, no top-k, no top-p)."""
 
+    engine: Literal["transformers", "vllm"] = "transformers"
     batch_size: int = Field(64, ge=1)
     max_new_tokens: int = Field(128, ge=1, description="tokens of a text with its end; longer draws are drawn again")
     rounds: int = Field(4, ge=1, description="draws of one text before it is kept cut off, with a warning")
