@@ -166,9 +166,7 @@ class HuggingFaceBackend:
                 raise ConfigError("backend.quantization: weights in 4 bits do not train: name a model, and use lora")
         self.callbacks = tuple(callbacks)
         if self.sampling.engine == "vllm" and (model == scratch.NAME or self.quantization is not None):
-            raise ConfigError(
-                "backend.sampling.engine vllm reads a model by name, and whole: not from scratch, not in 4 bits"
-            )
+            raise ConfigError("backend.sampling.engine vllm reads a whole model by name: not from scratch or in 4 bits")
         if model == scratch.NAME and not self.reference_settings.tune:
             raise ConfigError("backend.reference.tune: a model from scratch knows nothing until it is tuned")
 

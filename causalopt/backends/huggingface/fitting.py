@@ -142,7 +142,7 @@ def _claimed(folder: Path | None) -> Iterator[Path]:
             yield Path(output)
         return
     folder.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(str(folder / ".lock"))
+    lock = filelock.FileLock(str(folder / "_lock"))  # a name with _ is not pushed to a hub
     main = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
     try:
         if main:
