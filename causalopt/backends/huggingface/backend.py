@@ -50,6 +50,7 @@ from causalopt.backends.huggingface.tokenization import OnLongText, TextCodec
 from causalopt.backends.huggingface.vllm_sampling import require_vllm
 from causalopt.errors import ConfigError, DataError, ModelError
 from causalopt.objective import Objective
+from causalopt.processes import shared
 from causalopt.typing import Float64
 
 
@@ -297,10 +298,10 @@ class HuggingFaceBackend:
         return model, codec, base
 
     def _folder(self, progress: Progress, fit: Fit, key: list[Any]) -> Path | None:
-        """Name the folder of a fit's checkpoints by all that decides its result."""
+        """Name the folder of a fit's checkpoints by all that decides its result; all processes take the main one's."""
         if progress.directory is None:
             return None
-        named = fingerprint([*key, dict(fit.training), fit.bf16, fit.seed])
+        named = shared(lambda: fingerprint([*key, dict(fit.training), fit.bf16, fit.seed]))
         return Path(progress.directory) / f"{fit.stage}-{named}"
 
 
