@@ -63,6 +63,8 @@ def test_two_processes_leave_the_metrics_of_one(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("Report:") == 1  # one process speaks
+    for noise in ("Writing model shards", "Loading weights", "Warning", "[transformers]"):
+        assert noise not in done.stderr
     one = dict(numbers(run(prepare(parse_config(config(micro_batch=32))), tmp_path / "one")))
     two = dict(numbers(json.loads((directory / "metrics.json").read_text(encoding="utf-8"))))
     assert two == pytest.approx(one, rel=1e-4, abs=1e-4)

@@ -28,6 +28,7 @@ from causalopt.backends.huggingface.model import (
     trainable_twin,
 )
 from causalopt.backends.huggingface.policy import HuggingFacePolicy, context_length
+from causalopt.backends.huggingface.quantization import check_quantization, require_bitsandbytes
 from causalopt.backends.huggingface.refresh import Refresh
 from causalopt.backends.huggingface.rows import TrainingRows, tokenize_problem
 from causalopt.backends.huggingface.scoring import CausalLM
@@ -46,8 +47,10 @@ from causalopt.backends.huggingface.settings import (
     training_arguments,
 )
 from causalopt.backends.huggingface.tokenization import OnLongText, TextCodec
+from causalopt.backends.huggingface.vllm_sampling import require_vllm
 from causalopt.errors import ConfigError, DataError, ModelError
 from causalopt.objective import Objective
+from causalopt.processes import shared
 from causalopt.typing import Float64
 
 
@@ -71,7 +74,8 @@ class HuggingFaceBackend:
         ``tune`` (whether the reference is tuned on the logged texts; one from scratch must be) and ``training``, as
         above. A model from scratch trains all its weights.
     sampling:
-        ``batch_size``, ``max_new_tokens`` and ``rounds`` of `HuggingFacePolicy.sample`.
+        ``batch_size``, ``max_new_tokens`` and ``rounds`` of `HuggingFacePolicy.sample`; ``engine`` is "transformers",
+        or "vllm" where that is installed and there is a GPU.
     dtype:
         Of the gradient pass: "auto" is bfloat16 on a GPU that has it, else float32. Scores are float32 always, and
         with a bfloat16 gradient the objective's coefficients come from a float32 pass.
@@ -88,6 +92,9 @@ class HuggingFaceBackend:
         policy before that is kept.
     refresh:
         ``every_steps`` and ``per_row``: new texts from the policy as it is trained enter the g term. Off by default.
+    quantization:
+        Settings of `transformers.BitsAndBytesConfig` by their names, for a base in 4 bits under an adapter (QLoRA); the
+        extra ``quantization`` installs bitsandbytes. The default keeps the base whole.
     callbacks:
         Of transformers, for the training of the policy.
 
@@ -119,6 +126,7 @@ class HuggingFaceBackend:
         attn_implementation: str | None = None,
         target_kl: float | None = None,
         refresh: Mapping[str, Any] | None = None,
+        quantization: Mapping[str, Any] | None = None,
         callbacks: Sequence[TrainerCallback] = (),
     ) -> None:
         if model.startswith("scratch:") and model != scratch.NAME:
@@ -152,7 +160,14 @@ class HuggingFaceBackend:
         self.attn_implementation = attn_implementation
         self.target_kl = target_kl
         self.refresh: RefreshSettings = parse_section(RefreshSettings, refresh, "backend.refresh")
+        self.quantization = None
+        if quantization is not None:
+            self.quantization = check_quantization(quantization, "backend.quantization")
+            if model == scratch.NAME or self.lora is None:
+                raise ConfigError("backend.quantization: weights in 4 bits do not train: name a model, and use lora")
         self.callbacks = tuple(callbacks)
+        if self.sampling.engine == "vllm" and (model == scratch.NAME or self.quantization is not None):
+            raise ConfigError("backend.sampling.engine vllm reads a whole model by name: not from scratch or in 4 bits")
         if model == scratch.NAME and not self.reference_settings.tune:
             raise ConfigError("backend.reference.tune: a model from scratch knows nothing until it is tuned")
 
@@ -160,6 +175,10 @@ class HuggingFaceBackend:
         """Raise `ModelError` when there is no such model, `ConfigError` when settings contradict each other."""
         if self.lora is not None:
             lora_config(self.lora)
+        if self.quantization is not None:
+            require_bitsandbytes()
+        if self.sampling.engine == "vllm":
+            require_vllm()
         for training in (self.training, self.reference_training):
             training_arguments({}, training, Path(tempfile.gettempdir()), 0)
         if self.model != scratch.NAME:
@@ -181,7 +200,7 @@ class HuggingFaceBackend:
                 model.requires_grad_(True)
             else:
                 model = trainable_twin(model, self.lora, seed)
-            key = ["reference", self.model, self.lora, prompts, texts, rows.weight]
+            key = ["reference", self.model, self.lora, self.quantization, prompts, texts, rows.weight]
             fit = Fit(
                 stage="reference",
                 rows=rows,
@@ -271,7 +290,7 @@ class HuggingFaceBackend:
             model: CausalLM = scratch.make_model(tokenizer, context, seed)
             prepare(model, tokenizer)
             return model, TextCodec(tokenizer, context, self.on_long_text, self.chat_template), None
-        model, tokenizer, base = load_model(self.model, self.attn_implementation)
+        model, tokenizer, base = load_model(self.model, self.attn_implementation, self.quantization)
         context = context_length(model)
         if self.max_length is not None and self.max_length > context:
             raise ConfigError(f"backend.max_length is {self.max_length}, and the model reads {context} tokens at most")
@@ -279,10 +298,10 @@ class HuggingFaceBackend:
         return model, codec, base
 
     def _folder(self, progress: Progress, fit: Fit, key: list[Any]) -> Path | None:
-        """Name the folder of a fit's checkpoints by all that decides its result."""
+        """Name the folder of a fit's checkpoints by all that decides its result; all processes take the main one's."""
         if progress.directory is None:
             return None
-        named = fingerprint([*key, dict(fit.training), fit.bf16, fit.seed])
+        named = shared(lambda: fingerprint([*key, dict(fit.training), fit.bf16, fit.seed]))
         return Path(progress.directory) / f"{fit.stage}-{named}"
 
 

@@ -20,7 +20,7 @@ from causalopt.backends.huggingface.policy import HuggingFacePolicy, forward_tok
 from causalopt.backends.huggingface.refresh import Refresh
 from causalopt.backends.huggingface.rows import TrainingRows
 from causalopt.backends.huggingface.scoring import CausalLM, SequenceLogProb
-from causalopt.backends.huggingface.settings import training_arguments
+from causalopt.backends.huggingface.settings import CHECKPOINTING, training_arguments
 from causalopt.backends.huggingface.trainer import Describe, ObjectiveTrainer
 from causalopt.errors import ConfigError, ModelError
 from causalopt.objective import Objective
@@ -130,7 +130,7 @@ def _run(loop: ObjectiveTrainer, checkpoint: Path | None) -> None:
         raise ModelError(
             f"memory ran out while training the {loop.stage}: lower training.per_device_train_batch_size and raise "
             "training.gradient_accumulation_steps by as much, which gives the same gradient; or set "
-            "training.gradient_checkpointing or a smaller backend.max_length"
+            f"training.{CHECKPOINTING} or a smaller backend.max_length"
         ) from error
 
 
@@ -142,7 +142,7 @@ def _claimed(folder: Path | None) -> Iterator[Path]:
             yield Path(output)
         return
     folder.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(str(folder / ".lock"))
+    lock = filelock.FileLock(str(folder / "_lock"))  # a name with _ is not pushed to a hub
     main = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
     try:
         if main:

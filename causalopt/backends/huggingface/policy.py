@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,11 +13,13 @@ import numpy as np
 import torch
 from peft import PeftModel
 
+from causalopt.backends.huggingface import vllm_sampling
 from causalopt.backends.huggingface.cache import kept, kept_ids, tokenizer_digest, weights_digest
 from causalopt.backends.huggingface.card import model_card
 from causalopt.backends.huggingface.model import load_model
+from causalopt.backends.huggingface.quantization import quantization_of
 from causalopt.backends.huggingface.quiet import quiet_transformers
-from causalopt.backends.huggingface.sampling import Keep, generate
+from causalopt.backends.huggingface.sampling import Ids, Keep, generate
 from causalopt.backends.huggingface.scoring import CausalLM, SequenceLogProb, length_buckets, pack
 from causalopt.backends.huggingface.settings import SamplingSettings
 from causalopt.backends.huggingface.tokenization import TextCodec, Tokens
@@ -130,16 +133,7 @@ class HuggingFacePolicy:
             waiting = [i for i in range(n) if not texts[i] or (i in cut and draw < self.sampling.rounds)]
             if not waiting:
                 break
-            drawn = generate(
-                self.model,
-                [heads[i] for i in waiting],
-                end=self.codec.end,
-                max_new_tokens=self.sampling.max_new_tokens,
-                max_length=self.codec.max_length,
-                batch_size=self.sampling.batch_size,
-                generator_seed=int(generator_seed),
-                keep=keep,
-            )
+            drawn = self._generate([heads[i] for i in waiting], int(generator_seed), keep)
             for i, ids in zip(waiting, drawn, strict=True):
                 ended = ids[-1] == self.codec.end
                 # A text that was cut off still needs room for the end with which it will be scored.
@@ -172,7 +166,8 @@ class HuggingFacePolicy:
     def save(self, directory: str | Path) -> None:
         """Write a standard PEFT adapter folder, or a full model where there is no adapter, with its tokenizer.
 
-        The base of an adapter is named; one made from scratch lies beside it in ``base/``, so that the folder may move.
+        The base of an adapter is named, with its quantisation; one made from scratch lies beside it in ``base/``, so
+        that the folder may move.
         """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
@@ -194,6 +189,7 @@ class HuggingFacePolicy:
             "on_long_text": self.codec.on_long_text,
             "chat_template": self.codec.chat_template,
             "attn_implementation": self.model.config._attn_implementation,
+            "quantization": quantization_of(self.model),
             "sampling": self.sampling.model_dump(),
         }
         (directory / _NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
@@ -221,6 +217,19 @@ class HuggingFacePolicy:
         if note:
             base = note["base"]  # None for a model from scratch: what is saved on top of it brings it along
         return cls(model, codec, base=base, sampling=SamplingSettings(**note.get("sampling", {})))
+
+    def _generate(self, heads: Ids, generator_seed: int, keep: Keep | None) -> Ids:
+        limits: dict[str, int] = {
+            "end": self.codec.end,
+            "max_new_tokens": self.sampling.max_new_tokens,
+            "max_length": self.codec.max_length,
+            "generator_seed": generator_seed,
+        }
+        if self.sampling.engine == "transformers":
+            return generate(self.model, heads, batch_size=self.sampling.batch_size, keep=keep, **limits)
+        with tempfile.TemporaryDirectory() as folder:
+            self.save(folder)
+            return vllm_sampling.generate(Path(folder), heads, keep=keep, **limits)
 
     def _identity(self) -> list[str]:
         """All that decides the policy's numbers besides the texts."""

@@ -15,7 +15,7 @@ from peft import LoraConfig
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from transformers import TrainingArguments
 
-from causalopt.backends.huggingface.model import default_device
+from causalopt.backends.huggingface.device import default_device
 from causalopt.errors import ConfigError
 
 Dtype = Literal["auto", "float32", "bfloat16"]
@@ -71,6 +71,12 @@ SCRATCH_TRAINING: dict[str, Any] = {
     "num_train_epochs": 6,
     "lr_scheduler_type": "cosine",
 }
+CHECKPOINTING = next(
+    name
+    for name in ("activation_checkpointing", "gradient_checkpointing")
+    if any(field.name == name for field in dataclasses.fields(TrainingArguments))
+)
+"""What the installed transformers calls recomputing activations in the backward pass."""
 LORA: dict[str, Any] = {"r": 8, "target_modules": "all-linear"}
 
 
@@ -83,6 +89,7 @@ class Section(BaseModel):
 class SamplingSettings(Section):
     """How texts are drawn; always from the policy itself (temperature 1, no top-k, no top-p)."""
 
+    engine: Literal["transformers", "vllm"] = "transformers"
     batch_size: int = Field(64, ge=1)
     max_new_tokens: int = Field(128, ge=1, description="tokens of a text with its end; longer draws are drawn again")
     rounds: int = Field(4, ge=1, description="draws of one text before it is kept cut off, with a warning")

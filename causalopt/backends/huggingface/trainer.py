@@ -304,7 +304,12 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
         """Write what trains: the adapter, or the full model."""
         if self.args.should_save:
             model = self.model.causal_lm if self._whole is None else self._whole
-            model.save_pretrained(output_dir or self.args.output_dir, state_dict=state_dict)
+            with quiet_transformers():
+                model.save_pretrained(output_dir or self.args.output_dir, state_dict=state_dict)
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        with quiet_transformers():
+            super()._save_checkpoint(*args, **kwargs)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         if self._whole is not None:

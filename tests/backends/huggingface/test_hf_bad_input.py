@@ -28,7 +28,7 @@ def test_a_folder_that_another_run_trains_in(
     backend = HuggingFaceBackend(training=TRAINING)
     backend.fit(problem, DRCPO(), reference=reference, seed=0, progress=Progress(tmp_path))
     (folder,) = tmp_path.iterdir()
-    with filelock.FileLock(str(folder / ".lock")), pytest.raises(ModelError, match="another run is training in it"):
+    with filelock.FileLock(str(folder / "_lock")), pytest.raises(ModelError, match="another run is training in it"):
         backend.fit(problem, DRCPO(), reference=reference, seed=0, progress=Progress(tmp_path))
 
 

@@ -10,6 +10,7 @@ from transformers import TrainerCallback
 
 from causalopt.backends.contracts import PolicyProblem, Progress
 from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
+from causalopt.backends.huggingface.settings import CHECKPOINTING
 from causalopt.objective import DRCPO
 
 NAMES = {
@@ -57,9 +58,7 @@ def test_tensorboard_gets_the_metrics(
     assert {f"train/{name}" for name in NAMES} <= set(read.Tags()["scalars"])
 
 
-@pytest.mark.parametrize(
-    "training", [{"gradient_checkpointing": True}, {"gradient_accumulation_steps": 2, "gradient_checkpointing": True}]
-)
+@pytest.mark.parametrize("training", [{CHECKPOINTING: True}, {"gradient_accumulation_steps": 2, CHECKPOINTING: True}])
 def test_gradient_checkpointing_changes_nothing(
     reference: HuggingFacePolicy, problem: PolicyProblem, training: dict[str, Any]
 ) -> None:

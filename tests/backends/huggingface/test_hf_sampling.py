@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,12 @@ import torch
 from conftest import TEXTS
 from scipy import stats
 
-from causalopt.backends.huggingface import HuggingFacePolicy
+from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
 from causalopt.backends.huggingface import sampling as sampling_module
 from causalopt.backends.huggingface.model import prepare
 from causalopt.backends.huggingface.sampling import generate
 from causalopt.backends.huggingface.scratch import make_model, train_tokenizer
-from causalopt.errors import DataError, ModelError, TruncationWarning
+from causalopt.errors import ConfigError, DataError, ModelError, TruncationWarning
 
 
 def test_frequencies_are_the_probabilities(letters: HuggingFacePolicy) -> None:
@@ -149,3 +150,21 @@ def test_killed_draws_go_on(reference: HuggingFacePolicy, tmp_path: Path, monkey
     assert resumed.sample(None, 480, seed=3) == uninterrupted
     assert draws == []
     assert resumed.sample(None, 480, seed=4) != uninterrupted
+
+
+def test_vllm_is_asked_for_where_it_cannot_be(reference: HuggingFacePolicy, tmp_path: Path) -> None:
+    reference.save(tmp_path)
+    backend = HuggingFaceBackend(model=str(tmp_path), sampling={"engine": "vllm"})
+    if find_spec("vllm") is None:
+        with pytest.raises(ConfigError, match=r"vllm is not installed: pip install 'causalopt\[vllm\]', or set"):
+            backend.check()
+        policy = HuggingFacePolicy(reference.model, reference.codec, base=None, sampling=backend.sampling)
+        with pytest.raises(ConfigError, match="vllm is not installed"):
+            policy.sample(None, 2, seed=0)
+    elif not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match="vllm needs a CUDA GPU"):
+            backend.check()
+    with pytest.raises(ConfigError, match="vllm reads a whole model by name"):
+        HuggingFaceBackend(model="scratch:tiny", sampling={"engine": "vllm"})
+    with pytest.raises(ConfigError, match=r"backend.sampling.engine: Input should be 'transformers' or 'vllm'"):
+        HuggingFaceBackend(sampling={"engine": "tgi"})
