@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import numpy as np
@@ -24,10 +25,11 @@ def two_texts(gap: float, n: int = 300) -> tuple[np.ndarray, np.ndarray, np.ndar
 @pytest.mark.parametrize("model", ["gaussian", "classifier", "arms", "randomized"])
 def test_separated_texts_are_reported_with_the_number(model):
     x, w, y = two_texts(gap=200.0)
-    with pytest.warns(
-        OverlapWarning, match=r"who was shown 2 of the 2 texts \(area under the curve (0\.99\d|1\.000)\)"
-    ):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         fit = cross_fit(x, w, y, outcome_model="ridge", assignment_model=model, folds=3)
+    said = " ".join(str(one.message) for one in caught if issubclass(one.category, OverlapWarning))
+    assert re.search(r"who was shown 2 of the 2 texts \(area under the curve (0\.99\d|1\.000)\)", said)
     assert np.isfinite(fit.s).all()
 
 
@@ -41,7 +43,7 @@ def test_strong_confounding_with_overlap_is_not_called_separation():
 
 
 def test_a_mean_weight_far_from_one_is_reported_and_noise_is_not():
-    """200 samples of true weights: each warns with probability below 1e-4, all together below 0.02."""
+    """200 samples of true weights with a standard error of 0.06: none may miss one by a quarter, four of them."""
     rng = np.random.default_rng(0)
     with pytest.warns(OverlapWarning, match=r"weights is 0\.70 \(standard error 0\.0"):
         warn_if_mean_is_not_one(0.7 + 0.1 * rng.normal(size=500), np.ones(500), np.arange(500))
@@ -55,7 +57,7 @@ def test_a_mean_weight_far_from_one_is_reported_and_noise_is_not():
 @pytest.mark.parametrize("model", ["gaussian", "classifier"])
 @pytest.mark.parametrize("confounding", [0.0, 1.0])
 def test_silent_in_a_world_with_overlap(model, confounding):
-    data = co.simulation.TemplateWorld(confounding=confounding).sample(1500, 0)
+    data = co.simulation.TemplateWorld(confounding=confounding).sample(600, 0)
     with warnings.catch_warnings():
         warnings.simplefilter("error", OverlapWarning)
         co.PseudoOutcomeEstimator(outcome_model="ridge", assignment_model=model).fit_transform(data)
