@@ -24,7 +24,8 @@ from transformers import (
 )
 
 from causalopt.backends.huggingface import scratch, smollm2
-from causalopt.backends.huggingface.model import default_device, find_model
+from causalopt.backends.huggingface.device import default_device
+from causalopt.backends.huggingface.model import find_model
 from causalopt.backends.huggingface.quiet import quiet_transformers
 from causalopt.backends.huggingface.settings import LORA, check_lora, check_training, training_arguments
 from causalopt.errors import ConfigError, ModelError, TruncationWarning

@@ -60,4 +60,4 @@ def test_silent_in_a_world_with_overlap(model, confounding):
     data = co.simulation.TemplateWorld(confounding=confounding).sample(600, 0)
     with warnings.catch_warnings():
         warnings.simplefilter("error", OverlapWarning)
-        co.PseudoOutcomeEstimator(outcome_model="ridge", assignment_model=model).fit_transform(data)
+        co.PseudoOutcomeEstimator(outcome_model="ridge", assignment_model=model, max_weight=100).fit_transform(data)
