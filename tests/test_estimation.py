@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,6 +12,7 @@ import pytest
 import yaml
 
 import causalopt as co
+from causalopt.cli import main
 from causalopt.config import parse_config
 from causalopt.errors import ConfigError, MissingPartError
 from causalopt.estimation import estimate_value
@@ -199,3 +202,19 @@ def test_q_through_embeddings_for_the_optimiser_follows_the_true_ratio():
     assert np.corrcoef(found, np.log(counts))[0, 1] > 0.3
     ratio = np.exp(policy.reference.log_prob(None, data.texts) - found)
     assert ratio.mean() == pytest.approx(1.0, abs=0.1)
+
+
+def test_the_example_configurations_fit_a_table(tmp_path, monkeypatch):
+    configs = Path(__file__).parents[1] / "configs"
+    monkeypatch.chdir(tmp_path)
+    for name, seed in (("logs", 0), ("experiment", 1), ("survey", 2)):
+        table(seed=seed).to_csv(f"{name}.csv", index=False)
+    for name in ("estimate", "outcome_data"):
+        monkeypatch.setattr(sys, "argv", ["causalopt", "check", str(configs / f"{name}.yaml")])
+        with pytest.raises(SystemExit, match="0"):
+            main()
+    argv = ["causalopt", "estimate", str(configs / "estimate.yaml"), "--set", "data.group=row", "--out", "found.json"]
+    monkeypatch.setattr(sys, "argv", argv)
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    assert json.loads(Path("found.json").read_text())["not_computed"] == {}
