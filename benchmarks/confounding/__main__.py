@@ -58,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="a method of your own, beside ours",
     )
     parser.add_argument("--part", action="append", choices=list(PARTS), help="one part alone; may be repeated")
+    parser.add_argument("--strength", action="append", type=float, help="one confounding alone; may be repeated")
     parser.add_argument("--texts", metavar="FILE", help="a table of real texts, for the part 'texts'")
     parser.add_argument("--text-column", default="text", help="its column of texts")
     parser.add_argument("--tune", action="store_true", help=f"tune every method, rewrite {TUNED.name}, and stop")
@@ -73,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         design,
         methods=(*design.methods, *arguments.method),
         parts=parts,
+        strengths=tuple(arguments.strength or design.strengths),
         texts=arguments.texts,
         text_column=arguments.text_column,
     )
