@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from benchmarks.output import Bar
-from benchmarks.speed.__main__ import Plan, run
+from benchmarks.speed.__main__ import GPU_PLANS, Plan, run
 from benchmarks.speed.summary import bars, markdown, ratios
 from benchmarks.speed.systems import SYSTEMS
 from benchmarks.speed.workload import SHAPES, Workload, make_reference, make_workload
@@ -65,7 +66,12 @@ def test_a_run_leaves_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert [bar["name"] for bar in summary["bars"]] == [bar.name for bar in found]
     assert pd.read_parquet(tmp_path / "results.parquet").groupby("system")["round"].nunique().eq(2).all()
     assert (pd.read_parquet(tmp_path / "scaling.parquet")["peak_mebibytes"] > 0).all()
-    assert "no GPU on this machine" in (tmp_path / "RESULTS.md").read_text() or found
+    text = (tmp_path / "RESULTS.md").read_text()
+    for bar in found:
+        assert f"| {bar.name.replace(': ', ' | ')} | {bar.value:.2f} (" in text
+        assert f") | {bar.threshold} |" in text
+    gpu_rows = [line for line in text.splitlines() if "no GPU on this machine |" in line]
+    assert [line.split()[1] for line in gpu_rows] == ([] if torch.cuda.is_available() else list(GPU_PLANS))
     assert (tmp_path / "plots.html").stat().st_size > 1_000_000
 
 

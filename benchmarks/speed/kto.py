@@ -45,7 +45,7 @@ def kto(**settings: Any) -> System:
             trainer = _Timed(
                 model,
                 args=args,
-                train_dataset=_dataset(work),
+                train_dataset=_dataset(work, output),
                 data_collator=collate,
                 processing_class=tokenizer,
                 peft_config=LoraConfig(task_type="CAUSAL_LM", **LORA),
@@ -83,7 +83,8 @@ class _Counting:
         return batch
 
 
-def _dataset(work: Workload) -> datasets.Dataset:
+def _dataset(work: Workload, folder: str) -> datasets.Dataset:
+    """Lie in ``folder``, where TRL's cache of the reference then is too: a run finds nothing of another."""
     problem = work.problem
     logged = [tokens for batch in work.batches(sampled=False) for tokens in batch]
     columns = {
@@ -92,7 +93,8 @@ def _dataset(work: Workload) -> datasets.Dataset:
         "label": work.label,
         "length": [len(tokens.ids) for tokens in logged],
     }
-    return datasets.Dataset.from_dict(columns)
+    datasets.Dataset.from_dict(columns).save_to_disk(f"{folder}/data")
+    return datasets.load_from_disk(f"{folder}/data")
 
 
 SYSTEMS: dict[str, System] = {

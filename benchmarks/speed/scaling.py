@@ -64,6 +64,7 @@ def _measure(system: System, work: Workload) -> tuple[Segment, int]:
 
 
 def _in_child(system: System, work: Workload, sender: Connection) -> None:
+    torch.set_num_threads(1)  # the threads of the parent are not in a fork, which would wait for them
     before = psutil.Process().memory_info().rss
     segment = system(work)
     sender.send((segment, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before))
