@@ -19,10 +19,16 @@ from causalopt.progress import show_progress, track
 OURS, SAME = "causalopt", "causalopt, same learners"
 
 
-def run(out: Path, *, sizes: Sequence[int] = (5000, 15_000, 50_000), rounds: int = 3) -> list[Bar]:
+def run(
+    out: Path,
+    *,
+    sizes: Sequence[int] = (5000, 15_000, 50_000),
+    rounds: int = 3,
+    systems: Sequence[str] = tuple(SYSTEMS),
+) -> list[Bar]:
     """Measure round by round, every system in each, and leave results, summary, table and plot."""
     start = time.perf_counter()
-    work = [(r, n, system) for r in range(rounds) for n in sizes for system in SYSTEMS]
+    work = [(r, n, system) for r in range(rounds) for n in sizes for system in systems]
     with show_progress():
         rows = [
             {"round": r, "n": n, "system": system, **measure(system, n, r)}
@@ -66,7 +72,7 @@ def bars(results: pd.DataFrame) -> list[Bar]:
         slope = np.polyfit(np.log(own["n"]), np.log(own["processor_seconds"]), 1)[0]
         found.append(Bar.at_most(1.1, f"slope of log seconds in log n, {system}", slope))
     largest = cells[cells["n"] == cells["n"].max()].set_index("system")
-    for system in SYSTEMS:
+    for system in largest.index:
         if system not in (OURS, SAME):
             found.append(Bar.at_most(2.0, f"seconds over those of {system}, same learners", largest["ratio"][system]))
     found.append(Bar.at_most(2048, "peak MiB at the largest n, default models", largest["peak_mib"][OURS]))

@@ -67,17 +67,18 @@ def causalopt_same(sample: Sample) -> None:
     cross_fit(sample.x, sample.w, sample.y, group=sample.text, fold=sample.fold, outcome_model=trees())
 
 
-def econml(sample: Sample) -> None:
-    """`LinearDML` of one coordinate."""
+def econml(sample: Sample) -> float:
+    """`LinearDML` of one coordinate; returns its effect, which is 1."""
     from econml.dml import LinearDML
 
     treatment, controls = sample.one_treatment()
     model = LinearDML(model_y=trees(), model_t=RidgeCV(), cv=sample.splits(), random_state=0)
     model.fit(sample.y, treatment, X=None, W=controls)
+    return float(model.const_marginal_effect()[0])
 
 
-def doubleml(sample: Sample) -> None:
-    """`DoubleMLPLR` of one coordinate."""
+def doubleml(sample: Sample) -> float:
+    """`DoubleMLPLR` of one coordinate; returns its effect, which is 1."""
     from doubleml import DoubleMLData, DoubleMLPLR
 
     treatment, controls = sample.one_treatment()
@@ -86,9 +87,10 @@ def doubleml(sample: Sample) -> None:
     model = DoubleMLPLR(DoubleMLData(frame, y_col="y", d_cols="d"), trees(), RidgeCV(), n_folds=FOLDS)
     model.set_sample_splitting([sample.splits()])
     model.fit()
+    return float(model.coef[0])
 
 
-SYSTEMS: dict[str, Callable[[Sample], None]] = {
+SYSTEMS: dict[str, Callable[[Sample], float | None]] = {
     "causalopt": causalopt,
     "causalopt, same learners": causalopt_same,
     "EconML LinearDML": econml,
