@@ -19,7 +19,11 @@ from causalopt.nuisance.fitted import CrossFit, FoldModels, Truncation, distinct
 from causalopt.nuisance.folds import external_folds, group_folds
 from causalopt.nuisance.rows import Rows, as_array
 from causalopt.nuisance.scoring import deal, discrimination_loss, squared_loss
-from causalopt.nuisance.separation import warn_if_mean_is_not_one, warn_if_separated
+from causalopt.nuisance.separation import (
+    warn_if_mean_is_not_one,
+    warn_if_separated,
+    warn_if_text_gives_reader_away,
+)
 from causalopt.progress import track
 from causalopt.typing import Float64, Int64
 
@@ -156,6 +160,7 @@ def cross_fit(
         warn_if_mean_is_not_one(fitted_s, rows.weight, rows.group)
     if p:
         warn_if_separated(rows.x, rows.w)
+        warn_if_text_gives_reader_away(rows.x, rows.w, rows.weight)
     fitted_s, truncated = truncate(fitted_s, rows.weight, max_weight)
     fold_models = tuple(
         tuple(

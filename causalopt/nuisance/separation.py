@@ -1,4 +1,4 @@
-"""Signs that stabilized weights cannot be right: texts that covariates give away, and weights whose mean is not one."""
+"""Signs that stabilized weights cannot be right: texts and readers that give each other away, a mean far from one."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from causalopt.errors import OverlapWarning
 from causalopt.nuisance.fitted import distinct
+from causalopt.nuisance.ridge import RidgeOutcome
 from causalopt.typing import Array, Float64, Int64
 
 MOST_TEXTS = 50
@@ -21,6 +22,8 @@ FEWEST_ROWS = 20
 """Rows that a text needs for that."""
 SEPARATED = 0.99
 """Area under the curve from which a text counts as given away by the reader."""
+GIVEN_AWAY = 0.99
+"""Held-out R^2 of a covariate on the text from which the text counts as giving the reader away."""
 FOLDS = 3
 TOLERANCE, ERRORS = 0.25, 4.0
 """The mean weight may miss one by a quarter, and by four standard errors, which skewed weights understate."""
@@ -50,6 +53,28 @@ def warn_if_separated(x: Array, w: Array) -> None:
         )
 
 
+def warn_if_text_gives_reader_away(x: Array, w: Array, weight: Float64) -> None:
+    """Predict each covariate of the reader from texts that the regression did not see.
+
+    Warns
+    -----
+    OverlapWarning
+        With the number of covariates that the text determines and the largest held-out R^2.
+    """
+    if w.shape[1] == 0:
+        return
+    explained = [_held_out_r2(x, column, weight) for column in w.T]
+    determined = [share for share in explained if share > GIVEN_AWAY]
+    if determined:
+        warnings.warn(
+            f"the text determines {len(determined)} of the {w.shape[1]} encoded covariates of its reader (held-out R^2 "
+            f"{max(determined):.3f}): no text is seen by readers of other kinds, weights cannot make up for that, and "
+            "every value is an extrapolation of the outcome model",
+            OverlapWarning,
+            stacklevel=3,
+        )
+
+
 def warn_if_mean_is_not_one(s: Float64, weight: Float64, group: Int64) -> None:
     """Compare the mean held-out weight with one, which it is for the right weights: E[p(x) / p(x | w)] = 1.
 
@@ -70,6 +95,13 @@ def warn_if_mean_is_not_one(s: Float64, weight: Float64, group: Int64) -> None:
             OverlapWarning,
             stacklevel=3,
         )
+
+
+def _held_out_r2(x: Array, covariate: Array, weight: Float64) -> float:
+    none = np.zeros((len(x), 0))
+    held_out = RidgeOutcome().fit(x, none, covariate, weight).held_out_
+    spread = float(np.average((covariate - np.average(covariate, weights=weight)) ** 2, weights=weight))
+    return 1 - float(np.average((covariate - held_out) ** 2, weights=weight)) / spread if spread > 0 else 0.0
 
 
 def _area(w: Array, shown: Array) -> float:

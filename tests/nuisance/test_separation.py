@@ -11,7 +11,11 @@ import pytest
 import causalopt as co
 from causalopt.errors import OverlapWarning
 from causalopt.nuisance.cross_fitting import cross_fit
-from causalopt.nuisance.separation import warn_if_mean_is_not_one, warn_if_separated
+from causalopt.nuisance.separation import (
+    warn_if_mean_is_not_one,
+    warn_if_separated,
+    warn_if_text_gives_reader_away,
+)
 
 
 def two_texts(gap: float, n: int = 300) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -33,11 +37,26 @@ def test_separated_texts_are_reported_with_the_number(model):
     assert np.isfinite(fit.s).all()
 
 
+@pytest.mark.parametrize("model", ["gaussian", "classifier", "randomized"])
+def test_texts_that_give_the_reader_away_are_reported(model):
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=(600, 2))
+    x = np.hstack([w[:, :1] + 1e-6 * rng.normal(size=(600, 1)), rng.normal(size=(600, 2))])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        cross_fit(x, w, x[:, 0] + rng.normal(size=600), outcome_model="ridge", assignment_model=model, folds=3)
+    said = " ".join(str(one.message) for one in caught if issubclass(one.category, OverlapWarning))
+    assert re.search(r"determines 1 of the 2 encoded covariates of its reader \(held-out R\^2 (0\.99\d|1\.000)\)", said)
+
+
 def test_strong_confounding_with_overlap_is_not_called_separation():
     x, w, _ = two_texts(gap=2.0)
     with warnings.catch_warnings():
         warnings.simplefilter("error", OverlapWarning)
         warn_if_separated(x, w)
+        warn_if_text_gives_reader_away(x, w, np.ones(300))
+        warn_if_text_gives_reader_away(x, np.zeros((300, 0)), np.ones(300))
+        warn_if_text_gives_reader_away(x, np.ones((300, 2)), np.ones(300))
         warn_if_separated(x, np.zeros((300, 0)))
         warn_if_separated(x, np.ones((300, 2)))
 
