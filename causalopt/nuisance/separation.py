@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from itertools import combinations
 
 import numpy as np
+from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -17,11 +18,11 @@ from causalopt.nuisance.ridge import RidgeOutcome
 from causalopt.typing import Array, Float64, Int64
 
 MOST_TEXTS = 50
-"""Texts up to which each can be compared with the readers that it was shown to."""
+"""Texts up to which the readers of every two can be compared."""
 FEWEST_ROWS = 20
-"""Rows that a text needs for that."""
+"""Rows that a text needs for that; rarer texts are taken together as one more."""
 SEPARATED = 0.99
-"""Area under the curve from which a text counts as given away by the reader."""
+"""Area under the curve from which two texts count as having no readers of one kind."""
 GIVEN_AWAY = 0.99
 """Held-out R^2 of a covariate on the text from which the text counts as giving the reader away."""
 FOLDS = 3
@@ -30,24 +31,33 @@ TOLERANCE, ERRORS = 0.25, 4.0
 
 
 def warn_if_separated(x: Array, w: Array) -> None:
-    """Look for texts whose readers a logistic regression knows by their covariates; for at most 50 distinct texts.
+    """Look for two texts whose readers a multinomial logistic regression tells apart; for at most 50 distinct texts.
+
+    Every two texts are compared, so that sets of texts with readers of their own are found as well as single ones.
 
     Warns
     -----
     OverlapWarning
-        With the number of such texts and the largest area under the curve.
+        With the number of texts that have such a counterpart and the largest area under the curve of two.
     """
     text = distinct(x)[1]
     counts = np.bincount(text)
     if w.shape[1] == 0 or not 2 <= len(counts) <= MOST_TEXTS or np.ptp(w, axis=0).max() == 0:
         return
-    areas = [_area(w, text == k) for k in np.flatnonzero(np.minimum(counts, len(text) - counts) >= FEWEST_ROWS)]
-    given_away = [area for area in areas if area > SEPARATED]
-    if given_away:
+    label = np.where(counts[text] >= FEWEST_ROWS, text, len(counts))
+    label[np.bincount(label)[label] < FEWEST_ROWS] = -1
+    compared = label >= 0
+    if len(np.unique(label[compared])) < 2:
+        return
+    areas = _areas(w[compared], label[compared])
+    apart = {pair: area for pair, area in areas.items() if area > SEPARATED}
+    if apart:
+        texts = {one for pair in apart for one in pair if one < len(counts)}
         warnings.warn(
-            f"the covariates tell who was shown {len(given_away)} of the {len(counts)} texts (area under the curve "
-            f"{max(given_away):.3f}): other readers never see them, no weight can make up for that, and every value "
-            "of these texts is an extrapolation of the outcome model",
+            f"the covariates tell the readers of {len(texts)} of the {len(counts)} texts from those of another text "
+            f"(area under the curve {max(apart.values()):.3f} in {len(apart)} of {len(areas)} pairs): other readers "
+            "never see them, no weight can make up for that, and every value of these texts is an extrapolation of the "
+            "outcome model",
             OverlapWarning,
             stacklevel=3,
         )
@@ -104,8 +114,19 @@ def _held_out_r2(x: Array, covariate: Array, weight: Float64) -> float:
     return 1 - float(np.average((covariate - held_out) ** 2, weights=weight)) / spread if spread > 0 else 0.0
 
 
-def _area(w: Array, shown: Array) -> float:
+def _areas(w: Array, label: Int64) -> dict[tuple[int, int], float]:
+    """Area under the curve of the held-out log-odds of each two labels, over the rows of the two."""
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
-    score = cross_val_predict(model, w, shown, cv=folds, method="decision_function")
-    return float(roc_auc_score(shown, score))
+    score = cross_val_predict(model, w, label, cv=folds, method="decision_function")
+    if score.ndim == 1:  # of the second of two labels
+        score = np.column_stack([np.zeros(len(score)), score])
+    labels = np.unique(label)
+    rows = [np.flatnonzero(label == one) for one in labels]
+    areas = {}
+    for j, k in combinations(range(len(labels)), 2):
+        odds = [score[part, j] - score[part, k] for part in (rows[j], rows[k])]
+        n, ranks = len(odds[0]), rankdata(np.concatenate(odds))
+        above = float(ranks[:n].sum()) - n * (n + 1) / 2
+        areas[int(labels[j]), int(labels[k])] = above / (n * len(odds[1]))
+    return areas
