@@ -28,16 +28,21 @@ def test_texts_of_discrete_parts():
     assert 0.8 < slope < 1.2
 
 
-@pytest.mark.parametrize("d", [4, 64])
-def test_no_confounding_gives_weights_near_one(d):
-    """Over 20 laws: the weights are exactly one in most, and cost less than a hundredth of the sample on average."""
+@pytest.mark.parametrize(("d", "most", "cost"), [(4, 6, 0.006), (64, 12, 0.013)])
+def test_no_confounding_gives_weights_near_one(d, most, cost):
+    """Over 20 laws: few have any weight off one, and the weights' variance is the share of the sample that they cost.
+
+    In 300 and 150 other laws the weights were off one in 0.04 (d = 4) and 0.17 (d = 64) of them, and their mean variance
+    was 0.0006 and 0.003. Twenty laws like those exceed ``most`` or ``cost`` with probability below 3e-5. A single law
+    may be off by more: with d = 64 the standard deviation reached 0.20.
+    """
     variances = []
     for seed in range(20):
         rng = np.random.default_rng(seed)
         x, w = rng.normal(size=(500, d)), rng.normal(size=(500, 3))
         variances.append(np.var(GaussianAssignment().fit(x, w, np.ones(500)).stabilized_weight(x, w)))
-    assert np.mean(np.array(variances) == 0) >= 0.6
-    assert np.mean(variances) < 0.01
+    assert np.sum(np.array(variances) > 0) <= most
+    assert np.mean(variances) < cost
 
 
 def test_curved_assignment_is_seen_through_squares():

@@ -57,6 +57,11 @@ def test_ridge_first_halves_the_error_of_trees_alone():
 
 
 def test_trees_see_the_residual_of_a_ridge_that_did_not_see_the_row():
+    """Where there is something for trees to find, or the comparison is empty.
+
+    What a ridge with products leaves of this law has a variance of some 0.02. Under a noise of 1 held-out loss kept no
+    tree in 60 laws, under one of 0.3 it kept some in all 60.
+    """
     law = additive_and_crossed(1500, 4, seed=0, noise=0.3)
     model = RidgeLightGBMOutcome().fit(law.x, law.w, law.y, np.ones(1500))
     rest = law.y - RidgeOutcome().fit(law.x, law.w, law.y, np.ones(1500)).held_out_
