@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
+from lightgbm.basic import LightGBMError
 from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
@@ -76,7 +77,13 @@ class SklearnOutcome:
                     f"rows have {len(self.values_)} distinct values: use a regressor"
                 )
             target = (y == self.values_[1]).astype(np.int64)
-        self.model_.fit(np.hstack([x, w]), target, **_weights(self.model_, weight))
+        weights = _weights(self.model_, weight)
+        try:
+            self.model_.fit(np.hstack([x, w]), target, **weights)
+        except (ValueError, LightGBMError) as error:  # such as a negative count
+            reason = " ".join(str(error).split())
+            name = type(self.model_).__name__
+            raise DataError(f"{name} cannot be fitted on these {len(y)} rows: {reason}") from None
         return self
 
     def predict(self, x: Array, w: Array) -> Float64:

@@ -33,7 +33,9 @@ def test_separated_texts_are_reported_with_the_number(model):
         warnings.simplefilter("always")
         fit = cross_fit(x, w, y, outcome_model="ridge", assignment_model=model, folds=3)
     said = " ".join(str(one.message) for one in caught if issubclass(one.category, OverlapWarning))
-    assert re.search(r"readers of 2 of the 2 texts from .* \(area under the curve (0\.99\d|1\.000) in 1 of 1 pairs\)", said)
+    assert re.search(
+        r"readers of 2 of the 2 texts from .* \(area under the curve (0\.99\d|1\.000) in 1 of 1 pairs\)", said
+    )
     assert np.isfinite(fit.s).all()
 
 
