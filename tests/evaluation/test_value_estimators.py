@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from causalopt.evaluation import clipped_ipw, dm, dr, dr_os, ipw, mdr, mips, sndr, snipw, switch_dr
+from causalopt.evaluation.terms import ESTIMATORS
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}
 
@@ -171,8 +172,14 @@ ESTIMATES = {
     "sndr": lambda s, **k: sndr(s.log_ratio, s.xi, s.g, s.g_policy, **k),
     "switch_dr": lambda s, **k: switch_dr(s.log_ratio, s.xi, s.g, s.g_policy, **k),
     "dr_os": lambda s, **k: dr_os(s.log_ratio, s.xi, s.g, s.g_policy, **k),
+    "mips": lambda s, **k: mips(s.log_ratio, s.xi, **k),
+    "mdr": lambda s, **k: mdr(s.log_ratio, s.xi, s.g, s.g_policy, **k),
     "dm": lambda s, **k: dm(s.g_policy, **k),
 }
+
+
+def test_no_registered_estimator_is_left_out():
+    assert set(ESTIMATES) == set(ESTIMATORS)
 
 
 def keywords(study):
@@ -203,7 +210,7 @@ def test_the_unit_of_weight_changes_nothing(study, name):
     np.testing.assert_allclose([after.value, after.se], [before.value, before.se], **EXACT)
 
 
-@pytest.mark.parametrize("name", ["snipw", "sndr"])
+@pytest.mark.parametrize("name", ["snipw", "sndr", "mips", "mdr"])
 @pytest.mark.parametrize("shift", [-690.0, 690.0, 1e5])
 def test_a_shift_of_the_log_ratio_leaves_self_normalised_values(study, name, shift):
     before = ESTIMATES[name](study, **keywords(study))
@@ -213,7 +220,7 @@ def test_a_shift_of_the_log_ratio_leaves_self_normalised_values(study, name, shi
     np.testing.assert_allclose([after.value, after.se], [before.value, before.se], rtol=1e-8)
 
 
-@pytest.mark.parametrize("name", ["snipw", "dr", "sndr", "switch_dr", "dr_os", "dm"])
+@pytest.mark.parametrize("name", ["snipw", "dr", "sndr", "switch_dr", "dr_os", "mips", "mdr", "dm"])
 def test_a_shift_of_the_outcome_shifts_the_value(study, name):
     before = ESTIMATES[name](study, **keywords(study))
     study.xi, study.g, study.g_policy = study.xi + 5, study.g + 5, study.g_policy + 5

@@ -32,9 +32,9 @@ def test_texts_of_discrete_parts():
 def test_no_confounding_gives_weights_near_one(d, most, cost):
     """Over 20 laws: few have any weight off one, and the weights' variance is the share of the sample that they cost.
 
-    In 300 and 150 other laws the weights were off one in 0.04 (d = 4) and 0.17 (d = 64) of them, and their mean variance
-    was 0.0006 and 0.003. Twenty laws like those exceed ``most`` or ``cost`` with probability below 3e-5. A single law
-    may be off by more: with d = 64 the standard deviation reached 0.20.
+    In 300 and 150 other laws the weights were off one in 0.04 (d = 4) and 0.17 (d = 64) of them, and their mean
+    variance was 0.0006 and 0.003. Twenty laws like those exceed ``most`` or ``cost`` with probability below 3e-5. A
+    single law may be off by more: with d = 64 the standard deviation reached 0.20.
     """
     variances = []
     for seed in range(20):
