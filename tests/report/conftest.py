@@ -54,6 +54,20 @@ def full_metrics() -> dict[str, Any]:
         ],
         "overlap": {"ess": 311.2, "ess_fraction": 0.519, "max_weight_share": 0.021, "pareto_k": 0.31},
         "kl": 1.2,
+        "evidence": {
+            "robustness_value": 0.123,
+            "robustness_value_interval": 0.0456,
+            "max_bias": 1.7,
+            "placebo_p_value": 0.005,
+            "placebo_rejections": 0.052,
+            "placebo_outcome": interval(-0.07, 0.21, estimator="sndr") | {"p_value": 0.514},
+            "benchmarks": [
+                {"covariate": "age", "cf_y": 0.081, "cf_d": 0.027, "rho": 0.9, "change": -0.312},
+                {"covariate": HOSTILE, "cf_y": 0.0, "cf_d": 0.004, "rho": 0.1, "change": 0.011},
+            ],
+            "balance": [{"covariate": "age", "before": 0.313, "after": 0.0427, "chance_after": 0.0617}],
+            "calibration": None,
+        },
         "nuisance": {
             "train": {"outcome_r2": 0.42, "truncated_mass": 0.003, "weight_max": 14.2},
             "test": {"outcome_r2": 0.38, "truncated_mass": 0.0, "weight_max": 9.7},

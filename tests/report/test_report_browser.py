@@ -55,7 +55,9 @@ def test_the_page_draws_offline_without_complaint(browser: sync_api.Browser, ful
 def test_text_and_tables_are_there_without_javascript(browser: sync_api.Browser, full_run: Path) -> None:
     page, complaints, _ = open_page(browser, write_report(full_run), java_script_enabled=False)
     assert page.locator("h1").inner_text().startswith("The optimised model is better")
-    assert page.locator("main table").count() >= 8
+    assert page.locator("main table").count() >= 11
+    for name in ("Covariates as benchmarks", "Placebo checks", "Balance"):
+        assert page.get_by_role("region", name=name).is_visible()
     assert page.get_by_text("The plots need JavaScript").is_visible()
     assert complaints == []
 

@@ -76,6 +76,21 @@ def test_the_page_answers_in_order_and_needs_no_script(full_run: Path) -> None:
     assert all(plot["aria-label"] for plot in page.named("div") if plot.get("role") == "img")
 
 
+def test_the_evidence_stands_under_the_second_question(full_run: Path) -> None:
+    page = Page(write_report(full_run))
+    section = page.text[page.text.rindex(HEADINGS[1]) : page.text.rindex(HEADINGS[2])]
+    for shown in (
+        "explain 12.3% of what is left unexplained in each",
+        "its 95% interval to zero, 4.56%",
+        "age8.1%2.7%−0.312",
+        "Placebo outcome−0.07 (−0.28 to 0.14)0.514",
+        "Texts dealt anew–0.00500",
+        "left out zero in 5.2% of the deals",
+        "age0.3130.04270.0617",
+    ):
+        assert shown in section, shown
+
+
 def test_nothing_refers_to_another_file(full_run: Path) -> None:
     page = Page(write_report(full_run))
     for tag, attributes in page.tags:
@@ -88,7 +103,7 @@ def test_hostile_strings_are_text(full_run: Path) -> None:
     assert not page.named("img")
     kinds = [script.get("type") for script in page.named("script")]
     assert kinds.count(None) == 2, "the plotting library and the call that draws, nothing else"
-    assert page.text.count("<script>window.hacked = 1</script>") >= 5  # warning, covariate, name, sample, settings
+    assert page.text.count("<script>window.hacked = 1</script>") >= 6  # warning, covariate, name, sample, settings, ...
 
 
 def test_what_is_absent_is_left_out(small_run: Path) -> None:
@@ -100,6 +115,9 @@ def test_what_is_absent_is_left_out(small_run: Path) -> None:
         "What the models write",
         "Training",
         "Warnings",
+        "hidden confounder",
+        "Effects that cannot be there",
+        "By chance",
         "nan",
         "None",
         "Undefined",
