@@ -16,9 +16,10 @@ from causalopt.cli import main
 from causalopt.config import parse_config
 from causalopt.errors import ConfigError, MissingPartError
 from causalopt.estimation import estimate_value
-from causalopt.evaluation import ipw, snipw
+from causalopt.evaluation import ipw, mdr, snipw
 from causalopt.evaluation.evaluate import evaluate
 from causalopt.evaluation.policies import ExternalPolicy, LoggedPolicy
+from causalopt.evaluation.terms import embedding_log_ratio
 from causalopt.pipeline import run
 from causalopt.preparation import prepare, read_outcome_rows
 from causalopt.problem import embedding_log_prob
@@ -90,11 +91,31 @@ def test_with_its_texts_every_estimator_is_there_and_covers(survey, tmp_path, so
     found = estimate_value(asked)
     assert found["not_computed"] == {}
     for row in found["estimates"]:
-        # mips and mdr take a text for its embedding, which the penalised classifier sees less sharply
-        if row["quantity"] == "difference" and row["estimator"] not in ("mips", "mdr"):
+        # The classifier behind mips sees a difference too small (docs/estimate.md), and its interval does not know it.
+        if row["quantity"] == "difference" and row["estimator"] != "mips":
             assert abs(row["estimate"] - TRUTH) < 5 * row["se"] + 0.05, row
     assert [one["covariate"] for one in found["evidence"]["benchmarks"]] == ["age"]
     assert 0.05 < found["evidence"]["benchmarks"][0]["cf_y"] < 0.4  # age explains 0.25 of 1.25 + 0.25
+
+
+def test_mdr_covers_although_the_ratio_behind_it_is_seen_too_small():
+    """20 tables: `mdr` corrects g, which is nearly right here, by a ratio of about a quarter of its true slope.
+
+    A coverage of 0.9 or more shows less than 12 hits of 20 with probability below 1e-4; mips has next to none.
+    """
+    hits, slopes = 0, []
+    for seed in range(20):
+        frame = table(seed=seed)
+        data = co.DirectOutcomeDataset.from_frame(frame, outcome="resp", covariates=["age"], group="row")
+        nuisances = co.PseudoOutcomeEstimator(outcome_model="ridge", assignment_model="randomized")
+        pseudo = nuisances.fit_transform(data)
+        found = embedding_log_ratio(pseudo, frame["drawn"].tolist(), None, seed=0)
+        policy = mdr(found, pseudo.xi, pseudo.g, pseudo.dose_response(frame["drawn"].tolist()))
+        low, high = (policy - ipw(np.zeros(len(data)), pseudo.xi)).confint()
+        hits += low <= TRUTH <= high
+        slopes.append(np.polyfit(frame["log_p"] - frame["log_q"], found, 1)[0])
+    assert hits >= 12
+    assert 0 < np.mean(slopes) < 1
 
 
 def test_without_any_logged_probability_the_ratio_is_estimated_in_embedding_space(survey):
