@@ -112,8 +112,8 @@ def mips(log_ratio: Any, xi: Any, *, reader_response: Any = None, weight: Any = 
     """Marginalised importance weighting: `snipw` with the ratios of `marginal_log_ratio`.
 
     Parameters, errors and warnings as in `snipw`. The standard error takes the ratios as known. A penalised
-    classifier sees a difference too small, which keeps the value near to the logs' own; the interval does not count that,
-    and may be far too narrow. `mdr` leans on the ratios far less.
+    classifier sees a difference too small, which keeps the value near to the logs' own; the interval does not count
+    that, and may be far too narrow. `mdr` leans on the ratios far less.
 
     Examples
     --------
