@@ -13,7 +13,7 @@ from causalopt import plugins
 from causalopt.backends.contracts import Policy
 from causalopt.config import RunConfig, load_config
 from causalopt.dataset import DirectOutcomeDataset
-from causalopt.errors import CausalOptWarning, ConfigError
+from causalopt.errors import CausalOptError, CausalOptWarning, ConfigError
 from causalopt.evaluation.evaluate import evaluate
 from causalopt.evaluation.policies import ExternalPolicy, LoggedPolicy
 from causalopt.evaluation.terms import ESTIMATORS
@@ -58,22 +58,31 @@ def estimate_value(config: RunConfig) -> dict[str, Any]:
         _refuse_training_rows(Path(asked.policy), config)
     reference = _reference(config, policy)
     world: World | None = None if config.data.world is None else plugins.worlds.create(config.data.world)
+    failure: CausalOptError | None = None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CausalOptWarning)
-        if world is not None:
-            rows = world.sample(config.data.rows, config.seed)
-        else:
-            assert config.data.path is not None
-            rows = DirectOutcomeDataset.from_path(config.data.path, **config.data.roles())
-        check_benchmark(config, rows)
-        metrics = evaluated(
-            config,
-            rows,
-            policy,
-            reference,
-            outcome_data=read_outcome_data(config, world),
-            world=world,
-        )
+        try:
+            if world is not None:
+                rows = world.sample(config.data.rows, config.seed)
+            else:
+                assert config.data.path is not None
+                rows = DirectOutcomeDataset.from_path(config.data.path, **config.data.roles())
+            check_benchmark(config, rows)
+            metrics = evaluated(
+                config,
+                rows,
+                policy,
+                reference,
+                outcome_data=read_outcome_data(config, world),
+                world=world,
+            )
+        except CausalOptError as error:
+            failure = error
+    said = sorted({str(w.message) for w in caught if issubclass(w.category, CausalOptWarning)})
+    if failure is not None:  # what was warned of before may be why
+        for message in said:
+            warnings.warn(message, CausalOptWarning, stacklevel=2)
+        raise failure
     metrics["data"] = {
         "source": rows.source,
         "rows": len(rows),
@@ -81,7 +90,7 @@ def estimate_value(config: RunConfig) -> dict[str, Any]:
         "dropped": rows.dropped,
         "covariates": list(rows.covariates.columns),
     }
-    metrics["warnings"] = sorted({str(w.message) for w in caught if issubclass(w.category, CausalOptWarning)})
+    metrics["warnings"] = said
     return metrics
 
 

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 import causalopt as co
-from causalopt.errors import CausalOptWarning, ConfigError, DataError, ModelError
+from causalopt.errors import CausalOptWarning, ConfigError, DataError, ModelError, OverlapWarning
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
 
 WORDS = (("help", "give", "act", "join"), ("now", "soon", "today"), ("please", "friend", "neighbour", "you", "all"))
@@ -151,7 +151,8 @@ def test_nuisances_and_folds_from_outside():
     data = dataset(frame())
     n = len(data)
     m, g, s, fold = np.arange(n) / n, np.ones(n), np.full(n, 0.5), data.group % 3
-    pseudo = PseudoOutcomeEstimator().fit_transform(data, m=m, g=g, s=s, fold=fold)
+    with pytest.warns(OverlapWarning, match="mean of the stabilized weights is 0.5"):
+        pseudo = PseudoOutcomeEstimator().fit_transform(data, m=m, g=g, s=s, fold=fold)
     np.testing.assert_array_equal(pseudo.fold, fold)
     np.testing.assert_allclose(pseudo.xi, 0.5 * (data.outcome - m) + 1)
     with pytest.raises(DataError, match="s has 7 rows, where x has 300"):

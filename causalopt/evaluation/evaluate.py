@@ -15,7 +15,7 @@ from causalopt.dataset import DirectOutcomeDataset
 from causalopt.errors import ConfigError, MissingPartError, OverlapError, OverlapWarning
 from causalopt.evaluation.estimate import Estimate
 from causalopt.evaluation.evidence import Evidence, gather_evidence
-from causalopt.evaluation.overlap import Overlap, overlap
+from causalopt.evaluation.overlap import Overlap, overlap, warn_if_mean_ratio_is_not_one
 from causalopt.evaluation.policies import Draws, ExternalPolicy, LoggedPolicy, ModelPolicy, Subject, as_subject
 from causalopt.evaluation.terms import ESTIMATORS, MARGINALIZED, PolicyTerms, policy_terms
 from causalopt.evaluation.verdict import thin_overlap
@@ -159,7 +159,8 @@ def evaluate(
     Warns
     -----
     OverlapWarning
-        When the logged texts cannot carry the answer, see `causalopt.evaluation.thin_overlap`.
+        When the logged texts cannot carry the answer, see `causalopt.evaluation.thin_overlap`; and when the mean ratio
+        to logged log-probabilities is far from one.
     """
     reference = reference if reference is not None else getattr(policy, "reference", None)
     if reference is None:
@@ -185,6 +186,9 @@ def evaluate(
         "reference": policy_terms(old, pseudo, behavior, drawn["reference"], marginal=marginal, seed=seed),
         "policy": policy_terms(new, pseudo, behavior, drawn["policy"], marginal=marginal, seed=seed),
     }
+    if source == "logged":
+        found = terms["policy"]
+        warn_if_mean_ratio_is_not_one(found.log_ratio, weight=found.weight, cluster=found.cluster)
     estimates, left_out = _estimates(terms, estimators, pseudo.dataset.source)
     headline = next(iter(estimates["difference"]))
     shared = overlap(terms["policy"].ratio_of(headline) + np.log(pseudo.s), pseudo.dataset.weight)

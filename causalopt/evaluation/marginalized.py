@@ -72,7 +72,7 @@ def marginal_log_ratio(
     Raises
     ------
     DataError
-        On arrays that cannot be used, or fewer groups than folds.
+        On arrays that cannot be used, fewer groups than folds, or texts of the policy that are all of one fold.
 
     Warns
     -----
@@ -169,11 +169,17 @@ class _Samples:
         x = np.concatenate([logged, policy])
         same = np.unique(x, axis=0, return_inverse=True)[1].reshape(-1)
         codes = same[:n] if group is None else as_codes("group", group, n)
+        fold = _folds(codes, same, folds, np.random.default_rng(seed))
+        if len(np.unique(fold[n:])) < 2:
+            raise DataError(
+                f"the {m} texts of the policy are {len(np.unique(same[n:]))} distinct ones, all of one fold: a "
+                "classifier cannot be fitted on the other folds"
+            )
         return cls(
             x=x,
             label=np.repeat([0, 1], [n, m]).astype(np.int64),
             weight=np.concatenate([as_exposure(weight, n), np.full(m, n / m)]),
-            fold=_folds(codes, same, folds, np.random.default_rng(seed)),
+            fold=fold,
         )
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from causalopt.errors import ConfigError
+from causalopt.errors import ConfigError, OverlapWarning
+from causalopt.evaluation.cluster import cluster_codes, standard_error
 from causalopt.evaluation.ipw import clipped_mass, ionides_log_clip
-from causalopt.evaluation.weights import WeightedRows
+from causalopt.evaluation.weights import LARGEST_LOG, WeightedRows
 from causalopt.typing import Float64
+
+FACTOR, ERRORS = 2.0, 4.0
+"""By which factor the mean ratio may miss one, and by how many standard errors."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,40 @@ def overlap(log_ratio: Any, weight: Any = None) -> Overlap:
         pareto_k=pareto_k(rows.log_weight),
         truncated_mass=clipped_mass(rows, ionides_log_clip(rows)),
     )
+
+
+def warn_if_mean_ratio_is_not_one(log_ratio: Any, *, weight: Any = None, cluster: Any = None) -> None:
+    """Compare the mean ratio with one, which it is where both log-probabilities are right: E[P^f / q] = 1 under q.
+
+    It is the share of what the policy writes that might have been logged; self-normalised estimators divide by it, and
+    say nothing of the rest.
+
+    Warns
+    -----
+    OverlapWarning
+        With the mean, when it is below a half or above two by more than four standard errors.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalopt.evaluation.overlap import warn_if_mean_ratio_is_not_one
+    >>> warn_if_mean_ratio_is_not_one(np.log([2.0, 1.0, 0.5, 0.5]))
+    """
+    rows = WeightedRows.of(log_ratio, weight)
+    top = float(rows.log_ratio.max())
+    scaled = rows.exposure * np.exp(rows.log_ratio - top)
+    error = standard_error(scaled - scaled.mean(), cluster_codes(cluster, rows.n)) / scaled.mean()
+    log_mean = top + float(np.log(scaled.mean()))
+    too_small = log_mean + np.log1p(ERRORS * error) < -np.log(FACTOR)
+    too_large = ERRORS * error < 1 and log_mean + np.log1p(-ERRORS * error) > np.log(FACTOR)
+    if too_small or too_large:
+        mean = f"{np.exp(log_mean):.2g}" if abs(log_mean) < LARGEST_LOG else f"exp({log_mean:.0f})"
+        warnings.warn(
+            f"the ratios of the policy's to the logged probabilities have mean {mean} and would have mean 1: the "
+            "policy writes mostly what was never logged, or the log-probabilities are not both of whole texts, in nats",
+            OverlapWarning,
+            stacklevel=3,
+        )
 
 
 def truncated_mass(log_ratio: Any, clip: float, weight: Any = None) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from causalopt.errors import MissingPartError
+from causalopt.errors import DataError, MissingPartError
 from causalopt.evaluation.dm import dm
 from causalopt.evaluation.dr import dr, dr_os, sndr, switch_dr
 from causalopt.evaluation.estimate import Estimate
@@ -32,8 +32,7 @@ class PolicyTerms:
     log_ratio:
         log P^f - log q of each logged text, shape [n], nats; in embedding space where q is estimated there.
     marginal:
-        The ratio in embedding space, shape [n], for the marginalised estimators; None where nobody asked for it, or
-        there are no draws.
+        The ratio in embedding space, shape [n], for the marginalised estimators; where there is none, why.
     xi, g:
         Shape [n], outcome units.
     draws:
@@ -45,7 +44,7 @@ class PolicyTerms:
     """
 
     log_ratio: Float64
-    marginal: Float64 | None
+    marginal: Float64 | str
     xi: Float64
     g: Float64
     draws: Draws | None
@@ -57,8 +56,8 @@ class PolicyTerms:
         """Log-ratios that an estimator weights with, shape [n], nats."""
         if estimator not in MARGINALIZED:
             return self.log_ratio
-        if self.marginal is None:
-            raise MissingPartError(NO_DRAWS)
+        if isinstance(self.marginal, str):
+            raise MissingPartError(self.marginal)
         return self.marginal
 
     def estimate(self, name: str) -> Estimate:
@@ -131,11 +130,16 @@ def policy_terms(
         When there is no ratio of any kind.
     """
     data = pseudo.dataset
-    in_embedding: Float64 | None = None
+    in_embedding: Float64 | str = NO_DRAWS
     if isinstance(subject, LoggedPolicy):
         in_embedding = np.zeros(len(data))
     elif draws is not None and (marginal or behavior is None):
-        in_embedding = embedding_log_ratio(pseudo, *draws.sample(data.weight, seed), seed=seed)
+        try:
+            in_embedding = embedding_log_ratio(pseudo, *draws.sample(data.weight, seed), seed=seed)
+        except DataError as error:  # too few texts for a classifier: the others do without it
+            if behavior is None:
+                raise
+            in_embedding = str(error)
     if isinstance(subject, LoggedPolicy):
         log_ratio = np.zeros(len(data))
     elif behavior is not None:
@@ -146,7 +150,7 @@ def policy_terms(
                 "data.policy_log_prob, or set behavior_policy: embedding"
             )
         log_ratio = log_prob - behavior
-    elif in_embedding is not None:
+    elif not isinstance(in_embedding, str):
         log_ratio = in_embedding
     else:
         raise MissingPartError(

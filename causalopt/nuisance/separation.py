@@ -26,6 +26,8 @@ SEPARATED = 0.99
 GIVEN_AWAY = 0.99
 """Held-out R^2 of a covariate on the text from which the text counts as giving the reader away."""
 FOLDS = 3
+THIN = 10.0
+"""Rows as which all of them must count at least (or half of the rows, when they are few)."""
 TOLERANCE, ERRORS = 0.1, 4.0
 """The mean weight may miss one by a tenth, which estimation takes, and by four standard errors."""
 
@@ -86,21 +88,31 @@ def warn_if_text_gives_reader_away(x: Array, w: Array, weight: Float64) -> None:
 
 
 def warn_if_mean_is_not_one(s: Float64, weight: Float64, group: Int64) -> None:
-    """Compare the mean held-out weight with one, which it is for the right weights: E[p(x) / p(x | w)] = 1.
+    """Compare the mean weight with one, which it is for the right weights: E[p(x) / p(x | w)] = 1.
 
     Warns
     -----
     OverlapWarning
-        With the mean and its standard error, clustered by group.
+        With the mean and its standard error, clustered by group; or, where fewer than ten rows carry the weights, with
+        their effective number.
     """
     share = weight / weight.mean()
+    scaled = share * (s / s.max())
+    size = float(scaled.sum() ** 2 / np.sum(scaled**2))
     mean = float(np.mean(share * s))
     by_group = np.bincount(np.unique(group, return_inverse=True)[1], weights=share * (s - mean))
     error = float(np.sqrt(np.sum(by_group**2))) / len(s)
-    # A sample without the largest weights has too small a mean and too small an error alike: both are scaled back.
-    if abs(mean - 1) > max(TOLERANCE, ERRORS * error / min(mean, 1.0)):
+    if size < min(THIN, len(s) / 2):
         warnings.warn(
-            f"the mean of the stabilized weights is {mean:.2f} (standard error {error:.2g}) and would be 1 if they "
+            f"{len(s)} rows count as {size:.1f} under the stabilized weights: nearly all readers were shown what they "
+            "hardly ever see, or the weights are wrong",
+            OverlapWarning,
+            stacklevel=3,
+        )
+    # A sample without the largest weights has too small a mean and too small an error alike: both are scaled back.
+    elif abs(mean - 1) > max(TOLERANCE, ERRORS * error / min(mean, 1.0)):
+        warnings.warn(
+            f"the mean of the stabilized weights is {mean:.3g} (standard error {error:.2g}) and would be 1 if they "
             "were right: the assignment model does not describe who reads what, or some readers never see some of the "
             "texts",
             OverlapWarning,

@@ -330,8 +330,9 @@ def test_what_can_go_wrong_with_columns_leaves_finite_numbers():
     wide, constant = rng.normal(size=(40, 120)), np.ones((40, 2))
     y = rng.normal(size=40)
     for w in (constant, rng.normal(size=(40, 60))):
-        with warnings.catch_warnings():  # anything but a truncation would be an error
+        with warnings.catch_warnings():  # anything but weights on a handful of rows would be an error
             warnings.simplefilter("ignore", TruncationWarning)
+            warnings.filterwarnings("ignore", "40 rows count as 1", OverlapWarning)
             fit = cross_fit(wide, w, y)
         assert_finite(fit, wide)
 
@@ -383,7 +384,10 @@ def test_truncation_says_what_it_cut():
     assert truncated.rows == pytest.approx(3 / 10)
     assert truncated.mass == pytest.approx(60 / 127)
     law = additive_and_crossed(50, 4, seed=0)
-    with pytest.warns(TruncationWarning):
+    with (
+        pytest.warns(TruncationWarning, match="largest was 100"),
+        pytest.warns(OverlapWarning, match=r"50 rows count as 2\.2 under the stabilized weights"),
+    ):
         fit = cross_fit(law.x, law.w, law.y, outcome_model="zero", s=np.r_[np.ones(49), 100.0], max_weight=10)
     assert fit.s.max() == 10
     assert fit.truncated.mass == pytest.approx(90 / 149)
