@@ -1,12 +1,13 @@
 """Pseudo-outcomes of two arms give DoubleML's and EconML's average effect: same folds, same nuisances."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
-from causalopt.nuisance.cross_fitting import cross_fit
+import causalopt as co
 
 N, FOLDS = 500, 4
 
@@ -30,13 +31,15 @@ def study():
 
 
 def pseudo_outcomes(w, arm, y, fold, propensity, outcome):
+    """Ours, through the public estimator, of two texts."""
     share = np.array([np.mean(arm == 0), np.mean(arm == 1)])
     given = np.where(arm == 1, propensity, 1 - propensity)
-    fit = cross_fit(
-        arm[:, None].astype(float), w, y, fold=fold, max_weight=1e9,
-        m=outcome[np.arange(N), arm], g=outcome.mean(axis=0)[arm], s=share[arm] / given,
-    )  # fmt: skip
-    return fit.s * (y - fit.m) + fit.g
+    frame = pd.DataFrame({"text": np.array(["one text", "another"])[arm], "outcome": y, "row": range(N)})
+    frame[["w1", "w2"]] = w
+    data = co.DirectOutcomeDataset.from_frame(frame, covariates=["w1", "w2"], group="row")
+    estimator = co.PseudoOutcomeEstimator(max_weight=1e9)
+    m, g = outcome[np.arange(N), arm], outcome.mean(axis=0)[arm]
+    return estimator.fit_transform(data, m=m, g=g, s=share[arm] / given, fold=fold).xi
 
 
 def test_the_average_effect_is_doublemls(study):
@@ -55,7 +58,8 @@ def test_the_average_effect_is_doublemls(study):
     assert xi[arm == 1].mean() - xi[arm == 0].mean() == pytest.approx(irm.coef[0], abs=1e-10)
 
 
-def test_the_average_effect_is_econmls(study):
+def econml_learner(study, **roles):
+    """EconML's doubly robust learner, fitted on the study's own nuisances and folds."""
     econml_dr = pytest.importorskip("econml.dr")
     w, arm, y, fold, propensity, outcome = study
     position = {row.tobytes(): i for i, row in enumerate(w)}
@@ -81,9 +85,29 @@ def test_the_average_effect_is_econmls(study):
             rows = [position[row.tobytes()] for row in np.ascontiguousarray(features[:, :2])]
             return outcome[rows, features[:, 2].astype(int)]
 
-    learner = econml_dr.LinearDRLearner(
+    return econml_dr.LinearDRLearner(
         model_propensity=KnownPropensity(), model_regression=KnownOutcome(), min_propensity=1e-9,
         cv=[(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(FOLDS)], random_state=0,
-    ).fit(y, arm, W=w, inference=None)  # fmt: skip
-    xi = pseudo_outcomes(*study)
+    ).fit(y, arm, inference=None, **roles)  # fmt: skip
+
+
+def test_the_average_effect_is_econmls(study):
+    learner = econml_learner(study, W=study[0])
+    arm, xi = study[1], pseudo_outcomes(*study)
     assert xi[arm == 1].mean() - xi[arm == 0].mean() == pytest.approx(float(learner.ate(T0=0, T1=1)), abs=1e-10)
+
+
+def test_the_pseudo_outcome_of_every_row_is_econmls(study):
+    """EconML regresses its pseudo-outcomes on the covariates: the same slopes from ours need the same rows.
+
+    Its pseudo-outcome of an arm has the reader's own prediction where ours has the mean over readers; the weighted
+    residual, which is xi - g here, is the same.
+    """
+    w, arm, _, _, _, outcome = study
+    residual = pseudo_outcomes(*study) - outcome.mean(axis=0)[arm]
+    share = np.array([np.mean(arm == 0), np.mean(arm == 1)])
+    of_arm = [outcome[:, a] + (arm == a) / share[a] * residual for a in (0, 1)]
+    ours = np.linalg.lstsq(np.c_[np.ones(N), w], of_arm[1] - of_arm[0])[0]
+    learner = econml_learner(study, X=w)
+    np.testing.assert_allclose(ours[1:], learner.coef_(T=1), rtol=0, atol=1e-10)
+    assert ours[0] == pytest.approx(float(learner.intercept_(T=1)), abs=1e-10)
