@@ -201,11 +201,13 @@ def test_weights_from_outside_that_are_all_but_one_next_to_zero():
         co.PseudoOutcomeEstimator().fit_transform(dataset(frame), s=np.where(s < 1, 0.0, s))
 
 
-@pytest.mark.filterwarnings("ignore::causalopt.errors.OverlapWarning")
 def test_no_overlap_through_the_functions():
     """As the command line, from Python: a policy with a single text of weight has no value that could be told."""
     frame, shown = table()
     data = dataset(only("log_f", -800.0, -1.0)(frame, shown))
     pseudo = co.PseudoOutcomeEstimator(outcome_model="ridge", assignment_model="randomized").fit_transform(data)
-    with pytest.raises(OverlapError, match=r"one of 160 logged texts carries the whole weight"):
+    with (
+        pytest.warns(OverlapWarning, match=r"dr: 160 logged texts count as 1\.0"),
+        pytest.raises(OverlapError, match=r"one of 160 logged texts carries the whole weight"),
+    ):
         evaluate(ExternalPolicy(), pseudo, reference=LoggedPolicy(), estimators=ESTIMATORS)

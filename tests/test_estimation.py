@@ -99,7 +99,7 @@ def test_with_its_texts_every_estimator_is_there_and_covers(survey, tmp_path, so
 
 
 def test_mdr_covers_although_the_ratio_behind_it_is_seen_too_small():
-    """20 tables: `mdr` corrects g, which is nearly right here, by a ratio of about a quarter of its true slope.
+    """20 tables: `mdr` corrects g, which is nearly right here, by a ratio of about half its true slope.
 
     A coverage of 0.9 or more shows less than 12 hits of 20 with probability below 1e-4; mips has next to none.
     """

@@ -59,8 +59,9 @@ def marginal_log_ratio(
     group:
         Labels [n] of logged rows that share a fold, or None: rows of equal embedding.
     classifier:
-        Any scikit-learn classifier with ``predict_proba`` that takes ``sample_weight``. None takes a
-        logistic regression on the coordinates and their squares, whose penalty is chosen by held-out log-loss.
+        Any scikit-learn classifier with ``predict_proba`` that takes ``sample_weight``. None takes a logistic
+        regression on the coordinates, or on standardised ones and their squares; which, and with which penalty, is
+        chosen by held-out log-loss.
     folds, seed:
         Of the cross-fitting.
 
@@ -95,7 +96,7 @@ def marginal_log_ratio(
     True
     """
     sample = _Samples.of(x_logged, x_policy, weight, group, folds, seed)
-    candidates = [classifier] if classifier is not None else [_logistic(strength) for strength in _STRENGTHS]
+    candidates = [classifier] if classifier is not None else _candidates(sample.x)
     score = _best_score(candidates, sample)
     area = float(roc_auc_score(sample.label, score, sample_weight=sample.weight))
     if area >= SEPARATED:
@@ -195,13 +196,26 @@ def _folds(codes: Array, same: Array, folds: int, rng: np.random.Generator) -> I
     return np.concatenate([dealt[codes], fold_of_text[same[len(codes) :]]])
 
 
-def _logistic(strength: float) -> Any:
-    return make_pipeline(
-        StandardScaler(),
-        FunctionTransformer(_with_squares),
-        StandardScaler(),
-        LogisticRegression(C=strength, max_iter=500),
-    )
+def _candidates(x: Float64) -> list[Any]:
+    """Logistic regressions on the coordinates as they are, and on standardised ones with their squares.
+
+    As they are, in a common unit, the directions in which texts differ most are penalised least; standardised, all are
+    penalised alike, and few texts leave most of a difference unseen.
+    """
+    unit = float(np.sqrt(np.mean(np.var(x, axis=0)))) or 1.0
+    found = []
+    for strength in _STRENGTHS:
+        model = LogisticRegression(C=strength, max_iter=500)
+        squared = (StandardScaler(), FunctionTransformer(_with_squares), StandardScaler())
+        found += [
+            make_pipeline(FunctionTransformer(_in_units_of, kw_args={"unit": unit}), model),
+            make_pipeline(*squared, model),
+        ]
+    return found
+
+
+def _in_units_of(x: Array, unit: float) -> Array:
+    return x / unit
 
 
 def _with_squares(x: Array) -> Array:
