@@ -19,6 +19,7 @@ from benchmarks.confounding.estimation import TextOnlyOutcome
 from benchmarks.confounding.grading import COMMON_KL, Grader
 from benchmarks.confounding.methods.contract import make_method
 from benchmarks.confounding.parts import QUICK, Design, plan
+from benchmarks.confounding.restriction import OnTexts
 from benchmarks.confounding.summary import bars, over_seeds, warned
 from benchmarks.confounding.tuning import TRIALS, VALIDATION_SEEDS, trials
 from causalopt.backends.finite import FinitePolicy
@@ -205,6 +206,30 @@ def test_tuned_values_are_the_best_trials() -> None:
         assert spec == with_settings(CATALOGUE[label], tuned["chosen"][label])
 
 
+# What is valued.
+
+
+class Mixture:
+    """Writes a text of the world or, half of the time, one that no world knows."""
+
+    def __init__(self, texts, share):
+        self.texts, self.share = texts, np.asarray(share)
+
+    def log_prob(self, prompts, texts):
+        return np.log([0.5 if text not in self.texts else 0.5 * self.share[self.texts.index(text)] for text in texts])
+
+
+def test_a_policy_restricted_to_the_worlds_texts_is_what_the_truth_is_about() -> None:
+    policy = Mixture(["a", "b", "c"], [0.5, 0.3, 0.2])
+    restricted = OnTexts(policy, policy.texts)
+    np.testing.assert_allclose(np.exp(restricted.log_prob(None, ["c", "a"])), [0.2, 0.5])
+    drawn = restricted.sample(None, 40_000, seed=0)
+    # 5 standard errors of a share: three in ten million draws of this test would fail.
+    for text, share in zip(policy.texts, policy.share, strict=True):
+        assert abs(drawn.count(text) / 40_000 - share) < 5 * np.sqrt(share * (1 - share) / 40_000)
+    assert drawn == restricted.sample(None, 40_000, seed=0)
+
+
 # The whole way.
 
 
@@ -216,7 +241,8 @@ def test_a_run_keeps_its_cells_takes_a_users_method_and_goes_on(tmp_path: Path) 
     results = pd.read_parquet(tmp_path / "results.parquet").set_index("method")
     assert list(results.index) == ["dr_cpo", mine]
     assert results["gain_common"].notna().all()
-    assert results.loc["dr_cpo", "run_ci_low"] < results.loc["dr_cpo", "run_ci_high"]
+    for texts in ("run", "all"):
+        assert results.loc["dr_cpo", f"{texts}_ci_low"] < results.loc["dr_cpo", f"{texts}_ci_high"]
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["settings"]["common_kl"] == COMMON_KL
     assert f"`{mine}`" in (tmp_path / "table.md").read_text()
@@ -252,7 +278,7 @@ def ideal_results() -> pd.DataFrame:
         jitter = 0.001 * (seed - 4.5)
         common = {"seed": seed, "n": 2000, "error": None, "run_error": None, "run_thin_overlap": False}
         evidence = {"run_estimate": 0.95, "run_ci_low": 0.8, "run_ci_high": 1.1, "run_imbalance": 1.0}
-        evidence |= {"run_robustness_value_interval": 0.4, "run_se": 0.08}
+        evidence |= {"run_robustness_value_interval": 0.4, "run_se": 0.08, "all_ci_low": 0.8, "all_ci_high": 1.1}
 
         def row(part, world, strength, method, share, evidence=evidence, common=common, jitter=jitter, **changes):
             shares = dict.fromkeys(("gain_share", "gain_share_common", "gain", "gain_common"), share + jitter)
@@ -292,7 +318,11 @@ def test_bars_see_what_they_should() -> None:
     assert "of dr_cpo" in failing({"gain_share_common": 0.5}, world="contaminated outcome model", method="dr_cpo")[0]
     assert "either" in failing({"gain_share": 0.5}, method="outcome wrong, assignment right")[0]
     assert "both wrong" in failing({"gain_share": 0.5}, method="outcome wrong, assignment wrong")[0]
-    assert "coverage" in failing({"run_ci_low": 1.0}, part="strength", method="dr_cpo", strength=0.0)[0]
+    for texts, name in (("run", "given the world's texts"), ("all", "of all texts")):
+        found = failing({f"{texts}_ci_low": 1.0}, part="strength", method="dr_cpo", strength=0.0)
+        assert len(found) == 1
+        assert found[0].startswith("coverage")
+        assert name in found[0]
     assert "thin overlap" in failing({"run_thin_overlap": False}, world="thin overlap")[0]
     noisy = good.copy()
     honest = (noisy["world"] == "honest outcome model") & (noisy["method"] == "dr_cpo")

@@ -10,9 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-TEST_SHARE = 0.5
-"""Rows of a fresh sample on which a run's policy is valued, as a share of the rows that it was tuned on."""
-
 
 @dataclass(frozen=True)
 class Cell:

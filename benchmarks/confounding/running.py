@@ -13,10 +13,11 @@ import datasets
 import numpy as np
 from joblib import Parallel, delayed, parallel_config
 
-from benchmarks.confounding.cells import TEST_SHARE, Cell, Store
+from benchmarks.confounding.cells import Cell, Store
 from benchmarks.confounding.grading import Grader
 from benchmarks.confounding.methods.contract import make_method
 from benchmarks.confounding.methods.objectives import ObjectiveMethod
+from benchmarks.confounding.restriction import OnTexts
 from causalopt import plugins
 from causalopt.backends.contracts import Policy, Progress
 from causalopt.backends.huggingface.quiet import quiet_transformers
@@ -49,7 +50,7 @@ def run_group(cells: Sequence[Cell], store: Store) -> None:
     logging.getLogger("transformers").setLevel(logging.ERROR)
     world: World = plugins.worlds.create({**first.world, "seed": first.seed})
     train = world.sample(first.n, 0)
-    test = world.sample(int(TEST_SHARE * first.n), 1)
+    test = world.sample(first.n, 1)
     with quiet_transformers(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         backend = plugins.backends.create(first.backend)
@@ -74,6 +75,9 @@ def _compute(
     numbers, frontier = grader.grade(policy)
     result: dict[str, Any] = {**numbers, "seconds": seconds, "frontier": [asdict(point) for point in frontier]}
     if isinstance(method, ObjectiveMethod) and method.is_a_run:
+        result["evaluation_all_texts"] = own_evidence(method, policy, reference, test)
+        if world.prompts is None:
+            policy, reference = OnTexts(policy, world.texts), OnTexts(reference, world.texts)
         result["evaluation"] = own_evidence(method, policy, reference, test)
     return result
 
