@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -12,13 +13,10 @@ import pytest
 
 import causalopt as co
 from causalopt.cli import main
-from causalopt.errors import DataError, OverlapError, OverlapWarning
+from causalopt.errors import CausalOptWarning, DataError, OverlapError, OverlapWarning
 from causalopt.evaluation.evaluate import evaluate
 from causalopt.evaluation.policies import ExternalPolicy, LoggedPolicy
 from causalopt.evaluation.terms import ESTIMATORS
-
-# Shown, as the command line shows them.
-pytestmark = pytest.mark.filterwarnings("always::causalopt.errors.CausalOptWarning")
 
 TEXTS = [f"{a} {b} {c}" for a in ("help", "give") for b in ("now", "soon") for c in ("we", "you", "all")]
 
@@ -51,7 +49,8 @@ def estimated(tmp_path, monkeypatch, capsys):
         frame.to_csv(path, index=False)
         given = [word for key, value in settings(**changes).items() for word in ("--set", f"{key}={json.dumps(value)}")]
         monkeypatch.setattr(sys, "argv", ["causalopt", "estimate", str(path), *given, "--out", str(out)])
-        with pytest.raises(SystemExit) as ended:
+        shown = warnings.catch_warnings(action="always", category=CausalOptWarning)  # as outside of a test
+        with shown, pytest.raises(SystemExit) as ended:
             main()
         said = capsys.readouterr().err
         assert "Traceback" not in said
@@ -207,7 +206,8 @@ def test_no_overlap_through_the_functions():
     data = dataset(only("log_f", -800.0, -1.0)(frame, shown))
     pseudo = co.PseudoOutcomeEstimator(outcome_model="ridge", assignment_model="randomized").fit_transform(data)
     with (
-        pytest.warns(OverlapWarning, match=r"dr: 160 logged texts count as 1\.0"),
+        warnings.catch_warnings(record=True, action="always") as caught,
         pytest.raises(OverlapError, match=r"one of 160 logged texts carries the whole weight"),
     ):
         evaluate(ExternalPolicy(), pseudo, reference=LoggedPolicy(), estimators=ESTIMATORS)
+    assert any("dr: 160 logged texts count as 1.0" in str(one.message) for one in caught)
