@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from causalopt.nuisance.coordinates import PrincipalCoordinates, standardization
 from causalopt.nuisance.folds import row_codes
 from causalopt.typing import Array, Float64
 
@@ -13,6 +14,8 @@ READERS = 100
 """Readers in a sampled average."""
 TEXTS = 64
 """Texts in a sampled average."""
+READERS_A_DIRECTION = 4
+"""Sampled readers for each direction of the covariates on which the sample is calibrated, at least."""
 CHUNK = 200_000
 """Pairs that are predicted at once."""
 
@@ -25,13 +28,18 @@ def mean_over_readers(
     """Mean over the reference readers of ``predict(x_i, w_k)``.
 
     Exact when there are at most ``readers`` distinct readers; otherwise over a sample that is spread evenly along the
-    readers' first principal direction (systematic sampling with a random start), in proportion to their weights.
+    readers' first principal direction (systematic sampling with a random start), in proportion to their weights. The
+    sample is then calibrated: its weights move as little as they can for its mean covariates to be those of all readers
+    (the regression estimator of Cassel, Särndal and Wretman 1976; Deville and Särndal 1992). So a model that is linear
+    in w is averaged exactly, and of any other only what is not linear has an error, which is common to all texts where
+    it does not depend on them. With many covariates this holds for their leading principal directions.
 
     Returns
     -------
     mean, se:
-        Shape [n]; ``se`` is the Monte Carlo standard error of each mean, outcome units, zero where it is exact. It
-        takes the sample for a simple one, which errs on the large side.
+        Shape [n]; ``se`` is the Monte Carlo standard error of each mean, outcome units, from the left-out residuals of
+        a linear fit to the sample; zero where the mean is exact. It takes the sample for a simple one, which errs on
+        the large side.
 
     Examples
     --------
@@ -43,17 +51,17 @@ def mean_over_readers(
     ([4.0], [0.0])
     """
     w, weight = distinct_rows(w_reference, weight_reference)
-    exact = len(w) <= readers
-    if not exact:
-        w = w[_systematic(w, weight, readers, seed)]
-        weight = np.ones(readers)
-    share = weight / weight.sum()
-    values = _pairs(predict, x, w)
-    mean = values @ share
-    if exact:
-        return mean, np.zeros(len(x))
-    variance = np.maximum(values**2 @ share - mean**2, 0.0)
-    return mean, np.sqrt(variance / (readers - 1))
+    if len(w) <= readers:
+        return _pairs(predict, x, w) @ (weight / weight.sum()), np.zeros(len(x))
+    sample = _systematic(w, weight, readers, seed)
+    covariates = _leading(w, weight, readers // READERS_A_DIRECTION)[sample]
+    values = _pairs(predict, x, w[sample])
+    spread = covariates - covariates.mean(axis=0)
+    share = 1 / readers - np.linalg.lstsq(spread.T, covariates.mean(axis=0))[0]  # all readers have mean zero
+    fitted = np.linalg.svd(np.column_stack([np.ones(readers), spread]), full_matrices=False)[0]
+    residual = values - (values @ fitted) @ fitted.T
+    left_out = residual / np.maximum(1 - np.sum(fitted**2, axis=1), 1e-9)
+    return values @ share, np.sqrt(left_out**2 @ share**2)
 
 
 def mean_over_texts(predict: Predict, x_draws: Array, w: Array, *, texts: int = TEXTS, seed: int = 0) -> Float64:
@@ -83,6 +91,13 @@ def _pairs(predict: Predict, rows: Array, others: Array) -> Float64:
         right = np.tile(others, (len(block), 1))
         blocks.append(predict(left, right).reshape(len(block), len(others)))
     return np.concatenate(blocks) if blocks else np.zeros((0, len(others)))
+
+
+def _leading(w: Array, weight: Float64, most: int) -> Float64:
+    """Leading principal coordinates of the standardised covariates, with mean zero over all readers, shape [n, r]."""
+    center, scale = standardization(w, weight)
+    standard = (w - center) / scale
+    return PrincipalCoordinates.of(standard, weight).transform(standard)[:, :most]
 
 
 def _systematic(w: Array, weight: Float64, size: int, seed: int) -> Array:

@@ -20,9 +20,9 @@ CONSTANT = 1e-13
 class PrincipalCoordinates:
     """Whitened principal coordinates: weighted mean zero and identity covariance over the rows they were made from.
 
-    Collinear and constant columns, and more columns than rows, leave fewer coordinates and no singular matrix. Columns of
-    unlike units (a length of thousands beside a 0/1) all stay: how many coordinates there are is judged by the columns'
-    correlations.
+    Collinear and constant columns, and more columns than rows, leave fewer coordinates and no singular matrix. Columns
+    of unlike units (a length of thousands beside a 0/1) all stay: how many coordinates there are is judged by the
+    columns' correlations.
 
     Attributes
     ----------
