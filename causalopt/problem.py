@@ -9,7 +9,7 @@ import numpy as np
 
 from causalopt.backends.contracts import Policy, PolicyProblem
 from causalopt.dataset import DirectOutcomeDataset
-from causalopt.errors import ConfigError
+from causalopt.errors import ConfigError, DataError
 from causalopt.evaluation.marginalized import marginal_log_ratio
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.typing import Float64
@@ -122,8 +122,18 @@ def policy_problem(
         log q of the training texts, shape [n], nats.
     sampled_texts:
         From `draw_samples`, or None for an objective that needs none.
+
+    Raises
+    ------
+    DataError
+        When all outcomes of the rows are equal.
     """
     data = pseudo.dataset
+    if np.ptp(data.outcome) == 0:
+        raise DataError(
+            f"{data.source}: all outcomes of the {len(data)} training rows are {data.outcome[0]:g}, so that no text is "
+            "better than another: take another seed, or a larger share of rows to train on"
+        )
     center = float(np.average(pseudo.g, weights=data.weight))
     mean = float(np.average(data.outcome, weights=data.weight))
     scale = float(np.sqrt(np.average((data.outcome - mean) ** 2, weights=data.weight)))

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from causalopt import DirectOutcomeDataset, PseudoOutcomeEstimator
-from causalopt.errors import ConfigError
+from causalopt.errors import ConfigError, DataError
 from causalopt.problem import behavior_log_prob, draw_samples, policy_problem
 
 WORDS = ("help", "give", "act", "join"), ("now", "soon", "please", "today")
@@ -86,3 +86,12 @@ def test_the_behavior_policy_is_the_logged_one_where_there_is_one():
         behavior_log_prob(plain, Echo(), "logged")
     with pytest.raises(ConfigError, match="a reference policy is needed"):
         behavior_log_prob(plain, None)
+
+
+def test_a_training_part_whose_outcomes_are_all_equal_is_named():
+    frame = pd.DataFrame({"text": [f"text {i}" for i in range(40)], "outcome": [0.1] * 39 + [1.0]})
+    data = DirectOutcomeDataset.from_frame(frame)
+    train = next(part for part in (data.split(0.3, seed)[0] for seed in range(40)) if np.ptp(part.outcome) == 0)
+    found = PseudoOutcomeEstimator(outcome_model="ridge").fit_transform(train)
+    with pytest.raises(DataError, match=r"frame: all outcomes of the 28 training rows are 0\.1, .* take another seed"):
+        policy_problem(found, np.zeros(28), None)

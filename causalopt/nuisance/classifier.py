@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -9,6 +10,7 @@ import lightgbm
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
+from causalopt.errors import CausalOptWarning
 from causalopt.nuisance.coordinates import PrincipalCoordinates
 from causalopt.nuisance.folds import inner_folds
 from causalopt.nuisance.gaussian import LARGEST, GaussianAssignment
@@ -35,7 +37,8 @@ class ClassifierAssignment:
     (x, w) alone find nothing; here the classifier gets the products of whitened text coordinates and covariates, and
     the log-odds of a `GaussianAssignment` to start from. A logistic regression on them comes first, trees on what it
     leaves, and then a logistic calibration of the held-out log-odds (Platt 1999), which draws them to zero where they
-    tell nothing.
+    tell nothing. Where an inner fold has fewer than two rows of positive weight, nothing can be dealt: s = 1, with a
+    `CausalOptWarning`.
 
     Parameters
     ----------
@@ -93,7 +96,18 @@ class ClassifierAssignment:
             return self
         labels = range(int(fold.max()) + 1)
         rng = np.random.default_rng(self.seed)
-        pairs = [_Pairs.of(np.flatnonzero(fold == k), weight, self._deals(len(x)), rng) for k in labels]
+        rows = [np.flatnonzero((fold == k) & (weight > 0)) for k in labels]
+        fewest = min(len(part) for part in rows)
+        if fewest < 2:
+            warnings.warn(
+                f"assignment model classifier: the smallest of its {len(rows)} inner folds has {fewest} of the "
+                f"{int((weight > 0).sum())} rows of positive weight, too few to deal readers anew: every stabilized "
+                "weight is taken as 1, which adjusts for nothing",
+                CausalOptWarning,
+                stacklevel=2,
+            )
+            return self
+        pairs = [_Pairs.of(part, weight, self._deals(len(x)), rng) for part in rows]
         # Each fold's first column comes from a Gaussian fitted on the others, or the fit below would trust it too much.
         gaussians = [
             GaussianAssignment(seed=self.seed).fit(x[fold != k], w[fold != k], weight[fold != k]) for k in labels
@@ -106,7 +120,7 @@ class ClassifierAssignment:
         return self
 
     def stabilized_weight(self, x: Array, w: Array) -> Float64:
-        if self.slope_ == 0:
+        if self.slope_ == 0 or len(x) == 0:
             return np.ones(len(x))
         z = self._columns(self.gaussian_, x, w)
         log_odds = self.linear_.decision_function(z)

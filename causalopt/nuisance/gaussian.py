@@ -121,6 +121,8 @@ class GaussianAssignment:
 
 def normalizer(texts: Float64, readers: Float64, weight: Float64, size: int, seed: int) -> Normalizer:
     """Fit the margins on at most ``size`` rows, drawn with probabilities in proportion to their weights."""
+    counts = weight > 0
+    texts, readers, weight = texts[counts], readers[counts], weight[counts]
     if len(texts) <= size:
         return Normalizer.of(texts, readers, weight, weight)
     rng = np.random.default_rng(seed)

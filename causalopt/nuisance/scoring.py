@@ -19,7 +19,8 @@ def discrimination_loss(log_s: Float64, log_s_dealt: Float64, weight: Float64, w
     """Logistic loss of telling real (text, reader) pairs from pairs dealt at random, nats.
 
     The log-odds that a pair is real are -log s. The loss is smallest for the true s (it is a proper scoring rule) and
-    log 2 for s = 1, whatever kind of model s comes from.
+    log 2 for s = 1, whatever kind of model s comes from. Rows among which no two of positive weight can trade readers
+    say nothing of s: the loss is then log 2.
 
     Parameters
     ----------
@@ -36,6 +37,8 @@ def discrimination_loss(log_s: Float64, log_s_dealt: Float64, weight: Float64, w
     >>> bool(np.isclose(loss, np.log(2)))
     True
     """
+    if weight_dealt.sum() <= 0:
+        return float(np.log(2))
     real = np.average(np.logaddexp(0, log_s), weights=weight)
     dealt = np.average(np.logaddexp(0, -log_s_dealt), weights=weight_dealt)
     return float((real + dealt) / 2)

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from nuisance_laws import binary_texts, fit_quality, gaussian_texts
 
+from causalopt.errors import CausalOptWarning
 from causalopt.nuisance.classifier import ClassifierAssignment
 from causalopt.nuisance.gaussian import GaussianAssignment
 from causalopt.nuisance.scoring import deal, discrimination_loss
@@ -47,6 +48,19 @@ def test_constant_covariates_and_a_single_text():
     one = np.ones((60, 1))
     np.testing.assert_allclose(ClassifierAssignment().fit(x, one, np.ones(60)).stabilized_weight(x, one), 1, atol=0.3)
     np.testing.assert_array_equal(ClassifierAssignment().fit(one, x, np.ones(60)).stabilized_weight(one, x), 1)
+
+
+def test_rows_without_weight_are_as_if_left_out_and_too_few_with_one_are_said():
+    x, w, _ = gaussian_texts(300, 4, 2, 1.0, seed=3)
+    weight = np.zeros(300)
+    weight[:12] = 1
+    found = ClassifierAssignment().fit(x, w, weight).stabilized_weight(x, w)
+    assert np.isfinite(found).all()
+    weight[3:] = 0
+    with pytest.warns(CausalOptWarning, match=r"the smallest of its 3 inner folds has [01] of the 3 rows of positive"):
+        model = ClassifierAssignment().fit(x, w, weight)
+    np.testing.assert_array_equal(model.stabilized_weight(x, w), 1)
+    assert len(ClassifierAssignment().fit(x, w, np.ones(300)).stabilized_weight(x[:0], w[:0])) == 0
 
 
 def test_dealt_readers_are_never_the_texts_own_and_come_up_equally_often():

@@ -409,3 +409,29 @@ def test_scores_are_a_table_of_plain_columns():
     assert list(scores.columns) == expected
     assert scores["chosen"].all()
     assert isinstance(scores, pd.DataFrame)
+
+
+@pytest.mark.parametrize("model", ["gaussian", "classifier", "randomized"])
+def test_a_fold_of_one_row_or_of_one_weight_says_nothing_of_the_assignment(model):
+    law = additive_and_crossed(99, 4, seed=0)
+    fold = np.r_[np.arange(98) % 2, 2]
+    fit = cross_fit(law.x, law.w, law.y, fold=fold, outcome_model="ridge", assignment_model=model)
+    scores = fit.scores[fit.scores["nuisance"] == "assignment"]
+    assert scores.loc[scores["rows"] == 1, "loss"].tolist() == pytest.approx([np.log(2)])
+    assert np.isfinite(scores["loss"]).all()
+    weight = np.zeros(99)
+    weight[:6] = 1
+    fold = np.r_[0, 0, 0, 1, 1, 2, np.arange(93) % 3]
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        fit = cross_fit(law.x, law.w, law.y, weight, fold=fold, outcome_model="ridge", assignment_model=model)
+    assert np.isfinite(fit.scores["loss"]).all()
+    assert (fit.s > 0).all()
+    few = [str(one.message) for one in said if "too few to deal readers anew" in str(one.message)]
+    assert bool(few) == (model == "classifier")
+
+
+def test_every_row_its_own_fold():
+    law = additive_and_crossed(30, 4, seed=0)
+    fit = cross_fit(law.x, law.w, law.y, outcome_model="ridge", folds=30)
+    assert fit.scores.loc[fit.scores["nuisance"] == "assignment", "skill"].tolist() == pytest.approx([0.0] * 30)
