@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import gammaln
 
 from causalopt.errors import DataError
 from causalopt.evaluation.cluster import cluster_codes
@@ -15,7 +16,7 @@ from causalopt.evaluation.rows import centered, weighted_mean
 from causalopt.evaluation.validation import as_codes, as_vector
 from causalopt.evaluation.weights import WeightedRows
 from causalopt.progress import track
-from causalopt.typing import Float64
+from causalopt.typing import Float64, Int64
 
 
 def placebo_outcome(
@@ -81,18 +82,21 @@ class PlaceboAssignment:
     observed:
         Weighted minus plain mean with the real texts.
     placebo:
-        The same with the texts dealt at random, shape [repeats], outcome units; centred near zero.
+        The same with the texts dealt at random, shape [repeats], outcome units.
     p_value:
-        Share of the deals (the real one counted among them) at least as far from zero as ``observed``: an exact test of
-        "no text moves anybody" in a randomised experiment.
+        Share of the deals (the real one counted among them) at least as far from the mean of all as ``observed``: a
+        test of "no text moves anybody", exact under the assumptions of `placebo_assignment`.
     rejections:
         Share of the deals whose 95% interval excludes zero; near 0.05 when the standard error is right.
+    whole_units:
+        Whether whole units traded places, or rows.
     """
 
     observed: Estimate
     placebo: Float64
     p_value: float
     rejections: float
+    whole_units: bool
 
 
 def placebo_assignment(
@@ -114,12 +118,22 @@ def placebo_assignment(
     xi:
         Pseudo-outcome of each row, shape [n], outcome units; stays where it is.
     unit:
-        Labels [n] of texts, or None. With it whole texts trade places (each unit gets another unit's log-ratio), as
-        they must where a text has many rows; the log-ratio must be constant within a unit.
+        Labels [n] of texts, or None for rows that all differ. Units trade places with units of as many rows; the
+        log-ratio must be constant within a unit.
     weight, cluster:
         As in `ipw`.
     repeats, seed:
         Number of deals, and the seed of the generator that makes them.
+
+    Notes
+    -----
+    A text that was shown often differs from one that was shown seldom, in its log-ratio too, so that they cannot trade
+    places. Trades of whole units of as many rows make an exact test both where each row drew its text at random and
+    where rows of a text share a shock of their own, if units of as many rows are alike before anybody reads. Where
+    sizes differ so much that such trades leave fewer different deals than ``repeats``, rows are dealt in place of
+    units: the test is then exact where each row drew its text at random by the same law, and rejects too often where
+    rows of a text share a shock. Where texts were not randomised (s is not 1, or the law depends on a prompt) the test
+    is approximate at best: rows of the same s and prompt are alike, others are not.
 
     Raises
     ------
@@ -145,17 +159,36 @@ def placebo_assignment(
     if not np.array_equal(dealt[codes], rows.log_ratio):
         row = int(np.argmax(dealt[codes] != rows.log_ratio))
         raise DataError(f"log_ratio[{row}] differs from another row of its unit: a text has one log-ratio")
+    whole_units = _can_trade(codes, repeats)
+    if not whole_units:
+        codes, dealt = np.arange(rows.n), rows.log_ratio
+    size = np.bincount(codes)
     observed = placebo_outcome(rows.log_ratio, xi, weight=weight, cluster=cluster)
     rng = np.random.default_rng(seed)
     estimates = [
-        placebo_outcome(rng.permutation(dealt)[codes], xi, weight=weight, cluster=cluster)
+        placebo_outcome(_traded(dealt, size, rng)[codes], xi, weight=weight, cluster=cluster)
         for _ in track(range(repeats), "dealing texts anew", repeats)
     ]
     values = np.array([estimate.value for estimate in estimates])
-    further = int(np.sum(np.abs(values) >= abs(observed.value) * (1 - 1e-12)))
+    distance = np.abs(np.append(values, observed.value) - np.append(values, observed.value).mean())
     return PlaceboAssignment(
         observed=observed,
         placebo=values,
-        p_value=(1 + further) / (1 + repeats),
+        p_value=float(np.mean(distance >= distance[-1] * (1 - 1e-12))),
         rejections=float(np.mean([estimate.test().p_value < 0.05 for estimate in estimates])),
+        whole_units=whole_units and unit is not None,
     )
+
+
+def _can_trade(codes: Int64, repeats: int) -> bool:
+    """Whether trades of units of equal size move half of the rows, in at least ``repeats`` different ways."""
+    sizes, alike = np.unique(np.bincount(codes), return_counts=True)
+    movable = sizes[alike > 1] @ alike[alike > 1]
+    return bool(2 * movable >= len(codes) and gammaln(alike + 1).sum() >= np.log(repeats))
+
+
+def _traded(values: Float64, size: Int64, rng: np.random.Generator) -> Float64:
+    """Values of the units after units of equal size have traded places at random, shape [units]."""
+    traded = np.empty_like(values)
+    traded[np.argsort(size, kind="stable")] = values[np.lexsort((rng.random(len(size)), size))]
+    return traded

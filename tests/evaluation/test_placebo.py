@@ -58,6 +58,42 @@ def test_p_values_are_uniform_when_nothing_acts(within_binomial):
     within_binomial(below, (0.90, 0.90))  # an exact test: P(p <= 2/20) = 0.10
 
 
+@pytest.mark.parametrize(
+    ("texts", "tail", "shock", "whole"), [(20, 1.2, 0.0, False), (400, 0.7, 0.0, True), (400, 0.7, 1.0, True)]
+)
+def test_texts_shown_unequally_often_are_rejected_as_often_as_stated(within_binomial, texts, tail, shock, whole):
+    """Noise, and texts whose log-ratio falls with the number of their rows: P(p <= 1/20) = 0.05, failing below 1e-6.
+
+    Shown by Zipf's law, few texts have hardly two of as many rows, and rows are dealt; of many, whole texts are, whose
+    rows may share a shock.
+    """
+    rng = np.random.default_rng(4)
+    share = np.arange(1, texts + 1) ** -tail
+    share /= share.sum()
+    low = []
+    for index in range(400):
+        text = rng.choice(texts, 400, p=share)
+        xi = rng.normal(size=400) + shock * rng.normal(size=texts)[text]
+        found = placebo_assignment(-0.5 * np.log(texts * share)[text], xi, unit=text, repeats=19, seed=index)
+        assert found.whole_units == whole
+        low.append(found.p_value < 0.051)
+    within_binomial(low, (0.05, 0.05))
+
+
+def test_whole_texts_trade_with_texts_of_as_many_rows_alone():
+    """Only the texts of 30 and 50 rows have a level, and nothing can trade places with them."""
+    text = np.repeat(np.arange(14), [1] * 6 + [15] * 6 + [30, 50])
+    log_ratio, xi = np.log(np.arange(1.0, 15.0))[text], np.where(text >= 12, 1.0, 0.0)
+    found = placebo_assignment(log_ratio, xi, unit=text, repeats=50)
+    assert found.whole_units
+    assert found.observed.value > 0.05
+    assert found.placebo.std() < 0.5 * found.observed.value  # the ratio's mean moves
+    assert found.p_value > 0.05
+    rows = placebo_assignment(log_ratio, xi, repeats=50)
+    assert not rows.whole_units
+    assert rows.p_value == pytest.approx(1 / 51)
+
+
 def test_an_unclustered_error_shows_in_the_rejections():
     """Each text has 20 rows that share its own level: rows are not what was dealt."""
     rng = np.random.default_rng(3)
