@@ -59,8 +59,8 @@ def evidence_table(metrics: dict[str, Any]) -> Table:
     for one in evidence["benchmarks"]:
         table.add_row(
             escaped(f"as strong as {one['covariate']}"),
-            f"{100 * one['cf_y']:.1f}% of the outcome, {100 * one['cf_d']:.1f}% of the assignment; "
-            f"without it {one['change']:+.3g}",
+            f"{100 * one['outcome_share']:.1f}% of the outcome, {100 * one['assignment_share']:.1f}% of the "
+            f"assignment; without it {one['change']:+.3g}",
         )
     table.add_row("placebo: texts dealt anew", f"p = {evidence['placebo_p_value']:.3f}")
     if evidence["placebo_outcome"] is not None:

@@ -95,7 +95,7 @@ def test_with_its_texts_every_estimator_is_there_and_covers(survey, tmp_path, so
         if row["quantity"] == "difference" and row["estimator"] != "mips":
             assert abs(row["estimate"] - TRUTH) < 5 * row["se"] + 0.05, row
     assert [one["covariate"] for one in found["evidence"]["benchmarks"]] == ["age"]
-    assert 0.05 < found["evidence"]["benchmarks"][0]["cf_y"] < 0.4  # age explains 0.25 of 1.25 + 0.25
+    assert 0.05 < found["evidence"]["benchmarks"][0]["outcome_share"] < 0.4  # age explains 0.25 of 1.25 + 0.25
 
 
 def test_mdr_covers_although_the_ratio_behind_it_is_seen_too_small():

@@ -212,10 +212,24 @@ def riesz_representer(
 class Benchmark:
     """Strength of an observed covariate, as if it had been left out.
 
-    ``cf_y`` and ``cf_d`` are in the terms of `Sensitivity.bounds`; ``rho`` is the degree of adversity, signed;
-    ``change`` is the estimate without the covariate minus the one with it, outcome units.
+    Attributes
+    ----------
+    outcome_share, assignment_share:
+        Its strength in the terms of `Sensitivity.bounds`, as a hidden confounder of the estimate without it: the share
+        of that estimate's residual variance that it explains, and of E[alpha^2] with it that it accounts for. To be
+        compared with a robustness value.
+    cf_y, cf_d:
+        The gain statistics of DoubleML, which divide the same gains by what is left in the other estimate: by the
+        residual variance with it, and by E[alpha^2] without it. cf_d = assignment_share / (1 - assignment_share).
+    rho:
+        Degree of adversity, signed. Without cuts, the short estimate's `Sensitivity.bounds` at both shares and this
+        rho end at the long estimate.
+    change:
+        The estimate without the covariate minus the one with it, outcome units.
     """
 
+    outcome_share: float
+    assignment_share: float
     cf_y: float
     cf_d: float
     rho: float
@@ -234,7 +248,7 @@ def benchmark(long: Sensitivity, short: Sensitivity) -> Benchmark:
 
     Notes
     -----
-    The gain statistics of "Long story short"; strengths are cut to [0, 1], since noise can make a covariate
+    The strengths and gain statistics of "Long story short"; all are cut to [0, 1], since noise can make a covariate
     look worse than useless.
 
     Examples
@@ -245,8 +259,10 @@ def benchmark(long: Sensitivity, short: Sensitivity) -> Benchmark:
     >>> long = sensitivity(one, [1.0, -1.0, 1.0, -1.0], [1.0, 2.0, 1.0, 2.0])
     >>> short = sensitivity(one * 1.5, [1.5, -1.0, 1.0, -1.0], [1.0, 1.5, 1.0, 2.0])
     >>> found = benchmark(long, short)
-    >>> round(found.cf_y, 4), round(found.cf_d, 4), found.change
-    (0.3125, 0.2121, 0.5)
+    >>> round(found.outcome_share, 4), round(found.assignment_share, 4), found.change
+    (0.2381, 0.175, 0.5)
+    >>> round(found.cf_y, 4), round(found.cf_d, 4)
+    (0.3125, 0.2121)
     """
     outcome_gain = short.sigma2 - long.sigma2
     riesz_gain = long.nu2 - short.nu2
@@ -254,6 +270,8 @@ def benchmark(long: Sensitivity, short: Sensitivity) -> Benchmark:
     size = math.sqrt(outcome_gain * riesz_gain) if outcome_gain > 0 and riesz_gain > 0 else 0.0
     adversity = 1.0 if size == 0 else min(1.0, abs(change) / size)
     return Benchmark(
+        outcome_share=max(outcome_gain / short.sigma2, 0.0) if short.sigma2 > 0 else 0.0,
+        assignment_share=max(riesz_gain / long.nu2, 0.0),
         cf_y=float(np.clip(outcome_gain / long.sigma2, 0, 1)) if long.sigma2 > 0 else float(outcome_gain > 0),
         cf_d=float(np.clip(riesz_gain / short.nu2, 0, 1)),
         rho=float(np.sign(change)) * adversity,

@@ -125,6 +125,28 @@ def test_a_difference_of_self_normalised_values_can_be_bounded(study):
     assert bounds.ci_low < bounds.low < (new - old).value < bounds.high < bounds.ci_high
 
 
+def test_a_covariate_s_strength_is_in_the_terms_of_the_bounds():
+    """Leaving u out of a linear model: bounds of that strength end at the estimate with u, and smaller ones do not."""
+    rng = np.random.default_rng(0)
+    u = rng.normal(size=20_000)
+    x = 0.8 * u + rng.normal(size=20_000)
+    y = x + u + rng.normal(size=20_000)
+    without, both = x[:, None], np.column_stack([x, u])
+    prepared = []
+    for design in (both, without):
+        beyond = x - design[:, 1:] @ np.linalg.lstsq(design[:, 1:], x)[0]
+        slope = np.linalg.lstsq(design, y)[0]
+        alpha = beyond / np.mean(beyond**2)
+        prepared.append(sensitivity(Estimate(slope[0], np.zeros(20_000)), y - design @ slope, alpha))
+    long, short = prepared
+    found = benchmark(long, short)
+    assert found.outcome_share == pytest.approx(1 / (1 + 1.64), abs=0.02)  # var(u | x) = 1 / 1.64, var(y | x, u) = 1
+    assert found.assignment_share == pytest.approx(0.64 / 1.64, abs=0.02)  # the R^2 of x given u
+    bounds = short.bounds(found.outcome_share, found.assignment_share, rho=found.rho)
+    np.testing.assert_allclose(bounds.low, long.estimate.value, atol=1e-9)
+    np.testing.assert_allclose(found.cf_d, found.assignment_share / (1 - found.assignment_share), rtol=1e-12)
+
+
 def test_no_residual_variance_leaves_nothing_to_hide():
     ours = sensitivity(Estimate(1.0, np.array([0.1, -0.1])), np.zeros(2), np.ones(2))
     assert ours.robustness_value() == 1.0

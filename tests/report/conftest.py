@@ -62,8 +62,8 @@ def full_metrics() -> dict[str, Any]:
             "placebo_rejections": 0.052,
             "placebo_outcome": interval(-0.07, 0.21, estimator="sndr") | {"p_value": 0.514},
             "benchmarks": [
-                {"covariate": "age", "cf_y": 0.081, "cf_d": 0.027, "rho": 0.9, "change": -0.312},
-                {"covariate": HOSTILE, "cf_y": 0.0, "cf_d": 0.004, "rho": 0.1, "change": 0.011},
+                {"covariate": "age", "outcome_share": 0.081, "assignment_share": 0.027, "rho": 0.9, "change": -0.312},
+                {"covariate": HOSTILE, "outcome_share": 0.0, "assignment_share": 0.004, "rho": 0.1, "change": 0.011},
             ],
             "balance": [{"covariate": "age", "before": 0.313, "after": 0.0427, "chance_after": 0.0617}],
             "calibration": None,

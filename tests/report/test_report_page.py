@@ -80,7 +80,7 @@ def test_the_evidence_stands_under_the_second_question(full_run: Path) -> None:
     page = Page(write_report(full_run))
     section = page.text[page.text.rindex(HEADINGS[1]) : page.text.rindex(HEADINGS[2])]
     for shown in (
-        "explain 12.3% of what is left unexplained in each",
+        "explain 12.3% of what is left unexplained of the responses",
         "its 95% interval to zero, 4.56%",
         "age8.1%2.7%−0.312",
         "Placebo outcome−0.07 (−0.28 to 0.14)0.514",
