@@ -123,6 +123,7 @@ def _rounds(
                 "system": name,
                 "round": turn,
                 "seconds": segment.seconds,
+                "wall_seconds": segment.wall_seconds,
                 "tokens": segment.tokens,
                 "sequences": segment.sequences,
                 "tokens_per_second": segment.tokens / segment.seconds,

@@ -11,6 +11,17 @@ import torch
 from transformers import TrainerCallback
 
 
+def now() -> float:
+    """Read the clock: on one thread of a CPU that of this process, whatever else the machine does.
+
+    On a GPU, or on several threads, it is the time that passes. Seconds.
+    """
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+        return time.perf_counter()
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
 @dataclass(frozen=True)
 class Segment:
     """What one system did in one round, its first step left out.
@@ -18,7 +29,9 @@ class Segment:
     Attributes
     ----------
     seconds:
-        Of all optimiser steps after the first.
+        Of all optimiser steps after the first, by `now`.
+    wall_seconds:
+        The time that passed meanwhile.
     tokens, sequences:
         Real (non-padding) tokens and sequences that got a gradient in them, prompts included.
     precompute_seconds:
@@ -28,6 +41,7 @@ class Segment:
     """
 
     seconds: float
+    wall_seconds: float
     tokens: int
     sequences: int
     precompute_seconds: float = 0.0
@@ -38,12 +52,10 @@ class Segment:
 class Clock(TrainerCallback):
     """Notes the end of every optimiser step: as a callback of a Trainer, or of a backend."""
 
-    ends: list[float] = field(default_factory=list)
+    ends: list[tuple[float, float]] = field(default_factory=list)
 
     def tick(self) -> None:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        self.ends.append(time.perf_counter())
+        self.ends.append((now(), time.perf_counter()))
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
         self.tick()
@@ -53,4 +65,5 @@ class Clock(TrainerCallback):
 
     def segment(self, tokens: int, sequences: int, precompute_seconds: float = 0.0) -> Segment:
         peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
-        return Segment(self.ends[-1] - self.ends[0], tokens, sequences, precompute_seconds, peak)
+        seconds, wall = (last - first for first, last in zip(self.ends[0], self.ends[-1], strict=True))
+        return Segment(seconds, wall, tokens, sequences, precompute_seconds, peak)

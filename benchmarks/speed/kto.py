@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
-import time
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from typing import Any
 
 import datasets
@@ -14,7 +15,7 @@ from transformers import PrinterCallback
 from trl import KTOConfig, KTOTrainer
 from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 
-from benchmarks.speed.clock import Clock, Segment
+from benchmarks.speed.clock import Clock, Segment, now
 from benchmarks.speed.systems import COMMON, OF_A_PEER, ON_GPU, System
 from benchmarks.speed.workload import LORA, Workload
 from causalopt.backends.huggingface.model import twin
@@ -38,7 +39,8 @@ def kto(**settings: Any) -> System:
         model, tokenizer = twin(work.reference.model), work.reference.codec.tokenizer
         collate = _Counting(DataCollatorForUnpairedPreference(tokenizer.pad_token_id, max_length=1024))
         clock = Clock()
-        with tempfile.TemporaryDirectory() as output, quiet_transformers():
+        # TRL draws a bar of its own and advises on the labels' weights.
+        with tempfile.TemporaryDirectory() as output, quiet_transformers(), redirect_stderr(io.StringIO()):
             args = KTOConfig(
                 output, **{**COMMON, **OF_A_PEER, "per_device_train_batch_size": work.rows_per_step, **settings}
             )
@@ -64,9 +66,9 @@ class _Timed(KTOTrainer):  # type: ignore[misc]
     precompute_seconds = 0.0
 
     def _precompute_ref_logps(self, *args: Any, **kwargs: Any) -> datasets.Dataset:
-        started = time.perf_counter()
+        started = now()
         done = super()._precompute_ref_logps(*args, **kwargs)
-        self.precompute_seconds = time.perf_counter() - started
+        self.precompute_seconds = now() - started
         return done
 
 

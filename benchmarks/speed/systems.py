@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,7 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
-from benchmarks.speed.clock import Clock, Segment
+from benchmarks.speed.clock import Clock, Segment, now
 from benchmarks.speed.workload import LONGEST, LORA, Workload
 from causalopt.backends.contracts import Progress
 from causalopt.backends.huggingface import HuggingFaceBackend
@@ -44,9 +43,9 @@ def ours(objective: Objective, micro_batches: int = 1) -> System:
 
     def run(work: Workload) -> Segment:
         problem, reference = work.problem, work.reference
-        started = time.perf_counter()
+        started = now()
         reference.log_prob(problem.prompts, problem.texts)  # what a run computes as the behavior log-probability
-        scored = time.perf_counter() - started
+        scored = now() - started
         backend = HuggingFaceBackend(
             model="random weights",
             lora=LORA,
@@ -102,10 +101,10 @@ def plain_loop(work: Workload) -> Segment:
     model = trainable_twin(reference.model, LORA, seed=0).train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
     clock, objective = Clock(), DRCPO()
-    started = time.perf_counter()
+    started = now()
     with torch.no_grad():
         frozen = [_materialized(reference.model, batch, device) for batch in work.batches(sampled=True)]
-    precompute = time.perf_counter() - started
+    precompute = now() - started
     for step, (batch, before) in enumerate(zip(work.batches(sampled=True), frozen, strict=True)):
         rows = slice(step * n, (step + 1) * n)
 

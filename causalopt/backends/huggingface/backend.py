@@ -17,6 +17,7 @@ from causalopt.backends.contracts import PolicyProblem, Progress
 from causalopt.backends.huggingface import scratch
 from causalopt.backends.huggingface.checkpoint import fingerprint, last_checkpoint
 from causalopt.backends.huggingface.likelihood import Likelihood
+from causalopt.backends.huggingface.lora import fused_lora
 from causalopt.backends.huggingface.metrics import likelihood_metrics, policy_metrics
 from causalopt.backends.huggingface.model import (
     default_device,
@@ -255,7 +256,8 @@ class HuggingFaceBackend:
             loop = ObjectiveTrainer(model=scorer, args=args, stage=stage, report=tuple(progress.callbacks), **trainer)
             done = last_checkpoint(folder) if folder else None
             try:
-                loop.train(resume_from_checkpoint=str(done) if done else None)
+                with fused_lora(model):
+                    loop.train(resume_from_checkpoint=str(done) if done else None)
             except torch.OutOfMemoryError as error:
                 raise ModelError(
                     f"memory ran out while training the {stage}: lower training.per_device_train_batch_size and raise "
