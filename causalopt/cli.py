@@ -1,18 +1,20 @@
-"""The command line: `causalopt run`, `check`, `init`, `evaluate`, `generate`, `report`, `plugins`, `benchmark`."""
+"""The command line; the verbs that estimate values are in `causalopt.cli_estimation`."""
 
 from __future__ import annotations
 
 import json
 import sys
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from causalopt import __version__
+from causalopt.cli_estimation import compare, estimate, evaluate
+from causalopt.console import console, escaped, show_warning, stderr
 from causalopt.errors import CausalOptError, CausalOptWarning, ConfigError
 
 app = typer.Typer(
@@ -21,9 +23,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console()
-stderr = Console(stderr=True)
-
 ConfigArgument = Annotated[Path, typer.Argument(help="YAML configuration, see configs/.", show_default=False)]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="Override a key: section.key=value (repeatable).", show_default=False)
@@ -34,11 +33,11 @@ SeedOption = Annotated[int, typer.Option(help="Seeds every draw.")]
 
 def main() -> None:
     """Entry point: an error that a user can mend is one line and exit code 2, a warning one line."""
-    warnings.showwarning = _show_warning
+    warnings.showwarning = show_warning
     try:
         app()
     except CausalOptError as error:
-        stderr.print(f"[bold red]error:[/] {_escaped(str(error))}", soft_wrap=True, highlight=False)
+        stderr.print(f"[bold red]error:[/] {escaped(str(error))}", soft_wrap=True, highlight=False)
         sys.exit(2)
 
 
@@ -54,6 +53,7 @@ def run(
     from causalopt.config import load_config
     from causalopt.pipeline import run as run_plan
     from causalopt.preparation import prepare
+    from causalopt.processes import is_main, leave
     from causalopt.progress import show_progress
     from causalopt.summary import summary_table
 
@@ -61,11 +61,16 @@ def run(
         raise ConfigError("--resume and --overwrite exclude each other")
     settings = load_config(config, set_ or ())
     directory = out or Path("runs") / config.stem
+    if not is_main():
+        warnings.simplefilter("ignore", CausalOptWarning)
     plan = prepare(settings)
-    with show_progress(stderr):
+    with show_progress(stderr) if is_main() else nullcontext():
         metrics = run_plan(plan, directory, resume=resume, overwrite=overwrite)
+    leave()
+    if not is_main():
+        return
     console.print(summary_table(metrics))
-    console.print(_escaped(metrics["verdict"]), soft_wrap=True)
+    console.print(escaped(metrics["verdict"]), soft_wrap=True)
     console.print(f"Report: {directory / 'report.html'}", soft_wrap=True, highlight=False)
 
 
@@ -99,29 +104,9 @@ def init(
     console.print(f"Wrote {out}; name your covariates in it, then: causalopt run {out}", soft_wrap=True)
 
 
-@app.command()
-def evaluate(
-    run_directory: RunArgument,
-    policy: Annotated[
-        str | None, typer.Option(help="Another policy: a folder, a PEFT adapter or a hub id; the run's own by default.")
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Another table with the same columns; the run's test rows by default.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Also write the numbers as JSON to this file.")] = None,
-    draws: Annotated[int | None, typer.Option(help="Texts drawn from each policy.")] = None,
-) -> None:
-    """Estimate the value of a policy beside the run's reference, with nuisances fitted on the evaluation rows alone."""
-    from causalopt.progress import show_progress
-    from causalopt.reevaluation import evaluate_run
-    from causalopt.summary import summary_table
-
-    with show_progress(stderr):
-        metrics = evaluate_run(run_directory, policy=policy, data=data, draws=draws)
-    if out is not None:
-        out.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    console.print(summary_table(metrics))
-    console.print(_escaped(metrics["verdict"]), soft_wrap=True)
+app.command()(estimate)
+app.command()(evaluate)
+app.command()(compare)
 
 
 @app.command()
@@ -179,17 +164,6 @@ def benchmark(
 def version() -> None:
     """Print the version."""
     typer.echo(__version__)
-
-
-def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
-    if issubclass(category, CausalOptWarning):
-        stderr.print(f"[yellow]warning:[/] {_escaped(str(message))}", soft_wrap=True, highlight=False)
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
 
 
 if __name__ == "__main__":

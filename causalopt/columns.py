@@ -25,6 +25,9 @@ class Columns:
     attributes: tuple[str, ...] = ()
     behavior_log_prob: str | None = None
     assignment_log_prob: str | None = None
+    policy_log_prob: str | None = None
+    policy_text: str | None = None
+    placebo_outcome: str | None = None
 
     def roles(self) -> Iterator[tuple[str, str]]:
         """Pairs of role and column, for the roles that are filled."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from causalopt.errors import ConfigError
 
 Part = dict[str, Any]
+Estimator = Literal["sndr", "dr", "snipw", "ipw", "clipped_ipw", "switch_dr", "dr_os", "mdr", "mips", "dm"]
 
 
 def _name_alone(value: Any) -> Any:
@@ -33,6 +34,11 @@ class Section(BaseModel):
     """A section of the configuration; a key that it does not have is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+def _check_one_source(path: Path | None, world: Part | None) -> None:
+    if (path is None) == (world is None):
+        raise ValueError("needs exactly one of 'path' (a table) and 'world' (a simulated one)")
 
 
 class TestConfig(Section):
@@ -58,11 +64,11 @@ class DataConfig(Section):
     attributes: list[str] = []
     behavior_log_prob: str | None = None
     assignment_log_prob: str | None = None
+    policy_log_prob: str | None = Field(None, description="of a policy computed elsewhere, for `estimate`")
+    policy_text: str | None = Field(None, description="a text that this policy drew for the row")
+    placebo_outcome: str | None = Field(None, description="fixed before the text was read: no text can have moved it")
     direction: Literal["maximize", "minimize"] = "maximize"
     on_missing: Literal["drop", "error"] = "drop"
-    outcome_path: Path | None = Field(
-        None, description="a second table with the same columns, which may be confounded, to fit the outcome model on"
-    )
     outcome_rows: int | None = Field(
         None, ge=10, description="rows drawn from a world's second data set; by default as many as rows"
     )
@@ -70,16 +76,42 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.path is None) == (self.world is None):
-            raise ValueError("needs exactly one of 'path' (a table) and 'world' (a simulated one)")
-        if self.outcome_path is not None and self.world is not None:
-            raise ValueError("'outcome_path' goes with 'path'; a world that has a second data set draws it itself")
+        _check_one_source(self.path, self.world)
         return self
 
     def roles(self) -> dict[str, Any]:
         """Keyword arguments of `DirectOutcomeDataset.from_path`."""
-        not_roles = {"path", "world", "rows", "outcome_path", "outcome_rows", "test"}
+        not_roles = {"path", "world", "rows", "outcome_rows", "test"}
         return {key: value for key, value in self.model_dump().items() if key not in not_roles}
+
+
+class OutcomeDataConfig(Section):
+    """A second, possibly confounded set of rows that trains the outcome model alone; the covariates are the same."""
+
+    path: Path | None = None
+    world: NamedPart | None = None
+    rows: int = Field(4000, ge=10, description="rows drawn from the world; ignored for a table")
+    text: str | None = Field(None, description="column names where they differ from those of data")
+    outcome: str | None = None
+    prompt: str | None = None
+    weight: str | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        _check_one_source(self.path, self.world)
+        return self
+
+    def roles(self, data: DataConfig) -> dict[str, Any]:
+        """Keyword arguments of `DirectOutcomeDataset.from_path`."""
+        return {
+            "text": self.text or data.text,
+            "outcome": self.outcome or data.outcome,
+            "prompt": self.prompt or data.prompt,
+            "weight": self.weight,
+            "covariates": data.covariates,
+            "attributes": data.attributes,
+            "on_missing": data.on_missing,
+        }
 
 
 class CrossFittingConfig(Section):
@@ -105,14 +137,33 @@ class PilotConfig(Section):
     test_rows: int | None = Field(None, ge=10)
 
 
+class SelectionConfig(Section):
+    """Training rows set apart to choose the policy by: the lower bound of its value there, at every checkpoint."""
+
+    size: float = Field(0.2, gt=0, lt=1, description="share of the training rows' groups")
+    level: float = Field(0.9, gt=0.5, lt=1)
+    patience: int = Field(3, ge=1, description="checkpoints without a better one, after which training ends")
+    draws: int = Field(200, ge=20, description="texts drawn from a policy at each checkpoint")
+    estimator: Literal["sndr", "dr", "dm"] = "sndr"
+
+
 class EvaluationConfig(Section):
     """How the value is estimated on the test rows; the first estimator is the headline."""
 
-    estimators: list[Literal["sndr", "dr", "snipw", "ipw", "dm", "clipped_ipw", "switch_dr", "dr_os"]] = Field(
-        ["sndr", "dr", "snipw", "dm"], min_length=1
-    )
+    estimators: list[Estimator] = Field(["sndr", "dr", "snipw", "dm"], min_length=1)
     level: float = Field(0.95, gt=0.5, lt=1)
     draws: int = Field(1000, ge=20, description="texts drawn from each policy for its plug-in value")
+    benchmark: list[str] | Literal["all"] = Field(
+        [], description="covariates left out one at a time, to judge a hidden confounder by; each is a further fit"
+    )
+
+
+class EstimateConfig(Section):
+    """Whom `causalopt estimate` evaluates, against whom; `run` does not look at it."""
+
+    policy: str | None = Field(None, description="a run, a folder or a hub id; null: data.policy_log_prob")
+    policy_draws: Path | None = Field(None, description="table of texts drawn from a policy that is not at hand")
+    reference: str | None = Field(None, description="as policy; null: a run's reference, else the texts as logged")
 
 
 class ComparisonConfig(Section):
@@ -127,18 +178,21 @@ class RunConfig(Section):
     """Everything that `causalopt run` needs. Only ``data`` is required."""
 
     data: DataConfig
+    outcome_data: OutcomeDataConfig | None = None
     embedder: NamedPart = {"name": "tfidf-svd"}
     outcome_model: NamedPart = {"name": "ridge-lightgbm"}
     assignment_model: NamedPart = {"name": "gaussian"}
     cross_fitting: CrossFittingConfig = CrossFittingConfig()
-    behavior_policy: Literal["logged", "reference"] | None = Field(
+    behavior_policy: Literal["logged", "reference", "embedding"] | None = Field(
         None, description="where q comes from; by default logged when there is a column, else the reference"
     )
     samples: SamplesConfig = SamplesConfig()
     pilot: PilotConfig = PilotConfig()
     objective: NamedPart = {"name": "dr_cpo"}
     backend: NamedPart = {"name": "huggingface"}
+    selection: SelectionConfig | None = Field(None, description="by default the last policy of the training is kept")
     evaluation: EvaluationConfig = EvaluationConfig()
+    estimate: EstimateConfig = EstimateConfig()
     comparisons: dict[str, ComparisonConfig] = {}
     seed: int = Field(0, ge=0)
 
@@ -189,6 +243,14 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
     for override in overrides:
         set_key(raw, override)
     return parse_config(raw, source=str(path))
+
+
+def table_config(table: Path, overrides: Iterable[str] = ()) -> RunConfig:
+    """Return the configuration of a table alone, all the rest by ``a.b=value`` overrides."""
+    raw: dict[str, Any] = {"data": {"path": str(table)}}
+    for override in overrides:
+        set_key(raw, override)
+    return parse_config(raw, source=str(table))
 
 
 def parse_config(raw: dict[str, Any], source: str = "configuration") -> RunConfig:
@@ -242,5 +304,5 @@ def _fields_at(location: list[str]) -> list[str]:
         field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
         if field is None:
             return list(ComparisonConfig.model_fields) if location[0] == "comparisons" else []
-        model = field.annotation
+        model = next((a for a in get_args(field.annotation) if isinstance(a, type)), field.annotation)
     return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []

@@ -48,6 +48,12 @@ class DirectOutcomeDataset:
         log q(x | c), nats: the log-probability of the text under the policy that was logged; or None.
     assignment_log_prob:
         log p(x | w), nats: that of the text given the reader, for a system that chose texts by reader; or None.
+    policy_log_prob:
+        log P^f(x | c), nats: that of the text under a policy to evaluate, computed elsewhere; or None.
+    policy_text:
+        A text that this policy drew in the row's context (given its prompt); or None.
+    placebo_outcome:
+        Something fixed before the text was read, which no text can have moved; or None.
     row:
         Position in the source, from 0. Messages count from 1, the first row below a file's header.
     dropped:
@@ -79,6 +85,9 @@ class DirectOutcomeDataset:
     source: str = "frame"
     columns: Columns = field(default_factory=Columns)
     dropped: dict[str, int] = field(default_factory=dict)
+    policy_log_prob: Float64 | None = None
+    policy_text: list[str] | None = None
+    placebo_outcome: Float64 | None = None
 
     @classmethod
     def from_path(cls, path: str | Path, **roles: Any) -> DirectOutcomeDataset:
@@ -137,6 +146,9 @@ class DirectOutcomeDataset:
         attributes: Sequence[str] = (),
         behavior_log_prob: str | None = None,
         assignment_log_prob: str | None = None,
+        policy_log_prob: str | None = None,
+        policy_text: str | None = None,
+        placebo_outcome: str | None = None,
         direction: Direction = "maximize",
         on_missing: OnMissing = "drop",
     ) -> DirectOutcomeDataset:
@@ -150,6 +162,8 @@ class DirectOutcomeDataset:
             What messages call the table.
         text, outcome, prompt, weight, group, reader, behavior_log_prob, assignment_log_prob:
             Name of the column in that role; see the class for what each means.
+        policy_log_prob, policy_text, placebo_outcome:
+            Likewise; for an evaluation alone.
         covariates, attributes:
             Names of the columns in that role.
         direction:
@@ -180,7 +194,7 @@ class DirectOutcomeDataset:
             raise DataError(f"{source}: is a {type(frame).__name__}, not a pandas DataFrame")
         columns = Columns(
             text, outcome, prompt, tuple(covariates), weight, group, reader, tuple(attributes), behavior_log_prob,
-            assignment_log_prob,
+            assignment_log_prob, policy_log_prob, policy_text, placebo_outcome,
         )  # fmt: skip
         columns.check(frame, source)
         if not len(frame):
@@ -239,6 +253,9 @@ class DirectOutcomeDataset:
             source=source,
             columns=columns,
             dropped=dropped,
+            policy_log_prob=numbers(columns.policy_log_prob),
+            policy_text=None if columns.policy_text is None else table[columns.policy_text].tolist(),
+            placebo_outcome=numbers(columns.placebo_outcome),
         )
 
     def __len__(self) -> int:
@@ -264,6 +281,9 @@ class DirectOutcomeDataset:
             attributes=self.attributes.iloc[position].reset_index(drop=True),
             behavior_log_prob=take(self.behavior_log_prob),
             assignment_log_prob=take(self.assignment_log_prob),
+            policy_log_prob=take(self.policy_log_prob),
+            policy_text=None if self.policy_text is None else [self.policy_text[i] for i in position],
+            placebo_outcome=take(self.placebo_outcome),
             row=self.row[position],
         )
 
@@ -311,7 +331,8 @@ class DirectOutcomeDataset:
     def to_frame(self) -> pd.DataFrame:
         """One canonical frame: text, outcome, weight, group, then whatever else there is."""
         frame = pd.DataFrame({"text": self.texts, "outcome": self.outcome, "weight": self.weight, "group": self.group})
-        for name in ("prompts", "reader", "behavior_log_prob", "assignment_log_prob"):
+        optional = ("prompts", "reader", "behavior_log_prob", "assignment_log_prob", "policy_log_prob", "policy_text")
+        for name in (*optional, "placebo_outcome"):
             values = getattr(self, name)
             if values is not None:
                 frame[name.removesuffix("s")] = values

@@ -17,6 +17,10 @@ class ConfigError(CausalOptError):
     """A setting is unknown, malformed or contradicts another."""
 
 
+class MissingPartError(CausalOptError):
+    """A number needs something of a policy that is not at hand: its texts, or its log-probabilities."""
+
+
 class ModelError(CausalOptError):
     """A model, policy or checkpoint is missing, or is not what it is taken for."""
 

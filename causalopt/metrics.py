@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from causalopt.backends.contracts import Policy
 from causalopt.dataset import DirectOutcomeDataset
 from causalopt.evaluation.evaluate import Evaluation, describe
 from causalopt.evaluation.verdict import verdict
-from causalopt.preparation import Plan
+from causalopt.preparation import OutcomeRows, Plan
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.simulation.contracts import World
 
@@ -29,7 +30,7 @@ def run_metrics(
         "direction": plan.train.direction,
         "objective": plan.config.objective["name"],
         **evaluation_metrics(evaluation, plan.test),
-        "data": data_metrics(plan.train, plan.test),
+        "data": data_metrics(plan.train, plan.test, plan.outcome_rows),
         "nuisance": {"train": nuisance_metrics(train), "test": nuisance_metrics(test)},
         "truth": truth,
         "comparisons": comparisons,
@@ -37,8 +38,10 @@ def run_metrics(
     }
 
 
-def evaluation_metrics(evaluation: Evaluation, test: DirectOutcomeDataset) -> dict[str, Any]:
-    """Values, estimates, overlap and KL of an evaluation, with its verdict."""
+def evaluation_metrics(
+    evaluation: Evaluation, test: DirectOutcomeDataset, *, reference: str = "the reference"
+) -> dict[str, Any]:
+    """Values, estimates, overlap and KL of an evaluation, with its verdict; ``reference`` is what that calls it."""
     return {
         "verdict": verdict(
             evaluation.difference,
@@ -47,11 +50,14 @@ def evaluation_metrics(evaluation: Evaluation, test: DirectOutcomeDataset) -> di
             direction=test.direction,
             level=evaluation.level,
             robustness_value=_robustness(evaluation) if test.covariates.shape[1] else None,
+            reference=reference,
         ),
         "estimator": evaluation.estimator,
         "level": evaluation.level,
+        "behavior_policy": evaluation.behavior_policy,
         "value": _values(evaluation),
         "estimates": evaluation.to_frame().to_dict("records"),
+        "not_computed": dict(evaluation.left_out),
         "overlap": evaluation.overlap.to_dict(),
         "evidence": evidence_metrics(evaluation),
         "kl": evaluation.kl,
@@ -59,7 +65,7 @@ def evaluation_metrics(evaluation: Evaluation, test: DirectOutcomeDataset) -> di
 
 
 def evidence_metrics(evaluation: Evaluation) -> dict[str, Any]:
-    """Sensitivity, placebo, balance and calibration as plain numbers."""
+    """Sensitivity with its benchmarks, placebos, balance and calibration as plain numbers."""
     evidence = evaluation.evidence
     sensitivity = evidence.sensitivity
     return {
@@ -68,9 +74,18 @@ def evidence_metrics(evaluation: Evaluation) -> dict[str, Any]:
         "max_bias": None if sensitivity is None else sensitivity.max_bias.value,
         "placebo_p_value": evidence.placebo.p_value,
         "placebo_rejections": evidence.placebo.rejections,
+        "placebo_outcome": _placebo_outcome(evaluation),
+        "benchmarks": [{"covariate": name, **asdict(found)} for name, found in evidence.benchmarks.items()],
         "balance": None if evidence.balance is None else evidence.balance.to_dict("records"),
         "calibration": None if evidence.calibration is None else evidence.calibration.to_dict("records"),
     }
+
+
+def _placebo_outcome(evaluation: Evaluation) -> dict[str, Any] | None:
+    estimate = evaluation.evidence.placebo_outcome
+    if estimate is None:
+        return None
+    return {**describe(estimate, evaluation.estimator, evaluation.level), "p_value": estimate.test().p_value}
 
 
 def _robustness(evaluation: Evaluation) -> float | None:
@@ -90,8 +105,15 @@ def _values(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def data_metrics(train: DirectOutcomeDataset, test: DirectOutcomeDataset) -> dict[str, Any]:
+def data_metrics(train: DirectOutcomeDataset, test: DirectOutcomeDataset, outcome_rows: OutcomeRows) -> dict[str, Any]:
     """Sizes and roles of the data."""
+    second = {} if outcome_rows.train is None or outcome_rows.test is None else {
+        "outcome_data": {
+            "source": outcome_rows.train.source,
+            "train_rows": len(outcome_rows.train),
+            "test_rows": len(outcome_rows.test),
+        }
+    }  # fmt: skip
     return {
         "source": train.source,
         "train_rows": len(train),
@@ -100,6 +122,7 @@ def data_metrics(train: DirectOutcomeDataset, test: DirectOutcomeDataset) -> dic
         "test_groups": len(np.unique(test.group)),
         "dropped": {"train": train.dropped, "test": test.dropped},
         "covariates": list(train.covariates.columns),
+        **second,
     }
 
 

@@ -6,7 +6,7 @@ the gradient in the model's parameters is one weighted likelihood: ``sum_i coeff
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -33,6 +33,10 @@ class ObjectiveInputs:
         Of the drawn texts, shape [m].
     sampled_reference_log_prob:
         log P^f0(x~_j), shape [m], nats.
+    sampled_on_policy:
+        Shape [m], 1 for a text that a policy of an earlier step drew and 0 for one of the reference's; None when there
+        are the reference's alone. The two logs above are then of the policy that drew the text. Such texts belong to
+        the g term, and the reference's to all that measures the distance from it.
     """
 
     log_ratio: Tensor
@@ -45,6 +49,21 @@ class ObjectiveInputs:
     sampled_weight: Tensor
     sampled_length: Tensor
     sampled_reference_log_prob: Tensor
+    sampled_on_policy: Tensor | None = None
+
+    def of_reference(self) -> ObjectiveInputs:
+        """Keep the sampled texts that the reference drew."""
+        return self if self.sampled_on_policy is None else self._keep(self.sampled_on_policy == 0)
+
+    def newest(self) -> ObjectiveInputs:
+        """Keep the sampled texts that a later policy drew; the reference's while there are no others."""
+        if self.sampled_on_policy is None or not bool(self.sampled_on_policy.any()):
+            return self
+        return self._keep(self.sampled_on_policy != 0)
+
+    def _keep(self, chosen: Tensor) -> ObjectiveInputs:
+        names = [field.name for field in fields(self) if field.name.startswith("sampled_")]
+        return replace(self, **{name: getattr(self, name)[chosen] for name in names})
 
 
 @runtime_checkable
@@ -116,22 +135,42 @@ class Modifiers:
     def couples_batch(self) -> bool:
         return self.self_normalize or self.truncation_quantile is not None
 
+    @property
+    def takes_on_policy_texts(self) -> bool:
+        """Whether there is a g term that texts of a later policy may enter."""
+        return False
+
     def expectation(self, log_ratio: Tensor, reward: Tensor, weight: Tensor, length: Tensor) -> Tensor:
         """Importance-weighted mean of ``reward`` under the policy, in reward units."""
-        log_ratio, reward, weight = log_ratio.double(), reward.double(), weight.double()
-        if self.per_token:
-            log_ratio = log_ratio / length.double()
-        if self.truncation_quantile is not None:
-            bound = torch.quantile(log_ratio.detach(), self.truncation_quantile)
-            log_ratio = torch.where(log_ratio > bound, bound, log_ratio)
-        if self.self_normalize:
-            log_mean = torch.logsumexp(log_ratio + weight.log(), 0) - weight.sum().log()
-            log_ratio = log_ratio - log_mean
-        ratio = log_ratio.exp()
+        reward, weight = reward.double(), weight.double()
+        ratio, _ = self._ratio(log_ratio, weight, length)
         gain = ratio * reward
         if self.clip is not None:
             gain = torch.minimum(gain, ratio.clamp(1 - self.clip, 1 + self.clip) * reward)
         return (weight * gain).sum() / weight.sum()
+
+    def clip_fraction(self, inputs: ObjectiveInputs) -> float:
+        """Share of the logged weight whose ratio is truncated, or outside of [1 - clip, 1 + clip]."""
+        weight = inputs.weight.double()
+        ratio, cut = self._ratio(inputs.log_ratio, weight, inputs.length)
+        if self.clip is not None:
+            cut = cut | ((ratio - 1).abs() > self.clip)
+        return float((weight * cut).sum() / weight.sum())
+
+    def _ratio(self, log_ratio: Tensor, weight: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+        """Ratios as `expectation` takes them, before clipping, and which of them were truncated."""
+        log_ratio = log_ratio.double()
+        if self.per_token:
+            log_ratio = log_ratio / length.double()
+        cut = torch.zeros_like(log_ratio, dtype=torch.bool)
+        if self.truncation_quantile is not None:
+            bound = torch.quantile(log_ratio.detach(), self.truncation_quantile)
+            cut = log_ratio > bound
+            log_ratio = torch.where(cut, bound, log_ratio)
+        if self.self_normalize:
+            log_mean = torch.logsumexp(log_ratio + weight.log(), 0) - weight.sum().log()
+            log_ratio = log_ratio - log_mean
+        return log_ratio.exp(), cut
 
     def regularizer(self, inputs: ObjectiveInputs) -> Tensor:
         """KL and entropy terms, to be added to the loss.
@@ -143,6 +182,7 @@ class Modifiers:
         total = inputs.log_ratio.new_zeros((), dtype=torch.float64)
         if not self.regularized:
             return total
+        inputs = inputs.of_reference()
         log_ratio, weight = inputs.sampled_log_ratio.double(), inputs.sampled_weight.double()
         share = weight / weight.sum()
         ratio = log_ratio.exp()
@@ -159,6 +199,7 @@ class Modifiers:
         return self.expectation(inputs.log_ratio, reward, inputs.weight, inputs.length)
 
     def _sampled_term(self, inputs: ObjectiveInputs) -> Tensor:
+        inputs = inputs.newest()
         return self.expectation(
             inputs.sampled_log_ratio, inputs.sampled_g, inputs.sampled_weight, inputs.sampled_length
         )
@@ -184,6 +225,10 @@ class OORLHF(Modifiers):
     def needs_samples(self) -> bool:
         return True
 
+    @property
+    def takes_on_policy_texts(self) -> bool:
+        return True
+
     def __call__(self, inputs: ObjectiveInputs) -> Tensor:
         return self.regularizer(inputs) - self._sampled_term(inputs)
 
@@ -198,6 +243,10 @@ class DRCPO(Modifiers):
 
     @property
     def needs_samples(self) -> bool:
+        return True
+
+    @property
+    def takes_on_policy_texts(self) -> bool:
         return True
 
     def __call__(self, inputs: ObjectiveInputs) -> Tensor:

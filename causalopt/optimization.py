@@ -10,8 +10,9 @@ from typing import Any
 from causalopt import plugins
 from causalopt.backends.contracts import Backend, Callback, Policy, Progress
 from causalopt.objective import Objective
-from causalopt.problem import BehaviorPolicy, behavior_log_prob, draw_samples, policy_problem
+from causalopt.problem import BehaviorPolicy, behavior_log_prob, draw_samples, embedding_log_prob, policy_problem
 from causalopt.pseudo_outcome import PseudoOutcomes
+from causalopt.selection import select_by_lower_bound
 from causalopt.typing import Float64
 
 
@@ -51,6 +52,7 @@ def optimize(
     reference: Policy | None = None,
     behavior_policy: BehaviorPolicy | None = None,
     per_row: int = 2,
+    validation: PseudoOutcomes | None = None,
     seed: int = 0,
     directory: Path | None = None,
     callbacks: Sequence[Callback] = (),
@@ -66,9 +68,12 @@ def optimize(
     reference:
         P^f0; by default the backend makes it from the logged texts.
     behavior_policy:
-        Where q comes from, see `causalopt.problem.behavior_log_prob`.
+        Where q comes from, see `causalopt.problem.behavior_log_prob` and, for "embedding", `embedding_log_prob` there.
     per_row:
         Texts drawn from the reference for each logged row, for the terms that need them.
+    validation:
+        Of rows that take no part in ``pseudo``: the policy with the best lower bound of its value there is kept, see
+        `causalopt.selection.select_by_lower_bound`. By default the last policy of the training is.
     seed:
         Seeds the reference's tuning, the draws and the optimisation.
     directory:
@@ -96,13 +101,23 @@ def optimize(
     if reference is None:
         progress = Progress(None if directory is None else directory / "reference", callbacks)
         reference = maker.reference(data.prompts, data.texts, data.weight, seed=seed, progress=progress)
-    behavior = behavior_log_prob(data, reference, behavior_policy)
-    samples = draw_samples(reference, data, per_row, seed) if maximand.needs_samples else None
+    samples = None
+    if maximand.needs_samples or behavior_policy == "embedding":
+        samples = draw_samples(reference, data, per_row, seed)
+    if behavior_policy == "embedding":
+        assert samples is not None
+        behavior = embedding_log_prob(pseudo, reference, samples, seed)
+    else:
+        behavior = behavior_log_prob(data, reference, behavior_policy)
+    selection = None
+    if validation is not None:
+        selection = select_by_lower_bound(validation, reference, behavior_policy=behavior_policy, seed=seed)
     policy = maker.fit(
-        policy_problem(pseudo, behavior, samples),
+        policy_problem(pseudo, behavior, samples if maximand.needs_samples else None),
         maximand,
         reference=reference,
         seed=seed,
         progress=Progress(None if directory is None else directory / "policy", callbacks),
+        selection=selection,
     )
     return OptimizedPolicy(policy, reference)

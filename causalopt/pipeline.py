@@ -11,16 +11,19 @@ from typing import Any
 import pandas as pd
 
 from causalopt.backends import load_policy
-from causalopt.backends.contracts import Policy, Progress
+from causalopt.backends.contracts import Policy, Progress, Selection
 from causalopt.dataset import DirectOutcomeDataset
 from causalopt.errors import CausalOptWarning
-from causalopt.evaluation.evaluate import Draws, Evaluation, evaluate
+from causalopt.evaluation.evaluate import Evaluation, evaluate
+from causalopt.evaluation.policies import Draws
 from causalopt.metrics import comparison_metrics, run_metrics, truth_metrics
-from causalopt.preparation import Arm, Plan, pilot_rows
-from causalopt.problem import behavior_log_prob, draw_samples, policy_problem
+from causalopt.preparation import Arm, Plan, fit_without, pilot_rows
+from causalopt.problem import behavior_log_prob, draw_samples, embedding_log_prob, policy_problem
+from causalopt.processes import is_main, shared
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.report import write_report
 from causalopt.run_directory import RunDirectory
+from causalopt.selection import select_by_lower_bound
 from causalopt.simulation.contracts import World
 
 
@@ -30,12 +33,18 @@ def run(plan: Plan, directory: Path, *, resume: bool = False, overwrite: bool = 
     A run that was killed goes on where it stopped under ``resume``: the reference, the drawn texts and the checkpoints
     of the optimisation are kept until the end; the rest is computed again and gives the same numbers.
 
+    Under `torchrun` or `accelerate launch` every process calls this: all train, the main one does the rest.
+
     Returns
     -------
     dict
         What ``metrics.json`` holds.
     """
     files = RunDirectory(directory)
+    if not is_main():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CausalOptWarning)  # the main process says it
+            return _Stages(plan, files).follow()
     facts = {
         "seed": plan.config.seed,
         "fingerprint": {name: data.fingerprint() for name, data in plan.data_sets().items()},
@@ -51,7 +60,7 @@ def run(plan: Plan, directory: Path, *, resume: bool = False, overwrite: bool = 
         files.write_json("metrics.json", metrics)
         with files.stage("report"):
             write_report(directory)
-    return metrics
+        return shared(lambda: metrics)
 
 
 class _Stages:
@@ -66,9 +75,7 @@ class _Stages:
         with files.stage("nuisances of the training rows"):
             train = self.train_rows(plan.main)
         with files.stage("nuisances of the test rows"):
-            test = pilot_rows(
-                plan.main.nuisances.fit_transform(plan.test), plan.config.pilot.test_rows, plan.config.seed
-            )
+            test = self.test_rows()
         with files.stage("reference policy"):
             reference = self.reference()
         with files.stage("texts drawn from the reference"):
@@ -77,7 +84,8 @@ class _Stages:
             policy = self.optimise("policy", plan.main, train, reference, samples)
             policy.save(files.path / "policy")
         with files.stage("evaluation"):
-            evaluation = self.evaluate(policy, reference, test, None)
+            without = fit_without(plan.config, plan.test, plan.outcome_rows.test)
+            evaluation = self.evaluate(policy, reference, test, None, without)
         frames = [
             self.draws_frame("reference", evaluation.draws["reference"]),
             self.draws_frame("policy", evaluation.draws["policy"]),
@@ -93,31 +101,59 @@ class _Stages:
         files.write_frame("samples.parquet", pd.concat(frames, ignore_index=True))
         return run_metrics(plan, train, test, evaluation, self.truth(policy, reference), comparisons)
 
+    def follow(self) -> dict[str, Any]:
+        """Train what the main process trains, in the order of `carry_out`, and return its metrics."""
+        plan = self.plan
+        train = self.train_rows(plan.main)
+        reference = self.reference()
+        samples = self.samples(reference, train.dataset)
+        self.optimise("policy", plan.main, train, reference, samples)
+        for name, arm in plan.comparisons.items():
+            self.optimise(name, arm, self.train_rows(arm) if arm.own_nuisances else train, reference, samples)
+        return shared(dict)
+
     def train_rows(self, arm: Arm) -> PseudoOutcomes:
         """Pseudo-outcomes of the training rows that the policy is tuned on; the table holds all of them."""
-        pseudo = arm.nuisances.fit_transform(self.plan.train, outcome_data=self.plan.outcome_data)
+        return shared(lambda: self._train_rows(arm))
+
+    def _train_rows(self, arm: Arm) -> PseudoOutcomes:
+        pseudo = arm.nuisances.fit_transform(self.plan.train, outcome_data=self.plan.outcome_rows.train)
         if arm is self.plan.main:
             self.files.write_frame("pseudo_outcomes.parquet", pseudo.to_frame())
         return pilot_rows(pseudo, self.plan.config.pilot.train_rows, self.plan.config.seed)
+
+    def test_rows(self) -> PseudoOutcomes:
+        """Pseudo-outcomes of the evaluation rows, from nuisances of their own."""
+        plan = self.plan
+        pseudo = plan.main.nuisances.fit_transform(plan.test, outcome_data=plan.outcome_rows.test)
+        return pilot_rows(pseudo, plan.config.pilot.test_rows, plan.config.seed)
 
     def reference(self) -> Policy:
         """Tune the reference on the logged texts, or load the one that an interrupted run has finished."""
         target = self.files.path / "reference"
         finished = self.files.work / "reference.finished"
-        if not finished.exists():
+        if not shared(finished.exists):
             data = self.plan.train
             progress = Progress(self.files.work / "reference", (self.log("reference"),))
             reference = self.plan.backend.reference(
                 data.prompts, data.texts, data.weight, seed=self.plan.config.seed, progress=progress
             )
-            reference.save(target)
-            finished.touch()
-        return load_policy(target)
+
+            def save() -> None:
+                reference.save(target)
+                finished.touch()
+
+            shared(save)
+        return load_policy(target, cache=self.files.work / "computed")
 
     def samples(self, reference: Policy, data: DirectOutcomeDataset) -> list[list[str]] | None:
-        """Texts for the g term, shared by all objectives; None when no objective needs them."""
-        if not any(arm.objective.needs_samples for arm in (self.plan.main, *self.plan.comparisons.values())):
+        """Texts for the g term and for q through embeddings, shared by all objectives; None when none needs them."""
+        arms = (self.plan.main, *self.plan.comparisons.values())
+        if self.plan.config.behavior_policy != "embedding" and not any(arm.objective.needs_samples for arm in arms):
             return None
+        return shared(lambda: self._samples(reference, data))
+
+    def _samples(self, reference: Policy, data: DirectOutcomeDataset) -> list[list[str]]:
         kept = self.files.work / "samples.json"
         if not kept.exists():
             config = self.plan.config
@@ -129,15 +165,46 @@ class _Stages:
     def optimise(
         self, name: str, arm: Arm, pseudo: PseudoOutcomes, reference: Policy, samples: list[list[str]] | None
     ) -> Policy:
-        behavior = behavior_log_prob(pseudo.dataset, reference, self.plan.config.behavior_policy)
+        config = self.plan.config
+        if config.behavior_policy == "embedding":
+            assert samples is not None
+            behavior = embedding_log_prob(pseudo, reference, samples, config.seed)
+        else:
+            behavior = behavior_log_prob(pseudo.dataset, reference, config.behavior_policy)
         problem = policy_problem(pseudo, behavior, samples if arm.objective.needs_samples else None)
         progress = Progress(self.files.work / f"optimisation-{name}", (self.log(name),))
         return self.plan.backend.fit(
-            problem, arm.objective, reference=reference, seed=self.plan.config.seed, progress=progress
+            problem,
+            arm.objective,
+            reference=reference,
+            seed=self.plan.config.seed,
+            progress=progress,
+            selection=self.selection(arm, reference),
+        )
+
+    def selection(self, arm: Arm, reference: Policy) -> Selection | None:
+        """How the policy is chosen, by nuisances of the rows set apart for it; None takes the last one."""
+        settings, rows = self.plan.config.selection, self.plan.selection
+        if settings is None or rows is None:
+            return None
+        return select_by_lower_bound(
+            shared(lambda: arm.nuisances.fit_transform(rows)),
+            reference,
+            behavior_policy=self.plan.config.behavior_policy,
+            estimator=settings.estimator,
+            level=settings.level,
+            draws=settings.draws,
+            patience=settings.patience,
+            seed=self.plan.config.seed,
         )
 
     def evaluate(
-        self, policy: Policy, reference: Policy, test: PseudoOutcomes, reference_draws: Draws | None
+        self,
+        policy: Policy,
+        reference: Policy,
+        test: PseudoOutcomes,
+        reference_draws: Draws | None,
+        without: Mapping[str, PseudoOutcomes] | None = None,
     ) -> Evaluation:
         config = self.plan.config
         return evaluate(
@@ -150,6 +217,7 @@ class _Stages:
             level=config.evaluation.level,
             seed=config.seed,
             reference_draws=reference_draws,
+            without=without,
         )
 
     def truth(self, policy: Policy, reference: Policy) -> dict[str, float] | None:

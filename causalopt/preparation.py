@@ -12,6 +12,8 @@ from causalopt import plugins
 from causalopt.backends.contracts import Backend
 from causalopt.config import Part, RunConfig
 from causalopt.dataset import DirectOutcomeDataset
+from causalopt.errors import ConfigError
+from causalopt.evaluation.evaluate import leave_out
 from causalopt.objective import Objective
 from causalopt.plugins import Registry
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
@@ -28,23 +30,40 @@ class Arm:
 
 
 @dataclass(frozen=True)
+class OutcomeRows:
+    """Rows of the second data set: those that train the outcome model of the training rows, and of the test rows.
+
+    They share no group, or a policy would be graded by the outcome model that it was tuned on.
+    """
+
+    train: DirectOutcomeDataset | None = None
+    test: DirectOutcomeDataset | None = None
+
+
+@dataclass(frozen=True)
 class Plan:
     """A validated run: what `causalopt check` looks at and `causalopt run` carries out."""
 
     config: RunConfig
     train: DirectOutcomeDataset
+    selection: DirectOutcomeDataset | None
     test: DirectOutcomeDataset
+    outcome_rows: OutcomeRows
     world: World | None
     backend: Backend
     main: Arm
     comparisons: dict[str, Arm]
-    outcome_data: DirectOutcomeDataset | None = None
-    """Rows to fit the outcome model on in place of the training rows; the test rows' nuisances never see them."""
 
     def data_sets(self) -> dict[str, DirectOutcomeDataset]:
         """Return all rows, by what they are for."""
-        own = {"train": self.train, "test": self.test}
-        return own if self.outcome_data is None else {**own, "outcome": self.outcome_data}
+        named = {
+            "train": self.train,
+            "selection": self.selection,
+            "test": self.test,
+            "outcome_train": self.outcome_rows.train,
+            "outcome_test": self.outcome_rows.test,
+        }
+        return {name: data for name, data in named.items() if data is not None}
 
 
 def prepare(config: RunConfig) -> Plan:
@@ -59,8 +78,13 @@ def prepare(config: RunConfig) -> Plan:
     world = None if config.data.world is None else plugins.worlds.create(config.data.world)
     train, test = read_data(config, world)
     backend = build_backend(config, sorted({*train.texts, *test.texts}) if world is None else world.texts)
+    selection = None
+    if config.selection is not None:
+        train, selection = train.split(test_size=config.selection.size, seed=config.seed)
     arms = {name: _arm(config, _overridden(config, name)) for name in ("", *config.comparisons)}
-    return Plan(config, train, test, world, backend, arms.pop(""), arms, read_outcome_data(config, world))
+    check_benchmark(config, train)
+    outcome_rows = read_outcome_rows(config, world)
+    return Plan(config, train, selection, test, outcome_rows, world, backend, arms.pop(""), arms)
 
 
 def resolve(config: RunConfig) -> RunConfig:
@@ -78,6 +102,9 @@ def resolve(config: RunConfig) -> RunConfig:
     if config.data.world is not None:
         world = with_defaults(plugins.worlds, config.data.world)
         filled["data"] = config.data.model_copy(update={"world": world})
+    if config.outcome_data is not None and config.outcome_data.world is not None:
+        world = with_defaults(plugins.worlds, config.outcome_data.world)
+        filled["outcome_data"] = config.outcome_data.model_copy(update={"world": world})
     return config.model_copy(update=filled)
 
 
@@ -109,12 +136,33 @@ def read_data(config: RunConfig, world: World | None) -> tuple[DirectOutcomeData
 
 def read_outcome_data(config: RunConfig, world: World | None) -> DirectOutcomeDataset | None:
     """Return the second data set, if the configuration or the world has one."""
-    settings = config.data
-    if isinstance(world, TwoSampleWorld):
-        return world.sample_outcome_data(settings.outcome_rows or settings.rows, config.seed)
-    if settings.outcome_path is None:
+    settings = config.outcome_data
+    if settings is None:
+        if isinstance(world, TwoSampleWorld):
+            return world.sample_outcome_data(config.data.outcome_rows or config.data.rows, config.seed)
         return None
-    return DirectOutcomeDataset.from_path(settings.outcome_path, **settings.roles())
+    if settings.world is not None:
+        other: World = plugins.worlds.create(settings.world)
+        return other.sample(settings.rows, config.seed + 1)  # other rows than those of data.world
+    assert settings.path is not None
+    return DirectOutcomeDataset.from_path(settings.path, **settings.roles(config.data))
+
+
+def read_outcome_rows(config: RunConfig, world: World | None) -> OutcomeRows:
+    """Divide the second data set as the first one is."""
+    data = read_outcome_data(config, world)
+    if data is None:
+        return OutcomeRows()
+    return OutcomeRows(*data.split(test_size=config.data.test.size, seed=config.seed))
+
+
+def check_benchmark(config: RunConfig, data: DirectOutcomeDataset) -> None:
+    """Raise `ConfigError` when evaluation.benchmark names what is no covariate."""
+    if config.evaluation.benchmark != "all":
+        for name in config.evaluation.benchmark:
+            if name not in data.covariates.columns:
+                known = ", ".join(data.covariates.columns) or "none"
+                raise ConfigError(f"evaluation.benchmark: {name!r} is no covariate; there are: {known}")
 
 
 def build_backend(config: RunConfig, texts: list[str]) -> Backend:
@@ -160,6 +208,15 @@ def build_nuisances(config: RunConfig) -> PseudoOutcomeEstimator:
         max_weight=config.cross_fitting.max_weight,
         seed=config.seed,
     )
+
+
+def fit_without(
+    config: RunConfig, data: DirectOutcomeDataset, outcome_data: DirectOutcomeDataset | None
+) -> dict[str, PseudoOutcomes]:
+    """Fit the nuisances of the evaluation rows without each covariate that evaluation.benchmark names."""
+    chosen = config.evaluation.benchmark
+    fitted = leave_out(build_nuisances(config), data, None if chosen == "all" else chosen, outcome_data)
+    return {name: pilot_rows(pseudo, config.pilot.test_rows, config.seed) for name, pseudo in fitted.items()}
 
 
 def pilot_rows(pseudo: PseudoOutcomes, rows: int | None, seed: int) -> PseudoOutcomes:

@@ -10,10 +10,22 @@ import numpy as np
 from causalopt.backends.contracts import Policy, PolicyProblem
 from causalopt.dataset import DirectOutcomeDataset
 from causalopt.errors import ConfigError
+from causalopt.evaluation.marginalized import marginal_log_ratio
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.typing import Float64
 
-BehaviorPolicy = Literal["logged", "reference"]
+BehaviorPolicy = Literal["logged", "reference", "embedding"]
+
+
+def behavior_source(
+    dataset: DirectOutcomeDataset, reference: Policy | None, source: BehaviorPolicy | None = None
+) -> BehaviorPolicy:
+    """Say where q comes from: as asked, else the logged log-probabilities, the reference, or a ratio of embeddings."""
+    if source is not None:
+        return source
+    if dataset.behavior_log_prob is not None:
+        return "logged"
+    return "embedding" if reference is None else "reference"
 
 
 def behavior_log_prob(
@@ -23,9 +35,12 @@ def behavior_log_prob(
 
     ``source`` says where q comes from: the logged log-probabilities, or the reference policy (the choice of Lin et al.
     2024, right when the reference was tuned on the logged texts). None takes the logged ones when there are any.
+    Embeddings give ratios to q and no q: see `embedding_log_prob`.
     """
     if source is None:
         source = "reference" if dataset.behavior_log_prob is None else "logged"
+    if source == "embedding":
+        raise ConfigError(f"{dataset.source}: behavior policy 'embedding' needs pseudo-outcomes and drawn texts")
     if source == "logged":
         if dataset.behavior_log_prob is None:
             raise ConfigError(f"{dataset.source}: behavior policy 'logged' needs a column behavior_log_prob")
@@ -33,6 +48,42 @@ def behavior_log_prob(
     if reference is None:
         raise ConfigError(f"{dataset.source}: has no logged log-probabilities, so a reference policy is needed for q")
     return reference.log_prob(dataset.prompts, dataset.texts)
+
+
+def embedding_log_prob(
+    pseudo: PseudoOutcomes, reference: Policy, samples: Sequence[Sequence[str]], seed: int
+) -> Float64:
+    """Log q of the logged texts through embeddings, shape [n], nats, for texts that no language model wrote.
+
+    The reference's texts are told from the logged ones by a classifier, whose odds are P^f0 / q at each logged text
+    (`causalopt.evaluation.marginal_log_ratio`). An optimiser moves the policy and with it its texts, but starts at the
+    reference, which stays: log P^f / q = log P^f / P^f0 + log P^f0 / q, of which only the first part changes.
+
+    Parameters
+    ----------
+    pseudo:
+        Of the training rows, with their fitted models.
+    reference:
+        P^f0.
+    samples:
+        Its texts for each row, from `draw_samples`.
+    seed:
+        Deals the classifier's folds, and draws rows where they differ in weight.
+    """
+    data, fitted = pseudo.dataset, pseudo.fitted()
+    pairs = [(i, text) for i, row in enumerate(samples) for text in row]
+    if np.ptp(data.weight) > 0:  # a heavy row's context comes up as often as it weighs
+        share = np.array([data.weight[i] for i, _ in pairs])
+        drawn = np.random.default_rng(seed).choice(len(pairs), size=len(pairs), p=share / share.sum())
+        pairs = [pairs[i] for i in drawn]
+    prompts = None if data.prompts is None else [data.prompts[i] for i, _ in pairs]
+    ratio = marginal_log_ratio(
+        fitted.embed(data.prompts, data.texts),
+        fitted.embed(prompts, [text for _, text in pairs]),
+        weight=data.weight,
+        seed=seed,
+    )
+    return reference.log_prob(data.prompts, data.texts) - ratio
 
 
 def draw_samples(
@@ -77,6 +128,10 @@ def policy_problem(
     mean = float(np.average(data.outcome, weights=data.weight))
     scale = float(np.sqrt(np.average((data.outcome - mean) ** 2, weights=data.weight)))
     factor = (1.0 if data.direction == "maximize" else -1.0) / scale
+
+    def dose_response(texts: Sequence[str], prompts: Sequence[str] | None) -> Float64:
+        return factor * (pseudo.dose_response(texts, prompts) - center)
+
     if sampled_texts is None:
         sampled_texts = [[] for _ in range(len(data))]
         sampled_g = np.zeros((len(data), 0))
@@ -84,7 +139,7 @@ def policy_problem(
         per_row = len(sampled_texts[0])
         texts = [text for row in sampled_texts for text in row]
         prompts = None if data.prompts is None else [prompt for prompt in data.prompts for _ in range(per_row)]
-        sampled_g = pseudo.dose_response(texts, prompts).reshape(len(data), per_row)
+        sampled_g = dose_response(texts, prompts).reshape(len(data), per_row)
     return PolicyProblem(
         texts=data.texts,
         prompts=data.prompts,
@@ -93,5 +148,6 @@ def policy_problem(
         g=factor * (pseudo.g - center),
         weight=data.weight / data.weight.mean(),
         sampled_texts=sampled_texts,
-        sampled_g=factor * (sampled_g - center),
+        sampled_g=sampled_g,
+        dose_response=dose_response,
     )

@@ -20,6 +20,7 @@ from causalopt.covariates import CovariateEncoder
 from causalopt.dataset import DirectOutcomeDataset
 from causalopt.embedding import Embedder, embed
 from causalopt.errors import DataError, ModelError
+from causalopt.nuisance import models
 from causalopt.nuisance.cross_fitting import CrossFit, Rows, cross_fit
 from causalopt.nuisance.logged import LoggedAssignment
 from causalopt.typing import Array, Float32, Float64, Int64
@@ -83,12 +84,12 @@ class PseudoOutcomes:
 
     def dose_response(self, texts: Sequence[str], prompts: Sequence[str] | None = None) -> Float64:
         """g of any texts, shape [k]: the mean over the fold models, and then the median over the repeats."""
-        fitted = self._fitted()
+        fitted = self.fitted()
         return fitted.cross_fit.dose_response(fitted.embed(prompts, texts)) if len(texts) else np.zeros(0)
 
     def reader_response(self, texts: Sequence[str], prompts: Sequence[str] | None = None) -> Float64:
         """h_i = mean over the texts of m(x_j, w_i), shape [n]: reader i's part of the texts' plug-in value."""
-        fitted = self._fitted()
+        fitted = self.fitted()
         return fitted.cross_fit.reader_response(fitted.embed(prompts, texts))
 
     def to_frame(self) -> pd.DataFrame:
@@ -156,6 +157,9 @@ class PseudoOutcomes:
             source=about["source"],
             columns=Columns(**columns),
             dropped=about["dropped"],
+            policy_log_prob=numbers("policy_log_prob"),
+            policy_text=frame["policy_text"].tolist() if "policy_text" in frame else None,
+            placebo_outcome=numbers("placebo_outcome"),
         )
         return cls(
             dataset,
@@ -168,7 +172,8 @@ class PseudoOutcomes:
             pd.DataFrame(about["scores"]),
         )
 
-    def _fitted(self) -> FittedNuisances:
+    def fitted(self) -> FittedNuisances:
+        """Return the models behind the numbers; `ModelError` where they were read from a file."""
         if self.models is None:
             raise ModelError(
                 "these pseudo-outcomes were read from a file, which holds numbers and no models: fit again to know the "
@@ -269,6 +274,9 @@ class PseudoOutcomeEstimator:
         """
         others = [] if outcome_data is None else [outcome_data]
         embedder = self._embedder([dataset, *others])
+        outcome_model, tables = models.with_texts(self.outcome_model)
+        for table in tables:
+            embedder = table.watch(embedder)
         encoder = CovariateEncoder().fit(dataset.covariates)
         if s is None and dataset.covariates.shape[1]:
             s = self._logged_weight(dataset)
@@ -278,7 +286,7 @@ class PseudoOutcomeEstimator:
             dataset.outcome,
             dataset.weight,
             dataset.group,
-            outcome_model=self.outcome_model,
+            outcome_model=outcome_model,
             assignment_model=self.assignment_model,
             folds=self.folds,
             repeats=self.repeats,

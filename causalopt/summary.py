@@ -6,7 +6,14 @@ from typing import Any
 
 from rich.table import Table
 
+from causalopt.console import escaped
 from causalopt.preparation import Plan
+
+SOURCES = {
+    "logged": "log-probabilities that were logged",
+    "reference": "the reference policy, itself an estimate",
+    "embedding": "a ratio estimated in embedding space",
+}
 
 
 def summary_table(metrics: dict[str, Any]) -> Table:
@@ -24,11 +31,58 @@ def summary_table(metrics: dict[str, Any]) -> Table:
         row = [f"{name}: difference", f"{value['estimate']:.4g}", f"{value['ci_low']:.4g} to {value['ci_high']:.4g}"]
         table.add_row(*row, *([f"{other['truth']['difference']:.4g}"] if other["truth"] else []))
     overlap = metrics["overlap"]
-    caption = f"effective sample size {overlap['ess']:.0f} ({100 * overlap['ess_fraction']:.0f}% of the test rows), "
-    table.caption = caption + f"KL to the reference {metrics['kl']:.2f} nats"
+    caption = f"effective sample size {overlap['ess']:.0f} ({100 * overlap['ess_fraction']:.0f}% of the test rows)"
+    if metrics["kl"] is not None:
+        caption += f", KL to the reference {metrics['kl']:.2f} nats"
     if truth:
-        table.caption += f", {100 * truth['gain_share']:.0f}% of what was to be gained at that KL"
+        caption += f", {100 * truth['gain_share']:.0f}% of what was to be gained at that KL"
+    if "policies" in metrics:
+        caption += "; reference: {reference}, policy: {policy}".format(**metrics["policies"])
+    table.caption = escaped(caption)
     return table
+
+
+def evidence_table(metrics: dict[str, Any]) -> Table:
+    """List the difference by every estimator, and what speaks for or against believing it."""
+    evidence = metrics["evidence"]
+    table = Table("evidence", "", title="Can the data answer that?")
+    table.add_row("q, the law of the logged texts", SOURCES[metrics["behavior_policy"]])
+    for found in metrics["estimates"]:
+        if found["quantity"] == "difference":
+            table.add_row(f"difference by {found['estimator']}", _interval(found))
+    if evidence["robustness_value"] is not None:
+        table.add_row(
+            "robustness value",
+            f"{100 * evidence['robustness_value']:.1f}% ({100 * evidence['robustness_value_interval']:.1f}% for the "
+            "interval) of what is left unexplained",
+        )
+    for one in evidence["benchmarks"]:
+        table.add_row(
+            escaped(f"as strong as {one['covariate']}"),
+            f"{100 * one['cf_y']:.1f}% of the outcome, {100 * one['cf_d']:.1f}% of the assignment; "
+            f"without it {one['change']:+.3g}",
+        )
+    table.add_row("placebo: texts dealt anew", f"p = {evidence['placebo_p_value']:.3f}")
+    if evidence["placebo_outcome"] is not None:
+        placebo = evidence["placebo_outcome"]
+        table.add_row("placebo outcome: difference", f"{_interval(placebo)}, p = {placebo['p_value']:.3f}")
+    if evidence["balance"]:
+        worst = max(evidence["balance"], key=lambda row: row["before"])
+        table.add_row(
+            escaped(f"balance of {worst['covariate']}"),
+            f"correlation with the text {worst['before']:.3f} before, {worst['after']:.3f} after weighting "
+            f"({worst['chance_after']:.3f} by chance)",
+        )
+    if evidence["calibration"]:
+        worst = max(evidence["calibration"], key=lambda row: abs(row["statistic"]))
+        table.add_row(
+            "calibration of the weights", escaped(f"at worst {worst['statistic']:+.1f} se: {worst['moment']}")
+        )
+    return table
+
+
+def _interval(found: dict[str, Any]) -> str:
+    return f"{found['estimate']:.4g} ({found['ci_low']:.4g} to {found['ci_high']:.4g})"
 
 
 def plan_table(plan: Plan) -> Table:
@@ -38,10 +92,11 @@ def plan_table(plan: Plan) -> Table:
     table.add_row("data", str(data.source))
     table.add_row("training rows", f"{len(data)} in {len(set(data.group))} groups")
     table.add_row("test rows", f"{len(plan.test)} in {len(set(plan.test.group))} groups")
-    if plan.outcome_data is not None:
-        table.add_row("outcome model's rows", f"{len(plan.outcome_data)} of {plan.outcome_data.source}")
     for reason, count in data.dropped.items():
         table.add_row("dropped", f"{count}: {reason}")
+    if plan.outcome_rows.train is not None and plan.outcome_rows.test is not None:
+        second = f"{plan.outcome_rows.train.source}: {len(plan.outcome_rows.train)} rows for the training rows, "
+        table.add_row("outcome model from", f"{second}{len(plan.outcome_rows.test)} for the test rows")
     table.add_row("outcome", f"{data.columns.outcome}, {data.direction}, mean {data.outcome.mean():.4g}")
     table.add_row("covariates", ", ".join(data.covariates.columns) or "none: the texts are taken as randomised")
     for part in ("embedder", "outcome_model", "assignment_model", "objective", "backend"):

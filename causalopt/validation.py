@@ -31,7 +31,7 @@ def clean(frame: pd.DataFrame, columns: Columns, source: str) -> pd.DataFrame:
         _refuse(cleaned[column], column, wrong, rule, source)
 
     for role, column in columns.roles():
-        if role in ("text", "prompt"):
+        if role in ("text", "prompt", "policy_text"):
             cleaned[column] = _texts(frame[column], column, source)
         elif role == "covariates":
             cleaned[column] = _covariate(frame[column], column, source)
@@ -42,7 +42,7 @@ def clean(frame: pd.DataFrame, columns: Columns, source: str) -> pd.DataFrame:
             cleaned[column] = _numbers(frame[column], column, source)
     if columns.weight is not None:
         refuse(columns.weight, lambda value: value <= 0, "a weight must be positive")
-    for log_prob in (columns.behavior_log_prob, columns.assignment_log_prob):
+    for log_prob in (columns.behavior_log_prob, columns.assignment_log_prob, columns.policy_log_prob):
         if log_prob is not None:
             refuse(log_prob, lambda value: value > 0, "a log-probability cannot be above 0")
     return pd.DataFrame(cleaned)

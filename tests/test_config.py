@@ -36,7 +36,6 @@ def test_overrides_are_yaml_and_reach_nested_keys(tmp_path):
     ({"data": {"path": "a", "covariate": []}}, r"no key 'data.covariate' \(did you mean 'covariates'\?\)"),
     ({"data": {}}, "exactly one of 'path'"),
     ({"data": {"path": "a", "world": "template"}}, "exactly one of 'path'"),
-    ({"data": {"outcome_path": "a", "world": "template"}}, "'outcome_path' goes with 'path'"),
     ({"data": {"path": "a"}, "evaluation": {"level": 2}}, "evaluation.level: .*less than 1"),
     ({"data": {"path": "a"}, "behavior_policy": "logged"}, "needs data.behavior_log_prob"),
     ({"data": {"path": "a"}, "comparisons": {"x": {"objectiv": {}}}}, r"did you mean 'objective'\?"),

@@ -44,7 +44,7 @@ def weighted_mean(log_ratio, reward, weight, *, normalize):
 
 
 def columns(inputs: ObjectiveInputs) -> dict[str, list[float]]:
-    return {name: value.tolist() for name, value in vars(inputs).items()}
+    return {name: value.tolist() for name, value in vars(inputs).items() if value is not None}
 
 
 @pytest.mark.parametrize("normalize", [True, False])
@@ -131,3 +131,29 @@ def test_kl_estimate_is_the_divergence_by_enumeration():
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(ConfigError):
         DRCPO(**settings)
+
+
+def test_the_clip_fraction_is_the_share_of_weight_that_is_cut():
+    ratio, weight = torch.tensor([0.5, 1.0, 1.15, 3.0]), torch.tensor([1.0, 2.0, 3.0, 2.0])
+    none = torch.zeros(0)
+    inputs = ObjectiveInputs(
+        ratio.log(), ratio, ratio, weight, torch.ones(4), none, none, none, none, none
+    )  # fmt: skip
+    assert CPO(self_normalize=False, clip=0.2).clip_fraction(inputs) == pytest.approx(3 / 8)
+    assert CPO(self_normalize=False, truncation_quantile=0.5).clip_fraction(inputs) == pytest.approx(5 / 8)
+    assert CPO().clip_fraction(inputs) == 0
+
+
+def test_texts_of_a_later_policy_enter_the_g_term_alone(inputs):
+    """The g term reads the new texts, everything that measures the distance from the reference reads its own."""
+    many = len(inputs.sampled_g)
+    new = {name: 0.5 * getattr(inputs, name) for name in ("sampled_log_ratio", "sampled_g")}
+    names = [name for name in vars(inputs) if name.startswith("sampled_") and name != "sampled_on_policy"]
+    joined = replace(
+        inputs,
+        **{name: torch.cat([getattr(inputs, name), new.get(name, getattr(inputs, name))]) for name in names},
+        sampled_on_policy=torch.cat([torch.zeros(many), torch.ones(many)]),
+    )
+    objective = OORLHF(kl=0.2, forward_kl=0.3, entropy=0.1)
+    g_term = OORLHF(kl=0.0, forward_kl=0.0)(replace(inputs, **new))
+    assert float(objective(joined)) == pytest.approx(float(g_term + objective.regularizer(inputs)))

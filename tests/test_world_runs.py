@@ -71,8 +71,9 @@ def test_a_contaminated_outcome_model_leads_oo_rlhf_astray_and_not_dr_cpo(tmp_pa
     assert found["truth"]["gain_share"] > 0.5
     assert found["comparisons"]["oo_rlhf"]["truth"]["gain_share"] < -0.3
     facts = json.loads((tmp_path / "run" / "manifest.json").read_text())
-    other = ContaminatedWorld().sample_outcome_data(3000, 0)
-    assert facts["fingerprint"]["outcome"] == other.fingerprint()
+    train, test = ContaminatedWorld().sample_outcome_data(3000, 0).split(test_size=0.3, seed=0)
+    assert facts["fingerprint"]["outcome_train"] == train.fingerprint()
+    assert facts["fingerprint"]["outcome_test"] == test.fingerprint()
     again = evaluate_run(tmp_path / "run")
     assert again["value"] == found["value"]
 
@@ -83,14 +84,15 @@ def test_a_second_table_is_the_outcome_models(tmp_path: Path) -> None:
     world.sample_frame(1500, 0).to_csv(tmp_path / "rows.csv", index=False)
     other = world.sample_outcome_data(1500, 0)
     pd.DataFrame({"text": other.texts, "response": other.outcome}).to_csv(tmp_path / "other.csv", index=False)
-    data = {"path": str(tmp_path / "rows.csv"), "outcome_path": str(tmp_path / "other.csv"), "outcome": "response"}
-    plan = prepare(parse_config(config(data, {})))
+    data = {"path": str(tmp_path / "rows.csv"), "outcome": "response"}
+    second = {"outcome_data": {"path": str(tmp_path / "other.csv")}}
+    plan = prepare(parse_config({**config(data, {}), **second}))
     same = prepare(parse_config(config({"world": "contaminated", "rows": 1500}, {})))
-    assert plan.outcome_data is not None
-    assert same.outcome_data is not None
-    assert plan.outcome_data.fingerprint() == same.outcome_data.fingerprint()
+    assert plan.outcome_rows.train is not None
+    assert same.outcome_rows.train is not None
+    assert plan.outcome_rows.train.fingerprint() == same.outcome_rows.train.fingerprint()
     own = plan.main.nuisances.fit_transform(plan.train)
-    pseudo = plan.main.nuisances.fit_transform(plan.train, outcome_data=plan.outcome_data)
+    pseudo = plan.main.nuisances.fit_transform(plan.train, outcome_data=plan.outcome_rows.train)
     truth = world.true_dose_response(plan.train.texts)
     assert np.corrcoef(own.g, truth)[0, 1] > 0.5
     assert np.corrcoef(pseudo.g, truth)[0, 1] < -0.5

@@ -9,8 +9,10 @@ from causalopt.backends.contracts import Policy
 __all__ = ["load_policy"]
 
 
-def load_policy(source: str | Path) -> Policy:
+def load_policy(source: str | Path, cache: Path | None = None) -> Policy:
     """Load a policy from a folder that a backend saved, a PEFT adapter, a full model folder, or a hub id.
+
+    A language model keeps its log-probabilities in the folder ``cache``, so that none is computed twice.
 
     Raises
     ------
@@ -23,4 +25,6 @@ def load_policy(source: str | Path) -> Policy:
         return FinitePolicy.load(source)
     from causalopt.backends.huggingface import HuggingFacePolicy
 
-    return HuggingFacePolicy.load(source)
+    policy = HuggingFacePolicy.load(source)
+    policy.cache = cache
+    return policy

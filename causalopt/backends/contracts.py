@@ -58,6 +58,9 @@ class PolicyProblem:
         (each empty for an objective without a sampled term).
     sampled_g:
         Their dose response, shape [n, per_row].
+    dose_response:
+        ``dose_response(texts, prompts)``, shape [k], of any texts, in the units of ``sampled_g``: for a backend that
+        draws new texts on the way. None when nobody can tell.
     """
 
     texts: Sequence[str]
@@ -68,6 +71,7 @@ class PolicyProblem:
     weight: Float64
     sampled_texts: Sequence[Sequence[str]]
     sampled_g: Float64
+    dose_response: Callable[[Sequence[str], Sequence[str] | None], Float64] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         n = len(self.texts)
@@ -89,8 +93,29 @@ class PolicyProblem:
         return len(self.texts)
 
 
+@dataclass(frozen=True)
+class Selection:
+    """How a policy is chosen among those that a fit passes through: by rows that the fit does not train on.
+
+    Attributes
+    ----------
+    score:
+        Of a policy, larger is better, such as the lower confidence bound of its value on held-out rows. Minus infinity
+        for one that those rows say nothing about.
+    patience:
+        Scores in a row without a better one, after which a fit ends.
+    name:
+        Tells this criterion from others: a fit never resumes from one that was chosen otherwise.
+    """
+
+    score: Callable[[Policy], float]
+    patience: int = 3
+    name: str = ""
+
+
 Callback = Callable[[str, Mapping[str, Any]], None]
-"""Called as ``callback(event, metrics)`` while a backend works: event is "step" (metrics of one optimiser step)."""
+"""Called as ``callback(event, metrics)`` while a backend works: event is "step" (metrics of one optimiser step) or
+"score" (what a `Selection` or a limit on the KL finds at a policy on the way)."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +141,17 @@ class Backend(Protocol):
         ...
 
     def fit(
-        self, problem: PolicyProblem, objective: Objective, *, reference: Policy, seed: int, progress: Progress
+        self,
+        problem: PolicyProblem,
+        objective: Objective,
+        *,
+        reference: Policy,
+        seed: int,
+        progress: Progress,
+        selection: Selection | None = None,
     ) -> Policy:
-        """Start at the reference and maximise the objective. With ``progress.directory`` a killed fit resumes there."""
+        """Start at the reference and maximise the objective. With ``progress.directory`` a killed fit resumes there.
+
+        With a ``selection`` the policy with the best score is returned, the reference among them.
+        """
         ...

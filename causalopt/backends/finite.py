@@ -16,7 +16,7 @@ from scipy.optimize import OptimizeResult, minimize
 from torch import Tensor
 
 from causalopt import plugins
-from causalopt.backends.contracts import Policy, PolicyProblem, Progress
+from causalopt.backends.contracts import Policy, PolicyProblem, Progress, Selection
 from causalopt.backends.finite_features import finite_features
 from causalopt.backends.finite_policy import FinitePolicy
 from causalopt.embedding.contracts import Embedder
@@ -42,7 +42,8 @@ class FiniteBackend:
     An importance-weighted objective has more than one optimum: far from the logged texts it can put everything on one
     text whose few readers were lucky. So theta follows a path from the reference, along which an additional KL
     penalty falls from a large value to zero, each solution starting at the one before, and it stops at ``max_kl``, or
-    before a jump beyond it. Where most candidates have few rows, an objective with ``truncation_quantile: 0.99`` goes
+    before a jump beyond it. With a `Selection` the best by its score of all the solutions on the path is kept, the
+    reference among them. Where most candidates have few rows, an objective with ``truncation_quantile: 0.99`` goes
     further along the path.
 
     Rows may have prompts, if these are few (some hundreds): the policy is then P(x | c), every candidate may answer
@@ -141,11 +142,20 @@ class FiniteBackend:
         return FinitePolicy(self.candidates, np.log(share), features, theta, distinct)
 
     def fit(
-        self, problem: PolicyProblem, objective: Objective, *, reference: Policy, seed: int, progress: Progress
+        self,
+        problem: PolicyProblem,
+        objective: Objective,
+        *,
+        reference: Policy,
+        seed: int,
+        progress: Progress,
+        selection: Selection | None = None,
     ) -> FinitePolicy:
         if not isinstance(reference, FinitePolicy):
             raise ModelError(f"the finite backend starts at a finite policy, not at a {type(reference).__name__}")
         loss = _Loss(problem, objective, reference, l2=self.l2)
+
+        passed: list[Float64] = [reference.theta]
 
         def solve(theta: Float64, penalty: float) -> OptimizeResult:
             def report(intermediate_result: OptimizeResult) -> None:
@@ -154,7 +164,7 @@ class FiniteBackend:
                 for callback in progress.callbacks:
                     callback("step", metrics)
 
-            return minimize(
+            found = minimize(
                 loss.value_and_gradient,
                 theta,
                 args=(penalty,),
@@ -163,6 +173,9 @@ class FiniteBackend:
                 callback=report,
                 options={"maxiter": self.max_iterations, "ftol": 1e-13, "gtol": 1e-8},
             )
+            if np.isfinite(found.x).all() and (self.max_kl is None or loss.exact_kl(found.x) <= self.max_kl):
+                passed.append(found.x)
+            return found
 
         found = _follow(solve, loss.exact_kl, reference.theta, self.max_kl)
         if not np.isfinite(found.fun):
@@ -174,6 +187,8 @@ class FiniteBackend:
                 CausalOptWarning,
                 stacklevel=2,
             )
+        if selection is not None:
+            return max((reference.with_theta(theta) for theta in passed), key=selection.score)
         return reference.with_theta(found.x)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,68 +12,16 @@ import pandas as pd
 
 from causalopt.backends.contracts import Policy
 from causalopt.dataset import DirectOutcomeDataset
-from causalopt.errors import ConfigError, OverlapError, OverlapWarning
-from causalopt.evaluation.dm import dm
-from causalopt.evaluation.dr import dr, dr_os, sndr, switch_dr
+from causalopt.errors import ConfigError, MissingPartError, OverlapError, OverlapWarning
 from causalopt.evaluation.estimate import Estimate
 from causalopt.evaluation.evidence import Evidence, gather_evidence
-from causalopt.evaluation.ipw import clipped_ipw, ipw, snipw
 from causalopt.evaluation.overlap import Overlap, overlap
+from causalopt.evaluation.policies import Draws, ExternalPolicy, LoggedPolicy, ModelPolicy, Subject, as_subject
+from causalopt.evaluation.terms import ESTIMATORS, MARGINALIZED, PolicyTerms, policy_terms
 from causalopt.evaluation.verdict import thin_overlap
-from causalopt.problem import BehaviorPolicy, behavior_log_prob
+from causalopt.problem import BehaviorPolicy, behavior_log_prob, behavior_source
+from causalopt.progress import track
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
-from causalopt.typing import Array, Float64
-
-
-@dataclass(frozen=True)
-class Draws:
-    """Texts drawn from a policy, with the dose response that the test rows' nuisances give them."""
-
-    texts: list[str]
-    prompts: list[str] | None
-    g: Float64
-
-
-@dataclass(frozen=True)
-class PolicyTerms:
-    """The arrays that value estimators take, for one policy on the test rows."""
-
-    log_ratio: Float64
-    xi: Float64
-    g: Float64
-    g_policy: Float64
-    reader_response: Float64
-    weight: Float64
-    cluster: Array | tuple[Array, Array]
-
-    def _rows(self) -> dict[str, Any]:
-        return {"weight": self.weight, "cluster": self.cluster}
-
-    def ratio_only(self, estimator: Callable[..., Estimate]) -> Estimate:
-        """Apply an estimator of (log_ratio, xi)."""
-        # The g inside xi is a mean over the same readers, so their sampling is part of the error here too.
-        return estimator(self.log_ratio, self.xi, reader_response=self.reader_response, **self._rows())
-
-    def plug_in(self, estimator: Callable[..., Estimate]) -> Estimate:
-        """Apply an estimator of g at the policy's texts."""
-        return estimator(self.g_policy, reader_response=self.reader_response, **self._rows())
-
-    def doubly_robust(self, estimator: Callable[..., Estimate]) -> Estimate:
-        """Apply an estimator of (log_ratio, xi, g, g_policy)."""
-        rows = {"reader_response": self.reader_response, **self._rows()}
-        return estimator(self.log_ratio, self.xi, self.g, self.g_policy, **rows)
-
-
-ESTIMATORS: dict[str, Callable[[PolicyTerms], Estimate]] = {
-    "ipw": lambda terms: terms.ratio_only(ipw),
-    "clipped_ipw": lambda terms: terms.ratio_only(clipped_ipw),
-    "snipw": lambda terms: terms.ratio_only(snipw),
-    "dm": lambda terms: terms.plug_in(dm),
-    "dr": lambda terms: terms.doubly_robust(dr),
-    "sndr": lambda terms: terms.doubly_robust(sndr),
-    "switch_dr": lambda terms: terms.doubly_robust(switch_dr),
-    "dr_os": lambda terms: terms.doubly_robust(dr_os),
-}
 
 
 @dataclass(frozen=True)
@@ -91,20 +39,26 @@ class Evaluation:
     overlap:
         Of the policy's weights rho_i * s_i on the test rows.
     kl:
-        KL(policy || reference) on texts drawn from the policy, nats.
+        KL(policy || reference) on texts drawn from the policy, nats; None where one of them cannot score texts.
     draws:
-        ``draws["reference"]`` and ``draws["policy"]``.
+        ``draws["reference"]`` and ``draws["policy"]``, where there are any.
     evidence:
-        Sensitivity to hidden confounding, balance, calibration and a placebo check.
+        Sensitivity to hidden confounding, balance, calibration and placebo checks.
+    behavior_policy:
+        Which q the ratios stand on: "logged", "reference" or "embedding".
+    left_out:
+        Why an estimator that was asked for could not be computed, by name.
     """
 
     estimates: Mapping[str, Mapping[str, Estimate]]
     estimator: str
     level: float
     overlap: Overlap
-    kl: float
+    kl: float | None
     draws: Mapping[str, Draws]
     evidence: Evidence
+    behavior_policy: BehaviorPolicy
+    left_out: Mapping[str, str]
 
     @property
     def reference(self) -> Estimate:
@@ -145,33 +99,42 @@ def describe(estimate: Estimate, estimator: str, level: float) -> dict[str, Any]
 
 
 def evaluate(
-    policy: Policy,
+    policy: Policy | ExternalPolicy,
     data: DirectOutcomeDataset | PseudoOutcomes,
     *,
-    reference: Policy | None = None,
+    reference: Policy | LoggedPolicy | None = None,
     nuisances: PseudoOutcomeEstimator | None = None,
     estimators: Sequence[str] = ("sndr", "dr", "snipw", "dm"),
     behavior_policy: BehaviorPolicy | None = None,
+    behavior_reference: Policy | None = None,
     draws: int = 1000,
     level: float = 0.95,
     seed: int = 0,
     reference_draws: Draws | None = None,
+    without: Mapping[str, PseudoOutcomes] | None = None,
 ) -> Evaluation:
     """Estimate the value of ``policy``, of its reference, and their difference.
 
     Parameters
     ----------
-    policy, reference:
-        ``reference`` may be left out for a policy that `optimize` returned.
+    policy:
+        A policy at hand, or an `ExternalPolicy`, whose log-probabilities are a column of the data.
     data:
         Rows that took no part in training the policy; nuisances are cross-fitted on them alone. Or their
         pseudo-outcomes, when they are at hand.
+    reference:
+        What to compare with; may be left out for a policy that `optimize` returned. `LoggedPolicy` compares with the
+        texts as they were logged.
     nuisances:
         How to fit them; the defaults of `PseudoOutcomeEstimator` when None.
     estimators:
-        Names in `ESTIMATORS`; the first is the headline.
+        Names in `causalopt.evaluation.terms.ESTIMATORS`; the first that can be computed is the headline.
     behavior_policy:
-        Where q comes from, see `causalopt.problem.behavior_log_prob`.
+        Where q comes from: "logged" log-probabilities, the "reference" policy, or "embedding", where each policy's
+        texts are told from the logged ones by a classifier (`marginal_log_ratio`). None takes the first of these that
+        there is. `mips` and `mdr` use the last one whatever it is.
+    behavior_reference:
+        The policy whose log-probabilities are q under "reference"; ``reference`` itself when None.
     draws:
         Texts drawn from each policy for the plug-in part; their Monte Carlo error is in the standard error.
     level:
@@ -180,11 +143,18 @@ def evaluate(
         Seeds the nuisances' folds (when ``nuisances`` is None) and the draws.
     reference_draws:
         Draws of the reference from an earlier evaluation on the same rows, to use again.
+    without:
+        From `leave_out`: nuisances fitted without a covariate, by which a hidden confounder's strength is judged.
 
     Returns
     -------
     Evaluation
         Standard errors are clustered by group, and by reader too when the data name one.
+
+    Raises
+    ------
+    MissingPartError
+        When nothing says how probable the logged texts are under the policy.
 
     Warns
     -----
@@ -193,7 +163,7 @@ def evaluate(
     """
     reference = reference if reference is not None else getattr(policy, "reference", None)
     if reference is None:
-        raise ConfigError("evaluate needs reference=, the policy to compare with")
+        raise ConfigError("evaluate needs reference=, the policy to compare with (LoggedPolicy() for the logs)")
     for name in estimators:
         if name not in ESTIMATORS:
             raise ConfigError(f"there is no estimator {name!r}; there are: {', '.join(ESTIMATORS)}")
@@ -201,75 +171,116 @@ def evaluate(
         pseudo = data
     else:
         pseudo = (nuisances or PseudoOutcomeEstimator(seed=seed)).fit_transform(data)
-    behavior = behavior_log_prob(pseudo.dataset, reference, behavior_policy)
+    new, old = as_subject(policy), as_subject(reference)
+    if behavior_reference is None and isinstance(old, ModelPolicy):
+        behavior_reference = old.policy
+    source = behavior_source(pseudo.dataset, behavior_reference, behavior_policy)
+    behavior = None if source == "embedding" else behavior_log_prob(pseudo.dataset, behavior_reference, source)
     drawn = {
-        "reference": reference_draws or draw(reference, pseudo, draws, seed),
-        "policy": draw(policy, pseudo, draws, seed + 1),
+        "reference": reference_draws or old.draw(pseudo, draws, seed),
+        "policy": new.draw(pseudo, draws, seed + 1),
     }
+    marginal = not set(MARGINALIZED).isdisjoint(estimators)
     terms = {
-        "reference": policy_terms(reference, pseudo, behavior, drawn["reference"]),
-        "policy": policy_terms(policy, pseudo, behavior, drawn["policy"]),
+        "reference": policy_terms(old, pseudo, behavior, drawn["reference"], marginal=marginal, seed=seed),
+        "policy": policy_terms(new, pseudo, behavior, drawn["policy"], marginal=marginal, seed=seed),
     }
-    estimates = _estimates(terms, estimators, pseudo.dataset.source)
+    estimates, left_out = _estimates(terms, estimators, pseudo.dataset.source)
     headline = next(iter(estimates["difference"]))
-    shared = overlap(terms["policy"].log_ratio + np.log(pseudo.s), pseudo.dataset.weight)
+    shared = overlap(terms["policy"].ratio_of(headline) + np.log(pseudo.s), pseudo.dataset.weight)
     thin = thin_overlap(shared)
     if thin is not None:
         warnings.warn(f"{pseudo.dataset.source}: {thin}", OverlapWarning, stacklevel=2)
-    new = drawn["policy"]
-    kl = float(np.mean(policy.log_prob(new.prompts, new.texts) - reference.log_prob(new.prompts, new.texts)))
-    evidence = gather_evidence(
-        pseudo,
-        terms["policy"].log_ratio,
-        terms["reference"].log_ratio,
-        estimates["difference"][headline],
-        terms["policy"].cluster,
-        seed,
-    )
-    return Evaluation(estimates, headline, level, shared, kl, drawn, evidence)
+    difference = estimates["difference"][headline]
+    evidence = gather_evidence(pseudo, terms["policy"], terms["reference"], headline, difference, without or {}, seed)
+    known = {who: texts for who, texts in drawn.items() if texts is not None}
+    kl = _divergence(new, old, drawn["policy"])
+    return Evaluation(estimates, headline, level, shared, kl, known, evidence, source, left_out)
 
 
 def _estimates(
     terms: Mapping[str, PolicyTerms], estimators: Sequence[str], source: str
-) -> dict[str, dict[str, Estimate]]:
-    """Apply each estimator to both policies; one that the overlap does not allow is left out with a warning."""
+) -> tuple[dict[str, dict[str, Estimate]], dict[str, str]]:
+    """Apply each estimator to both policies; one that cannot be computed is left out with the reason."""
     estimates: dict[str, dict[str, Estimate]] = {"reference": {}, "policy": {}, "difference": {}}
+    left_out: dict[str, str] = {}
     for name in estimators:
         try:
-            pair = {who: ESTIMATORS[name](terms[who]) for who in terms}
+            pair = {who: terms[who].estimate(name) for who in terms}
         except OverlapError as error:
             warnings.warn(f"{source}: {name} cannot be computed: {error}", OverlapWarning, stacklevel=3)
+            left_out[name] = str(error)
+            continue
+        except MissingPartError as error:
+            left_out[name] = str(error)
             continue
         for who, estimate in (*pair.items(), ("difference", pair["policy"] - pair["reference"])):
             estimates[who][name] = estimate
     if not estimates["difference"]:
+        reasons = "; ".join(dict.fromkeys(left_out.values()))
         raise OverlapError(
-            f"{source}: none of {', '.join(estimators)} can be computed, because the logged texts say nothing about "
-            "this policy: raise objective.kl, or add dm to evaluation.estimators"
+            f"{source}: none of {', '.join(estimators)} can be computed ({reasons}): raise objective.kl, or name "
+            "another estimator in evaluation.estimators, such as dm or snipw"
         )
-    return estimates
+    return estimates, left_out
 
 
-def draw(policy: Policy, pseudo: PseudoOutcomes, n: int, seed: int) -> Draws:
-    """Draw ``n`` texts, for prompts drawn from the rows when there are prompts."""
-    data = pseudo.dataset
-    prompts = None
-    if data.prompts is not None:
-        rng = np.random.default_rng(seed)
-        prompts = [data.prompts[i] for i in rng.choice(len(data), size=n, p=data.weight / data.weight.sum())]
-    texts = policy.sample(prompts, n, seed)
-    return Draws(texts, prompts, pseudo.dose_response(texts, prompts))
+def _divergence(policy: Subject, reference: Subject, drawn: Draws | None) -> float | None:
+    """KL(policy || reference) on texts drawn from the policy, nats; None where one of them cannot score them."""
+    if drawn is None or not isinstance(policy, ModelPolicy) or not isinstance(reference, ModelPolicy):
+        return None
+    new, old = (model.policy.log_prob(drawn.prompts, drawn.texts) for model in (policy, reference))
+    return float(np.mean(new - old))
 
 
-def policy_terms(policy: Policy, pseudo: PseudoOutcomes, behavior: Float64, drawn: Draws) -> PolicyTerms:
-    """Gather what the estimators take for one policy."""
-    data = pseudo.dataset
-    return PolicyTerms(
-        log_ratio=policy.log_prob(data.prompts, data.texts) - behavior,
-        xi=pseudo.xi,
-        g=pseudo.g,
-        g_policy=drawn.g,
-        reader_response=pseudo.reader_response(drawn.texts, drawn.prompts),
-        weight=data.weight,
-        cluster=data.group if data.reader is None else (data.group, data.reader),
-    )
+def leave_out(
+    nuisances: PseudoOutcomeEstimator,
+    data: DirectOutcomeDataset,
+    covariates: Sequence[str] | None = None,
+    outcome_data: DirectOutcomeDataset | None = None,
+) -> dict[str, PseudoOutcomes]:
+    """Fit the nuisances once more without each of some covariates, on the same folds.
+
+    Parameters
+    ----------
+    nuisances, data, outcome_data:
+        As they were fitted with all covariates.
+    covariates:
+        Columns to leave out, one at a time; all of them when None.
+
+    Returns
+    -------
+    dict
+        By covariate, for ``without`` of `evaluate`.
+
+    Raises
+    ------
+    ConfigError
+        For a column that is no covariate.
+
+    Examples
+    --------
+    >>> import causalopt as co
+    >>> from causalopt.evaluation.evaluate import leave_out
+    >>> data = co.simulation.TemplateWorld().sample(300, seed=0)
+    >>> nuisances = co.PseudoOutcomeEstimator(outcome_model="ridge")
+    >>> list(leave_out(nuisances, data, ["age"]))
+    ['age']
+    """
+    known = list(data.covariates.columns)
+    chosen = known if covariates is None else list(covariates)
+    for name in chosen:
+        if name not in known:
+            raise ConfigError(
+                f"{name!r} is no covariate, so nothing can be judged by it; there are: {', '.join(known)}"
+            )
+
+    def shorter(rows: DirectOutcomeDataset, name: str) -> DirectOutcomeDataset:
+        return replace(rows, covariates=rows.covariates.drop(columns=name))
+
+    return {
+        name: nuisances.fit_transform(
+            shorter(data, name), outcome_data=None if outcome_data is None else shorter(outcome_data, name)
+        )
+        for name in track(chosen, "leaving out covariates", len(chosen))
+    }

@@ -1,18 +1,20 @@
-"""What stands beside an estimate: hidden confounding, balance, calibration of the weights, a placebo check."""
+"""What stands beside an estimate: hidden confounding, balance, calibration of the weights, placebo checks."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from causalopt.evaluation.balance import balance, weight_calibration
 from causalopt.evaluation.estimate import Estimate
-from causalopt.evaluation.placebo import PlaceboAssignment, placebo_assignment
-from causalopt.evaluation.sensitivity import Sensitivity, riesz_representer, sensitivity
+from causalopt.evaluation.placebo import PlaceboAssignment, placebo_assignment, placebo_outcome
+from causalopt.evaluation.sensitivity import Benchmark, Sensitivity, benchmark, riesz_representer, sensitivity
+from causalopt.evaluation.terms import PolicyTerms
 from causalopt.pseudo_outcome import PseudoOutcomes
-from causalopt.typing import Array, Float64
+from causalopt.typing import Float64
 
 PLACEBO_DEALS = 200
 
@@ -29,52 +31,105 @@ class Evidence:
         The difference when the texts are dealt anew among the readers.
     balance, calibration:
         Of the stabilized weights, see `causalopt.evaluation.balance`; None where there are no covariates.
+    placebo_outcome:
+        The difference in the data's placebo outcome, its own units; None without one.
+    benchmarks:
+        By covariate: how strong a confounder it would be, had it been left out.
     """
 
     sensitivity: Sensitivity | None
     placebo: PlaceboAssignment
     balance: pd.DataFrame | None
     calibration: pd.DataFrame | None
+    placebo_outcome: Estimate | None = None
+    benchmarks: Mapping[str, Benchmark] = field(default_factory=dict)
 
 
 def gather_evidence(
     pseudo: PseudoOutcomes,
-    log_ratio: Float64,
-    log_ratio_reference: Float64,
+    policy: PolicyTerms,
+    reference: PolicyTerms,
+    estimator: str,
     difference: Estimate,
-    cluster: Array | tuple[Array, Array],
+    without: Mapping[str, PseudoOutcomes],
     seed: int,
 ) -> Evidence:
-    """Run every check that needs no further fit.
+    """Run every check of the headline estimate.
 
     Parameters
     ----------
     pseudo:
         Of the evaluation rows, with their fitted models.
-    log_ratio, log_ratio_reference:
-        Of the policy and of the reference to the behavior policy, shape [n], nats.
-    difference:
-        Policy minus reference on these rows.
-    cluster:
-        As for the estimate.
+    policy, reference:
+        What the estimators took.
+    estimator, difference:
+        The headline, and its policy minus reference on these rows.
+    without:
+        By covariate: pseudo-outcomes of the same rows, from nuisances that did not see it (`leave_out`).
     seed:
         Of the placebo's deals.
     """
-    data = pseudo.dataset
-    alpha = riesz_representer(
-        log_ratio, pseudo.s, log_ratio_reference=log_ratio_reference, self_normalize=True, weight=data.weight
-    )
-    unit = pd.factorize(pd.Series(list(zip(data.prompts or data.texts, data.texts, strict=True)), dtype=object))[0]
-    placebo = placebo_assignment(
-        log_ratio, pseudo.xi, unit=unit, weight=data.weight, cluster=cluster, repeats=PLACEBO_DEALS, seed=seed
-    )
+    ratios = policy.ratio_of(estimator), reference.ratio_of(estimator)
+    bounds = _sensitivity(pseudo, *ratios, difference)
     before_after: pd.DataFrame | None = None
     calibration: pd.DataFrame | None = None
+    data = pseudo.dataset
     if data.covariates.shape[1] and pseudo.models is not None:
         x = np.asarray(pseudo.models.embed(data.prompts, data.texts), dtype=np.float64)
         w, names = pseudo.models.cross_fit.w, pseudo.models.covariates.names
         before_after = balance(x, w, pseudo.s, weight=data.weight, names=names)
         calibration = weight_calibration(x, w, pseudo.s, weight=data.weight, names=names)
-    residual = data.outcome - pseudo.m
-    bounds = sensitivity(difference, residual, alpha, weight=data.weight) if np.any(alpha != 0) else None
-    return Evidence(bounds, placebo, before_after, calibration)
+    benchmarks = {}
+    if bounds is not None:
+        for name, short in without.items():
+            terms = policy.with_nuisances(short, seed), reference.with_nuisances(short, seed)
+            shorter = terms[0].estimate(estimator) - terms[1].estimate(estimator)
+            found = _sensitivity(short, *ratios, shorter)
+            assert found is not None
+            benchmarks[name] = benchmark(bounds, found)
+    return Evidence(
+        bounds,
+        _placebo_assignment(pseudo, policy, ratios[0], seed),
+        before_after,
+        calibration,
+        _placebo_outcome(pseudo, policy, *ratios),
+        benchmarks,
+    )
+
+
+def _sensitivity(
+    pseudo: PseudoOutcomes, log_ratio: Float64, log_ratio_reference: Float64, difference: Estimate
+) -> Sensitivity | None:
+    data = pseudo.dataset
+    alpha = riesz_representer(
+        log_ratio, pseudo.s, log_ratio_reference=log_ratio_reference, self_normalize=True, weight=data.weight
+    )
+    if not np.any(alpha != 0):
+        return None
+    return sensitivity(difference, data.outcome - pseudo.m, alpha, weight=data.weight)
+
+
+def _placebo_assignment(
+    pseudo: PseudoOutcomes, policy: PolicyTerms, log_ratio: Float64, seed: int
+) -> PlaceboAssignment:
+    data = pseudo.dataset
+    unit = pd.factorize(pd.Series(list(zip(data.prompts or data.texts, data.texts, strict=True)), dtype=object))[0]
+    # Log-probabilities computed elsewhere may differ between rows of a text, by rounding or by an unnamed context; what
+    # is dealt is a text's mean.
+    dealt = pd.Series(log_ratio).groupby(unit).transform("mean").to_numpy(dtype=np.float64)
+    return placebo_assignment(
+        dealt, pseudo.xi, unit=unit, weight=data.weight, cluster=policy.cluster, repeats=PLACEBO_DEALS, seed=seed
+    )
+
+
+def _placebo_outcome(
+    pseudo: PseudoOutcomes, policy: PolicyTerms, log_ratio: Float64, log_ratio_reference: Float64
+) -> Estimate | None:
+    data = pseudo.dataset
+    if data.placebo_outcome is None:
+        return None
+    found = [
+        placebo_outcome(ratio, data.placebo_outcome, s=pseudo.s, weight=data.weight, cluster=policy.cluster)
+        for ratio in (log_ratio, log_ratio_reference)
+    ]
+    return found[0] - found[1]

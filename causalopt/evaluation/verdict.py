@@ -47,6 +47,7 @@ def verdict(
     direction: Literal["maximize", "minimize"] = "maximize",
     level: float = 0.95,
     robustness_value: float | None = None,
+    reference: str = "the reference",
 ) -> str:
     """Say whether the policy is better than the reference, how sure that is, and what it stands on.
 
@@ -65,6 +66,8 @@ def verdict(
         Of the interval.
     robustness_value:
         From `Sensitivity.robustness_value`, or None where texts were randomised.
+    reference:
+        What the sentence calls whom the policy is compared with.
 
     Examples
     --------
@@ -78,11 +81,11 @@ def verdict(
     sign = 1 if direction == "maximize" else -1
     inconclusive = low <= 0 <= high or overlap.ess < TOO_FEW
     if inconclusive:
-        finding = "The data do not tell whether the policy is better or worse than the reference"
+        finding = f"The data do not tell whether the policy is better or worse than {reference}"
     elif sign * difference.value > 0:
-        finding = "The policy is better than the reference"
+        finding = f"The policy is better than {reference}"
     else:
-        finding = "The policy is worse than the reference"
+        finding = f"The policy is worse than {reference}"
     sentences = [
         f"{finding}: everybody reading its texts would move {outcome} by {difference.value:+.4g} "
         f"({100 * level:g}% interval {low:+.4g} to {high:+.4g})."

@@ -19,6 +19,11 @@ from causalopt.nuisance.fitted import CrossFit, FoldModels, Truncation, distinct
 from causalopt.nuisance.folds import external_folds, group_folds
 from causalopt.nuisance.rows import Rows, as_array
 from causalopt.nuisance.scoring import deal, discrimination_loss, squared_loss
+from causalopt.nuisance.separation import (
+    warn_if_mean_is_not_one,
+    warn_if_separated,
+    warn_if_text_gives_reader_away,
+)
 from causalopt.progress import track
 from causalopt.typing import Float64, Int64
 
@@ -93,6 +98,8 @@ def cross_fit(
     -----
     TruncationWarning
         When truncation cuts more than one percent of the weights' mass.
+    OverlapWarning
+        When covariates give away who was shown a text, or the mean weight is far from one.
     CausalOptWarning
         When a fold holds a single group.
 
@@ -150,6 +157,10 @@ def cross_fit(
         picked = _choose([_fit_assignment(spec, rows, labels, seed) for spec in specs], scores)
         fitted_s = np.median(picked.arrays[0], axis=0)
         assignments = picked.models
+        warn_if_mean_is_not_one(fitted_s, rows.weight, rows.group)
+    if p:
+        warn_if_separated(rows.x, rows.w)
+        warn_if_text_gives_reader_away(rows.x, rows.w, rows.weight)
     fitted_s, truncated = truncate(fitted_s, rows.weight, max_weight)
     fold_models = tuple(
         tuple(

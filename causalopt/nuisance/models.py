@@ -13,6 +13,7 @@ from causalopt.errors import ConfigError
 from causalopt.nuisance.adapters import SklearnOutcome
 from causalopt.nuisance.averaging import mean_over_texts
 from causalopt.nuisance.contracts import AssignmentModel, OutcomeModel
+from causalopt.nuisance.text_table import TextTable
 from causalopt.plugins import Registry
 from causalopt.typing import Array, Float64
 
@@ -58,6 +59,24 @@ def candidates_of(registry: Registry, spec: Any) -> list[Any]:
     if not candidates:
         raise ConfigError(f"there is no candidate to choose the {registry.kind} from")
     return candidates
+
+
+def with_texts(spec: Any) -> tuple[Any, list[TextTable]]:
+    """Make the outcome models among the candidates that read texts, and return the tables that tell them.
+
+    Returns
+    -------
+    spec, tables:
+        ``spec`` with these models in place of their names, and the table of each.
+    """
+    candidates, tables = [], []
+    for candidate in candidates_of(plugins.outcome_models, spec):
+        made = plugins.outcome_models.create(candidate)
+        table = getattr(made, "texts", None)
+        if isinstance(table, TextTable):
+            tables.append(table)
+        candidates.append(made if isinstance(table, TextTable) else candidate)
+    return candidates if len(candidates) > 1 else candidates[0], tables
 
 
 def name_of(spec: Any) -> str:

@@ -7,7 +7,7 @@ import pytest
 from nuisance_laws import additive_and_crossed, gaussian_texts
 from sklearn.ensemble import RandomForestRegressor
 
-from causalopt.errors import CausalOptWarning, ConfigError, DataError, ModelError, TruncationWarning
+from causalopt.errors import CausalOptWarning, ConfigError, DataError, ModelError, OverlapWarning, TruncationWarning
 from causalopt.nuisance.cross_fitting import Rows, cross_fit, truncate
 from causalopt.nuisance.outcome import RidgeOutcome
 
@@ -320,16 +320,31 @@ def test_folds_of_a_single_group_are_reported():
     assert not fit.scores.isna().any().any()
 
 
+def assert_finite(fit, x):
+    for values in (fit.m, fit.s, fit.g, fit.dose_response(x), fit.reader_response(x)):
+        assert np.isfinite(values).all()
+
+
 def test_what_can_go_wrong_with_columns_leaves_finite_numbers():
     rng = np.random.default_rng(0)
     wide, constant = rng.normal(size=(40, 120)), np.ones((40, 2))
     y = rng.normal(size=40)
-    for x, w in ((wide, constant), (wide, rng.normal(size=(40, 60))), (np.c_[constant, wide[:, :1]], wide[:, :1])):
-        with warnings.catch_warnings():
+    for w in (constant, rng.normal(size=(40, 60))):
+        with warnings.catch_warnings():  # anything but a truncation would be an error
             warnings.simplefilter("ignore", TruncationWarning)
-            fit = cross_fit(x, w, y)
-        for values in (fit.m, fit.s, fit.g, fit.dose_response(x), fit.reader_response(x)):
-            assert np.isfinite(values).all()
+            fit = cross_fit(wide, w, y)
+        assert_finite(fit, wide)
+
+
+def test_a_text_that_is_its_covariate_leaves_finite_numbers_and_a_warning():
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=(40, 1))
+    x = np.c_[np.ones((40, 2)), w]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TruncationWarning)
+        with pytest.warns(OverlapWarning, match="determines 1 of the 1 encoded covariates"):
+            fit = cross_fit(x, w, rng.normal(size=40))
+    assert_finite(fit, x)
 
 
 def test_a_constant_outcome():

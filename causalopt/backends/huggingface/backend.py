@@ -4,32 +4,34 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from transformers import TrainingArguments
+from transformers import TrainerCallback
 
 from causalopt.backends.contracts import Policy as PolicyContract
-from causalopt.backends.contracts import PolicyProblem, Progress
+from causalopt.backends.contracts import PolicyProblem, Progress, Selection
 from causalopt.backends.huggingface import scratch
-from causalopt.backends.huggingface.checkpoint import fingerprint, last_checkpoint
+from causalopt.backends.huggingface.checkpoint import fingerprint
+from causalopt.backends.huggingface.choosing import Chooser
+from causalopt.backends.huggingface.fitting import Fit, train
 from causalopt.backends.huggingface.likelihood import Likelihood
-from causalopt.backends.huggingface.lora import fused_lora
 from causalopt.backends.huggingface.metrics import likelihood_metrics, policy_metrics
 from causalopt.backends.huggingface.model import (
-    default_device,
     find_model,
     load_model,
     lora_config,
     prepare,
     trainable_twin,
 )
-from causalopt.backends.huggingface.policy import HuggingFacePolicy, context_length, forward_tokens
-from causalopt.backends.huggingface.rows import TrainingRows
-from causalopt.backends.huggingface.scoring import CausalLM, SequenceLogProb
+from causalopt.backends.huggingface.policy import HuggingFacePolicy, context_length
+from causalopt.backends.huggingface.quantization import check_quantization, require_bitsandbytes
+from causalopt.backends.huggingface.refresh import Refresh
+from causalopt.backends.huggingface.rows import TrainingRows, tokenize_problem
+from causalopt.backends.huggingface.scoring import CausalLM
 from causalopt.backends.huggingface.settings import (
     ADAPTER_TRAINING,
     LORA,
@@ -37,15 +39,18 @@ from causalopt.backends.huggingface.settings import (
     TINY_TRAINING,
     Dtype,
     ReferenceSettings,
+    RefreshSettings,
     SamplingSettings,
     check_lora,
     check_training,
     parse_section,
+    training_arguments,
 )
 from causalopt.backends.huggingface.tokenization import OnLongText, TextCodec
-from causalopt.backends.huggingface.trainer import ObjectiveTrainer
+from causalopt.backends.huggingface.vllm_sampling import require_vllm
 from causalopt.errors import ConfigError, DataError, ModelError
 from causalopt.objective import Objective
+from causalopt.processes import shared
 from causalopt.typing import Float64
 
 
@@ -69,7 +74,8 @@ class HuggingFaceBackend:
         ``tune`` (whether the reference is tuned on the logged texts; one from scratch must be) and ``training``, as
         above. A model from scratch trains all its weights.
     sampling:
-        ``batch_size``, ``max_new_tokens`` and ``rounds`` of `HuggingFacePolicy.sample`.
+        ``batch_size``, ``max_new_tokens`` and ``rounds`` of `HuggingFacePolicy.sample`; ``engine`` is "transformers",
+        or "vllm" where that is installed and there is a GPU.
     dtype:
         Of the gradient pass: "auto" is bfloat16 on a GPU that has it, else float32. Scores are float32 always, and
         with a bfloat16 gradient the objective's coefficients come from a float32 pass.
@@ -81,6 +87,16 @@ class HuggingFaceBackend:
         Whether a prompt is a user's message in the tokenizer's chat template.
     attn_implementation:
         As transformers names it; its own choice by default.
+    target_kl:
+        Largest KL to the reference, nats, on texts drawn from the policy. A fit ends when it goes beyond, and the last
+        policy before that is kept.
+    refresh:
+        ``every_steps`` and ``per_row``: new texts from the policy as it is trained enter the g term. Off by default.
+    quantization:
+        Settings of `transformers.BitsAndBytesConfig` by their names, for a base in 4 bits under an adapter (QLoRA); the
+        extra ``quantization`` installs bitsandbytes. The default keeps the base whole.
+    callbacks:
+        Of transformers, for the training of the policy.
 
     Raises
     ------
@@ -108,6 +124,10 @@ class HuggingFaceBackend:
         on_long_text: OnLongText = "error",
         chat_template: bool = False,
         attn_implementation: str | None = None,
+        target_kl: float | None = None,
+        refresh: Mapping[str, Any] | None = None,
+        quantization: Mapping[str, Any] | None = None,
+        callbacks: Sequence[TrainerCallback] = (),
     ) -> None:
         if model.startswith("scratch:") and model != scratch.NAME:
             raise ConfigError(f"backend.model: no model from scratch is called {model!r}; there is {scratch.NAME!r}")
@@ -117,6 +137,8 @@ class HuggingFaceBackend:
             raise ConfigError(f"backend.on_long_text must be error or truncate, not {on_long_text!r}")
         if max_length is not None and max_length < 3:
             raise ConfigError(f"backend.max_length must be at least 3, not {max_length}")
+        if target_kl is not None and not target_kl > 0:
+            raise ConfigError(f"backend.target_kl must be positive or null, not {target_kl}")
         self.model = model
         self.lora = None if lora is False else {**LORA, **check_lora(lora or {}, "backend.lora")}
         self.training = {
@@ -136,6 +158,16 @@ class HuggingFaceBackend:
         self.on_long_text: OnLongText = on_long_text
         self.chat_template = chat_template
         self.attn_implementation = attn_implementation
+        self.target_kl = target_kl
+        self.refresh: RefreshSettings = parse_section(RefreshSettings, refresh, "backend.refresh")
+        self.quantization = None
+        if quantization is not None:
+            self.quantization = check_quantization(quantization, "backend.quantization")
+            if model == scratch.NAME or self.lora is None:
+                raise ConfigError("backend.quantization: weights in 4 bits do not train: name a model, and use lora")
+        self.callbacks = tuple(callbacks)
+        if self.sampling.engine == "vllm" and (model == scratch.NAME or self.quantization is not None):
+            raise ConfigError("backend.sampling.engine vllm reads a whole model by name: not from scratch or in 4 bits")
         if model == scratch.NAME and not self.reference_settings.tune:
             raise ConfigError("backend.reference.tune: a model from scratch knows nothing until it is tuned")
 
@@ -143,8 +175,12 @@ class HuggingFaceBackend:
         """Raise `ModelError` when there is no such model, `ConfigError` when settings contradict each other."""
         if self.lora is not None:
             lora_config(self.lora)
+        if self.quantization is not None:
+            require_bitsandbytes()
+        if self.sampling.engine == "vllm":
+            require_vllm()
         for training in (self.training, self.reference_training):
-            _arguments({}, training, Path(tempfile.gettempdir()), 0, self.bf16)
+            training_arguments({}, training, Path(tempfile.gettempdir()), 0)
         if self.model != scratch.NAME:
             find_model(self.model)
 
@@ -164,18 +200,20 @@ class HuggingFaceBackend:
                 model.requires_grad_(True)
             else:
                 model = trainable_twin(model, self.lora, seed)
-            model = self._train(
-                model,
-                self.reference_training,
-                key=["reference", self.model, self.lora, prompts, texts, rows.weight],
-                seed=seed,
-                progress=progress,
+            key = ["reference", self.model, self.lora, self.quantization, prompts, texts, rows.weight]
+            fit = Fit(
+                stage="reference",
                 rows=rows,
                 objective=Likelihood(float(np.mean([tokens.scored for tokens in logged]))),
                 describe=likelihood_metrics,
+                training=self.reference_training,
+                seed=seed,
+                bf16=self.bf16,
+                as_policy=lambda trained: HuggingFacePolicy(trained, codec, base=base, sampling=self.sampling),
                 starts_at_reference=False,
-                stage="reference",
+                report=progress.callbacks,
             )
+            model = train(model, fit, self._folder(progress, fit, key)) or model
             prepare(model, codec.tokenizer)
         return HuggingFacePolicy(model, codec, base=base, sampling=self.sampling)
 
@@ -187,8 +225,12 @@ class HuggingFaceBackend:
         reference: PolicyContract,
         seed: int,
         progress: Progress,
+        selection: Selection | None = None,
     ) -> HuggingFacePolicy:
         """Start at the reference and maximise the objective.
+
+        With a selection or a ``target_kl`` the policy is scored at every checkpoint (``training.save_steps``), and the
+        best one within the limit is returned: the reference itself, with a warning, when there is none.
 
         Raises
         ------
@@ -199,22 +241,42 @@ class HuggingFaceBackend:
         """
         if not isinstance(reference, HuggingFacePolicy):
             raise ModelError(f"the huggingface backend starts at a HuggingFacePolicy, not {type(reference).__name__}")
-        rows = _tokenize(problem, objective, reference)
-        model = trainable_twin(reference.model, self.lora, seed)
-        model = self._train(
-            model,
-            self.training,
-            key=["policy", repr(objective), self.lora, reference.model, *_parts(problem)],
-            seed=seed,
-            progress=progress,
+        rows = tokenize_problem(problem, objective, reference)
+        chooser = None
+        if selection is not None or self.target_kl is not None:
+            chooser = Chooser(reference, problem.prompts, selection, self.target_kl, seed)
+        fit = Fit(
+            stage="policy",
             rows=rows,
             objective=objective,
-            describe=policy_metrics,
+            describe=partial(policy_metrics, clip_fraction=getattr(objective, "clip_fraction", None)),
+            training=self.training,
+            seed=seed,
+            bf16=self.bf16,
+            as_policy=reference.with_model,
             score_first=self.bf16,
-            stage="policy",
+            chooser=chooser,
+            refresh=self._refresh(problem, objective, rows, seed),
+            report=progress.callbacks,
+            callbacks=self.callbacks,
         )
+        chosen = [self.target_kl, self.refresh, *([selection.name, selection.patience] if selection else [])]
+        key = ["policy", repr(objective), self.lora, reference.model, chosen, *_parts(problem)]
+        model = train(trainable_twin(reference.model, self.lora, seed), fit, self._folder(progress, fit, key))
+        if model is None:
+            model = trainable_twin(reference.model, self.lora, seed)
         prepare(model, reference.codec.tokenizer)
-        return HuggingFacePolicy(model, reference.codec, base=reference.base, sampling=reference.sampling)
+        policy = reference.with_model(model)
+        policy.cache = reference.cache
+        return policy
+
+    def _refresh(self, problem: PolicyProblem, objective: Objective, rows: TrainingRows, seed: int) -> Refresh | None:
+        every = self.refresh.every_steps
+        if every is None:
+            return None
+        if not getattr(objective, "takes_on_policy_texts", False):
+            raise ConfigError(f"backend.refresh: {type(objective).__name__} has no g term for new texts to enter")
+        return Refresh(every, self.refresh.per_row, problem, rows, seed)
 
     def _start(
         self, prompts: Sequence[str] | None, texts: Sequence[str], seed: int
@@ -228,88 +290,21 @@ class HuggingFaceBackend:
             model: CausalLM = scratch.make_model(tokenizer, context, seed)
             prepare(model, tokenizer)
             return model, TextCodec(tokenizer, context, self.on_long_text, self.chat_template), None
-        model, tokenizer, base = load_model(self.model, self.attn_implementation)
+        model, tokenizer, base = load_model(self.model, self.attn_implementation, self.quantization)
         context = context_length(model)
         if self.max_length is not None and self.max_length > context:
             raise ConfigError(f"backend.max_length is {self.max_length}, and the model reads {context} tokens at most")
         codec = TextCodec(tokenizer, self.max_length or context, self.on_long_text, self.chat_template)
         return model, codec, base
 
-    def _train(
-        self,
-        model: CausalLM,
-        training: Mapping[str, Any],
-        *,
-        key: list[Any],
-        seed: int,
-        progress: Progress,
-        stage: str,
-        **trainer: Any,
-    ) -> CausalLM:
-        """Train in place, from the last checkpoint of the same fit where there is one."""
-        folder: Path | None = None
-        if progress.directory is not None:
-            folder = Path(progress.directory) / f"{stage}-{fingerprint([*key, dict(training), self.bf16, seed])}"
-        with nullcontext(folder) if folder else tempfile.TemporaryDirectory() as output:
-            args = _arguments({} if folder else {"save_strategy": "no"}, training, Path(output), seed, self.bf16)
-            scorer = SequenceLogProb(model, max_tokens=forward_tokens(model.device))
-            loop = ObjectiveTrainer(model=scorer, args=args, stage=stage, report=tuple(progress.callbacks), **trainer)
-            done = last_checkpoint(folder) if folder else None
-            try:
-                with fused_lora(model):
-                    loop.train(resume_from_checkpoint=str(done) if done else None)
-            except torch.OutOfMemoryError as error:
-                raise ModelError(
-                    f"memory ran out while training the {stage}: lower training.per_device_train_batch_size and raise "
-                    "training.gradient_accumulation_steps by as much, which gives the same gradient"
-                ) from error
-        return model
+    def _folder(self, progress: Progress, fit: Fit, key: list[Any]) -> Path | None:
+        """Name the folder of a fit's checkpoints by all that decides its result; all processes take the main one's."""
+        if progress.directory is None:
+            return None
+        named = shared(lambda: fingerprint([*key, dict(fit.training), fit.bf16, fit.seed]))
+        return Path(progress.directory) / f"{fit.stage}-{named}"
 
 
 def _parts(problem: PolicyProblem) -> list[Any]:
     texts = [problem.prompts, problem.texts, problem.sampled_texts]
     return [*texts, problem.behavior_log_prob, problem.residual, problem.g, problem.weight, problem.sampled_g]
-
-
-def _tokenize(problem: PolicyProblem, objective: Objective, reference: HuggingFacePolicy) -> TrainingRows:
-    """Turn a problem into rows, with the reference's float32 log-probabilities of the sampled texts, computed once."""
-    n, k = problem.sampled_g.shape
-    if objective.needs_samples and not k:
-        raise DataError("the objective needs texts sampled from the reference, and the problem has none")
-    if not objective.needs_samples:
-        k = 0
-    texts = [text for row in problem.sampled_texts for text in row[:k]]
-    prompts = None if problem.prompts is None else [prompt for prompt in problem.prompts for _ in range(k)]
-    drawn = reference.codec.encode(prompts, texts) if texts else []
-    return TrainingRows(
-        logged=reference.codec.encode(problem.prompts, problem.texts),
-        sampled=[drawn[i * k : (i + 1) * k] for i in range(n)],
-        behavior_log_prob=problem.behavior_log_prob,
-        residual=problem.residual,
-        g=problem.g,
-        weight=problem.weight,
-        sampled_g=problem.sampled_g[:, :k],
-        sampled_reference_log_prob=reference.log_prob(prompts, texts).reshape(n, k) if texts else np.zeros((n, 0)),
-    )
-
-
-def _arguments(
-    defaults: Mapping[str, Any], training: Mapping[str, Any], output: Path, seed: int, bf16: bool
-) -> TrainingArguments:
-    own = {
-        "output_dir": str(output),
-        "seed": seed,
-        "data_seed": seed,
-        "bf16": bf16,
-        "use_cpu": default_device().type == "cpu",
-        "disable_tqdm": True,
-        "remove_unused_columns": False,
-        "logging_nan_inf_filter": False,
-    }
-    by_default = {"ddp_find_unused_parameters": False, "dataloader_pin_memory": torch.cuda.is_available()}
-    try:
-        args = TrainingArguments(**{**by_default, **training, **defaults, **own})
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"backend.training: {str(error).splitlines()[0]}") from error
-    args._n_gpu = min(1, args.n_gpu)  # several GPUs are used through torchrun, never by replicating the model
-    return args

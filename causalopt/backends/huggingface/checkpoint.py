@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from peft import PeftModel, set_peft_model_state_dict
+from safetensors.torch import load_file
 from torch import nn
+from transformers.trainer_utils import load_sharded_checkpoint
+
+from causalopt.backends.huggingface.scoring import CausalLM
+from causalopt.errors import ModelError
 
 _ELEMENTS = 65_536
 
@@ -50,3 +56,26 @@ def last_checkpoint(directory: Path) -> Path | None:
             continue
         return path
     return None
+
+
+def load_weights(model: CausalLM, checkpoint: Path) -> None:
+    """Read the weights that train from a checkpoint into a whole model.
+
+    Raises
+    ------
+    ModelError
+        When the checkpoint has none, or those of another model.
+    """
+    adapter, full = checkpoint / "adapter_model.safetensors", checkpoint / "model.safetensors"
+    try:
+        if isinstance(model, PeftModel):
+            set_peft_model_state_dict(model, load_file(adapter))
+        elif full.is_file():
+            model.load_state_dict(load_file(full), strict=False)  # a tied weight is written once
+            model.tie_weights()
+        else:
+            load_sharded_checkpoint(model, str(checkpoint), strict=False)
+    except (OSError, RuntimeError) as error:
+        raise ModelError(
+            f"{checkpoint}: its weights are not those of this fit: {str(error).splitlines()[0]}"
+        ) from error

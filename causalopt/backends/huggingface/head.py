@@ -12,8 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.distributed.tensor import DTensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
+
+from causalopt.errors import ModelError
 
 
 def target_log_prob(head: nn.Module, hidden: Tensor, target: Tensor, chunk: int = 256) -> Tensor:
@@ -33,6 +36,11 @@ def target_log_prob(head: nn.Module, hidden: Tensor, target: Tensor, chunk: int 
     Tensor
         Shape [t], nats.
 
+    Raises
+    ------
+    ModelError
+        When a head that trains is sharded over processes apart from the model.
+
     Examples
     --------
     >>> import torch
@@ -42,13 +50,25 @@ def target_log_prob(head: nn.Module, hidden: Tensor, target: Tensor, chunk: int 
     >>> target_log_prob(head, torch.ones(1, 2), torch.tensor([3])).exp().round(decimals=4).tolist()
     [0.25]
     """
-    if type(head) is nn.Linear and not any(parameter.requires_grad for parameter in head.parameters()):
-        log_prob: Tensor = _FrozenHead.apply(hidden, head.weight, head.bias, target, chunk)  # type: ignore[no-untyped-call]
+    trains = any(parameter.requires_grad for parameter in head.parameters())
+    if trains and any(isinstance(parameter, DTensor) for parameter in head.parameters()):
+        raise ModelError(
+            "the output head trains and is sharded apart from the rest of the model: let FSDP wrap the transformer "
+            "layers alone (fsdp_config.auto_wrap_policy: TRANSFORMER_BASED_WRAP)"
+        )
+    if isinstance(head, nn.Linear) and type(head).forward is nn.Linear.forward and not trains:
+        weight, bias = _whole(head.weight), None if head.bias is None else _whole(head.bias)
+        log_prob: Tensor = _FrozenHead.apply(hidden, weight, bias, target, chunk)  # type: ignore[no-untyped-call]
         return log_prob
     parts = zip(torch.split(hidden, chunk), torch.split(target, chunk), strict=True)
     if not torch.is_grad_enabled():
         return torch.cat([_log_prob(head, h, y) for h, y in parts])
     return torch.cat([checkpoint(_log_prob, head, h, y, use_reentrant=False) for h, y in parts])
+
+
+def _whole(parameter: Tensor) -> Tensor:
+    """Return a parameter with all its rows; processes that share it gather it together."""
+    return parameter.full_tensor() if isinstance(parameter, DTensor) else parameter
 
 
 def _log_prob(head: nn.Module, hidden: Tensor, target: Tensor) -> Tensor:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from causalopt.objective import ObjectiveInputs
 
 
-def policy_metrics(inputs: ObjectiveInputs, data_log_prob: Tensor) -> dict[str, float]:
+def policy_metrics(
+    inputs: ObjectiveInputs,
+    data_log_prob: Tensor,
+    clip_fraction: Callable[[ObjectiveInputs], float] | None = None,
+) -> dict[str, float]:
     """Describe where the policy stands.
 
     Parameters
@@ -16,19 +22,25 @@ def policy_metrics(inputs: ObjectiveInputs, data_log_prob: Tensor) -> dict[str, 
         The scalars of the window.
     data_log_prob:
         log P^f of its logged texts, shape [n], nats.
+    clip_fraction:
+        The objective's own, where it has one.
 
     Returns
     -------
     dict
         ``weights/ess`` (effective rows of the window, Kish) and ``weights/max`` (the largest share one row has of the
-        window's weight), both of the ratio to the behavior policy; ``logps/data`` and ``logps/sampled`` (mean
-        log-probability of a text, nats); ``kl`` (to the reference, nats, on the sampled texts: the mean of
+        window's weight), both of the ratio to the behavior policy; ``weights/clip_fraction`` (share of the logged
+        weight whose ratio the objective clips or truncates); ``logps/data`` and ``logps/sampled`` (mean
+        log-probability of a text, nats); ``kl`` (to the reference, nats, on the texts that it drew: the mean of
         ``rho log rho - rho + 1``).
     """
     weight = inputs.weight.double()
     share = (inputs.log_ratio.double() + weight.log()).softmax(0)
     metrics = likelihood_metrics(inputs, data_log_prob)
+    inputs = inputs.of_reference()
     metrics |= {"weights/ess": 1.0 / float(share.square().sum()), "weights/max": float(share.max())}
+    if clip_fraction is not None:
+        metrics["weights/clip_fraction"] = clip_fraction(inputs)
     if len(inputs.sampled_weight):
         log_ratio = inputs.sampled_log_ratio.double()
         part = inputs.sampled_weight.double() / inputs.sampled_weight.double().sum()

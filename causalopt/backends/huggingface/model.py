@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
@@ -15,18 +14,11 @@ from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
 from causalopt.backends.huggingface import smollm2
+from causalopt.backends.huggingface.device import default_device
+from causalopt.backends.huggingface.quantization import quantization_config, settle
 from causalopt.backends.huggingface.quiet import quiet_transformers
 from causalopt.backends.huggingface.scoring import CausalLM
 from causalopt.errors import ConfigError, ModelError
-
-
-def default_device() -> torch.device:
-    """Return the device of this process: its GPU when there is one and ``ACCELERATE_USE_CPU`` is not set."""
-    if os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes"):
-        return torch.device("cpu")
-    if torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-    return torch.device("cpu")
 
 
 class Loaded(NamedTuple):
@@ -37,7 +29,9 @@ class Loaded(NamedTuple):
     base: str | None
 
 
-def load_model(name: str | Path, attn_implementation: str | None = None) -> Loaded:
+def load_model(
+    name: str | Path, attn_implementation: str | None = None, quantization: Mapping[str, Any] | None = None
+) -> Loaded:
     """Load a causal language model in float32, frozen, without dropout, and its tokenizer.
 
     Parameters
@@ -46,9 +40,13 @@ def load_model(name: str | Path, attn_implementation: str | None = None) -> Load
         ``smollm2``, a folder with a model or a PEFT adapter, or a hub id.
     attn_implementation:
         As transformers names it ("eager", "sdpa", ...); its own choice when None.
+    quantization:
+        As `check_quantization` gives it, of the base of an adapter; that with which a policy was saved when None.
 
     Raises
     ------
+    ConfigError
+        When bitsandbytes is needed and not installed.
     ModelError
         When there is no such model, or its files cannot be read.
     """
@@ -57,7 +55,11 @@ def load_model(name: str | Path, attn_implementation: str | None = None) -> Load
     try:
         if adapter.is_file():
             beside = _is_model(path / "base")
-            plain, tokenizer, base = load_model(path / "base" if beside else _base_of(adapter), attn_implementation)
+            plain, tokenizer, base = load_model(
+                path / "base" if beside else _base_of(adapter),
+                attn_implementation,
+                quantization or _note(adapter).get("quantization"),
+            )
             base = None if beside else base
             if (path / "tokenizer_config.json").is_file():
                 tokenizer = AutoTokenizer.from_pretrained(path)
@@ -70,9 +72,15 @@ def load_model(name: str | Path, attn_implementation: str | None = None) -> Load
                 _remove_dropout(config)
                 tokenizer = AutoTokenizer.from_pretrained(source)
                 model = AutoModelForCausalLM.from_pretrained(
-                    source, config=config, dtype=torch.float32, attn_implementation=attn_implementation
+                    source,
+                    config=config,
+                    dtype=torch.float32,
+                    attn_implementation=attn_implementation,
+                    **_in_4_bits(config, quantization),
                 )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+            if getattr(model, "is_loaded_in_4bit", False):
+                settle(model)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         raise _not_loaded(name, error) from error
     prepare(model, tokenizer)
     return Loaded(model, tokenizer, base)
@@ -188,13 +196,28 @@ def _is_model(folder: Path) -> bool:
 
 def _base_of(adapter: Path) -> str:
     """Find an adapter's base by the name that a policy noted, or where peft noted it."""
-    noted = adapter.parent / "causalopt_policy.json"
-    if noted.is_file():
-        return str(json.loads(noted.read_text(encoding="utf-8"))["base"])
+    noted = _note(adapter)
+    if noted:
+        return str(noted["base"])
     base = json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path")
     if not base:
         raise ModelError(f"{adapter}: names no base model")
     return str(base)
+
+
+def _note(adapter: Path) -> dict[str, Any]:
+    """Read what a policy noted beside its adapter; nothing for an adapter of peft alone."""
+    noted = adapter.parent / "causalopt_policy.json"
+    return dict(json.loads(noted.read_text(encoding="utf-8"))) if noted.is_file() else {}
+
+
+def _in_4_bits(config: Any, quantization: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what else `from_pretrained` takes for a model in 4 bits, and for one that was saved so."""
+    saved_so = hasattr(config, "quantization_config")
+    if quantization is None and not saved_so:
+        return {}
+    own = {} if saved_so or quantization is None else {"quantization_config": quantization_config(quantization)}
+    return {"device_map": {"": default_device()}, **own}
 
 
 def _remove_dropout(config: Any) -> None:

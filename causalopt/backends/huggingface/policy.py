@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +13,13 @@ import numpy as np
 import torch
 from peft import PeftModel
 
+from causalopt.backends.huggingface import vllm_sampling
+from causalopt.backends.huggingface.cache import kept, kept_ids, tokenizer_digest, weights_digest
 from causalopt.backends.huggingface.card import model_card
 from causalopt.backends.huggingface.model import load_model
+from causalopt.backends.huggingface.quantization import quantization_of
 from causalopt.backends.huggingface.quiet import quiet_transformers
-from causalopt.backends.huggingface.sampling import generate
+from causalopt.backends.huggingface.sampling import Ids, Keep, generate
 from causalopt.backends.huggingface.scoring import CausalLM, SequenceLogProb, length_buckets, pack
 from causalopt.backends.huggingface.settings import SamplingSettings
 from causalopt.backends.huggingface.tokenization import TextCodec, Tokens
@@ -42,6 +46,13 @@ class HuggingFacePolicy:
     sampling:
         Limits and batch size of `sample`.
 
+    Attributes
+    ----------
+    cache:
+        A folder to keep log-probabilities and each batch of drawn texts in, under a hash of weights, tokenizer, texts,
+        dtype and attention kernel; None, as it is at first, computes them each time. For a policy that no longer
+        changes.
+
     Examples
     --------
     >>> import numpy as np
@@ -61,6 +72,7 @@ class HuggingFacePolicy:
         self.codec = codec
         self.base = base
         self.sampling = sampling or SamplingSettings()
+        self.cache: Path | None = None
         self._scorer = SequenceLogProb(model, max_tokens=forward_tokens(model.device))
 
     def log_prob(self, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
@@ -79,8 +91,14 @@ class HuggingFacePolicy:
         ]
         encoded = self.codec.encode(prompts, texts)
         place = {pair: i for i, pair in enumerate(pairs)}  # the last of its equals stands for all
-        scores = dict(zip(place, self._score([encoded[i] for i in place.values()]), strict=True))
-        return np.array([scores[pair] for pair in pairs], dtype=np.float64)
+
+        def compute() -> Float64:
+            scores = dict(zip(place, self._score([encoded[i] for i in place.values()]), strict=True))
+            return np.array([scores[pair] for pair in pairs], dtype=np.float64)
+
+        if self.cache is None:
+            return compute()
+        return kept(self.cache, [*self._identity(), [list(tokens) for tokens in encoded]], compute)
 
     def sample(self, prompts: Sequence[str] | None, n: int, seed: int) -> list[str]:
         """Draw ``n`` texts, from the distribution itself: no temperature, no top-k, no top-p.
@@ -89,7 +107,8 @@ class HuggingFacePolicy:
         drawn again; so is one without an end
         within ``sampling.max_new_tokens``, up to ``sampling.rounds`` draws in all: texts come from the policy given
         that they are texts and end in time. What then still has no end is returned cut off, with a warning of its
-        share. The same seed gives the same texts, and the global random state is left as it was.
+        share. The same seed gives the same texts, also where a first call was killed and ``cache`` keeps what it drew;
+        the global random state is left as it was.
 
         Warns
         -----
@@ -109,19 +128,12 @@ class HuggingFacePolicy:
                 raise DataError(f"prompt {i} has {len(head)} tokens, which leaves no room in {self.codec.max_length}")
         texts, cut = [""] * n, set(range(n))
         special = set(self.codec.tokenizer.all_special_ids)
+        keep = None if self.cache is None else self._keep(self.cache)
         for draw, generator_seed in enumerate(np.random.SeedSequence(seed).generate_state(_MOST_DRAWS)):
             waiting = [i for i in range(n) if not texts[i] or (i in cut and draw < self.sampling.rounds)]
             if not waiting:
                 break
-            drawn = generate(
-                self.model,
-                [heads[i] for i in waiting],
-                end=self.codec.end,
-                max_new_tokens=self.sampling.max_new_tokens,
-                max_length=self.codec.max_length,
-                batch_size=self.sampling.batch_size,
-                generator_seed=int(generator_seed),
-            )
+            drawn = self._generate([heads[i] for i in waiting], int(generator_seed), keep)
             for i, ids in zip(waiting, drawn, strict=True):
                 ended = ids[-1] == self.codec.end
                 # A text that was cut off still needs room for the end with which it will be scored.
@@ -142,6 +154,10 @@ class HuggingFacePolicy:
             )
         return texts
 
+    def with_model(self, model: CausalLM) -> HuggingFacePolicy:
+        """Return the policy of another model of the same kind, with the same tokenizer and settings."""
+        return HuggingFacePolicy(model, self.codec, base=self.base, sampling=self.sampling)
+
     def with_limits(self, max_new_tokens: int) -> HuggingFacePolicy:
         """Return the same policy with another limit on the length of what it draws."""
         sampling = self.sampling.model_copy(update={"max_new_tokens": max_new_tokens})
@@ -150,7 +166,8 @@ class HuggingFacePolicy:
     def save(self, directory: str | Path) -> None:
         """Write a standard PEFT adapter folder, or a full model where there is no adapter, with its tokenizer.
 
-        The base of an adapter is named; one made from scratch lies beside it in ``base/``, so that the folder may move.
+        The base of an adapter is named, with its quantisation; one made from scratch lies beside it in ``base/``, so
+        that the folder may move.
         """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
@@ -172,6 +189,7 @@ class HuggingFacePolicy:
             "on_long_text": self.codec.on_long_text,
             "chat_template": self.codec.chat_template,
             "attn_implementation": self.model.config._attn_implementation,
+            "quantization": quantization_of(self.model),
             "sampling": self.sampling.model_dump(),
         }
         (directory / _NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
@@ -199,6 +217,28 @@ class HuggingFacePolicy:
         if note:
             base = note["base"]  # None for a model from scratch: what is saved on top of it brings it along
         return cls(model, codec, base=base, sampling=SamplingSettings(**note.get("sampling", {})))
+
+    def _generate(self, heads: Ids, generator_seed: int, keep: Keep | None) -> Ids:
+        limits: dict[str, int] = {
+            "end": self.codec.end,
+            "max_new_tokens": self.sampling.max_new_tokens,
+            "max_length": self.codec.max_length,
+            "generator_seed": generator_seed,
+        }
+        if self.sampling.engine == "transformers":
+            return generate(self.model, heads, batch_size=self.sampling.batch_size, keep=keep, **limits)
+        with tempfile.TemporaryDirectory() as folder:
+            self.save(folder)
+            return vllm_sampling.generate(Path(folder), heads, keep=keep, **limits)
+
+    def _identity(self) -> list[str]:
+        """All that decides the policy's numbers besides the texts."""
+        how = [str(self.model.dtype), self.model.config._attn_implementation, self.model.device.type]
+        return [weights_digest(self.model), tokenizer_digest(self.codec.tokenizer), *how]
+
+    def _keep(self, cache: Path) -> Keep:
+        who = self._identity()
+        return lambda parts, compute: kept_ids(cache, ["drawn", *who, *parts], compute)
 
     @torch.inference_mode()
     def _score(self, sequences: Sequence[Tokens]) -> list[float]:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
 from transformers import GenerationConfig
 
 from causalopt.backends.huggingface.scoring import CausalLM
 from causalopt.progress import track
 
+Ids = list[list[int]]
+Keep = Callable[[list[Any], Callable[[], Ids]], Ids]
+"""``keep(parts, compute)`` returns what ``compute`` gives, from where it is kept under ``parts`` if it is there."""
 
-@torch.inference_mode()
+
 def generate(
     model: CausalLM,
     prompts: Sequence[Sequence[int]],
@@ -21,7 +27,8 @@ def generate(
     max_length: int,
     batch_size: int,
     generator_seed: int,
-) -> list[list[int]]:
+    keep: Keep | None = None,
+) -> Ids:
     """Continue each prompt until its end or a limit.
 
     Parameters
@@ -37,36 +44,48 @@ def generate(
     batch_size:
         Texts drawn at one time; another size gives other draws.
     generator_seed:
-        Seeds the draws; the global random state is put back afterwards.
+        Seeds the draws, each batch by itself; the global random state is put back afterwards.
+    keep:
+        Keeps each batch as soon as it is drawn; None draws them all.
 
     Returns
     -------
     list of list of int
         The new ids of each, with ``end`` as the last one unless a limit was met.
     """
-    drawn: list[list[int]] = [[] for _ in prompts]
+    drawn: Ids = [[] for _ in prompts]
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # like lengths together: little padding
     batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-    devices = [model.device] if model.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(generator_seed)
-        for batch in track(batches, "drawing texts"):
-            width = max(len(prompts[i]) for i in batch)
-            ids = torch.tensor([[end] * (width - len(prompts[i])) + list(prompts[i]) for i in batch])
-            mask = torch.tensor([[0] * (width - len(prompts[i])) + [1] * len(prompts[i]) for i in batch])
-            config = GenerationConfig(
-                do_sample=True,
-                temperature=1.0,
-                top_k=0,
-                top_p=1.0,
-                eos_token_id=end,
-                pad_token_id=end,
-                use_cache=True,
-                max_new_tokens=max(1, min(max_new_tokens, max_length - width)),
-            )
-            output = model.generate(
-                input_ids=ids.to(model.device), attention_mask=mask.to(model.device), generation_config=config
-            )
-            for i, new in zip(batch, output[:, width:].tolist(), strict=True):
-                drawn[i] = new[: new.index(end) + 1] if end in new else new
+    seeds = np.random.SeedSequence(generator_seed).generate_state(len(batches)).tolist()
+    for batch, seed in track([*zip(batches, seeds, strict=True)], "drawing texts"):
+        heads = [list(prompts[i]) for i in batch]
+        room = max(1, min(max_new_tokens, max_length - max(len(head) for head in heads)))
+        draw = partial(_draw, model, heads, end, room, seed)
+        found = draw() if keep is None else keep([heads, end, room, seed], draw)
+        for i, ids in zip(batch, found, strict=True):
+            drawn[i] = ids
     return drawn
+
+
+@torch.inference_mode()
+def _draw(model: CausalLM, heads: Ids, end: int, max_new_tokens: int, seed: int) -> Ids:
+    """Continue the prompts of one batch."""
+    width = max(len(head) for head in heads)
+    ids = torch.tensor([[end] * (width - len(head)) + head for head in heads])
+    mask = torch.tensor([[0] * (width - len(head)) + [1] * len(head) for head in heads])
+    config = GenerationConfig(
+        do_sample=True,
+        temperature=1.0,
+        top_k=0,
+        top_p=1.0,
+        eos_token_id=end,
+        pad_token_id=end,
+        use_cache=True,
+        max_new_tokens=max_new_tokens,
+    )
+    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        output = model.generate(
+            input_ids=ids.to(model.device), attention_mask=mask.to(model.device), generation_config=config
+        )
+    return [new[: new.index(end) + 1] if end in new else new for new in output[:, width:].tolist()]

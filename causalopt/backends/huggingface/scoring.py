@@ -9,6 +9,7 @@ import torch
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTuner
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from transformers import PreTrainedModel
 
 from causalopt.backends.huggingface.head import target_log_prob
@@ -58,7 +59,7 @@ class SequenceLogProb(nn.Module):
     causal_lm:
         The model, with or without an adapter.
     max_tokens:
-        Tokens of one forward pass with padding; a longer batch takes several.
+        Tokens of one forward pass with padding; a longer batch takes several, or one when the weights are sharded.
 
     Raises
     ------
@@ -76,6 +77,11 @@ class SequenceLogProb(nn.Module):
     def config(self) -> Any:
         """Configuration of the language model, which a trainer looks for."""
         return self.causal_lm.config
+
+    @property
+    def _no_split_modules(self) -> Any:
+        """Names of the layer classes that are sharded one by one."""
+        return self._pretrained()._no_split_modules
 
     @property
     def _keys_to_ignore_on_save(self) -> Any:
@@ -105,8 +111,12 @@ class SequenceLogProb(nn.Module):
         """
         offset = length.cumsum(0) - length
         lengths = length.tolist()
+        max_tokens = self.max_tokens
+        if isinstance(self, FSDPModule):
+            # Every process gathers the shards of each pass, so all must make equally many: one.
+            max_tokens = max(lengths, default=1) * max(1, len(lengths))
         totals, order = [], []
-        for bucket in length_buckets(lengths, self.max_tokens):
+        for bucket in length_buckets(lengths, max_tokens):
             rows = torch.tensor(bucket, device=ids.device)
             position = torch.arange(lengths[bucket[0]], device=ids.device)
             real = position < length[rows, None]

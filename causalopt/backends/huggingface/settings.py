@@ -7,12 +7,15 @@ import difflib
 import types
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from peft import LoraConfig
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from transformers import TrainingArguments
 
+from causalopt.backends.huggingface.device import default_device
 from causalopt.errors import ConfigError
 
 Dtype = Literal["auto", "float32", "bfloat16"]
@@ -24,6 +27,9 @@ _MANAGED_TRAINING = {
     "data_seed": "set seed",
     "bf16": "set backend.dtype",
     "fp16": "set backend.dtype",
+    "eval_strategy": "a policy on the way is scored whenever it is saved; set save_strategy and save_steps",
+    "metric_for_best_model": "set selection, or backend.target_kl",
+    "load_best_model_at_end": "set selection, or backend.target_kl",
     "remove_unused_columns": "the batch is built by the backend",
     "resume_from_checkpoint": "a fit resumes from its directory by itself",
     "disable_tqdm": "progress is shown by causalopt",
@@ -65,6 +71,12 @@ SCRATCH_TRAINING: dict[str, Any] = {
     "num_train_epochs": 6,
     "lr_scheduler_type": "cosine",
 }
+CHECKPOINTING = next(
+    name
+    for name in ("activation_checkpointing", "gradient_checkpointing")
+    if any(field.name == name for field in dataclasses.fields(TrainingArguments))
+)
+"""What the installed transformers calls recomputing activations in the backward pass."""
 LORA: dict[str, Any] = {"r": 8, "target_modules": "all-linear"}
 
 
@@ -77,6 +89,7 @@ class Section(BaseModel):
 class SamplingSettings(Section):
     """How texts are drawn; always from the policy itself (temperature 1, no top-k, no top-p)."""
 
+    engine: Literal["transformers", "vllm"] = "transformers"
     batch_size: int = Field(64, ge=1)
     max_new_tokens: int = Field(128, ge=1, description="tokens of a text with its end; longer draws are drawn again")
     rounds: int = Field(4, ge=1, description="draws of one text before it is kept cut off, with a warning")
@@ -87,6 +100,13 @@ class ReferenceSettings(Section):
 
     tune: bool = True
     training: dict[str, Any] = {}
+
+
+class RefreshSettings(Section):
+    """Whether the g term gets new texts from the policy as it is trained; the data term stays as it was logged."""
+
+    every_steps: int | None = Field(None, ge=1, description="optimiser steps between two draws; null for none")
+    per_row: int = Field(1, ge=1, description="texts drawn for each row")
 
 
 def parse_section(cls: type[Section], raw: Mapping[str, Any] | None, where: str) -> Any:
@@ -111,6 +131,33 @@ def check_lora(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
     return _check(raw, where, LoraConfig, _MANAGED_LORA)
 
 
+def training_arguments(
+    defaults: Mapping[str, Any], training: Mapping[str, Any], output: Path, seed: int
+) -> TrainingArguments:
+    """Return what a Trainer takes; `ConfigError` when the settings contradict each other.
+
+    Precision is none of it: a float32 scoring pass and a bfloat16 gradient pass go through one model, so the trainer
+    casts the latter itself.
+    """
+    own = {
+        "output_dir": str(output),
+        "seed": seed,
+        "data_seed": seed,
+        "use_cpu": default_device().type == "cpu",
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+        "logging_nan_inf_filter": False,
+    }
+    by_default = {"ddp_find_unused_parameters": False, "dataloader_pin_memory": torch.cuda.is_available()}
+    try:
+        args = TrainingArguments(**{**by_default, **training, **defaults, **own})
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"backend.training: {str(error).splitlines()[0]}") from error
+    args.mixed_precision = "no"  # also where `accelerate launch` says otherwise
+    args._n_gpu = min(1, args.n_gpu)  # several GPUs are used through torchrun, never by replicating the model
+    return args
+
+
 def _check(raw: Mapping[str, Any], where: str, cls: type[Any], managed: Mapping[str, str]) -> dict[str, Any]:
     fields = {field.name: field for field in dataclasses.fields(cls)}
     hints = typing.get_type_hints(cls)
@@ -121,7 +168,7 @@ def _check(raw: Mapping[str, Any], where: str, cls: type[Any], managed: Mapping[
         if key not in fields:
             raise ConfigError(_no_key(where, key, [name for name in fields if name not in managed]))
         plain = _plain_types(hints[key])
-        if plain is None:
+        if plain is None or key == "fsdp":  # which says that it is a string, and takes true
             parsed[key] = value
             continue
         try:

@@ -8,17 +8,24 @@ first, the objective is differentiated once for each sequence's coefficient, and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import send_to_device
 from torch import Tensor, nn
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from causalopt.backends.contracts import Callback
+from causalopt.backends.huggingface.checkpoint import load_weights
+from causalopt.backends.huggingface.choosing import Chooser, ScoreWhenSaved
+from causalopt.backends.huggingface.policy import HuggingFacePolicy
 from causalopt.backends.huggingface.quiet import quiet_transformers
+from causalopt.backends.huggingface.refresh import Refresh
 from causalopt.backends.huggingface.rows import TrainingRows, from_tables, objective_inputs, to_tables
-from causalopt.backends.huggingface.scoring import SequenceLogProb
-from causalopt.errors import ModelError
+from causalopt.backends.huggingface.scoring import CausalLM, SequenceLogProb
+from causalopt.backends.huggingface.sharding import gather, part, scatter
+from causalopt.errors import ConfigError, ModelError
 from causalopt.objective import Objective, ObjectiveInputs, coefficients
 from causalopt.progress import track
 
@@ -37,20 +44,31 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
     model:
         Scores sequences; the language model in it trains.
     args:
-        ``bf16`` concerns the gradient alone.
+        Without mixed precision.
     rows:
         The data.
     objective:
         Of the whole window. One that does not couple its batch must be a weighted mean over rows.
     describe:
         Metrics of a window from its scalars and the log-probabilities of its logged texts.
+    bf16:
+        Whether the gradient pass computes in bfloat16.
     score_first:
         Whether coefficients come from a float32 scoring pass even where the gradient pass alone would do: needed when
         that pass is bfloat16, which moves a log-ratio by tenths of a nat, and the objective is not linear in it.
     starts_at_reference:
         Whether log-ratios to the reference must be 0 at step 0.
+    as_policy:
+        Makes a policy of a whole model; needed by the next two.
+    chooser, refresh:
+        Score the policy at every checkpoint, and draw new texts from it.
     stage, report:
         Callbacks that are told of each step, with the name of the stage.
+
+    Raises
+    ------
+    ConfigError
+        When the weights are to be sharded in a way that is not supported.
     """
 
     def __init__(
@@ -61,8 +79,12 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
         rows: TrainingRows,
         objective: Objective,
         describe: Describe,
+        bf16: bool = False,
         score_first: bool = False,
         starts_at_reference: bool = True,
+        as_policy: Callable[[CausalLM], HuggingFacePolicy] | None = None,
+        chooser: Chooser | None = None,
+        refresh: Refresh | None = None,
         stage: str = "policy",
         report: tuple[Callback, ...] = (),
     ) -> None:
@@ -70,6 +92,7 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
         self.remove_callback(PrinterCallback)
         self.objective = objective
         self.describe = describe
+        self.bf16 = bf16
         self.score_first = score_first
         self.starts_at_reference = starts_at_reference
         self.stage = stage
@@ -77,13 +100,33 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
         self._tables: list[tuple[Tensor, Tensor]] = []
         self._tables_are_gathered = False
         self._unlogged: list[dict[str, float]] = []
+        self.as_policy = as_policy
+        self.chooser = chooser
+        self.refresh = refresh
+        self._whole: CausalLM | None = None
+        if self.is_fsdp_enabled:
+            if self.accelerator.state.fsdp_plugin.fsdp_version != 2:
+                raise ConfigError("FSDP version 1 is not supported: set fsdp_version: 2 (fsdp_config: {version: 2})")
+            self._whole = part(model.causal_lm)
         self.add_callback(_StepCallback(self))
+        if chooser is not None:
+            self.add_callback(ScoreWhenSaved(chooser))
+
+    def whole_model(self) -> CausalLM:
+        """Return the language model with all its weights, as they are now; every process calls it."""
+        if self._whole is None:
+            return self.model.causal_lm
+        return gather(self.model.causal_lm, self._whole)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
     ) -> tuple[list[Batch], None]:
         """Fetch the window's micro-batches and give each what its part of the loss needs."""
         window, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if self.refresh is not None:
+            # The loader reads ahead, and the texts may have changed since.
+            rows = self.train_dataset
+            window = [send_to_device(rows.collate(batch["row"].tolist()), device) for batch in window]
         self._tables = []
         alone = len(window) == 1 and self.accelerator.num_processes == 1
         self._tables_are_gathered = self.score_first or (self.objective.couples_batch and not alone)
@@ -119,6 +162,39 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
         # Trainer divides by the number of micro-batches, and data-parallel training averages over processes.
         scale: int = self.current_gradient_accumulation_steps * self.accelerator.num_processes
         return loss * scale
+
+    def compute_loss_context_manager(self) -> torch.autocast:
+        """Cast the gradient pass, and it alone."""
+        return torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.bf16)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Score the policy as it is; the metrics are those of the chooser."""
+        assert self.chooser is not None
+        found = self.chooser.score(self._policy(), self.state.global_step)
+        self._after_policy()
+        metrics = {f"eval_{name}": value for name, value in found.items()}
+        self.log(metrics)
+        if self.is_world_process_zero():
+            for callback in self.report:
+                callback("score", {"stage": self.stage, "step": self.state.global_step, **found})
+        self.control: TrainerControl = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def draw(self) -> None:
+        """Draw new texts from the policy as it is."""
+        assert self.refresh is not None
+        self.refresh.draw(self._policy(), self.state.global_step)
+        self._after_policy()
+
+    def _policy(self) -> HuggingFacePolicy:
+        assert self.as_policy is not None
+        model = self.whole_model().eval()
+        return self.as_policy(model if self._whole is None else model.to(self.args.device))
+
+    def _after_policy(self) -> None:
+        self.model.train()
+        if self._whole is not None:
+            self._whole.to("cpu")
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the mean of each metric since the last log."""
@@ -167,16 +243,20 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
 
     def _score(self, batch: Batch, keep_graph: bool = False) -> tuple[Tensor, Tensor]:
         with torch.set_grad_enabled(keep_graph):
-            log_prob = self._scorer().log_prob(batch["ids"], batch["length"], batch["start"])
+            log_prob = self.model(batch["ids"], batch["length"], batch["start"])
         self._refuse_not_finite(log_prob, batch)
         if keep_graph:
             batch["log_prob"] = log_prob
         return to_tables(objective_inputs(batch, log_prob), batch["behavior_log_prob"])
 
     def _scores_as_it_trains(self) -> bool:
-        """Whether the gradient pass is the scoring pass over again: no wrapper has to see it, nor another dtype."""
-        alone = self.accelerator.num_processes == 1 and self.model_wrapped is self.model
-        return alone and not self.score_first and not self.args.bf16
+        """Whether the gradient pass is the scoring pass over again: in the same dtype, and through no wrapper.
+
+        Data-parallel wrappers start their communication from a forward pass that they see right before its backward
+        pass, so with several processes the two stay apart.
+        """
+        one_process = self.accelerator.num_processes == 1 and self.model_wrapped is self.model
+        return one_process and not self.score_first and not self.bf16
 
     def _attach_shares(self, window: list[Batch]) -> None:
         """Weigh the micro-batches' weighted means into the window's."""
@@ -195,11 +275,6 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
         rows = torch.cat([padded[i * most : i * most + count] for i, count in enumerate(counts)])
         first = sum(counts[:mine])
         return rows, slice(first, first + counts[mine])
-
-    def _scorer(self) -> SequenceLogProb:
-        """Return the model outside of any wrapper: in float32, and without waiting for other processes."""
-        scorer: SequenceLogProb = self.model
-        return scorer
 
     def _check_start(self, log_ratio: Tensor) -> None:
         if self.starts_at_reference and self.state.global_step == 0 and len(log_ratio):
@@ -226,12 +301,38 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
             "steps are kept"
         )
 
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Write the policy's folder, with its card and tokenizer, over what is about to be pushed to a hub."""
+        assert self.as_policy is not None
+        model = self.model.causal_lm if self._whole is None else self._whole
+        self.as_policy(model).save(self.args.output_dir)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write the weights, and what else a fit needs to go on from them."""
+        if self._whole is None:
+            super().save_model(output_dir, _internal_call)
+        else:
+            self.whole_model()
+            self._save(output_dir)
+        if self.refresh is not None and self.args.should_save:
+            self.refresh.save(Path(output_dir or self.args.output_dir))
+
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         """Write what trains: the adapter, or the full model."""
         if self.args.should_save:
-            self.model.causal_lm.save_pretrained(output_dir or self.args.output_dir, state_dict=state_dict)
+            model = self.model.causal_lm if self._whole is None else self._whole
+            with quiet_transformers():
+                model.save_pretrained(output_dir or self.args.output_dir, state_dict=state_dict)
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        with quiet_transformers():
+            super()._save_checkpoint(*args, **kwargs)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        if self._whole is not None:
+            load_weights(self._whole, Path(resume_from_checkpoint))
+            scatter(self._whole, self.model.causal_lm)
+            return
         with quiet_transformers():  # it warns of tied weights, which are written once
             super()._load_from_checkpoint(resume_from_checkpoint, self.model.causal_lm if model is None else model)
 
@@ -253,6 +354,9 @@ class _StepCallback(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self._trainer.end_step()
         next(self._bar, None)
+        refresh = self._trainer.refresh
+        if refresh is not None and state.global_step % refresh.every_steps == 0 and state.global_step < state.max_steps:
+            self._trainer.draw()
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -1,23 +1,24 @@
-"""The gradient of one optimiser step, as a trainer sees it; also run under torchrun, in two processes."""
+"""The gradient of one optimiser step, as a trainer sees it."""
 
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback
 
 from causalopt.backends.contracts import PolicyProblem
 from causalopt.backends.huggingface import HuggingFacePolicy
-from causalopt.backends.huggingface.backend import _arguments, _tokenize
 from causalopt.backends.huggingface.metrics import policy_metrics
 from causalopt.backends.huggingface.model import trainable_twin
+from causalopt.backends.huggingface.rows import tokenize_problem
 from causalopt.backends.huggingface.scoring import CausalLM, SequenceLogProb
+from causalopt.backends.huggingface.settings import training_arguments
 from causalopt.backends.huggingface.trainer import ObjectiveTrainer
 from causalopt.objective import CPO, DRCPO, Objective
 
@@ -39,19 +40,26 @@ def moved_policy(reference: HuggingFacePolicy) -> CausalLM:
     return model
 
 
+def _whole(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
 class _Catch(TrainerCallback):
     def __init__(self) -> None:
         self.gradient: dict[str, torch.Tensor] = {}
         self.loss: float | None = None
+        self.share_held = 1.0
 
     def on_pre_optimizer_step(
         self, args: Any, state: Any, control: Any, *, model: torch.nn.Module, **kwargs: Any
     ) -> None:
         self.gradient = {
-            name.removeprefix("module.").removeprefix("causal_lm."): parameter.grad.clone()
+            name.removeprefix("module.").removeprefix("causal_lm."): _whole(parameter.grad).clone()
             for name, parameter in model.named_parameters()
             if parameter.grad is not None
         }
+        held = [p.to_local() if isinstance(p, DTensor) else p for p in model.parameters()]
+        self.share_held = sum(p.numel() for p in held) / sum(p.numel() for p in model.parameters())
 
     def on_log(self, args: Any, state: Any, control: Any, *, logs: dict[str, float], **kwargs: Any) -> None:
         self.loss = logs.get("loss", self.loss)
@@ -74,6 +82,8 @@ def step_gradient(
     accumulation: int,
     bf16: bool = False,
     score_first: bool = False,
+    all_weights: bool = False,
+    more_training: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     training = {
         "per_device_train_batch_size": micro_batch,
@@ -82,15 +92,17 @@ def step_gradient(
         "max_grad_norm": 0.0,
         "logging_steps": 1,
         "report_to": "none",
+        **(more_training or {}),
     }
-    model = moved_policy(reference)
+    model = trainable_twin(reference.model, None, seed=0) if all_weights else moved_policy(reference)
     metrics: list[dict[str, Any]] = []
     trainer = _Trainer(
         model=SequenceLogProb(model),
-        args=_arguments({"save_strategy": "no"}, training, output, seed=0, bf16=bf16),
-        rows=_tokenize(problem, objective, reference),
+        args=training_arguments({"save_strategy": "no"}, training, output, seed=0),
+        rows=tokenize_problem(problem, objective, reference),
         objective=objective,
         describe=policy_metrics,
+        bf16=bf16,
         score_first=score_first,
         starts_at_reference=False,
         report=(lambda event, values: metrics.append(dict(values)),),
@@ -98,7 +110,8 @@ def step_gradient(
     catch = _Catch()
     trainer.add_callback(catch)
     trainer.train()
-    return {"gradient": catch.gradient, "loss": catch.loss, "rows": trainer.seen, "metrics": metrics}
+    result = {"gradient": catch.gradient, "loss": catch.loss, "rows": trainer.seen, "metrics": metrics}
+    return {**result, "share_held": catch.share_held, "sharded": type(trainer.model).__name__}
 
 
 def flat(gradient: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -112,7 +125,7 @@ def relative_error(got: dict[str, torch.Tensor], want: dict[str, torch.Tensor]) 
 
 
 def save_problem(problem: PolicyProblem, path: Path) -> None:
-    values = {field.name: getattr(problem, field.name) for field in fields(problem)}
+    values = {field.name: getattr(problem, field.name) for field in fields(problem) if field.name != "dose_response"}
     plain = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in values.items()}
     path.write_text(json.dumps(plain))
 
@@ -121,24 +134,3 @@ def load_problem(path: Path) -> PolicyProblem:
     values = json.loads(path.read_text())
     arrays = {"behavior_log_prob", "residual", "g", "weight", "sampled_g"}
     return PolicyProblem(**{name: np.array(v) if name in arrays else v for name, v in values.items()})
-
-
-def main(folder: Path, objective: str, micro_batch: int, accumulation: int) -> None:
-    reference = HuggingFacePolicy.load(folder / "reference")
-    result = step_gradient(
-        reference,
-        load_problem(folder / "problem.json"),
-        OBJECTIVES[objective],
-        folder / "output",
-        micro_batch=micro_batch,
-        accumulation=accumulation,
-    )
-    rank = torch.distributed.get_rank()
-    result["world"] = torch.distributed.get_world_size()
-    result["backend"] = torch.distributed.get_backend()
-    torch.save(result, folder / f"rank{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

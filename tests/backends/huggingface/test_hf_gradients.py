@@ -1,18 +1,13 @@
 from __future__ import annotations
 
 import copy
-import os
-import subprocess
-import sys
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from conftest import make_problem
-from gradients import OBJECTIVES, flat, moved_policy, relative_error, save_problem, step_gradient
+from gradients import OBJECTIVES, moved_policy, relative_error, step_gradient
 
 from causalopt.backends.contracts import PolicyProblem
 from causalopt.backends.huggingface import HuggingFacePolicy
@@ -131,7 +126,7 @@ def test_the_first_micro_batch_is_run_once(
     found = step_gradient(reference, sixteen, OBJECTIVES["dr_cpo"], tmp_path, **whole, score_first=score_first)
     assert len(calls) == passes
     assert sum(calls) == 4
-    assert torch.equal(flat(found["gradient"]), flat(expected["gradient"]))
+    assert relative_error(found["gradient"], expected["gradient"]) == 0.0
 
 
 def test_bfloat16_has_exact_coefficients_and_a_near_gradient(
@@ -166,64 +161,3 @@ def test_metrics_are_of_the_window(reference: HuggingFacePolicy, sixteen: Policy
     assert metrics["kl"] == pytest.approx((drawn_share * (ratio * drawn_ratio - ratio + 1)).sum(), abs=1e-4)
     tokens = sum(tokens.scored for tokens in reference.codec.encode(None, [*sixteen.texts, *drawn]))
     assert metrics["num_tokens"] == tokens
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["dr_cpo", "cpo, not coupled"])
-def test_two_processes(reference: HuggingFacePolicy, tmp_path: Path, name: str) -> None:
-    """Two gloo processes of micro-batch 2 x 4 give the gradient of one of micro-batch 16."""
-    problem = make_problem(reference, n=16)
-    reference.save(tmp_path / "reference")
-    save_problem(problem, tmp_path / "problem.json")
-    ranks = run_two(tmp_path, name, micro_batch=2, accumulation=4)
-    want, loss = independent(reference, problem, OBJECTIVES[name])
-    assert [rank["world"] for rank in ranks] == [2, 2]
-    assert [rank["backend"] for rank in ranks] == ["gloo", "gloo"]
-    assert sorted(ranks[0]["rows"] + ranks[1]["rows"]) == list(range(16))
-    assert len(ranks[0]["rows"]) == len(ranks[1]["rows"]) == 8
-    torch.testing.assert_close(flat(ranks[0]["gradient"]), flat(ranks[1]["gradient"]), rtol=0, atol=0)
-    single = step_gradient(reference, problem, OBJECTIVES[name], tmp_path, micro_batch=16, accumulation=1)
-    assert relative_error(ranks[0]["gradient"], single["gradient"]) < 1e-5
-    assert relative_error(ranks[0]["gradient"], want) < 1e-4
-    assert ranks[0]["loss"] == pytest.approx(loss, rel=1e-4, abs=1e-5)
-    assert ranks[0]["metrics"][0]["loss"] == pytest.approx(loss, rel=1e-4, abs=1e-5)
-    assert ranks[1]["metrics"] == []  # the main process alone reports
-
-
-@pytest.mark.slow
-def test_two_processes_with_unequally_many_rows(reference: HuggingFacePolicy, tmp_path: Path) -> None:
-    """The last batch of an epoch may be smaller on one process; rows are still counted as often as they are read."""
-    problem = make_problem(reference, n=5)
-    reference.save(tmp_path / "reference")
-    save_problem(problem, tmp_path / "problem.json")
-    ranks = run_two(tmp_path, "dr_cpo", micro_batch=3, accumulation=1)
-    read = ranks[0]["rows"] + ranks[1]["rows"]
-    assert set(read) == set(range(5))
-    again = subset(problem, read)
-    want, loss = independent(reference, again, OBJECTIVES["dr_cpo"])
-    assert relative_error(ranks[0]["gradient"], want) < 1e-4
-    assert ranks[0]["loss"] == pytest.approx(loss, rel=1e-4, abs=1e-5)
-
-
-def subset(problem: PolicyProblem, rows: list[int]) -> PolicyProblem:
-    index = np.array(rows)
-    arrays = {
-        name: getattr(problem, name)[index] for name in ("behavior_log_prob", "residual", "g", "weight", "sampled_g")
-    }
-    texts = [problem.texts[i] for i in rows]
-    return replace(problem, texts=texts, sampled_texts=[problem.sampled_texts[i] for i in rows], **arrays)
-
-
-def run_two(folder: Path, name: str, micro_batch: int, accumulation: int) -> list[dict[str, Any]]:
-    worker = Path(__file__).with_name("gradients.py")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(worker)]
-    done = subprocess.run(
-        [*command, str(folder), name, str(micro_batch), str(accumulation)],
-        env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [torch.load(folder / f"rank{rank}.pt") for rank in range(2)]

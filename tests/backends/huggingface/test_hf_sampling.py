@@ -1,7 +1,13 @@
 from __future__ import annotations
 
 import random
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,11 +15,12 @@ import torch
 from conftest import TEXTS
 from scipy import stats
 
-from causalopt.backends.huggingface import HuggingFacePolicy
+from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
+from causalopt.backends.huggingface import sampling as sampling_module
 from causalopt.backends.huggingface.model import prepare
 from causalopt.backends.huggingface.sampling import generate
 from causalopt.backends.huggingface.scratch import make_model, train_tokenizer
-from causalopt.errors import DataError, ModelError, TruncationWarning
+from causalopt.errors import ConfigError, DataError, ModelError, TruncationWarning
 
 
 def test_frequencies_are_the_probabilities(letters: HuggingFacePolicy) -> None:
@@ -104,3 +111,60 @@ def test_a_policy_of_empty_texts_is_an_error(reference: HuggingFacePolicy, monke
     monkeypatch.setattr("causalopt.backends.huggingface.policy.generate", lambda *a, **k: [[reference.codec.end]] * 3)
     with pytest.raises(ModelError, match="hardly ever gives a text"):
         reference.sample(None, 3, seed=0)
+
+
+WORKER = """
+import sys
+from pathlib import Path
+from causalopt.backends import load_policy
+
+folder = Path(sys.argv[1])
+load_policy(folder / "policy", cache=folder / "kept").sample(None, 480, seed=3)
+"""
+
+
+def test_killed_draws_go_on(reference: HuggingFacePolicy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches that were drawn before a kill are not drawn again, and the texts are those of a run that was not."""
+    sampling = reference.sampling.model_copy(update={"batch_size": 8})
+    policy = HuggingFacePolicy(reference.model, reference.codec, base=None, sampling=sampling)
+    policy.save(tmp_path / "policy")
+    process = subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path)])
+    while len(list((tmp_path / "kept").glob("*.json"))) < 3:
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.005)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    before = len(list((tmp_path / "kept").glob("*.json")))
+    draws: list[int] = []
+    draw = sampling_module._draw
+    monkeypatch.setattr(sampling_module, "_draw", lambda *args: (draws.append(1), draw(*args))[1])
+    uninterrupted = policy.sample(None, 480, seed=3)
+    of_all = len(draws)
+    draws.clear()
+    resumed = HuggingFacePolicy.load(tmp_path / "policy")
+    resumed.cache = tmp_path / "kept"
+    assert resumed.sample(None, 480, seed=3) == uninterrupted
+    assert 3 <= before < of_all
+    assert len(draws) == of_all - before
+    draws.clear()
+    assert resumed.sample(None, 480, seed=3) == uninterrupted
+    assert draws == []
+    assert resumed.sample(None, 480, seed=4) != uninterrupted
+
+
+def test_vllm_is_asked_for_where_it_cannot_be(reference: HuggingFacePolicy, tmp_path: Path) -> None:
+    reference.save(tmp_path)
+    backend = HuggingFaceBackend(model=str(tmp_path), sampling={"engine": "vllm"})
+    if find_spec("vllm") is None:
+        with pytest.raises(ConfigError, match=r"vllm is not installed: pip install 'causalopt\[vllm\]', or set"):
+            backend.check()
+        policy = HuggingFacePolicy(reference.model, reference.codec, base=None, sampling=backend.sampling)
+        with pytest.raises(ConfigError, match="vllm is not installed"):
+            policy.sample(None, 2, seed=0)
+    elif not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match="vllm needs a CUDA GPU"):
+            backend.check()
+    with pytest.raises(ConfigError, match="vllm reads a whole model by name"):
+        HuggingFaceBackend(model="scratch:tiny", sampling={"engine": "vllm"})
+    with pytest.raises(ConfigError, match=r"backend.sampling.engine: Input should be 'transformers' or 'vllm'"):
+        HuggingFaceBackend(sampling={"engine": "tgi"})

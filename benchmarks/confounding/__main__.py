@@ -1,0 +1,85 @@
+"""``python -m benchmarks.confounding [--quick] --out DIR``."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.confounding.catalogue import CATALOGUE, TUNED
+from benchmarks.confounding.cells import Store
+from benchmarks.confounding.grading import COMMON_KL
+from benchmarks.confounding.parts import PARTS, QUICK, Design, plan
+from benchmarks.confounding.plots import write_plots
+from benchmarks.confounding.running import run_cells
+from benchmarks.confounding.summary import bars, markdown, results_frames
+from benchmarks.confounding.tuning import tune
+from benchmarks.output import Bar, bars_as_text, write
+from causalopt.progress import show_progress
+
+
+def run(out: Path, design: Design, *, jobs: int = 2) -> list[Bar]:
+    """Compute the cells that ``out`` lacks, then write results, summary, table and plots, and return the bars."""
+    start = time.perf_counter()
+    cells, store = plan(design), Store(out / "cells")
+    with show_progress():
+        run_cells(cells, store, jobs)
+    results, frontier = results_frames(cells, store)
+    found = bars(results)
+    settings = {
+        "seeds": list(design.seeds),
+        "sizes": list(design.sizes),
+        "strengths": list(design.strengths),
+        "common_kl": COMMON_KL,
+        "processes": jobs,
+        "methods": {cell.method: dict(cell.spec) for cell in cells},
+        "worlds": {f"{cell.part}: {cell.label}": dict(cell.world) for cell in cells},
+    }
+    write(out, "confounding", results, found, settings, time.perf_counter() - start)
+    frontier.to_parquet(out / "frontier.parquet", index=False)
+    (out / "table.md").write_text(markdown(results, found), encoding="utf-8")
+    write_plots(results, frontier, out / "plots.html")
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.confounding", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="two strengths, two seeds, 1,000 rows, the main methods")
+    parser.add_argument("--out", type=Path, required=True, help="where cells, results, summary, table and plots go")
+    parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
+    parser.add_argument(
+        "--method",
+        action="append",
+        default=[],
+        metavar="PACKAGE.MODULE:FACTORY",
+        help="a method of your own, beside ours",
+    )
+    parser.add_argument("--part", action="append", choices=list(PARTS), help="one part alone; may be repeated")
+    parser.add_argument("--strength", action="append", type=float, help="one confounding alone; may be repeated")
+    parser.add_argument("--texts", metavar="FILE", help="a table of real texts, for the part 'texts'")
+    parser.add_argument("--text-column", default="text", help="its column of texts")
+    parser.add_argument("--tune", action="store_true", help=f"tune every method, rewrite {TUNED.name}, and stop")
+    arguments = parser.parse_args(argv)
+    if arguments.tune:
+        command = f"python -m benchmarks.confounding --tune --out {shlex.quote(arguments.out.name)}"
+        with show_progress():
+            tune(Store(arguments.out / "cells"), TUNED, list(CATALOGUE), arguments.jobs, command)
+        return
+    design = QUICK if arguments.quick else Design()
+    parts = tuple(arguments.part or design.parts)
+    design = replace(
+        design,
+        methods=(*design.methods, *arguments.method),
+        parts=parts,
+        strengths=tuple(arguments.strength or design.strengths),
+        texts=arguments.texts,
+        text_column=arguments.text_column,
+    )
+    print(bars_as_text(run(arguments.out, design, jobs=arguments.jobs)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""The methods that come with the benchmark, what of each is tuned, and the tuned values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from causalopt.errors import ConfigError
+
+_METHODS = "benchmarks.confounding.methods"
+TUNED = Path(__file__).parent / "tuned.json"
+
+RAW = {"outcome_model": "zero", "assignment_model": "randomized"}
+REWARD_MODEL = {"outcome_model": "text-only", "assignment_model": "randomized"}
+
+
+def _objective(name: str, nuisances: Mapping[str, str] | None = None, **settings: Any) -> dict[str, Any]:
+    method = {"method": f"{_METHODS}.objectives:ObjectiveMethod", "epochs": 1}
+    return {**method, "objective": {"name": name, **settings}, **(nuisances or {})}
+
+
+CATALOGUE: dict[str, dict[str, Any]] = {
+    "dr_cpo": _objective("dr_cpo"),
+    "cpo": _objective("cpo"),
+    "oo_rlhf": _objective("oo_rlhf"),
+    "grpo": {"method": f"{_METHODS}.reinforcement:GRPO"},
+    "cpo_naive": _objective("cpo", RAW),
+    "oo_rlhf_naive": _objective("oo_rlhf", REWARD_MODEL),
+    "sft": _objective("sft", RAW),
+    "sft_top": _objective("sft_top", RAW),
+    "rwr": _objective("rwr", RAW),
+    "kto": {"method": f"{_METHODS}.preferences:KTO", "epochs": 1},
+    "dpo": {"method": f"{_METHODS}.preferences:DPO", "epochs": 1},
+    "published": {"method": f"{_METHODS}.published:PublishedRecipe", "epochs": 1},
+    "oracle": {"method": f"{_METHODS}.oracle:OracleMethod", "epochs": 1, "objective": {"name": "oo_rlhf"}},
+}
+"""What tables call a method, and how it is made before tuning."""
+
+NAIVE = ("cpo_naive", "oo_rlhf_naive", "sft", "sft_top", "rwr", "kto", "dpo")
+"""Methods that take the outcome for the text's doing."""
+
+_RATES = [3e-4, 1e-3, 2e-3, 4e-3, 8e-3]
+_FAST_RATES = [4e-3, 8e-3, 1.6e-2, 3.2e-2, 6.4e-2]
+_REGULARIZED = {
+    "learning_rate": _RATES,
+    "objective.kl": [0.02, 0.05, 0.1, 0.3],
+    "objective.forward_kl": [0.02, 0.05, 0.1, 0.3],
+}
+SPACES: dict[str, dict[str, list[Any]]] = {
+    **dict.fromkeys(("dr_cpo", "cpo", "oo_rlhf", "cpo_naive", "oo_rlhf_naive", "oracle"), _REGULARIZED),
+    "grpo": {"learning_rate": [1e-3, 3e-3, 6e-3, 1e-2, 2e-2], "beta": [0.0, 0.02, 0.05, 0.1]},
+    "sft": {"learning_rate": [*_RATES, 1.6e-2, 3.2e-2, 6.4e-2]},
+    "sft_top": {"learning_rate": _FAST_RATES, "objective.fraction": [0.05, 0.1, 0.25, 0.5]},
+    "rwr": {"learning_rate": _FAST_RATES, "objective.temperature": [0.1, 0.3, 0.5, 1.0]},
+    "kto": {"learning_rate": _RATES, "beta": [0.02, 0.05, 0.1, 0.3, 1.0]},
+    "dpo": {"learning_rate": [*_RATES[1:], 1.6e-2], "beta": [0.02, 0.05, 0.1, 0.3, 1.0]},
+    "published": {"learning_rate": [5e-5, 1e-4, *_RATES, 1.6e-2]},
+}
+"""The grid from which the trials of each method are drawn; a dot reaches into a nested setting."""
+
+
+def method_spec(label: str, **changes: Any) -> dict[str, Any]:
+    """Return the settings of a method with their tuned values, and ``changes`` on top.
+
+    A label with a colon is a factory of the user's own, "package.module:factory", and has no tuned values.
+    """
+    if ":" in label:
+        return {"method": label, **changes}
+    if label not in CATALOGUE:
+        raise ConfigError(f"there is no method {label!r}; there are {', '.join(CATALOGUE)}, and package.module:factory")
+    tuned = json.loads(TUNED.read_text(encoding="utf-8"))["chosen"] if TUNED.exists() else {}
+    return {**with_settings(CATALOGUE[label], tuned.get(label, {})), **changes}
+
+
+def with_settings(spec: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``spec`` with settings whose names may have a dot."""
+    result = dict(spec)
+    for name, value in settings.items():
+        outer, _, inner = name.partition(".")
+        result[outer] = {**result[outer], inner: value} if inner else value
+    return result

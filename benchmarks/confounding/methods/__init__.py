@@ -1,0 +1,1 @@
+"""Methods under test. A method is any object with ``fit(dataset, reference) -> Policy``."""

@@ -1,0 +1,216 @@
+"""From cells to tidy frames, and from those to the table and the bars."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student
+
+from benchmarks.confounding.catalogue import NAIVE
+from benchmarks.confounding.cells import Cell, Store
+from benchmarks.confounding.grading import COMMON_KL
+from benchmarks.confounding.parts import FAILURES, REVERSING
+from benchmarks.output import Bar
+
+KEY = ["part", "world", "strength", "n", "method"]
+ENOUGH = 0.8
+"""Share of what was to be gained from which a run counts as a success."""
+NOTHING = 0.1
+"""Share up to which a method gains next to nothing."""
+IMBALANCED = 2.0
+"""Correlation of readers and texts after weighting, over what chance shows, from which a run is warned."""
+FRAGILE = 0.1
+"""Robustness value (of the interval) below which a run is warned."""
+
+
+def results_frames(cells: Sequence[Cell], store: Store) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return one row a cell, and one row a point of each cell's frontier."""
+    rows: list[dict[str, Any]] = []
+    points: list[dict[str, Any]] = []
+    for cell in cells:
+        kept = store.read(cell)
+        evaluation = {f"run_{name}": value for name, value in kept.get("evaluation", {}).items()}
+        plain = {name: value for name, value in kept.items() if not isinstance(value, dict | list)}
+        rows.append({**cell.columns(), **plain, **evaluation})
+        points += [{**cell.columns(), **point} for point in kept.get("frontier", [])]
+    results = pd.DataFrame(rows)
+    for name in ("error", "run_error", "run_thin_overlap"):
+        results[name] = results.get(name)
+    return results, pd.DataFrame(points)
+
+
+def over_seeds(results: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Mean over seeds of a column for each method in each world, with its 95% t interval and standard deviation."""
+    grouped = results.groupby(KEY, sort=False, dropna=False)[column]
+    mean, sd, seeds = grouped.mean(), grouped.std(), grouped.count()
+    half = student.ppf(0.975, np.maximum(seeds - 1, 1)) * sd / np.sqrt(seeds)
+    return pd.DataFrame({"mean": mean, "low": mean - half, "high": mean + half, "sd": sd, "seeds": seeds}).reset_index()
+
+
+def bars(results: pd.DataFrame) -> list[Bar]:
+    """What the benchmark must show; a part that was not run has no bars."""
+    return [
+        *_strength_bars(results),
+        *_paper_bars(results),
+        *_grid_bars(results),
+        *_coverage_bars(results),
+        *_failure_bars(results),
+    ]
+
+
+def _strength_bars(results: pd.DataFrame) -> list[Bar]:
+    part = results[results["part"] == "strength"]
+    found = []
+    gain = over_seeds(part, "gain_common")
+    plain = gain[(gain["strength"] == 0) & (gain["method"] != "oracle")].set_index("method")
+    if len(plain):
+        winner = plain.loc[plain["mean"].idxmax()]
+        name = (
+            f"no confounding: mean gain of dr_cpo minus the lower limit of the winner's ({winner.name}), outcome units"
+        )
+        found.append(Bar.at_least(0, name, plain.loc["dr_cpo", "mean"] - winner["low"]))
+    share = over_seeds(part, "gain_share_common")
+    reversing = share[share["strength"] == REVERSING].set_index("method")["mean"]
+    if len(reversing):
+        naive = reversing[reversing.index.isin(NAIVE)]
+        if len(naive):
+            name = f"sign-reversing: largest mean gain share of a naive method ({naive.idxmax()})"
+            found.append(Bar.at_most(NOTHING, name, naive.max()))
+        own = over_seeds(part, "gain_share")
+        value = own[(own["strength"] == REVERSING) & (own["method"] == "dr_cpo")]["mean"].iloc[0]
+        found.append(Bar.at_least(ENOUGH, "sign-reversing: mean gain share of dr_cpo at its own KL", value))
+        found.append(Bar.at_least(0.9, "the same, as aimed for", value))
+    return found
+
+
+def _paper_bars(results: pd.DataFrame) -> list[Bar]:
+    share = over_seeds(results[results["part"] == "paper"], "gain_share_common").set_index(["world", "method"])
+    if share.empty:
+        return []
+    led, honest = share.xs("contaminated outcome model"), share.xs("honest outcome model")
+    return [
+        Bar.at_most(NOTHING, "contaminated outcome model: mean gain share of oo_rlhf", led.loc["oo_rlhf", "mean"]),
+        Bar.at_least(ENOUGH, "contaminated outcome model: mean gain share of dr_cpo", led.loc["dr_cpo", "mean"]),
+        Bar.at_most(
+            1.0,
+            "honest outcome model: sd over seeds of the gain share of dr_cpo over that of cpo on y",
+            honest.loc["dr_cpo", "sd"] / honest.loc["cpo_naive", "sd"],
+        ),
+    ]
+
+
+def _grid_bars(results: pd.DataFrame) -> list[Bar]:
+    share = over_seeds(results[results["part"] == "grid"], "gain_share").set_index("method")["mean"]
+    if share.empty:
+        return []
+    both = "outcome wrong, assignment wrong"
+    return [
+        Bar.at_least(ENOUGH, "doubly robust grid: lowest mean gain share, either model right", share.drop(both).min()),
+        Bar.at_most(NOTHING, "doubly robust grid: mean gain share, both wrong", share[both]),
+    ]
+
+
+def _coverage_bars(results: pd.DataFrame) -> list[Bar]:
+    """Of intervals for the policy's gain, on rows that were drawn apart from those it was tuned on."""
+    runs = results[(results["part"] == "strength") & (results["method"] == "dr_cpo") & results["run_estimate"].notna()]
+    if runs.empty:
+        return []
+    limit = 0.95 - 1.96 * np.sqrt(0.95 * 0.05 / len(runs))
+    return [
+        Bar.at_least(round(limit, 3), f"coverage of dr_cpo's own interval over {len(runs)} runs", covers(runs).mean())
+    ]
+
+
+def covers(runs: pd.DataFrame) -> pd.Series:
+    """Whether the run's 95% interval holds the true gain."""
+    return (runs["run_ci_low"] <= runs["gain"]) & (runs["gain"] <= runs["run_ci_high"])
+
+
+def warned(runs: pd.DataFrame) -> pd.Series:
+    """Whether the run's own evidence warned: thin overlap, readers out of balance, or a conclusion easily undone."""
+    return (
+        runs["run_thin_overlap"].eq(True)
+        | runs["run_error"].notna()
+        | (runs["run_imbalance"] > IMBALANCED)
+        | (runs["run_robustness_value_interval"] < FRAGILE)
+    )
+
+
+def _failure_bars(results: pd.DataFrame) -> list[Bar]:
+    found = []
+    for label, runs in failing(results).items():
+        if len(runs):
+            name = f"{label}: share of the {len(runs)} runs that failed which were warned"
+            found.append(Bar.at_least(0.9, name, warned(runs).mean()))
+    return found
+
+
+def failing(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Runs of dr_cpo in each failure that gained less than enough, or whose interval misses the truth."""
+    settings = {
+        label: results[(results["part"] == "failures") & (results["world"] == label) & (results["method"] == "dr_cpo")]
+        for label in FAILURES
+    }
+    wrong = (results["part"] == "grid") & (results["method"] == "outcome wrong, assignment wrong")
+    settings["both models wrong"] = results[wrong]
+    return {label: runs[(runs["gain_share"] < ENOUGH) | ~covers(runs)] for label, runs in settings.items() if len(runs)}
+
+
+def markdown(results: pd.DataFrame, found: Sequence[Bar]) -> str:
+    """Return bars and tables as Markdown."""
+    lines = ["## Bars", "", "| | bar | value | threshold |", "|---|---|---|---|"]
+    lines += [f"| {'holds' if b.holds else '**fails**'} | {b.name} | {b.value:.3g} | {b.threshold} |" for b in found]
+    for part, rows in results.groupby("part", sort=False):
+        lines += ["", f"## {part}", "", *_table(rows)]
+    evaluated = results[results["run_estimate"].notna()] if "run_estimate" in results else results.iloc[:0]
+    if len(evaluated):
+        lines += ["", "## The runs' own intervals", "", *_coverage_table(evaluated)]
+    errors = results[results["error"].notna()]
+    if len(errors):
+        lines += ["", "## Cells that failed", ""]
+        lines += [f"* {row.method}, {row.world}, strength {row.strength:g}, seed {row.seed}: {row.error}" for row in
+                  errors.itertuples()]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _table(rows: pd.DataFrame) -> list[str]:
+    """Mean over seeds with the half width of its 95% interval."""
+    lines = [
+        f"| world | strength | n | method | gain at {COMMON_KL} nats | share of best | own KL | gain at own KL "
+        "| share of best | mass | seconds |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    columns = ["gain_common", "gain_share_common", "kl", "gain", "gain_share", "mass", "seconds"]
+    tables = {name: over_seeds(rows, name) for name in columns}
+    for i, row in tables["gain_common"].iterrows():
+        cells = {name: table.loc[i] for name, table in tables.items()}
+
+        def interval(name: str, cells: dict[str, Any] = cells) -> str:
+            return f"{cells[name]['mean']:+.3f} ± {cells[name]['high'] - cells[name]['mean']:.3f}"
+
+        lines.append(
+            f"| {row['world']} | {row['strength']:g} | {row['n']} | `{row['method']}` | {interval('gain_common')} "
+            f"| {interval('gain_share_common')} | {cells['kl']['mean']:.2f} | {interval('gain')} "
+            f"| {interval('gain_share')} | {cells['mass']['mean']:.2f} | {cells['seconds']['mean']:.1f} |"
+        )
+    return lines
+
+
+def _coverage_table(runs: pd.DataFrame) -> list[str]:
+    lines = [
+        "| part | world | method | runs | coverage | mean error | mean se | thin overlap | imbalance "
+        "| robustness value | warned |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for (part, world, method), rows in runs.groupby(["part", "world", "method"], sort=False):
+        error = (rows["run_estimate"] - rows["gain"]).mean()
+        lines.append(
+            f"| {part} | {world} | `{method}` | {len(rows)} | {covers(rows).mean():.2f} | {error:+.3f} "
+            f"| {rows['run_se'].mean():.3f} | {rows['run_thin_overlap'].eq(True).mean():.0%} "
+            f"| {rows['run_imbalance'].mean():.2f} | {rows['run_robustness_value_interval'].mean():.2f} "
+            f"| {warned(rows).mean():.0%} |"
+        )
+    return lines

@@ -1,0 +1,155 @@
+"""One fit: from the last checkpoint where there is one, to the weights that are kept."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+import torch
+from transformers import TrainerCallback, TrainerState
+
+from causalopt.backends.contracts import Callback
+from causalopt.backends.huggingface.checkpoint import last_checkpoint, load_weights
+from causalopt.backends.huggingface.choosing import Chooser
+from causalopt.backends.huggingface.policy import HuggingFacePolicy, forward_tokens
+from causalopt.backends.huggingface.refresh import Refresh
+from causalopt.backends.huggingface.rows import TrainingRows
+from causalopt.backends.huggingface.scoring import CausalLM, SequenceLogProb
+from causalopt.backends.huggingface.settings import CHECKPOINTING, training_arguments
+from causalopt.backends.huggingface.trainer import Describe, ObjectiveTrainer
+from causalopt.errors import ConfigError, ModelError
+from causalopt.objective import Objective
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What is trained, and how.
+
+    Attributes
+    ----------
+    stage:
+        "reference" or "policy", for those who are told.
+    rows, objective, describe, score_first, starts_at_reference:
+        As `ObjectiveTrainer` takes them.
+    training:
+        Settings of `transformers.TrainingArguments`.
+    seed, bf16:
+        Of the order of the rows, and whether the gradient pass computes in bfloat16.
+    as_policy:
+        Makes a policy of the model as it is on the way.
+    chooser, refresh:
+        Which policy is kept (the last one by default), and whether the g term gets new texts.
+    report, callbacks:
+        Those of causalopt, and those of transformers.
+    """
+
+    stage: str
+    rows: TrainingRows
+    objective: Objective
+    describe: Describe
+    training: Mapping[str, Any]
+    seed: int
+    bf16: bool
+    as_policy: Callable[[CausalLM], HuggingFacePolicy]
+    score_first: bool = False
+    starts_at_reference: bool = True
+    chooser: Chooser | None = None
+    refresh: Refresh | None = None
+    report: Sequence[Callback] = ()
+    callbacks: Sequence[TrainerCallback] = ()
+
+
+def train(model: CausalLM, fit: Fit, folder: Path | None) -> CausalLM | None:
+    """Train ``model`` in place and return it whole; None when the policy that is kept is where the fit began.
+
+    Parameters
+    ----------
+    model:
+        What requires a gradient in it trains.
+    fit:
+        All else that decides the result.
+    folder:
+        Checkpoints are left in it and resumed from it; None keeps nothing.
+
+    Raises
+    ------
+    ModelError
+        When a loss is not finite, memory runs out, or another process trains in the folder.
+    """
+    with _claimed(folder) as output:
+        saves = folder is not None or fit.chooser is not None
+        args = training_arguments({} if saves else {"save_strategy": "no"}, fit.training, output, fit.seed)
+        if fit.chooser is not None:
+            if args.save_strategy not in ("steps", "epoch"):
+                raise ConfigError("a policy is chosen among those saved: set training.save_strategy to steps or epoch")
+            args.metric_for_best_model, args.greater_is_better = "score", True
+        loop = ObjectiveTrainer(
+            model=SequenceLogProb(model, max_tokens=forward_tokens(model.device)),
+            args=args,
+            rows=fit.rows,
+            objective=fit.objective,
+            describe=fit.describe,
+            bf16=fit.bf16,
+            score_first=fit.score_first,
+            starts_at_reference=fit.starts_at_reference,
+            as_policy=fit.as_policy,
+            chooser=fit.chooser,
+            refresh=fit.refresh,
+            stage=fit.stage,
+            report=tuple(fit.report),
+        )
+        for callback in fit.callbacks:
+            loop.add_callback(callback)
+        done = last_checkpoint(output)
+        state = None if done is None else TrainerState.load_from_json(str(done / "trainer_state.json"))
+        if done is not None and fit.refresh is not None:
+            fit.refresh.load(fit.as_policy(model), done)
+        if state is None or fit.chooser is None or not fit.chooser.is_over(state.log_history):
+            _run(loop, done)
+            state = loop.state
+        trained = loop.whole_model()
+        if fit.chooser is not None:
+            best = fit.chooser.best_step(state)
+            if best is None:
+                return None
+            load_weights(trained, output / f"checkpoint-{best}")
+        if args.push_to_hub:
+            loop.push_to_hub()
+    return trained
+
+
+def _run(loop: ObjectiveTrainer, checkpoint: Path | None) -> None:
+    try:
+        loop.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    except torch.OutOfMemoryError as error:
+        raise ModelError(
+            f"memory ran out while training the {loop.stage}: lower training.per_device_train_batch_size and raise "
+            "training.gradient_accumulation_steps by as much, which gives the same gradient; or set "
+            f"training.{CHECKPOINTING} or a smaller backend.max_length"
+        ) from error
+
+
+@contextmanager
+def _claimed(folder: Path | None) -> Iterator[Path]:
+    """Yield the folder of the checkpoints, which no other run may write to meanwhile; a temporary one for None."""
+    if folder is None:
+        with tempfile.TemporaryDirectory() as output:
+            yield Path(output)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(str(folder / "_lock"))  # a name with _ is not pushed to a hub
+    main = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+    try:
+        if main:
+            lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise ModelError(f"{folder}: another run is training in it; name another directory") from None
+    try:
+        yield folder
+    finally:
+        lock.release()

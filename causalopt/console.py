@@ -1,0 +1,22 @@
+"""Where the command line prints."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+
+from causalopt.errors import CausalOptWarning
+
+console = Console()
+stderr = Console(stderr=True)
+
+
+def escaped(text: str) -> str:
+    """Return the text as it is, whatever brackets it holds."""
+    return escape(text)
+
+
+def show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    """Print a warning of ours as one line; those of other libraries are not for the user to mend."""
+    if issubclass(category, CausalOptWarning):
+        stderr.print(f"[yellow]warning:[/] {escaped(str(message))}", soft_wrap=True, highlight=False)

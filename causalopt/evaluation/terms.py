@@ -1,0 +1,194 @@
+"""The arrays that value estimators take, for one policy on the evaluation rows, and the estimators by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from causalopt.errors import MissingPartError
+from causalopt.evaluation.dm import dm
+from causalopt.evaluation.dr import dr, dr_os, sndr, switch_dr
+from causalopt.evaluation.estimate import Estimate
+from causalopt.evaluation.ipw import clipped_ipw, ipw, snipw
+from causalopt.evaluation.marginalized import marginal_log_ratio, mdr, mips
+from causalopt.evaluation.policies import Draws, LoggedPolicy, Subject
+from causalopt.evaluation.weights import WeightedRows
+from causalopt.pseudo_outcome import PseudoOutcomes
+from causalopt.typing import Array, Float64
+
+NO_DRAWS = "it needs texts drawn from the policy, which are not at hand (give them as a file, or as data.policy_text)"
+RESAMPLED = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class PolicyTerms:
+    """What is known of one policy on the n evaluation rows.
+
+    Attributes
+    ----------
+    log_ratio:
+        log P^f - log q of each logged text, shape [n], nats; in embedding space where q is estimated there.
+    marginal:
+        The ratio in embedding space, shape [n], for the marginalised estimators; None where nobody asked for it, or
+        there are no draws.
+    xi, g:
+        Shape [n], outcome units.
+    draws:
+        Texts of the policy with their dose response, or None.
+    reader_response:
+        Shape [n]: m of each reader averaged over the policy's texts.
+    weight, cluster:
+        As the estimators take them.
+    """
+
+    log_ratio: Float64
+    marginal: Float64 | None
+    xi: Float64
+    g: Float64
+    draws: Draws | None
+    reader_response: Float64
+    weight: Float64
+    cluster: Array | tuple[Array, Array]
+
+    def ratio_of(self, estimator: str) -> Float64:
+        """Log-ratios that an estimator weights with, shape [n], nats."""
+        if estimator not in MARGINALIZED:
+            return self.log_ratio
+        if self.marginal is None:
+            raise MissingPartError(NO_DRAWS)
+        return self.marginal
+
+    def estimate(self, name: str) -> Estimate:
+        """Apply an estimator by name.
+
+        Raises
+        ------
+        MissingPartError
+            When it needs draws, and there are none.
+        OverlapError
+            When the logged texts cannot carry it.
+        """
+        rows = {"reader_response": self.reader_response, "weight": self.weight, "cluster": self.cluster}
+        if name in RATIO_ONLY:
+            # The g inside xi is a mean over the same readers, so their sampling is part of the error here too.
+            return RATIO_ONLY[name](self.ratio_of(name), self.xi, **rows)
+        if self.draws is None:
+            raise MissingPartError(NO_DRAWS)
+        if name == "dm":
+            return dm(self.draws.g, **rows)
+        return DOUBLY_ROBUST[name](self.ratio_of(name), self.xi, self.g, self.draws.g, **rows)
+
+    def with_nuisances(self, pseudo: PseudoOutcomes, seed: int) -> PolicyTerms:
+        """Return the same policy and ratios with other nuisances of the same rows."""
+        draws = None if self.draws is None else self.draws.with_response_of(pseudo)
+        response = _reader_response(pseudo, self.log_ratio, draws, seed)
+        return replace(self, xi=pseudo.xi, g=pseudo.g, draws=draws, reader_response=response)
+
+
+RATIO_ONLY: dict[str, Callable[..., Estimate]] = {
+    "snipw": snipw, "ipw": ipw, "clipped_ipw": clipped_ipw, "mips": mips,
+}  # fmt: skip
+DOUBLY_ROBUST: dict[str, Callable[..., Estimate]] = {
+    "sndr": sndr, "dr": dr, "switch_dr": switch_dr, "dr_os": dr_os, "mdr": mdr,
+}  # fmt: skip
+MARGINALIZED = ("mips", "mdr")
+ESTIMATORS = ("sndr", "dr", "snipw", "ipw", "clipped_ipw", "switch_dr", "dr_os", "mdr", "mips", "dm")
+"""Every name, the most robust first."""
+
+
+def policy_terms(
+    subject: Subject,
+    pseudo: PseudoOutcomes,
+    behavior: Float64 | None,
+    draws: Draws | None,
+    *,
+    marginal: bool,
+    seed: int,
+) -> PolicyTerms:
+    """Gather what the estimators take for one policy.
+
+    Parameters
+    ----------
+    subject:
+        The policy.
+    pseudo:
+        Of the evaluation rows.
+    behavior:
+        log q of the logged texts, shape [n], nats; None for a ratio in embedding space.
+    draws:
+        Of the policy, or None.
+    marginal:
+        Whether the ratio in embedding space is wanted beside that of ``behavior``.
+    seed:
+        Deals the classifier's folds.
+
+    Raises
+    ------
+    MissingPartError
+        When there is no ratio of any kind.
+    """
+    data = pseudo.dataset
+    in_embedding: Float64 | None = None
+    if isinstance(subject, LoggedPolicy):
+        in_embedding = np.zeros(len(data))
+    elif draws is not None and (marginal or behavior is None):
+        in_embedding = embedding_log_ratio(pseudo, *draws.sample(data.weight, seed), seed=seed)
+    if isinstance(subject, LoggedPolicy):
+        log_ratio = np.zeros(len(data))
+    elif behavior is not None:
+        log_prob = subject.log_prob(data)  # costs a pass over every row: not asked for where no one needs it
+        if log_prob is None:
+            raise MissingPartError(
+                f"{data.source}: the policy has no log-probabilities of the logged texts: name the column "
+                "data.policy_log_prob, or set behavior_policy: embedding"
+            )
+        log_ratio = log_prob - behavior
+    elif in_embedding is not None:
+        log_ratio = in_embedding
+    else:
+        raise MissingPartError(
+            f"{data.source}: behavior_policy: embedding needs texts drawn from the policy: give them as a file, or "
+            "name the column data.policy_text"
+        )
+    return PolicyTerms(
+        log_ratio=log_ratio,
+        marginal=in_embedding,
+        xi=pseudo.xi,
+        g=pseudo.g,
+        draws=draws,
+        reader_response=_reader_response(pseudo, log_ratio, draws, seed),
+        weight=data.weight,
+        cluster=data.group if data.reader is None else (data.group, data.reader),
+    )
+
+
+def embedding_log_ratio(
+    pseudo: PseudoOutcomes, texts: list[str], prompts: list[str] | None, *, seed: int, **settings: Any
+) -> Float64:
+    """Log ratio of the law of ``texts`` to the logged law at each logged text, in embedding space, shape [n], nats.
+
+    See `causalopt.evaluation.marginal_log_ratio`, whose other settings may be given.
+    """
+    data, fitted = pseudo.dataset, pseudo.fitted()
+    logged, drawn = fitted.embed(data.prompts, data.texts), fitted.embed(prompts, texts)
+    return marginal_log_ratio(logged, drawn, weight=data.weight, seed=seed, **settings)
+
+
+def _reader_response(pseudo: PseudoOutcomes, log_ratio: Float64, draws: Draws | None, seed: int) -> Float64:
+    """Average m over the policy's texts for each reader, shape [n].
+
+    Without draws the logged texts stand in, drawn in proportion to their ratios. It is part of the error alone.
+    """
+    data = pseudo.dataset
+    if data.covariates.shape[1] == 0:
+        return np.zeros(len(data))
+    if draws is not None:
+        return pseudo.reader_response(*draws.sample(data.weight, seed))
+    rows = WeightedRows.of(log_ratio, data.weight)
+    share = np.exp(rows.log_weight - np.logaddexp.reduce(rows.log_weight))
+    chosen = np.random.default_rng(seed).choice(len(data), size=RESAMPLED, p=share / share.sum())
+    prompts = None if data.prompts is None else [data.prompts[i] for i in chosen]
+    return pseudo.reader_response([data.texts[i] for i in chosen], prompts)

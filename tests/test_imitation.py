@@ -1,0 +1,67 @@
+"""Imitation baselines against plain loops, and their gradient against a weighted likelihood."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from causalopt import plugins
+from causalopt.errors import ConfigError
+from causalopt.imitation import RWR, SFT, SFTTop
+from causalopt.objective import Objective, ObjectiveInputs, coefficients
+
+N = 8
+
+
+@pytest.fixture
+def inputs() -> ObjectiveInputs:
+    rng = np.random.default_rng(1)
+    columns = [torch.tensor(rng.normal(size=N)) for _ in range(3)]
+    none = torch.zeros(0, dtype=torch.float64)
+    weight = torch.tensor(rng.uniform(0.5, 2.0, N))
+    return ObjectiveInputs(*columns, weight, torch.ones(N), none, none, none, none, none)
+
+
+def merit(objective: Objective, xi: list[float]) -> list[float]:
+    match objective:
+        case SFT():
+            return [1.0] * N
+        case SFTTop(fraction=fraction):
+            limit = sorted(xi)[math.floor((1 - fraction) * (N - 1))]
+            return [float(value >= limit) for value in xi]
+        case RWR(temperature=temperature):
+            return [math.exp(value / temperature) for value in xi]
+    raise AssertionError(objective)
+
+
+@pytest.mark.parametrize("objective", [SFT(), SFTTop(fraction=0.3), SFTTop(fraction=1.0), RWR(temperature=0.5)])
+def test_coefficients_are_the_normalised_weights(inputs: ObjectiveInputs, objective: Objective) -> None:
+    xi = (inputs.residual + inputs.g).tolist()
+    share = [w * value for w, value in zip(inputs.weight.tolist(), merit(objective, xi), strict=True)]
+    expected = [-part / sum(share) for part in share]
+    loss, data, sampled = coefficients(objective, inputs)
+    np.testing.assert_allclose(data.numpy(), expected, atol=1e-12)
+    assert len(sampled) == 0
+    log_ratio = inputs.log_ratio.tolist()
+    assert float(loss) == pytest.approx(sum(c * r for c, r in zip(expected, log_ratio, strict=True)), abs=1e-12)
+
+
+def test_limits(inputs: ObjectiveInputs) -> None:
+    best = int(torch.argmax(inputs.residual + inputs.g))
+    cold = coefficients(RWR(temperature=1e-3), inputs)[1]
+    assert float(cold[best]) == pytest.approx(-1.0)
+    torch.testing.assert_close(coefficients(RWR(temperature=1e9), inputs)[1], coefficients(SFT(), inputs)[1])
+    torch.testing.assert_close(coefficients(SFTTop(fraction=1.0), inputs)[1], coefficients(SFT(), inputs)[1])
+
+
+def test_they_are_registered_and_checked() -> None:
+    assert plugins.objectives.create({"name": "sft_top", "fraction": 0.1}) == SFTTop(fraction=0.1)
+    assert isinstance(plugins.objectives.create("sft"), SFT)
+    assert isinstance(plugins.objectives.create("rwr"), Objective)
+    with pytest.raises(ConfigError, match="fraction"):
+        SFTTop(fraction=0.0)
+    with pytest.raises(ConfigError, match="temperature"):
+        RWR(temperature=-1.0)
