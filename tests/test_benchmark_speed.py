@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import torch
 
 from benchmarks.output import Bar
 from benchmarks.speed.__main__ import GPU_PLANS, Plan, run
+from benchmarks.speed.clock import Segment
 from benchmarks.speed.summary import bars, markdown, ratios
 from benchmarks.speed.systems import SYSTEMS
+from benchmarks.speed.worker import Worker
 from benchmarks.speed.workload import SHAPES, Workload, make_reference, make_workload
 
 TINY = {
@@ -67,6 +70,24 @@ def test_trl_is_credited_with_the_logged_tokens(work: Workload) -> None:
     assert grouped.sequences == sequences
     assert 0 < grouped.tokens <= tokens + max(map(_tokens, work.batches(sampled=False)))
     assert grouped.precompute_seconds > 0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU the systems share a process")
+def test_each_system_keeps_a_process_of_its_own(work: Workload) -> None:
+    def own_process(work: Workload) -> Segment:
+        return Segment(1.0, 1.0, os.getpid(), work.rows_per_step)
+
+    def fails(work: Workload) -> Segment:
+        raise ZeroDivisionError
+
+    with Worker(own_process, {"a": work, "b": work}) as one, Worker(own_process, {"a": work}) as other:
+        first, _ = one.run("a")
+        assert first.tokens == one.run("b")[0].tokens
+        assert len({os.getpid(), first.tokens, other.run("a")[0].tokens}) == 3
+    with pytest.raises(ProcessLookupError):
+        os.kill(first.tokens, 0)
+    with Worker(fails, {"a": work}) as worker, pytest.raises(RuntimeError, match="without a result"):
+        worker.run("a")
 
 
 def test_a_run_leaves_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
