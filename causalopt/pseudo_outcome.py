@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ class PseudoOutcomes:
         )
 
     def dose_response(self, texts: Sequence[str], prompts: Sequence[str] | None = None) -> Float64:
-        """g of any texts, shape [k]: the mean over the fold models, and then the median over the repeats."""
+        """g of any texts, shape [k], by models that did not see them; see `CrossFit.dose_response`."""
         fitted = self.fitted()
         return fitted.cross_fit.dose_response(fitted.embed(prompts, texts)) if len(texts) else np.zeros(0)
 
@@ -184,15 +184,20 @@ class PseudoOutcomes:
 
 @dataclass(frozen=True, eq=False)
 class FittedNuisances:
-    """The fitted parts behind pseudo-outcomes."""
+    """The fitted parts behind pseudo-outcomes; ``logged`` is the embedding of each logged text."""
 
     embedder: Embedder
     covariates: CovariateEncoder
     cross_fit: CrossFit
+    logged: Mapping[Any, Float32] = field(repr=False)
 
     def embed(self, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float32:
-        """Embed as the rows were, shape [k, d]."""
-        return embed(self.embedder, prompts, texts)
+        """Embed as the rows were, shape [k, d]; a logged text to the last bit, whatever it is batched with."""
+        keys = _text_keys(prompts, texts)
+        new = [i for i, key in enumerate(keys) if key not in self.logged]
+        asked = None if prompts is None else [prompts[i] for i in new]
+        vectors = iter(embed(self.embedder, asked, [texts[i] for i in new]) if new else ())
+        return np.stack([self.logged[key] if key in self.logged else next(vectors) for key in keys])
 
 
 class PseudoOutcomeEstimator:
@@ -203,7 +208,7 @@ class PseudoOutcomeEstimator:
     embedder, outcome_model, assignment_model:
         Each a name, a mapping with a ``name`` and settings, or an object; for the two models also a list of these, of
         which the one with the smallest held-out loss is used. Without covariates the assignment weight is 1 whatever
-        the model.
+        the model, unless it is logged.
     folds, repeats, seed:
         Groups are dealt over the folds anew in each repeat; nuisances are the medians over the repeats.
     max_weight:
@@ -278,10 +283,11 @@ class PseudoOutcomeEstimator:
         for table in tables:
             embedder = table.watch(embedder)
         encoder = CovariateEncoder().fit(dataset.covariates)
-        if s is None and dataset.covariates.shape[1]:
+        if s is None and (dataset.covariates.shape[1] or dataset.assignment_log_prob is not None):
             s = self._logged_weight(dataset)
+        embedded = embed(embedder, dataset.prompts, dataset.texts)
         fit = cross_fit(
-            embed(embedder, dataset.prompts, dataset.texts),
+            embedded,
             encoder.transform(dataset.covariates),
             dataset.outcome,
             dataset.weight,
@@ -307,7 +313,7 @@ class PseudoOutcomeEstimator:
             fit.truncated.rows,
             fit.truncated.mass,
             fit.scores,
-            FittedNuisances(embedder, encoder, fit),
+            FittedNuisances(embedder, encoder, fit, dict(zip(_keys(dataset), embedded, strict=True))),
         )
 
     def _embedder(self, datasets: Sequence[DirectOutcomeDataset]) -> Embedder:
@@ -352,7 +358,9 @@ def _outcome_rows(
 
 
 def _keys(dataset: DirectOutcomeDataset) -> pd.Series:
+    return pd.Series(_text_keys(dataset.prompts, dataset.texts), dtype=object)
+
+
+def _text_keys(prompts: Sequence[str] | None, texts: Sequence[str]) -> list[Any]:
     """Return what makes two rows the same text: the text, with its prompt if there is one."""
-    if dataset.prompts is None:
-        return pd.Series(dataset.texts, dtype=object)
-    return pd.Series(list(zip(dataset.prompts, dataset.texts, strict=True)), dtype=object)
+    return list(texts) if prompts is None else list(zip(prompts, texts, strict=True))

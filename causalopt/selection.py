@@ -7,7 +7,7 @@ import warnings
 
 from causalopt.backends.contracts import Policy, Selection
 from causalopt.errors import OverlapError, TruncationWarning
-from causalopt.evaluation.policies import ModelPolicy
+from causalopt.evaluation.policies import ModelPolicy, context_rows
 from causalopt.evaluation.terms import MARGINALIZED, policy_terms
 from causalopt.problem import BehaviorPolicy, behavior_log_prob, behavior_source
 from causalopt.pseudo_outcome import PseudoOutcomes
@@ -51,13 +51,14 @@ def select_by_lower_bound(
     """
     source = behavior_source(pseudo.dataset, reference, behavior_policy)
     behavior = None if source == "embedding" else behavior_log_prob(pseudo.dataset, reference, source)
+    row = context_rows(pseudo.dataset, draws, seed)
     larger_is_better = pseudo.dataset.direction == "maximize"
 
     def score(policy: Policy) -> float:
         subject = ModelPolicy(policy)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", TruncationWarning)  # the policy that is kept is drawn from again
-            drawn = subject.draw(pseudo, draws, seed)
+            drawn = subject.draw(pseudo, draws, seed, row)
         marginal = estimator in MARGINALIZED
         try:
             estimate = policy_terms(subject, pseudo, behavior, drawn, marginal=marginal, seed=seed).estimate(estimator)

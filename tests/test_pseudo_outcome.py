@@ -145,6 +145,9 @@ def test_logged_weights_come_from_the_data_set():
         PseudoOutcomeEstimator(assignment_model="logged").fit_transform(few)
     unweighted = PseudoOutcomeEstimator(outcome_model="ridge", assignment_model="logged")
     np.testing.assert_array_equal(unweighted.fit_transform(dataset(frame(), covariates=[])).s, 1)
+    # What was logged is known without any covariate.
+    hidden = dataset(table, covariates=[], behavior_log_prob="log_q", assignment_log_prob="log_p")
+    np.testing.assert_allclose(unweighted.fit_transform(hidden).s, np.exp(-0.01 * (table["age"] - 50)))
 
 
 def test_nuisances_and_folds_from_outside():

@@ -12,14 +12,14 @@ from transformers import TrainerCallback
 
 
 def now() -> float:
-    """Read the clock: on one thread of a CPU that of this process, whatever else the machine does.
+    """Read the clock, in seconds: on a CPU, where one thread computes, that of this process, whatever else runs.
 
-    On a GPU, or on several threads, it is the time that passes. Seconds.
+    On a GPU it is the time that passes.
     """
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-        return time.perf_counter()
-    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+    if not torch.cuda.is_available():
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from trl import KTOConfig, KTOTrainer
 from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 
 from benchmarks.speed.clock import Clock, Segment, now
-from benchmarks.speed.systems import COMMON, OF_A_PEER, ON_GPU, System
+from benchmarks.speed.systems import COMMON, OF_A_PEER, System
 from benchmarks.speed.workload import LORA, Workload
 from causalopt.backends.huggingface.model import twin
 from causalopt.backends.huggingface.quiet import quiet_transformers
@@ -27,7 +27,6 @@ STRONGEST: dict[str, Any] = {
     "gradient_checkpointing": False,
     "train_sampling_strategy": "group_by_length",
     "remove_unused_columns": False,  # they hold the lengths
-    "bf16": ON_GPU,
 }
 
 
@@ -100,7 +99,8 @@ def _dataset(work: Workload, folder: str) -> datasets.Dataset:
 
 
 SYSTEMS: dict[str, System] = {
-    "TRL KTO default": kto(),
+    "TRL KTO default, bfloat16": kto(),
     "TRL KTO default, float32": kto(bf16=False),
-    "TRL KTO strongest": kto(**STRONGEST),
+    "TRL KTO strongest, bfloat16": kto(**STRONGEST, bf16=True),
+    "TRL KTO strongest, float32": kto(**STRONGEST, bf16=False),
 }

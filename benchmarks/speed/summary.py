@@ -13,9 +13,10 @@ import pandas as pd
 import torch
 
 from benchmarks.output import Bar
+from benchmarks.speed.systems import DTYPE
 
 OURS, DEFAULT, STRONGEST = "causalopt cpo", "TRL KTO default", "TRL KTO strongest"
-DR, SUPERVISED, ACCUMULATED = "causalopt dr_cpo", "supervised step", "causalopt dr_cpo, accumulated"
+DR = "causalopt dr_cpo"
 NO_GPU = "no GPU on this machine"
 
 
@@ -32,22 +33,40 @@ class Comparison:
     at_most: float | None = None
 
 
+SPEED, COST, DTYPES = "tokens_per_second", "seconds_per_sequence", ("float32", "bfloat16")
 COMPARISONS = (
-    Comparison(f"speed over {DEFAULT}", "tokens_per_second", OURS, DEFAULT, "natural", at_least=3.0),
     Comparison(
-        f"speed over {DEFAULT}, float32", "tokens_per_second", OURS, f"{DEFAULT}, float32", "natural", at_least=3.0
+        f"speed over {DEFAULT}, each at its own default ({DTYPE} over bfloat16)",
+        SPEED,
+        f"{OURS}, {DTYPE}",
+        f"{DEFAULT}, bfloat16",
+        "natural",
+        at_least=3.0,
     ),
-    Comparison(f"speed over {STRONGEST}, equal padding", "tokens_per_second", OURS, STRONGEST, "even", at_least=1.4),
-    Comparison(f"speed over {STRONGEST}, natural lengths", "tokens_per_second", OURS, STRONGEST, "natural"),
-    Comparison("dr_cpo's speed over the plain loop", "tokens_per_second", DR, "plain loop", "natural"),
-    Comparison(f"dr_cpo's speed over {DEFAULT}", "tokens_per_second", DR, DEFAULT, "natural"),
-    Comparison(f"dr_cpo's logged tokens over {DEFAULT}", "logged_tokens_per_second", DR, DEFAULT, "natural"),
-    Comparison("a dr_cpo step over a supervised one", "seconds_per_sequence", DR, SUPERVISED, "natural", at_most=1.1),
+    *(
+        Comparison(f"speed over {peer}{how}, both {dtype}", SPEED, f"{OURS}, {dtype}", f"{peer}, {dtype}", texts, bar)
+        for peer, how, texts, bar in (
+            (DEFAULT, "", "natural", 3.0),
+            (STRONGEST, ", equal padding", "even", 1.4),
+            (STRONGEST, ", natural lengths", "natural", None),
+        )
+        for dtype in DTYPES
+    ),
+    Comparison("dr_cpo's speed over the plain loop", SPEED, DR, "plain loop", "natural"),
+    Comparison(f"dr_cpo's speed over {DEFAULT}, both {DTYPE}", SPEED, DR, f"{DEFAULT}, {DTYPE}", "natural"),
+    Comparison(
+        f"dr_cpo's logged tokens over {DEFAULT}, both {DTYPE}",
+        "logged_tokens_per_second",
+        DR,
+        f"{DEFAULT}, {DTYPE}",
+        "natural",
+    ),
+    Comparison("a dr_cpo step over a supervised one", COST, DR, "supervised step", "natural", at_most=1.1),
     Comparison(
         "an accumulated dr_cpo step over an uncoupled one",
-        "seconds_per_sequence",
-        ACCUMULATED,
-        "causalopt dr_cpo uncoupled, accumulated",
+        COST,
+        f"{DR}, accumulated",
+        f"{DR} uncoupled, accumulated",
         "natural",
         at_most=1.5,
     ),
@@ -133,8 +152,8 @@ def heading(command: str, seconds: float) -> str:
     return (
         "# Speed: results\n\n"
         f"`{command}` on {date.today().isoformat()}, {seconds / 60:.1f} minutes. {device}; "
-        f"{torch.get_num_threads()} thread(s); Python {platform.python_version()}, {', '.join(versions)}. "
-        "How to read it: [README.md](README.md).\n\n"
+        f"one thread on a CPU; Python {platform.python_version()}, {', '.join(versions)}. Where a name says no dtype, "
+        f"it is {DTYPE}. How to read it: [README.md](README.md).\n\n"
     )
 
 

@@ -17,6 +17,7 @@ from benchmarks.speed.workload import LONGEST, LORA, Workload
 from causalopt.backends.contracts import Progress
 from causalopt.backends.huggingface import HuggingFaceBackend
 from causalopt.backends.huggingface.model import trainable_twin
+from causalopt.backends.huggingface.settings import Dtype
 from causalopt.backends.huggingface.tokenization import Tokens
 from causalopt.objective import CPO, DRCPO, Objective, ObjectiveInputs
 
@@ -24,6 +25,8 @@ MICRO_BATCHES = 4
 """Of a window, where there is accumulation."""
 
 ON_GPU = torch.cuda.is_available()
+DTYPE: Dtype = "bfloat16" if ON_GPU else "float32"
+"""That of our backend by default, and of every system whose name does not say another."""
 COMMON: dict[str, Any] = {
     "num_train_epochs": 1,
     "learning_rate": 1e-4,
@@ -38,7 +41,7 @@ OF_A_PEER: dict[str, Any] = {"use_cpu": not ON_GPU, "dataloader_pin_memory": ON_
 System = Callable[[Workload], Segment]
 
 
-def ours(objective: Objective, micro_batches: int = 1) -> System:
+def ours(objective: Objective, micro_batches: int = 1, dtype: Dtype = DTYPE) -> System:
     """Return our backend with an objective, its window in one or several micro-batches."""
 
     def run(work: Workload) -> Segment:
@@ -54,7 +57,7 @@ def ours(objective: Objective, micro_batches: int = 1) -> System:
                 "per_device_train_batch_size": work.rows_per_step // micro_batches,
                 "gradient_accumulation_steps": micro_batches,
             },
-            dtype="bfloat16" if ON_GPU else "float32",
+            dtype=dtype,
         )
         clock = Clock()
         backend.fit(problem, objective, reference=reference, seed=0, progress=Progress(callbacks=(clock,)))
@@ -156,7 +159,8 @@ NO_SAMPLES: dict[str, Any] = {"kl": 0.0, "forward_kl": 0.0}
 UNCOUPLED = replace(DRCPO(), self_normalize=False)
 
 SYSTEMS: dict[str, System] = {
-    "causalopt cpo": ours(CPO(**NO_SAMPLES)),
+    "causalopt cpo, float32": ours(CPO(**NO_SAMPLES), dtype="float32"),
+    "causalopt cpo, bfloat16": ours(CPO(**NO_SAMPLES), dtype="bfloat16"),
     "causalopt dr_cpo": ours(DRCPO()),
     "causalopt dr_cpo, accumulated": ours(DRCPO(), MICRO_BATCHES),
     "causalopt dr_cpo uncoupled": ours(UNCOUPLED),

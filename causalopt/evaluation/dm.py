@@ -49,7 +49,7 @@ def dm(g_policy: Any, *, reader_response: Any = None, weight: Any = None, cluste
     """
     shape = np.shape(g_policy)
     response = None if reader_response is None else as_vector("reader_response", reader_response)
-    n = len(response) if response is not None else shape[0] if len(shape) == 2 else 0
+    n = len(response) if response is not None else shape[0] if len(shape) == 2 else getattr(g_policy, "n", 0)
     if not n:
         plug_in = PlugIn.of(g_policy, None)
         return Estimate(plug_in.value, np.zeros(0), (), plug_in.draws, "dm")

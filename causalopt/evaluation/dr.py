@@ -36,7 +36,9 @@ def dr(
         weighted residual s_i * (y_i - m_i).
     g_policy:
         Dose response at m draws from the policy, shape [m], whose Monte Carlo variance enters; or [n, k], k draws
-        in the context (prompt) of each row; or one number, when the mean is known exactly.
+        in the context (prompt) of each row, or `causalopt.evaluation.plug_in.ContextDraws` of some rows; or one
+        number, when the mean is known exactly. At a logged text it must be that row's ``g``, by the model that did not
+        see the text: with others the effect would be counted twice.
     reader_response:
         Shape [n] or None: h_i, the outcome model of reader i averaged over the policy's texts. g is a mean over the
         same readers as the rows, and row i's influence on it is ``h_i - mean(h)``; without it the interval

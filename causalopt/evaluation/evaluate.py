@@ -16,12 +16,21 @@ from causalopt.errors import ConfigError, MissingPartError, OverlapError, Overla
 from causalopt.evaluation.estimate import Estimate
 from causalopt.evaluation.evidence import Evidence, gather_evidence
 from causalopt.evaluation.overlap import Overlap, overlap, warn_if_mean_ratio_is_not_one
-from causalopt.evaluation.policies import Draws, ExternalPolicy, LoggedPolicy, ModelPolicy, Subject, as_subject
+from causalopt.evaluation.policies import (
+    Draws,
+    ExternalPolicy,
+    LoggedPolicy,
+    ModelPolicy,
+    Subject,
+    as_subject,
+    context_rows,
+)
 from causalopt.evaluation.terms import ESTIMATORS, MARGINALIZED, PolicyTerms, policy_terms
 from causalopt.evaluation.verdict import thin_overlap
 from causalopt.problem import BehaviorPolicy, behavior_log_prob, behavior_source
 from causalopt.progress import track
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
+from causalopt.typing import Float64
 
 
 @dataclass(frozen=True)
@@ -136,7 +145,9 @@ def evaluate(
     behavior_reference:
         The policy whose log-probabilities are q under "reference"; ``reference`` itself when None.
     draws:
-        Texts drawn from each policy for the plug-in part; their Monte Carlo error is in the standard error.
+        Texts drawn from each policy for the plug-in part; their Monte Carlo error is in the standard error. With
+        prompts, texts for that many of the rows (or as many for each row as comes nearest below), the same rows for
+        both policies; the sampling of the prompts is in the standard error too.
     level:
         Of the confidence intervals.
     seed:
@@ -177,9 +188,10 @@ def evaluate(
         behavior_reference = old.policy
     source = behavior_source(pseudo.dataset, behavior_reference, behavior_policy)
     behavior = None if source == "embedding" else behavior_log_prob(pseudo.dataset, behavior_reference, source)
+    row = context_rows(pseudo.dataset, draws, seed)
     drawn = {
-        "reference": reference_draws or old.draw(pseudo, draws, seed),
-        "policy": new.draw(pseudo, draws, seed + 1),
+        "reference": reference_draws or old.draw(pseudo, draws, seed, row),
+        "policy": new.draw(pseudo, draws, seed + 1, row),
     }
     marginal = not set(MARGINALIZED).isdisjoint(estimators)
     terms = {
@@ -198,7 +210,7 @@ def evaluate(
     difference = estimates["difference"][headline]
     evidence = gather_evidence(pseudo, terms["policy"], terms["reference"], headline, difference, without or {}, seed)
     known = {who: texts for who, texts in drawn.items() if texts is not None}
-    kl = _divergence(new, old, drawn["policy"])
+    kl = _divergence(new, old, drawn["policy"], pseudo.dataset.weight)
     return Evaluation(estimates, headline, level, shared, kl, known, evidence, source, left_out)
 
 
@@ -229,12 +241,12 @@ def _estimates(
     return estimates, left_out
 
 
-def _divergence(policy: Subject, reference: Subject, drawn: Draws | None) -> float | None:
+def _divergence(policy: Subject, reference: Subject, drawn: Draws | None, weight: Float64) -> float | None:
     """KL(policy || reference) on texts drawn from the policy, nats; None where one of them cannot score them."""
     if drawn is None or not isinstance(policy, ModelPolicy) or not isinstance(reference, ModelPolicy):
         return None
     new, old = (model.policy.log_prob(drawn.prompts, drawn.texts) for model in (policy, reference))
-    return float(np.mean(new - old))
+    return float(np.average(new - old, weights=None if drawn.row is None else weight[drawn.row]))
 
 
 def leave_out(

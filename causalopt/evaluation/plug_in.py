@@ -12,18 +12,39 @@ import numpy as np
 from causalopt.errors import DataError
 from causalopt.evaluation.estimate import Estimate
 from causalopt.evaluation.validation import as_matrix, as_vector
-from causalopt.typing import Float64
+from causalopt.typing import Float64, Int64
+
+
+@dataclass(frozen=True, eq=False)
+class ContextDraws:
+    """Draws from a policy in the contexts (prompts) of some of the n logged rows.
+
+    Attributes
+    ----------
+    g:
+        Dose response of each draw, shape [m], outcome units.
+    row:
+        Position of the row in whose context it was drawn, shape [m].
+    n:
+        Number of rows.
+    """
+
+    g: Float64
+    row: Int64
+    n: int
 
 
 @dataclass(frozen=True, eq=False)
 class PlugIn:
     """Mean of g over a policy, outcome units, with its Monte Carlo error.
 
-    ``g_policy`` comes in three shapes:
+    ``g_policy`` comes in four forms:
 
     * [m]: g at m independent draws from the policy; their variance over m belongs to the value's error.
     * [n, k]: k draws in the context (prompt) of each of the n logged rows. The mean over k is then one more term of
       the row, whose variance between rows holds the draws' and the contexts' alike.
+    * `ContextDraws`: the same where only some rows, chosen at random, have draws. Each draw counts as much as its row's
+      exposure, and its part of the error falls to the row.
     * a single number: the mean is known exactly (a finite policy summed over its texts), and adds no error.
 
     Attributes
@@ -43,6 +64,8 @@ class PlugIn:
     @classmethod
     def of(cls, g_policy: Any, exposure: Float64 | None) -> PlugIn:
         """Read ``g_policy``; ``exposure`` is [n] with mean one, or None where no rows are known."""
+        if isinstance(g_policy, ContextDraws):
+            return cls._in_context(g_policy, exposure)
         shape = np.shape(g_policy)
         if len(shape) == 0:
             return cls(float(as_vector("g_policy", [g_policy])[0]))
@@ -61,6 +84,18 @@ class PlugIn:
         share = np.ones(n) if exposure is None else exposure
         value = float(np.mean(share * per_row))
         return cls(value, influence=share * (per_row - value))
+
+    @classmethod
+    def _in_context(cls, drawn: ContextDraws, exposure: Float64 | None) -> PlugIn:
+        g = as_vector("g_policy", drawn.g)
+        if len(g) < 2:
+            raise DataError(f"g_policy holds {len(g)} draws: their Monte Carlo error needs two")
+        share = np.ones(len(g)) if exposure is None else exposure[drawn.row]
+        share = share / share.sum()
+        value = float(share @ g)
+        influence = np.zeros(drawn.n)
+        np.add.at(influence, drawn.row, drawn.n * share * (g - value))
+        return cls(value, influence=influence)
 
     def add_to(self, correction: Estimate, details: Mapping[str, Any]) -> Estimate:
         """Return plug-in plus correction; the correction rests on the same rows and on no draws."""

@@ -13,8 +13,9 @@ from causalopt import reading
 from causalopt.backends.contracts import Policy
 from causalopt.dataset import DirectOutcomeDataset
 from causalopt.errors import DataError
+from causalopt.evaluation.plug_in import ContextDraws
 from causalopt.pseudo_outcome import PseudoOutcomes
-from causalopt.typing import Float64
+from causalopt.typing import Float64, Int64
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,11 @@ class Draws:
     Attributes
     ----------
     texts, prompts:
-        m independent draws, for prompts that come up as often as in the rows; or one text in the context of each row.
+        m draws: independent ones, for prompts that come up as often as in the rows; or each in the context of a row.
     g:
-        Shape [m]; or [n, 1] for one text a row, whose order is that of the rows.
+        Shape [m], outcome units.
+    row:
+        Position of the row of each draw, shape [m]; None for independent ones.
     logged:
         Whether they are the logged texts themselves, whose g comes from models that did not see them.
     """
@@ -34,19 +37,24 @@ class Draws:
     texts: list[str]
     prompts: list[str] | None
     g: Float64
+    row: Int64 | None = None
     logged: bool = False
 
     def with_response_of(self, pseudo: PseudoOutcomes) -> Draws:
         """Return the same texts with the dose response of other nuisances."""
-        g = pseudo.g if self.logged else pseudo.dose_response(self.texts, self.prompts)
-        return replace(self, g=g.reshape(self.g.shape))
+        return replace(self, g=pseudo.g if self.logged else pseudo.dose_response(self.texts, self.prompts))
+
+    def for_plug_in(self, n: int) -> Float64 | ContextDraws:
+        """Return g as estimators on ``n`` rows take it."""
+        return self.g if self.row is None else ContextDraws(self.g, self.row, n)
 
     def sample(self, weight: Float64, seed: int) -> tuple[list[str], list[str] | None]:
-        """Texts and prompts that count equally; one text a row is drawn again where rows differ in ``weight``, [n]."""
-        if self.g.ndim == 1 or np.ptp(weight) == 0:
+        """Texts and prompts that count equally; those of rows are drawn again where rows differ in ``weight``, [n]."""
+        if self.row is None or np.ptp(weight) == 0:
             return self.texts, self.prompts
         rng = np.random.default_rng(seed)
-        chosen = rng.choice(len(self.texts), size=len(self.texts), p=weight / weight.sum())
+        share = weight[self.row]
+        chosen = rng.choice(len(self.texts), size=len(self.texts), p=share / share.sum())
         prompts = None if self.prompts is None else [self.prompts[i] for i in chosen]
         return [self.texts[i] for i in chosen], prompts
 
@@ -58,9 +66,22 @@ class Subject(Protocol):
         """log P(x_i | c_i) of the logged texts, shape [n], nats."""
         ...
 
-    def draw(self, pseudo: PseudoOutcomes, n: int, seed: int) -> Draws | None:
-        """Texts of the policy: ``n`` of them where they are drawn here."""
+    def draw(self, pseudo: PseudoOutcomes, n: int, seed: int, row: Int64 | None = None) -> Draws | None:
+        """Texts of the policy: where they are drawn here, ``n`` of them, or one in the context of each of ``row``."""
         ...
+
+
+def context_rows(data: DirectOutcomeDataset, draws: int, seed: int) -> Int64 | None:
+    """Rows in whose contexts policies write, some ``draws`` of them; None without prompts.
+
+    The contexts are a sample as the rows are, and with the rows their sampling enters the error; the same for two
+    policies, their difference is one in the same contexts.
+    """
+    if data.prompts is None:
+        return None
+    if draws < len(data):
+        return np.sort(np.random.default_rng(seed).choice(len(data), draws, replace=False))
+    return np.repeat(np.arange(len(data)), draws // len(data))
 
 
 @dataclass(frozen=True)
@@ -72,14 +93,11 @@ class ModelPolicy:
     def log_prob(self, data: DirectOutcomeDataset) -> Float64 | None:
         return self.policy.log_prob(data.prompts, data.texts)
 
-    def draw(self, pseudo: PseudoOutcomes, n: int, seed: int) -> Draws | None:
-        data = pseudo.dataset
-        prompts = None
-        if data.prompts is not None:
-            rng = np.random.default_rng(seed)
-            prompts = [data.prompts[i] for i in rng.choice(len(data), size=n, p=data.weight / data.weight.sum())]
-        texts = self.policy.sample(prompts, n, seed)
-        return Draws(texts, prompts, pseudo.dose_response(texts, prompts))
+    def draw(self, pseudo: PseudoOutcomes, n: int, seed: int, row: Int64 | None = None) -> Draws | None:
+        known = pseudo.dataset.prompts
+        prompts = None if known is None or row is None else [known[i] for i in row]
+        texts = self.policy.sample(prompts, n if row is None else len(row), seed)
+        return Draws(texts, prompts, pseudo.dose_response(texts, prompts), row)
 
 
 @dataclass(frozen=True)
@@ -132,13 +150,13 @@ class ExternalPolicy:
     def log_prob(self, data: DirectOutcomeDataset) -> Float64 | None:
         return data.policy_log_prob
 
-    def draw(self, pseudo: PseudoOutcomes, n: int, seed: int) -> Draws | None:
+    def draw(self, pseudo: PseudoOutcomes, n: int, seed: int, row: Int64 | None = None) -> Draws | None:
         data = pseudo.dataset
         if self.texts is None:
             if data.policy_text is None:
                 return None
             g = pseudo.dose_response(data.policy_text, data.prompts)
-            return Draws(data.policy_text, data.prompts, g[:, None])
+            return Draws(data.policy_text, data.prompts, g, np.arange(len(data)))
         if (self.prompts is None) != (data.prompts is None):
             raise DataError(f"the texts drawn elsewhere must have prompts if and only if {data.source} has them")
         texts, prompts = list(self.texts), None if self.prompts is None else list(self.prompts)
@@ -152,8 +170,9 @@ class LoggedPolicy:
     def log_prob(self, data: DirectOutcomeDataset) -> Float64 | None:
         return data.behavior_log_prob
 
-    def draw(self, pseudo: PseudoOutcomes, n: int, seed: int) -> Draws | None:
-        return Draws(pseudo.dataset.texts, pseudo.dataset.prompts, pseudo.g[:, None], logged=True)
+    def draw(self, pseudo: PseudoOutcomes, n: int, seed: int, row: Int64 | None = None) -> Draws | None:
+        data = pseudo.dataset
+        return Draws(data.texts, data.prompts, pseudo.g, np.arange(len(data)), logged=True)
 
 
 def as_subject(policy: Policy | ExternalPolicy | LoggedPolicy) -> ModelPolicy | ExternalPolicy | LoggedPolicy:

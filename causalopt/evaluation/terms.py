@@ -76,9 +76,10 @@ class PolicyTerms:
             return RATIO_ONLY[name](self.ratio_of(name), self.xi, **rows)
         if self.draws is None:
             raise MissingPartError(NO_DRAWS)
+        g_policy = self.draws.for_plug_in(len(self.g))
         if name == "dm":
-            return dm(self.draws.g, **rows)
-        return DOUBLY_ROBUST[name](self.ratio_of(name), self.xi, self.g, self.draws.g, **rows)
+            return dm(g_policy, **rows)
+        return DOUBLY_ROBUST[name](self.ratio_of(name), self.xi, self.g, g_policy, **rows)
 
     def with_nuisances(self, pseudo: PseudoOutcomes, seed: int) -> PolicyTerms:
         """Return the same policy and ratios with other nuisances of the same rows."""

@@ -15,7 +15,7 @@ from causalopt.errors import CausalOptWarning, ConfigError, DataError, ModelErro
 from causalopt.nuisance import models
 from causalopt.nuisance.averaging import distinct_rows
 from causalopt.nuisance.contracts import AssignmentModel, OutcomeModel
-from causalopt.nuisance.fitted import CrossFit, FoldModels, Truncation, distinct
+from causalopt.nuisance.fitted import CrossFit, FoldModels, HeldOut, Truncation, distinct
 from causalopt.nuisance.folds import external_folds, group_folds
 from causalopt.nuisance.rows import Rows, as_array
 from causalopt.nuisance.scoring import deal, discrimination_loss, squared_loss
@@ -144,7 +144,7 @@ def cross_fit(
         assert fitted_g is not None
     else:
         specs = models.candidates_of(plugins.outcome_models, outcome_model)
-        chosen = _choose([_fit_outcome(spec, rows, labels, outcome_rows) for spec in specs], scores)
+        chosen = _choose([_fit_outcome(spec, rows, labels, outcome_rows) for spec in specs], rows, labels, scores)
         fitted_m = np.median(chosen.arrays[0], axis=0)
         fitted_g = np.median(chosen.arrays[1], axis=0) if p else fitted_m
         outcomes = chosen.models
@@ -154,7 +154,7 @@ def cross_fit(
         fitted_s = np.ones(n)
     else:
         specs = models.candidates_of(plugins.assignment_models, assignment_model)
-        picked = _choose([_fit_assignment(spec, rows, labels, seed) for spec in specs], scores)
+        picked = _choose([_fit_assignment(spec, rows, labels, seed) for spec in specs], rows, labels, scores)
         fitted_s = np.median(picked.arrays[0], axis=0)
         assignments = picked.models
     if p:
@@ -174,7 +174,8 @@ def cross_fit(
         for r in range(len(labels))
     )
     table = pd.concat(scores, ignore_index=True) if scores else pd.DataFrame(columns=list(SCORE_COLUMNS))
-    return CrossFit(labels, fitted_m, fitted_s, fitted_g, truncated, table, fold_models, rows.w, seed)
+    held_out = HeldOut.of(rows.x, labels, rows.weight)
+    return CrossFit(labels, fitted_m, fitted_s, fitted_g, truncated, table, fold_models, held_out, rows.w, seed)
 
 
 SCORE_COLUMNS = (
@@ -241,9 +242,10 @@ class _Fits(Generic[Model]):
     scores: pd.DataFrame
 
 
-def _choose(fits: Sequence[_Fits[Model]], scores: list[pd.DataFrame]) -> _Fits[Model]:
-    """Keep the scores of all candidates, and return the one with the smallest held-out loss."""
-    losses = [float(np.average(fitted.scores["loss"], weights=fitted.scores["rows"])) for fitted in fits]
+def _choose(fits: Sequence[_Fits[Model]], rows: Rows, labels: Int64, scores: list[pd.DataFrame]) -> _Fits[Model]:
+    """Keep the scores of all candidates, and return the one with the smallest held-out loss of the exposure."""
+    exposure = [float(rows.weight[labels[r] == k].sum()) for r, k in _places(labels)]
+    losses = [float(np.average(fitted.scores["loss"], weights=exposure)) for fitted in fits]
     best = int(np.argmin(losses))
     scores.extend(fitted.scores.assign(chosen=i == best) for i, fitted in enumerate(fits))
     return fits[best]

@@ -33,6 +33,51 @@ class FoldModels:
 
 
 @dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Which models speak for a text: those that did not see it.
+
+    The correction of a logged text's value uses the model that held the text out, so its plug-in value must use that
+    model too: with the others, which were fitted on the text, the effect would be counted twice. A text that was never
+    logged was held out by all, and each counts as much as the rows that it corrects.
+
+    Attributes
+    ----------
+    x:
+        Embeddings of the t distinct logged texts, shape [t, d].
+    share:
+        What each fold's model counts for each of them, ``share[repeat]`` of shape [t, folds]; rows sum to one.
+    elsewhere:
+        The same for any other text, ``elsewhere[repeat]`` of shape [folds].
+    """
+
+    x: Array
+    share: tuple[Float64, ...]
+    elsewhere: tuple[Float64, ...]
+
+    @classmethod
+    def of(cls, x: Array, fold: Int64, weight: Float64) -> HeldOut:
+        """Read it off the rows: embeddings [n, d], labels [repeats, n], exposure [n]."""
+        texts, code = distinct(x)
+        share, elsewhere = [], []
+        for label in fold:
+            rows = np.zeros((len(texts), int(label.max()) + 1))
+            np.add.at(rows, (code, label), 1.0)
+            share.append(rows / rows.sum(axis=1, keepdims=True))
+            elsewhere.append(np.bincount(label, weights=weight) / weight.sum())
+        return cls(texts, tuple(share), tuple(elsewhere))
+
+    def shares(self, x_new: Array) -> list[Float64]:
+        """Return what each fold's model counts for any texts, ``[repeat]`` of shape [k, folds]."""
+        known = {row.tobytes(): i for i, row in enumerate(self.x + 0.0)}  # so that -0.0 is 0.0
+        position = np.array([known.get(row.tobytes(), -1) for row in x_new + 0.0], dtype=np.int64)
+        logged = (position >= 0)[:, None]
+        return [
+            np.where(logged, share[position], elsewhere)
+            for share, elsewhere in zip(self.share, self.elsewhere, strict=True)
+        ]
+
+
+@dataclass(frozen=True, eq=False)
 class CrossFit:
     """Nuisances of n rows, each from models that did not see the row's group.
 
@@ -52,6 +97,8 @@ class CrossFit:
         square Monte Carlo error of g, outcome units, zero where g is exact), and whether the candidate was ``chosen``.
     models:
         ``models[repeat][fold]``.
+    held_out:
+        Which of them did not see a text.
     """
 
     fold: Int64
@@ -61,6 +108,7 @@ class CrossFit:
     truncated: Truncation
     scores: pd.DataFrame
     models: tuple[tuple[FoldModels, ...], ...]
+    held_out: HeldOut
     w: Array
     seed: int = 0
 
@@ -70,15 +118,21 @@ class CrossFit:
         return replace(self, **rows)
 
     def dose_response(self, x_new: Array) -> Float64:
-        """g of new texts, shape [k], outcome units: the mean over fold models, then the median over the repeats."""
+        """g of any texts, shape [k], outcome units, by models that did not see them; the median over the repeats.
+
+        A logged text (a row with the same embedding) gets the g of the fold that held it out, any other text the mean
+        over the folds, each with its share of the exposure.
+        """
         x_new, inverse = distinct(np.asarray(x_new, dtype=np.float64))
         repeats = []
-        for fold_models in self.models:
-            parts = []
-            for fitted in fold_models:
-                outcome = _known(fitted.outcome)
-                parts.append(models.marginal(outcome, x_new, fitted.readers, fitted.reader_weight)[0])
-            repeats.append(np.mean(parts, axis=0))
+        for fold_models, share in zip(self.models, self.held_out.shares(x_new), strict=True):
+            g = np.zeros(len(x_new))
+            for fitted, part in zip(fold_models, share.T, strict=True):
+                outcome, asked = _known(fitted.outcome), part > 0
+                if asked.any():
+                    mean = models.marginal(outcome, x_new[asked], fitted.readers, fitted.reader_weight)[0]
+                    g[asked] += part[asked] * mean
+            repeats.append(g)
         return np.asarray(np.median(repeats, axis=0)[inverse])
 
     def reader_response(self, x_draws: Array) -> Float64:

@@ -5,7 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from causalopt.errors import DataError
 from causalopt.evaluation import clipped_ipw, dm, dr, dr_os, ipw, mdr, mips, sndr, snipw, switch_dr
+from causalopt.evaluation.plug_in import ContextDraws
 from causalopt.evaluation.terms import ESTIMATORS
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}
@@ -135,6 +137,27 @@ def test_draws_in_the_context_of_each_row_are_a_row_term(study):
     assert not estimate.draws
     row_only = dm(per_row, weight=study.weight)
     np.testing.assert_allclose(row_only.value, loop_mean(per_row.mean(axis=1), study.weight), **EXACT)
+
+
+def test_draws_in_the_contexts_of_some_rows(study):
+    """All rows: as [n, k]. Some rows: the weighted mean of their draws, each row's part of the error its own."""
+    rng = np.random.default_rng(1)
+    per_row = rng.normal(size=(study.n, 3))
+    rest = {"weight": study.weight, "cluster": study.texts}
+    everywhere = ContextDraws(per_row.ravel(), np.repeat(np.arange(study.n), 3), study.n)
+    for estimator in (dr, sndr):
+        asked = estimator(study.log_ratio, study.xi, study.g, per_row, **rest)
+        found = estimator(study.log_ratio, study.xi, study.g, everywhere, **rest)
+        np.testing.assert_allclose([found.value, found.se], [asked.value, asked.se], **EXACT)
+    row = np.sort(rng.choice(study.n, study.n // 3, replace=False))
+    some = dm(ContextDraws(per_row[row, 0], row, study.n), weight=study.weight)
+    weight = study.weight[row]
+    value = sum(w * g for w, g in zip(weight, per_row[row, 0], strict=True)) / sum(weight)
+    np.testing.assert_allclose(some.value, value, **EXACT)
+    variance = sum((w * (g - value)) ** 2 for w, g in zip(weight, per_row[row, 0], strict=True)) / sum(weight) ** 2
+    np.testing.assert_allclose(some.se**2, variance * study.n / (study.n - 1), **EXACT)
+    with pytest.raises(DataError, match="1 draws"):
+        dm(ContextDraws(np.ones(1), np.zeros(1, int), study.n))
 
 
 def test_a_mean_known_exactly_adds_no_error(study):

@@ -16,7 +16,7 @@ from transformers import TrainerCallback, TrainerState
 from causalopt.backends.contracts import Callback
 from causalopt.backends.huggingface.checkpoint import last_checkpoint, load_weights
 from causalopt.backends.huggingface.choosing import Chooser
-from causalopt.backends.huggingface.policy import HuggingFacePolicy, forward_tokens
+from causalopt.backends.huggingface.policy import HuggingFacePolicy, forward_limits
 from causalopt.backends.huggingface.refresh import Refresh
 from causalopt.backends.huggingface.rows import TrainingRows
 from causalopt.backends.huggingface.scoring import CausalLM, SequenceLogProb
@@ -89,7 +89,7 @@ def train(model: CausalLM, fit: Fit, folder: Path | None) -> CausalLM | None:
                 raise ConfigError("a policy is chosen among those saved: set training.save_strategy to steps or epoch")
             args.metric_for_best_model, args.greater_is_better = "score", True
         loop = ObjectiveTrainer(
-            model=SequenceLogProb(model, max_tokens=forward_tokens(model.device)),
+            model=SequenceLogProb(model, **forward_limits(model.device)),
             args=args,
             rows=fit.rows,
             objective=fit.objective,

@@ -85,15 +85,18 @@ class _FrozenHead(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, chunk: int) -> Tensor:
         wants_gradient = ctx.needs_input_grad[0]
         log_prob, derivative = [], []
+        device = hidden.device.type
+        # Autocast would cast a frozen weight anew for each chunk, and twice.
+        cast = weight.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else weight
         for h, y in zip(torch.split(hidden, chunk), torch.split(target, chunk), strict=True):
-            logits = _at_least_float32(functional.linear(h, weight, bias))
+            logits = _at_least_float32(functional.linear(h, cast, bias))
             largest = logits.amax(1, keepdim=True)
             of_target = (logits.gather(1, y[:, None]) - largest).squeeze(1)
             odds = logits.sub_(largest).exp_()  # in place, and one exponential for both normaliser and derivative
             total = odds.sum(1, keepdim=True)
             log_prob.append(of_target - total.squeeze(1).log())
             if wants_gradient:
-                mean = (odds.to(weight.dtype) @ weight).to(total.dtype) / total
+                mean = (odds.to(cast.dtype) @ cast).to(total.dtype) / total
                 derivative.append((weight[y] - mean).to(hidden.dtype))
         if wants_gradient:
             ctx.save_for_backward(torch.cat(derivative))

@@ -28,20 +28,30 @@ def pack(sequences: Sequence[Tokens]) -> dict[str, Tensor]:
     }
 
 
-def length_buckets(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """Group sequences of similar length, the longest first, into forward passes of at most ``max_tokens`` with padding.
+def length_buckets(lengths: Sequence[int], max_tokens: int, max_padding: int | None = None) -> list[list[int]]:
+    """Group sequences of similar length, the longest first, into forward passes.
+
+    Parameters
+    ----------
+    lengths:
+        Tokens of each sequence.
+    max_tokens, max_padding:
+        Most tokens of a pass, its padding included, and most tokens of padding in it.
 
     Examples
     --------
     >>> from causalopt.backends.huggingface.scoring import length_buckets
     >>> length_buckets([3, 9, 4, 8], max_tokens=18)
     [[1, 3], [2, 0]]
+    >>> length_buckets([3, 9, 4, 8], max_tokens=100, max_padding=5)
+    [[1, 3], [2, 0]]
     """
     buckets: list[list[int]] = []
-    room = 0
+    room = padding = 0
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if not room:
-            room = max(1, max_tokens // max(1, lengths[i]))
+        padding += lengths[buckets[-1][0]] - lengths[i] if buckets else 0
+        if not room or (max_padding is not None and padding > max_padding):
+            room, padding = max(1, max_tokens // max(1, lengths[i])), 0
             buckets.append([])
         buckets[-1].append(i)
         room -= 1
@@ -60,6 +70,8 @@ class SequenceLogProb(nn.Module):
         The model, with or without an adapter.
     max_tokens:
         Tokens of one forward pass with padding; a longer batch takes several, or one when the weights are sharded.
+    max_padding:
+        Tokens of padding of one forward pass, likewise; no limit by default.
 
     Raises
     ------
@@ -67,10 +79,11 @@ class SequenceLogProb(nn.Module):
         When the model's logits are not its head applied to its last hidden state.
     """
 
-    def __init__(self, causal_lm: CausalLM, max_tokens: int = 2048) -> None:
+    def __init__(self, causal_lm: CausalLM, max_tokens: int = 2048, max_padding: int | None = None) -> None:
         super().__init__()
         self.causal_lm = causal_lm
         self.max_tokens = max_tokens
+        self.max_padding = max_padding
         self._check_head()
 
     @property
@@ -111,12 +124,12 @@ class SequenceLogProb(nn.Module):
         """
         offset = length.cumsum(0) - length
         lengths = length.tolist()
-        max_tokens = self.max_tokens
+        max_tokens, max_padding = self.max_tokens, self.max_padding
         if isinstance(self, FSDPModule):
             # Every process gathers the shards of each pass, so all must make equally many: one.
-            max_tokens = max(lengths, default=1) * max(1, len(lengths))
+            max_tokens, max_padding = max(lengths, default=1) * max(1, len(lengths)), None
         totals, order = [], []
-        for bucket in length_buckets(lengths, max_tokens):
+        for bucket in length_buckets(lengths, max_tokens, max_padding):
             rows = torch.tensor(bucket, device=ids.device)
             position = torch.arange(lengths[bucket[0]], device=ids.device)
             real = position < length[rows, None]

@@ -1,7 +1,7 @@
 """`transformers.Trainer` on objectives of log-ratios, exact over the accumulation window and over processes.
 
 An objective may couple its batch, so its gradient is not a mean over micro-batches. The whole window is then scored
-without gradient, the objective is differentiated once for each sequence's coefficient, and the micro-batches accumulate
+first, the objective is differentiated once for each sequence's coefficient, and the micro-batches accumulate
 ``coefficient_i * log P^f(x_i)`` (docs/method.md, "Objectives"). A window of one micro-batch is differentiated directly.
 """
 
@@ -131,6 +131,7 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
         alone = len(window) == 1 and self.accelerator.num_processes == 1
         self._tables_are_gathered = self.score_first or (self.objective.couples_batch and not alone)
         if self._tables_are_gathered:
+            self.model.train()  # as in the gradient pass: it is where gradient checkpointing works
             self._attach_coefficients(window)
         else:
             self._attach_shares(window)
@@ -144,7 +145,8 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor:
         """Return this micro-batch's part of the window's loss; the parts' gradients add up to the window's."""
-        log_prob: Tensor = model(inputs["ids"], inputs["length"], inputs["start"])
+        kept = inputs.get("log_prob")
+        log_prob: Tensor = model(inputs["ids"], inputs["length"], inputs["start"]) if kept is None else kept
         self._refuse_not_finite(log_prob, inputs)
         if "coefficient" in inputs:
             surrogate = (inputs["coefficient"] * log_prob).sum()
@@ -223,11 +225,9 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
     @torch.no_grad()
     def _attach_coefficients(self, window: list[Batch]) -> None:
         """Score the window and differentiate its loss, once for all processes, in each sequence's log-probability."""
-        parts = []
-        for batch in window:
-            log_prob = self.model(batch["ids"], batch["length"], batch["start"])
-            self._refuse_not_finite(log_prob, batch)
-            parts.append(to_tables(objective_inputs(batch, log_prob), batch["behavior_log_prob"]))
+        parts = [self._score(batch) for batch in window[1:]]
+        # The first one is scored last: it is trained next, on the same weights, and need not be run again.
+        parts.insert(0, self._score(window[0], keep_graph=self._scores_as_it_trains()))
         data, own_data = self._gather(torch.cat([part[0] for part in parts]))
         sampled, own_sampled = self._gather(torch.cat([part[1] for part in parts]))
         self._tables = [(data, sampled)]
@@ -240,6 +240,23 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
             batch["coefficient"] = torch.cat([d_logged, d_drawn])
             self._refuse_not_finite(batch["coefficient"], batch)
             batch["window_loss"] = loss / len(window) / self.accelerator.num_processes
+
+    def _score(self, batch: Batch, keep_graph: bool = False) -> tuple[Tensor, Tensor]:
+        with torch.set_grad_enabled(keep_graph):
+            log_prob = self.model(batch["ids"], batch["length"], batch["start"])
+        self._refuse_not_finite(log_prob, batch)
+        if keep_graph:
+            batch["log_prob"] = log_prob
+        return to_tables(objective_inputs(batch, log_prob), batch["behavior_log_prob"])
+
+    def _scores_as_it_trains(self) -> bool:
+        """Whether the gradient pass is the scoring pass over again: in the same dtype, and through no wrapper.
+
+        Data-parallel wrappers start their communication from a forward pass that they see right before its backward
+        pass, so with several processes the two stay apart.
+        """
+        one_process = self.accelerator.num_processes == 1 and self.model_wrapped is self.model
+        return one_process and not self.score_first and not self.bf16
 
     def _attach_shares(self, window: list[Batch]) -> None:
         """Weigh the micro-batches' weighted means into the window's."""

@@ -11,6 +11,7 @@ from gradients import OBJECTIVES, moved_policy, relative_error, step_gradient
 
 from causalopt.backends.contracts import PolicyProblem
 from causalopt.backends.huggingface import HuggingFacePolicy
+from causalopt.backends.huggingface.scoring import SequenceLogProb
 from causalopt.objective import Objective, ObjectiveInputs
 
 
@@ -99,6 +100,33 @@ def test_scoring_first_changes_nothing(reference: HuggingFacePolicy, sixteen: Po
     same = {"stage", "step", "epoch", "num_tokens"}
     for key, value in direct["metrics"][0].items():
         assert scored["metrics"][0][key] == (value if key in same else pytest.approx(value, rel=1e-3, abs=1e-5))
+
+
+@pytest.mark.parametrize(("score_first", "passes"), [(False, 4 + 3), (True, 4 + 4)])
+def test_the_first_micro_batch_is_run_once(
+    reference: HuggingFacePolicy,
+    sixteen: PolicyProblem,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    score_first: bool,
+    passes: int,
+) -> None:
+    """Its scoring pass is its gradient pass, unless scores have another dtype; the gradient is the same bit for bit."""
+    calls = []
+    log_prob = SequenceLogProb.log_prob
+
+    def counted(self: SequenceLogProb, ids: torch.Tensor, length: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
+        if not torch.is_inference_mode_enabled():  # which is how a policy scores
+            calls.append(torch.is_grad_enabled())
+        return log_prob(self, ids, length, start)
+
+    whole = {"micro_batch": 4, "accumulation": 4}
+    expected = step_gradient(reference, sixteen, OBJECTIVES["dr_cpo"], tmp_path, **whole, score_first=True)
+    monkeypatch.setattr(SequenceLogProb, "log_prob", counted)
+    found = step_gradient(reference, sixteen, OBJECTIVES["dr_cpo"], tmp_path, **whole, score_first=score_first)
+    assert len(calls) == passes
+    assert sum(calls) == 4
+    assert relative_error(found["gradient"], expected["gradient"]) == 0.0
 
 
 def test_bfloat16_has_exact_coefficients_and_a_near_gradient(

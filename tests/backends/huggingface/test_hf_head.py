@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from causalopt.backends.huggingface.head import target_log_prob
 
@@ -72,3 +75,62 @@ def test_softmax_is_float32_for_bfloat16() -> None:
     out = target_log_prob(head, hidden, target)
     assert out.dtype == torch.float32
     torch.testing.assert_close(out, plain(lambda h: head(h).float(), hidden, target), rtol=1e-5, atol=1e-5)  # type: ignore[arg-type]
+
+
+def test_autocast_casts_a_frozen_weight_once_for_all_chunks() -> None:
+    """Four chunks; numbers and gradients are those of torch's own cast logits, whose derivative is bfloat16 too."""
+    head, hidden, target = nn.Linear(32, 50, bias=False), torch.randn(16, 32, requires_grad=True), torch.arange(16)
+    head.requires_grad_(False)
+    with torch.autocast("cpu", torch.bfloat16), Casts() as mode:
+        out = target_log_prob(head, hidden, target, chunk=4)
+    assert mode.shapes.count(head.weight.shape) == 1
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = plain(lambda h: head(h).float(), hidden, target)  # type: ignore[arg-type]
+    torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5)
+    found, wanted = (torch.autograd.grad(values.sum(), hidden)[0] for values in (out, expected))
+    torch.testing.assert_close(found, wanted, rtol=2e-2, atol=2e-2)
+
+
+class Casts(TorchDispatchMode):
+    """Shapes of what is copied to another dtype."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: list[torch.Size] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._to_copy.default:
+            self.shapes.append(args[0].shape)
+        return func(*args, **(kwargs or {}))
+
+
+class Largest(TorchDispatchMode):
+    """Numbers in the largest tensor that any operation returns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, (tuple, list)) else (out,):
+            if isinstance(tensor, torch.Tensor):
+                self.numbers = max(self.numbers, tensor.numel())
+        return out
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.parametrize("vocabulary", [49_152, 128_256])
+def test_no_tensor_grows_with_tokens_times_vocabulary(vocabulary: int, frozen: bool) -> None:
+    """Forward and backward, over two and four chunks of tokens; the plain version's logits are that large."""
+    head = nn.Linear(4, vocabulary, bias=False).requires_grad_(not frozen)
+    largest = []
+    for tokens in (128, 256):
+        hidden, target = torch.randn(tokens, 4, requires_grad=True), torch.randint(vocabulary, (tokens,))
+        with Largest() as mode:
+            target_log_prob(head, hidden, target, chunk=64).sum().backward()
+        largest.append(mode.numbers)
+    assert largest == [64 * vocabulary] * 2
+    with Largest() as mode:
+        plain(head, hidden, target).sum().backward()
+    assert mode.numbers == 256 * vocabulary

@@ -63,8 +63,8 @@ def test_batch_and_padding_change_nothing(reference: HuggingFacePolicy) -> None:
 
 def test_scores_stand_in_the_order_of_the_texts(reference: HuggingFacePolicy) -> None:
     texts = ["We ask", *TEXTS[::6], "a much longer text of words that nobody has seen", "b"]
-    for max_tokens in (20, 100, 10_000):
-        scorer = SequenceLogProb(reference.model, max_tokens=max_tokens)
+    for max_tokens, max_padding in ((20, None), (100, None), (10_000, None), (10_000, 5)):
+        scorer = SequenceLogProb(reference.model, max_tokens, max_padding)
         with torch.no_grad():
             got = scorer(**pack(reference.codec.encode(None, texts)))
         np.testing.assert_allclose(got, reference.log_prob(None, texts), atol=1e-4, rtol=0)
@@ -114,6 +114,17 @@ def test_length_buckets() -> None:
     padded = sum(len(bucket) * max(lengths[i] for i in bucket) for bucket in buckets)
     assert padded < 1.1 * sum(lengths)
     assert length_buckets([700, 3], 512) == [[0], [1]]
+
+
+def test_a_pass_has_no_more_padding_than_allowed() -> None:
+    """And none is closed before: its padding and that of the next sequence, were it in it, are beyond the limit."""
+    lengths = np.random.default_rng(0).integers(1, 90, size=300).tolist()
+    buckets = length_buckets(lengths, 10**6, max_padding=40)
+    assert sorted(i for bucket in buckets for i in bucket) == list(range(300))
+    padding = [sum(lengths[bucket[0]] - lengths[i] for i in bucket) for bucket in buckets]
+    assert max(padding) <= 40
+    for bucket, unused, after in zip(buckets, padding, buckets[1:], strict=False):
+        assert unused + lengths[bucket[0]] - lengths[after[0]] > 40
 
 
 def other_architectures() -> dict[str, torch.nn.Module]:
