@@ -61,7 +61,7 @@ class PrincipalCoordinates:
         variance, directions = _principal(scaled)
         # Rounding of a constant column is relative to its size, not to the spread of the others.
         kept = variance > max(ROUNDING * variance.max(initial=0.0), CONSTANT * float(center @ center))
-        if varies.any() and not kept.all():
+        if kept.sum() < min(len(x) - 1, varies.sum()):
             units = np.where(varies, spread, 1.0)
             correlation, axes = _principal(scaled / units)
             real = correlation > ROUNDING * correlation.max()
