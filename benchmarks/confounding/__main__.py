@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks.confounding.catalogue import CATALOGUE, TUNED
 from benchmarks.confounding.cells import Store
@@ -36,13 +37,18 @@ def run(out: Path, design: Design, *, jobs: int = 2) -> list[Bar]:
         "common_kl": COMMON_KL,
         "processes": jobs,
         "methods": {cell.method: dict(cell.spec) for cell in cells},
-        "worlds": {f"{cell.part}: {cell.label}": dict(cell.world) for cell in cells},
+        "worlds": {f"{cell.part}: {cell.label}": _without_folder(cell.world) for cell in cells},
     }
     write(out, "confounding", results, found, settings, time.perf_counter() - start)
     frontier.to_parquet(out / "frontier.parquet", index=False)
     (out / "table.md").write_text(markdown(results, found), encoding="utf-8")
     write_plots(results, frontier, out / "plots.html")
     return found
+
+
+def _without_folder(world: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a table of texts lies is of one machine alone."""
+    return {name: Path(value).name if name == "path" else value for name, value in world.items()}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
