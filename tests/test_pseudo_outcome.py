@@ -158,6 +158,7 @@ def test_nuisances_and_folds_from_outside():
         pseudo = PseudoOutcomeEstimator().fit_transform(data, m=m, g=g, s=s, fold=fold)
     np.testing.assert_array_equal(pseudo.fold, fold)
     np.testing.assert_allclose(pseudo.xi, 0.5 * (data.outcome - m) + 1)
+    np.testing.assert_allclose(pseudo.residual, 0.5 * (data.outcome - m))
     with pytest.raises(DataError, match="s has 7 rows, where x has 300"):
         PseudoOutcomeEstimator().fit_transform(data, s=np.ones(7))
 
