@@ -146,8 +146,12 @@ def test_logged_weights_come_from_the_data_set():
     unweighted = PseudoOutcomeEstimator(outcome_model="ridge", assignment_model="logged")
     np.testing.assert_array_equal(unweighted.fit_transform(dataset(frame(), covariates=[])).s, 1)
     # What was logged is known without any covariate.
-    hidden = dataset(table, covariates=[], behavior_log_prob="log_q", assignment_log_prob="log_p")
+    logs = {"behavior_log_prob": "log_q", "assignment_log_prob": "log_p"}
+    hidden = dataset(table, covariates=[], **logs)
     np.testing.assert_allclose(unweighted.fit_transform(hidden).s, np.exp(-0.01 * (table["age"] - 50)))
+    wrong = dataset(table.assign(log_q=0.0, log_p=-2.0), covariates=[], **logs)
+    with pytest.warns(OverlapWarning, match="mean of the stabilized weights is 7.39"):
+        unweighted.fit_transform(wrong)
 
 
 def test_nuisances_and_folds_from_outside():

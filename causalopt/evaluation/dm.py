@@ -9,7 +9,7 @@ import numpy as np
 from causalopt.errors import DataError
 from causalopt.evaluation.cluster import cluster_codes
 from causalopt.evaluation.estimate import Estimate
-from causalopt.evaluation.plug_in import PlugIn
+from causalopt.evaluation.plug_in import PlugIn, rows_of
 from causalopt.evaluation.rows import centered
 from causalopt.evaluation.validation import as_exposure, as_vector
 
@@ -47,9 +47,8 @@ def dm(g_policy: Any, *, reader_response: Any = None, weight: Any = None, cluste
     >>> estimate.value, round(estimate.se, 4)
     (2.0, 0.5774)
     """
-    shape = np.shape(g_policy)
     response = None if reader_response is None else as_vector("reader_response", reader_response)
-    n = len(response) if response is not None else shape[0] if len(shape) == 2 else getattr(g_policy, "n", 0)
+    n = rows_of(g_policy) if response is None else len(response)
     if not n:
         plug_in = PlugIn.of(g_policy, None)
         return Estimate(plug_in.value, np.zeros(0), (), plug_in.draws, "dm")

@@ -80,10 +80,8 @@ class PlugIn:
             key = hashlib.sha256(np.ascontiguousarray(g).tobytes()).hexdigest()
             return cls(value, draws={key: g - value})
         n = shape[0] if exposure is None else len(exposure)
-        per_row = as_matrix("g_policy", g_policy, n).mean(axis=1)
-        share = np.ones(n) if exposure is None else exposure
-        value = float(np.mean(share * per_row))
-        return cls(value, influence=share * (per_row - value))
+        per_row = as_matrix("g_policy", g_policy, n)
+        return cls._in_context(ContextDraws(per_row.ravel(), np.repeat(np.arange(n), per_row.shape[1]), n), exposure)
 
     @classmethod
     def _in_context(cls, drawn: ContextDraws, exposure: Float64 | None) -> PlugIn:
@@ -102,3 +100,11 @@ class PlugIn:
         influence = correction.influence if self.influence is None else correction.influence + self.influence
         value = self.value + correction.value
         return Estimate(value, influence, correction.cluster, self.draws, correction.estimator, details)
+
+
+def rows_of(g_policy: Any) -> int:
+    """Return the number of rows in whose contexts ``g_policy`` was drawn; 0 where it belongs to no rows."""
+    if isinstance(g_policy, ContextDraws):
+        return g_policy.n
+    shape = np.shape(g_policy)
+    return shape[0] if len(shape) == 2 else 0

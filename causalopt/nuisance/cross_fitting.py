@@ -157,8 +157,9 @@ def cross_fit(
         picked = _choose([_fit_assignment(spec, rows, labels, seed) for spec in specs], rows, labels, scores)
         fitted_s = np.median(picked.arrays[0], axis=0)
         assignments = picked.models
-    if p:
+    if p or "s" in given:
         warn_if_mean_is_not_one(fitted_s, rows.weight, rows.group)
+    if p:
         warn_if_separated(rows.x, rows.w)
         warn_if_text_gives_reader_away(rows.x, rows.w, rows.weight)
     fitted_s, truncated = truncate(fitted_s, rows.weight, max_weight)

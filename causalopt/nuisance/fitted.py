@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -42,15 +43,15 @@ class HeldOut:
 
     Attributes
     ----------
-    x:
-        Embeddings of the t distinct logged texts, shape [t, d].
+    position:
+        Place of each of the t distinct logged texts, by the bytes of its embedding.
     share:
         What each fold's model counts for each of them, ``share[repeat]`` of shape [t, folds]; rows sum to one.
     elsewhere:
         The same for any other text, ``elsewhere[repeat]`` of shape [folds].
     """
 
-    x: Array
+    position: Mapping[bytes, int]
     share: tuple[Float64, ...]
     elsewhere: tuple[Float64, ...]
 
@@ -64,12 +65,11 @@ class HeldOut:
             np.add.at(rows, (code, label), 1.0)
             share.append(rows / rows.sum(axis=1, keepdims=True))
             elsewhere.append(np.bincount(label, weights=weight) / weight.sum())
-        return cls(texts, tuple(share), tuple(elsewhere))
+        return cls({_key(text): i for i, text in enumerate(texts)}, tuple(share), tuple(elsewhere))
 
     def shares(self, x_new: Array) -> list[Float64]:
         """Return what each fold's model counts for any texts, ``[repeat]`` of shape [k, folds]."""
-        known = {row.tobytes(): i for i, row in enumerate(self.x + 0.0)}  # so that -0.0 is 0.0
-        position = np.array([known.get(row.tobytes(), -1) for row in x_new + 0.0], dtype=np.int64)
+        position = np.array([self.position.get(_key(text), -1) for text in x_new], dtype=np.int64)
         logged = (position >= 0)[:, None]
         return [
             np.where(logged, share[position], elsewhere)
@@ -144,6 +144,10 @@ class CrossFit:
                 rows = self.fold[r] == k
                 response[r, rows] = models.reader_response(_known(fitted.outcome), x_draws, self.w[rows], self.seed)
         return np.asarray(np.median(response, axis=0))
+
+
+def _key(text: Array) -> bytes:
+    return (text + 0.0).tobytes()  # so that -0.0 is 0.0
 
 
 def _known(outcome: OutcomeModel | None) -> OutcomeModel:

@@ -5,43 +5,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from nuisance_laws import additive_and_crossed, gaussian_texts
+from nuisance_learners import Always, Oracle, Recorder
 from sklearn.ensemble import RandomForestRegressor
 
 from causalopt.errors import CausalOptWarning, ConfigError, DataError, ModelError, OverlapWarning, TruncationWarning
-from causalopt.evaluation import dr
 from causalopt.nuisance.cross_fitting import Rows, cross_fit, truncate
 from causalopt.nuisance.outcome import RidgeOutcome
-
-
-class Recorder:
-    """Predicts the mean of the outcomes it was fitted on, and remembers the rows."""
-
-    def fit(self, x, w, y, weight):
-        self.mean, self.rows = np.average(y, weights=weight), len(y)
-        return self
-
-    def predict(self, x, w):
-        return np.full(len(x), self.mean) + w.sum(axis=1)
-
-    def marginal(self, x, w_reference, weight_reference):
-        return np.full(len(x), self.mean + np.average(w_reference.sum(axis=1), weights=weight_reference))
-
-
-class Oracle:
-    """The true m of a law."""
-
-    def __init__(self, m):
-        self.m = m
-
-    def fit(self, x, w, y, weight):
-        return self
-
-    def predict(self, x, w):
-        return self.m(x, w)
-
-    def marginal(self, x, w_reference, weight_reference):
-        table = [self.m(np.repeat(row[None], len(w_reference), axis=0), w_reference) for row in x]
-        return np.average(table, axis=1, weights=weight_reference)
 
 
 def r_squared(y, m):
@@ -75,33 +44,6 @@ def test_the_default_folds_hold_no_row_of_the_training_rows_groups():
         assert fit.models[0][k].outcome.rows == (~out).sum()
 
 
-def test_new_texts_are_averaged_over_folds_and_readers_are_answered_by_the_model_that_did_not_see_them():
-    law = additive_and_crossed(100, 4, seed=0)
-    new = law.x[:3] + 10
-    weight = np.linspace(0.5, 2, 100)
-    fit = cross_fit(law.x, law.w, law.y, weight, outcome_model=Recorder(), assignment_model="randomized")
-    outside = [fit.fold[0] != k for k in range(5)]
-    levels = [np.average(law.y[rows] + law.w[rows].sum(axis=1), weights=weight[rows]) for rows in outside]
-    share = [weight[~rows].sum() for rows in outside]
-    np.testing.assert_allclose(fit.dose_response(new), np.average(levels, weights=share))
-    np.testing.assert_allclose(fit.reader_response(new), fit.m)
-    ridge = cross_fit(law.x, law.w, law.y, weight, outcome_model="ridge", assignment_model="randomized")
-    parts = [f.outcome.marginal(new, f.readers, f.reader_weight) for f in ridge.models[0]]
-    np.testing.assert_allclose(ridge.dose_response(new), np.average(parts, axis=0, weights=share))
-
-
-def test_a_logged_text_is_answered_by_the_model_that_held_it_out():
-    law = additive_and_crossed(100, 4, seed=0)
-    text = np.arange(100) // 4
-    x = law.x[text]
-    settings = {"outcome_model": "ridge", "assignment_model": "randomized"}
-    fit = cross_fit(x, law.w, law.y, group=text, repeats=2, **settings)
-    np.testing.assert_allclose(fit.dose_response(x), fit.g, rtol=1e-12)
-    # Where the group is not the text, a text may lie in several folds, and each counts by its rows.
-    by_reader = cross_fit(x, law.w, law.y, group=np.arange(100) % 25, **settings)
-    np.testing.assert_allclose(by_reader.dose_response(x[:1]), by_reader.g[text == 0].mean(), rtol=1e-12)
-
-
 def test_learners_are_compared_by_exposure():
     """Rows of one fold count for hardly anything, and there the wrong learner would win."""
     rng = np.random.default_rng(0)
@@ -112,56 +54,6 @@ def test_learners_are_compared_by_exposure():
     y = np.where(fold == 0, level[0], level[1]) + 0.1 * rng.normal(size=400)
     fit = cross_fit(x, None, y, weight, outcome_model=[Always(0.0), Always(3.0)], fold=fold)
     np.testing.assert_array_equal(fit.m, 3.0)
-
-
-class Always(Recorder):
-    """Predicts one number."""
-
-    def __init__(self, value=0.0):
-        self.value = value
-
-    def fit(self, x, w, y, weight):
-        return self
-
-    def predict(self, x, w):
-        return np.full(len(x), self.value)
-
-    def marginal(self, x, w_reference, weight_reference):
-        return self.predict(x, None)
-
-
-class Memory(Recorder):
-    """Knows each text that it has seen to the last row, and nothing of any other."""
-
-    def fit(self, x, w, y, weight):
-        self.known = {row.tobytes(): y[(x == row).all(axis=1)].mean() for row in np.unique(x, axis=0)}
-        self.mean = y.mean()
-        return self
-
-    def predict(self, x, w):
-        return np.array([self.known.get(row.tobytes(), self.mean) for row in x])
-
-    def marginal(self, x, w_reference, weight_reference):
-        return self.predict(x, None)
-
-
-def test_the_effect_of_a_text_is_counted_once():
-    """A doubly robust value with s = 1 of a policy over the logged texts, by a model that memorises them.
-
-    One table: the exact value with the logged shares, and 5 standard errors, so that one in a million would fail. Were
-    the plug-in value that of the models which saw the text, the value would be off by 0.3, 14 standard errors.
-    """
-    rng = np.random.default_rng(0)
-    embedding, effect = rng.normal(size=(40, 4)), rng.normal(size=40)
-    text = rng.integers(40, size=4000)
-    y = effect[text] + 0.5 * rng.normal(size=4000)
-    policy = np.exp(effect) / np.exp(effect).sum()
-    fit = cross_fit(embedding[text], None, y, group=text, outcome_model=Memory())
-    xi = fit.s * (y - fit.m) + fit.g
-    log_ratio = np.log(policy[text] * len(y) / np.bincount(text)[text])
-    value = dr(log_ratio, xi, fit.g, float(policy @ fit.dose_response(embedding)))
-    se = 0.5 * np.sqrt(np.sum(policy**2 / np.bincount(text)))
-    assert abs(value.value - policy @ effect) < 5 * se
 
 
 def test_without_covariates_the_weight_is_one_and_g_is_m_exactly():
