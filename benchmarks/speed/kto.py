@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import tempfile
 from collections.abc import Sequence
-from contextlib import redirect_stderr
+from contextlib import nullcontext, redirect_stderr
 from typing import Any
 
 import datasets
@@ -16,9 +16,10 @@ from trl import KTOConfig, KTOTrainer
 from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 
 from benchmarks.speed.clock import Clock, Segment, now
-from benchmarks.speed.systems import COMMON, OF_A_PEER, System
+from benchmarks.speed.systems import COMMON, OF_A_PEER, System, as_it_comes
 from benchmarks.speed.workload import LORA, Workload
 from causalopt.backends.huggingface.model import twin
+from causalopt.backends.huggingface.products import fast_products
 from causalopt.backends.huggingface.quiet import quiet_transformers
 
 STRONGEST: dict[str, Any] = {
@@ -30,12 +31,16 @@ STRONGEST: dict[str, Any] = {
 }
 
 
-def kto(**settings: Any) -> System:
-    """Return `trl.KTOTrainer` with some settings of `trl.KTOConfig`; it trains the logged texts alone."""
+def kto(*, our_kernels: bool = False, **settings: Any) -> System:
+    """Return `trl.KTOTrainer` with some settings of `trl.KTOConfig`; it trains the logged texts alone.
+
+    With ``our_kernels`` it computes attention and matrix products as our backend does, for which TRL has no setting.
+    """
 
     def run(work: Workload) -> Segment:
         datasets.disable_progress_bars()
-        model, tokenizer = twin(work.reference.model), work.reference.codec.tokenizer
+        model, tokenizer = work.reference.model, work.reference.codec.tokenizer
+        model = twin(model) if our_kernels else as_it_comes(model)
         collate = _Counting(DataCollatorForUnpairedPreference(tokenizer.pad_token_id, max_length=1024))
         clock = Clock()
         # TRL draws a bar of its own and advises on the labels' weights.
@@ -54,7 +59,8 @@ def kto(**settings: Any) -> System:
             )
             trainer.remove_callback(PrinterCallback)
             collate.tokens.clear()  # of the reference's pass
-            trainer.train()
+            with fast_products() if our_kernels else nullcontext():
+                trainer.train()
         sequences = (work.steps - 1) * work.rows_per_step
         return clock.segment(sum(collate.tokens[1:]), sequences, trainer.precompute_seconds)
 
@@ -103,4 +109,5 @@ SYSTEMS: dict[str, System] = {
     "TRL KTO default, float32": kto(bf16=False),
     "TRL KTO strongest, bfloat16": kto(**STRONGEST, bf16=True),
     "TRL KTO strongest, float32": kto(**STRONGEST, bf16=False),
+    "TRL KTO strongest, float32, our kernels": kto(our_kernels=True, **STRONGEST, bf16=False),
 }

@@ -52,6 +52,13 @@ COMPARISONS = (
         )
         for dtype in DTYPES
     ),
+    Comparison(
+        f"speed over {STRONGEST}, equal padding, both float32 and with our kernels",
+        SPEED,
+        f"{OURS}, float32",
+        f"{STRONGEST}, float32, our kernels",
+        "even",
+    ),
     Comparison("dr_cpo's speed over the plain loop", SPEED, DR, "plain loop", "natural"),
     Comparison(f"dr_cpo's speed over {DEFAULT}, both {DTYPE}", SPEED, DR, f"{DEFAULT}, {DTYPE}", "natural"),
     Comparison(

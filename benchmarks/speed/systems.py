@@ -16,7 +16,9 @@ from benchmarks.speed.clock import Clock, Segment, now
 from benchmarks.speed.workload import LONGEST, LORA, Workload
 from causalopt.backends.contracts import Progress
 from causalopt.backends.huggingface import HuggingFaceBackend
-from causalopt.backends.huggingface.model import trainable_twin
+from causalopt.backends.huggingface.model import trainable_twin, twin
+from causalopt.backends.huggingface.products import fast_products
+from causalopt.backends.huggingface.scoring import CausalLM
 from causalopt.backends.huggingface.settings import Dtype
 from causalopt.backends.huggingface.tokenization import Tokens
 from causalopt.objective import CPO, DRCPO, Objective, ObjectiveInputs
@@ -68,7 +70,7 @@ def ours(objective: Objective, micro_batches: int = 1, dtype: Dtype = DTYPE) -> 
 
 
 def supervised(work: Workload) -> Segment:
-    """A step of maximum likelihood with transformers' own loss, on the sequences of a `dr_cpo` step."""
+    """A step of maximum likelihood with transformers' own loss and our kernels, on the sequences of a `dr_cpo` step."""
     batches = work.batches(sampled=True)
 
     def collate(sequences: Sequence[Tokens]) -> dict[str, Tensor]:
@@ -93,20 +95,28 @@ def supervised(work: Workload) -> Segment:
         model = trainable_twin(work.reference.model, LORA, seed=0)
         trainer = Trainer(model, args, data_collator=collate, train_dataset=rows, callbacks=[clock])
         trainer.remove_callback(PrinterCallback)
-        trainer.train()
+        with fast_products():
+            trainer.train()
     return clock.segment(*work.count(sampled=True))
+
+
+def as_it_comes(model: CausalLM) -> CausalLM:
+    """Copy a model, with shared weights, and give it the attention that transformers chooses."""
+    plain = twin(model)
+    plain.set_attn_implementation("sdpa")
+    return plain
 
 
 def plain_loop(work: Workload) -> Segment:
     """The paper's recipe with its mistakes mended: logits of every position, all padded to 128, one `dr_cpo` a step."""
     reference, problem, n = work.reference, work.problem, work.rows_per_step
     device = reference.model.device
-    model = trainable_twin(reference.model, LORA, seed=0).train()
+    model = trainable_twin(as_it_comes(reference.model), LORA, seed=0).train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
     clock, objective = Clock(), DRCPO()
     started = now()
     with torch.no_grad():
-        frozen = [_materialized(reference.model, batch, device) for batch in work.batches(sampled=True)]
+        frozen = [_materialized(as_it_comes(reference.model), batch, device) for batch in work.batches(sampled=True)]
     precompute = now() - started
     for step, (batch, before) in enumerate(zip(work.batches(sampled=True), frozen, strict=True)):
         rows = slice(step * n, (step + 1) * n)

@@ -13,6 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from causalopt.backends.contracts import PolicyProblem
 from causalopt.backends.huggingface import HuggingFacePolicy
+from causalopt.backends.huggingface.attention import use_short_attention
 from causalopt.backends.huggingface.model import prepare
 from causalopt.backends.huggingface.tokenization import TextCodec, Tokens
 
@@ -113,6 +114,7 @@ def make_reference(shape: str, context: int, seed: int = 0) -> HuggingFacePolicy
     )
     torch.manual_seed(seed)
     model = LlamaForCausalLM(config)
+    use_short_attention(model)  # as a model that is loaded by name
     prepare(model, tokenizer)
     return HuggingFacePolicy(model, TextCodec(tokenizer, context), base=None)
 

@@ -86,7 +86,7 @@ class HuggingFaceBackend:
     chat_template:
         Whether a prompt is a user's message in the tokenizer's chat template.
     attn_implementation:
-        As transformers names it; its own choice by default.
+        As transformers names it; by default its own choice, with `short_attention` on a CPU.
     target_kl:
         Largest KL to the reference, nats, on texts drawn from the policy. A fit ends when it goes beyond, and the last
         policy before that is kept.

@@ -17,6 +17,7 @@ from causalopt.backends.contracts import Callback
 from causalopt.backends.huggingface.checkpoint import last_checkpoint, load_weights
 from causalopt.backends.huggingface.choosing import Chooser
 from causalopt.backends.huggingface.policy import HuggingFacePolicy, forward_limits
+from causalopt.backends.huggingface.products import fast_products
 from causalopt.backends.huggingface.refresh import Refresh
 from causalopt.backends.huggingface.rows import TrainingRows
 from causalopt.backends.huggingface.scoring import CausalLM, SequenceLogProb
@@ -125,7 +126,8 @@ def train(model: CausalLM, fit: Fit, folder: Path | None) -> CausalLM | None:
 
 def _run(loop: ObjectiveTrainer, checkpoint: Path | None) -> None:
     try:
-        loop.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        with fast_products():
+            loop.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     except torch.OutOfMemoryError as error:
         raise ModelError(
             f"memory ran out while training the {loop.stage}: lower training.per_device_train_batch_size and raise "

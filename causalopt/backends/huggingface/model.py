@@ -14,6 +14,7 @@ from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
 from causalopt.backends.huggingface import smollm2
+from causalopt.backends.huggingface.attention import use_short_attention
 from causalopt.backends.huggingface.device import default_device
 from causalopt.backends.huggingface.quantization import quantization_config, settle
 from causalopt.backends.huggingface.quiet import quiet_transformers
@@ -39,7 +40,7 @@ def load_model(
     name:
         ``smollm2``, a folder with a model or a PEFT adapter, or a hub id.
     attn_implementation:
-        As transformers names it ("eager", "sdpa", ...); its own choice when None.
+        As transformers names it ("eager", "sdpa", ...); when None its own choice, with `short_attention` on a CPU.
     quantization:
         As `check_quantization` gives it, of the base of an adapter; that with which a policy was saved when None.
 
@@ -80,6 +81,8 @@ def load_model(
                 )
             if getattr(model, "is_loaded_in_4bit", False):
                 settle(model)
+            if attn_implementation is None:
+                use_short_attention(model)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         raise _not_loaded(name, error) from error
     prepare(model, tokenizer)

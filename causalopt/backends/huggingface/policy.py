@@ -17,6 +17,7 @@ from causalopt.backends.huggingface import vllm_sampling
 from causalopt.backends.huggingface.cache import kept, kept_ids, tokenizer_digest, weights_digest
 from causalopt.backends.huggingface.card import model_card
 from causalopt.backends.huggingface.model import load_model
+from causalopt.backends.huggingface.products import fast_products
 from causalopt.backends.huggingface.quantization import quantization_of
 from causalopt.backends.huggingface.quiet import quiet_transformers
 from causalopt.backends.huggingface.sampling import Ids, Keep, generate
@@ -240,6 +241,7 @@ class HuggingFacePolicy:
         who = self._identity()
         return lambda parts, compute: kept_ids(cache, ["drawn", *who, *parts], compute)
 
+    @fast_products()
     @torch.inference_mode()
     def _score(self, sequences: Sequence[Tokens]) -> list[float]:
         scores = [0.0] * len(sequences)

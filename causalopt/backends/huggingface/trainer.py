@@ -54,8 +54,8 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
     bf16:
         Whether the gradient pass computes in bfloat16.
     score_first:
-        Whether coefficients come from a float32 scoring pass even where the gradient pass alone would do: needed when
-        that pass is bfloat16, which moves a log-ratio by tenths of a nat, and the objective is not linear in it.
+        Whether coefficients come from a float32 pass even where the gradient pass alone would do: needed when that one
+        is bfloat16, which moves a log-ratio by tenths of a nat, and the objective is not linear in it.
     starts_at_reference:
         Whether log-ratios to the reference must be 0 at step 0.
     as_policy:
@@ -163,9 +163,11 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
         scale: int = self.current_gradient_accumulation_steps * self.accelerator.num_processes
         return loss * scale
 
-    def compute_loss_context_manager(self) -> torch.autocast:
-        """Cast the gradient pass, and it alone."""
-        return torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.bf16)
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Cast the gradient pass, and it alone: of a graph that was kept in float32, the products backward."""
+        with torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.bf16):
+            loss: Tensor = super().training_step(*args, **kwargs)
+        return loss
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Score the policy as it is; the metrics are those of the chooser."""
@@ -250,13 +252,14 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
         return to_tables(objective_inputs(batch, log_prob), batch["behavior_log_prob"])
 
     def _scores_as_it_trains(self) -> bool:
-        """Whether the gradient pass is the scoring pass over again: in the same dtype, and through no wrapper.
+        """Whether the first micro-batch's scoring pass serves as the forward half of its gradient pass.
 
-        Data-parallel wrappers start their communication from a forward pass that they see right before its backward
-        pass, so with several processes the two stay apart.
+        A float32 graph is as good as a bfloat16 one, and on a CPU cheaper than another pass; on a GPU it would take
+        twice the memory. Data-parallel wrappers start their communication from a forward pass that they see right
+        before its backward pass, so with several processes the two stay apart.
         """
         one_process = self.accelerator.num_processes == 1 and self.model_wrapped is self.model
-        return one_process and not self.score_first and not self.bf16
+        return one_process and (not self.bf16 or self.args.device.type == "cpu")
 
     def _attach_shares(self, window: list[Batch]) -> None:
         """Weigh the micro-batches' weighted means into the window's."""
