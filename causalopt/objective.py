@@ -6,8 +6,9 @@ the gradient in the model's parameters is one weighted likelihood: ``sum_i coeff
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -239,7 +240,17 @@ class DRCPO(Modifiers):
 
     The DR-CPO objective of Lin et al. (2024): the sampled term alone is right when g is, and the data term corrects
     what is wrong with g when the ratios and the stabilized weights are right.
+
+    Attributes
+    ----------
+    second_stage:
+        Outcome model, by name or with settings, that predicts xi_i - g_i from the text: its held-out predictions take
+        the place of xi_i - g_i, whose noise they leave out (`causalopt.nuisance.second_stage.expected_residual`). The
+        data term then corrects what such a regression finds. None keeps xi_i - g_i, as the paper does. Read by whoever
+        makes the problem (`causalopt.problem.policy_problem`).
     """
+
+    second_stage: str | Mapping[str, Any] | None = "ridge"
 
     @property
     def needs_samples(self) -> bool:

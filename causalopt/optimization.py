@@ -113,7 +113,12 @@ def optimize(
     if validation is not None:
         selection = select_by_lower_bound(validation, reference, behavior_policy=behavior_policy, seed=seed)
     policy = maker.fit(
-        policy_problem(pseudo, behavior, samples if maximand.needs_samples else None),
+        policy_problem(
+            pseudo,
+            behavior,
+            samples if maximand.needs_samples else None,
+            second_stage=getattr(maximand, "second_stage", None),
+        ),
         maximand,
         reference=reference,
         seed=seed,

@@ -171,7 +171,12 @@ class _Stages:
             behavior = embedding_log_prob(pseudo, reference, samples, config.seed)
         else:
             behavior = behavior_log_prob(pseudo.dataset, reference, config.behavior_policy)
-        problem = policy_problem(pseudo, behavior, samples if arm.objective.needs_samples else None)
+        problem = policy_problem(
+            pseudo,
+            behavior,
+            samples if arm.objective.needs_samples else None,
+            second_stage=getattr(arm.objective, "second_stage", None),
+        )
         progress = Progress(self.files.work / f"optimisation-{name}", (self.log(name),))
         return self.plan.backend.fit(
             problem,

@@ -14,6 +14,7 @@ from causalopt.config import Part, RunConfig
 from causalopt.dataset import DirectOutcomeDataset
 from causalopt.errors import ConfigError
 from causalopt.evaluation.evaluate import leave_out
+from causalopt.nuisance import models
 from causalopt.objective import Objective
 from causalopt.plugins import Registry
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
@@ -184,9 +185,13 @@ def _overridden(config: RunConfig, comparison: str) -> RunConfig:
 
 def _arm(config: RunConfig, overridden: RunConfig) -> Arm:
     parts = ("outcome_model", "assignment_model")
+    objective: Objective = plugins.objectives.create(overridden.objective)
+    second_stage = getattr(objective, "second_stage", None)
+    if second_stage is not None:
+        models.outcome_model(second_stage)  # tried now, made later
     return Arm(
         build_nuisances(overridden),
-        plugins.objectives.create(overridden.objective),
+        objective,
         own_nuisances=any(getattr(config, part) != getattr(overridden, part) for part in parts),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from causalopt.backends.contracts import Policy, PolicyProblem
 from causalopt.dataset import DirectOutcomeDataset
 from causalopt.errors import ConfigError, DataError
 from causalopt.evaluation.marginalized import marginal_log_ratio
+from causalopt.nuisance.second_stage import expected_residual
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.typing import Float64
 
@@ -106,7 +107,10 @@ def draw_samples(
 
 
 def policy_problem(
-    pseudo: PseudoOutcomes, behavior: Float64, sampled_texts: Sequence[Sequence[str]] | None
+    pseudo: PseudoOutcomes,
+    behavior: Float64,
+    sampled_texts: Sequence[Sequence[str]] | None,
+    second_stage: Any = None,
 ) -> PolicyProblem:
     """Orient, centre and scale the pseudo-outcomes.
 
@@ -122,11 +126,17 @@ def policy_problem(
         log q of the training texts, shape [n], nats.
     sampled_texts:
         From `draw_samples`, or None for an objective that needs none.
+    second_stage:
+        Model of the residual given the text, whose held-out predictions stand for the residuals
+        (`causalopt.nuisance.second_stage.expected_residual`); None leaves them as they are. An objective that has such
+        a setting names it (`causalopt.objective.DRCPO`).
 
     Raises
     ------
     DataError
         When all outcomes of the rows are equal.
+    ModelError
+        When a second stage is asked for pseudo-outcomes that were read from a file, without their models.
     """
     data = pseudo.dataset
     if np.ptp(data.outcome) == 0:
@@ -134,6 +144,10 @@ def policy_problem(
             f"{data.source}: all outcomes of the {len(data)} training rows are {data.outcome[0]:g}, so that no text is "
             "better than another: take another seed, or a larger share of rows to train on"
         )
+    residual = pseudo.residual
+    if second_stage is not None:
+        x = pseudo.fitted().embed(data.prompts, data.texts)
+        residual = expected_residual(x, residual, data.weight, pseudo.fold, second_stage)
     center = float(np.average(pseudo.g, weights=data.weight))
     mean = float(np.average(data.outcome, weights=data.weight))
     scale = float(np.sqrt(np.average((data.outcome - mean) ** 2, weights=data.weight)))
@@ -154,7 +168,7 @@ def policy_problem(
         texts=data.texts,
         prompts=data.prompts,
         behavior_log_prob=behavior,
-        residual=factor * pseudo.residual,
+        residual=factor * residual,
         g=factor * (pseudo.g - center),
         weight=data.weight / data.weight.mean(),
         sampled_texts=sampled_texts,

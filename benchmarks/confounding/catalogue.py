@@ -22,7 +22,7 @@ def _objective(name: str, nuisances: Mapping[str, str] | None = None, **settings
 
 
 CATALOGUE: dict[str, dict[str, Any]] = {
-    "dr_cpo": _objective("dr_cpo"),
+    "dr_cpo": _objective("dr_cpo", second_stage="ridge"),
     "cpo": _objective("cpo"),
     "oo_rlhf": _objective("oo_rlhf"),
     "grpo": {"method": f"{_METHODS}.reinforcement:GRPO"},

@@ -50,7 +50,7 @@ class PolicyProblem:
     behavior_log_prob:
         log q(x_i | c_i), shape [n].
     residual, g:
-        s (y - m) and the dose response at the logged texts, shape [n].
+        s (y - m), or what a second stage expects it to be, and the dose response at the logged texts, shape [n].
     weight:
         Exposure of each row, shape [n], mean one.
     sampled_texts:

@@ -71,7 +71,12 @@ class ObjectiveMethod:
     def fit(self, dataset: DirectOutcomeDataset, reference: Policy) -> Policy:
         objective: Objective = plugins.objectives.create(self.objective)
         samples = reference_samples(reference, dataset, PER_ROW) if objective.needs_samples else None
-        problem = policy_problem(self.pseudo_outcomes(dataset), log_behavior(reference, dataset), samples)
+        problem = policy_problem(
+            self.pseudo_outcomes(dataset),
+            log_behavior(reference, dataset),
+            samples,
+            second_stage=getattr(objective, "second_stage", None),
+        )
         return maximize(problem, objective, reference, self.learning_rate, self.epochs, self.seed)
 
 
