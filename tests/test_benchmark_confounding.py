@@ -278,7 +278,8 @@ def ideal_results() -> pd.DataFrame:
         jitter = 0.001 * (seed - 4.5)
         common = {"seed": seed, "n": 2000, "error": None, "run_error": None, "run_thin_overlap": False}
         evidence = {"run_estimate": 0.95, "run_ci_low": 0.8, "run_ci_high": 1.1, "run_imbalance": 1.0}
-        evidence |= {"run_robustness_value_interval": 0.4, "run_se": 0.08, "all_ci_low": 0.8, "all_ci_high": 1.1}
+        evidence |= {"run_robustness_value_interval": 0.4, "run_se": 0.08, "all_ci_low": 0.4, "all_ci_high": 0.7}
+        evidence |= {"all_estimate": 0.55, "gain_all": 0.55, "gain_all_se": 0.005}
 
         def row(part, world, strength, method, share, evidence=evidence, common=common, jitter=jitter, **changes):
             shares = dict.fromkeys(("gain_share", "gain_share_common", "gain", "gain_common"), share + jitter)
@@ -318,7 +319,7 @@ def test_bars_see_what_they_should() -> None:
     assert "of dr_cpo" in failing({"gain_share_common": 0.5}, world="contaminated outcome model", method="dr_cpo")[0]
     assert "either" in failing({"gain_share": 0.5}, method="outcome wrong, assignment right")[0]
     assert "both wrong" in failing({"gain_share": 0.5}, method="outcome wrong, assignment wrong")[0]
-    for texts, name in (("run", "given the world's texts"), ("all", "of all texts")):
+    for texts, name in (("run", "given the world's texts"), ("all", "of all texts that are written")):
         found = failing({f"{texts}_ci_low": 1.0}, part="strength", method="dr_cpo", strength=0.0)
         assert len(found) == 1
         assert found[0].startswith("coverage")
