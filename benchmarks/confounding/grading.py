@@ -27,7 +27,7 @@ COMMON_KL = 0.25
 """Nats from the reference at which methods are compared."""
 FRONTIER = (0.025, 0.05, 0.1, 0.15, 0.25, 0.4, 0.6, 1.0)
 """Nats at which the frontier is written down."""
-DRAWS = 2000
+DRAWS = 1000
 """Texts drawn from a policy for the true value of those that are not the world's."""
 ROUNDING = 1e-6
 """Mass outside the world's texts that is none."""
