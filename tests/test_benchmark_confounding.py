@@ -25,7 +25,7 @@ from benchmarks.confounding.tuning import TRIALS, VALIDATION_SEEDS, trials
 from causalopt.backends.finite import FinitePolicy
 from causalopt.errors import ConfigError
 from causalopt.nuisance.outcome import RidgeLightGBMOutcome
-from causalopt.simulation import TemplateWorld
+from causalopt.simulation import EnumeratedWorld, FiniteWorld, TemplateWorld
 from causalopt.typing import Float64
 
 
@@ -34,7 +34,7 @@ def world() -> TemplateWorld:
     return TemplateWorld(confounding=1.0, seed=3)
 
 
-def policy_of(world: TemplateWorld, log_prob: Float64) -> FinitePolicy:
+def policy_of(world: EnumeratedWorld, log_prob: Float64) -> FinitePolicy:
     return FinitePolicy(world.texts, log_prob, np.zeros((len(world.texts), 1)), np.zeros(1))
 
 
@@ -230,6 +230,33 @@ def test_a_policy_restricted_to_the_worlds_texts_is_what_the_truth_is_about() ->
     assert drawn == restricted.sample(None, 40_000, seed=0)
 
 
+def test_the_gain_of_all_texts_counts_what_no_world_lists(world: TemplateWorld) -> None:
+    """Brute force, policies that write other texts too: |z| below 5 fails once in two million."""
+    other = ["please give today", "Hello friend, and feel proud."]
+    texts = [*world.texts, *other]
+    rng = np.random.default_rng(0)
+    shares = [np.append(rng.dirichlet(np.ones(1800)) * (1 - rest), rest * np.array([0.3, 0.7])) for rest in (0.1, 0.3)]
+    reference, policy = (FinitePolicy(texts, np.log(p), np.zeros((1802, 1)), np.zeros(1)) for p in shares)
+    found = Grader(world, reference).gain_of_all_texts(policy)
+    expected = (shares[1] - shares[0]) @ world.true_dose_response_of_any(texts)
+    assert 0 < found["gain_all_se"] < 0.01
+    assert abs(found["gain_all"] - expected) < 5 * found["gain_all_se"]
+
+
+def test_the_gain_of_all_texts_is_unknown_where_other_texts_have_no_truth() -> None:
+    world = FiniteWorld(seed=0)
+    start = np.log(np.full(300, 1 / 300))
+    end = log_softmax(world.dose_response)
+    reference, policy = policy_of(world, start), policy_of(world, end)
+    found = Grader(world, reference).gain_of_all_texts(policy)
+    assert found["gain_all"] == pytest.approx(world.value_of(end) - world.value_of(start))
+    assert found["gain_all_se"] == 0
+    wider = FinitePolicy(
+        [*world.texts, "other"], np.append(end + np.log(0.9), np.log(0.1)), np.zeros((301, 1)), np.zeros(1)
+    )
+    assert np.isnan(Grader(world, reference).gain_of_all_texts(wider)["gain_all"])
+
+
 # The whole way.
 
 
@@ -243,6 +270,7 @@ def test_a_run_keeps_its_cells_takes_a_users_method_and_goes_on(tmp_path: Path) 
     assert results["gain_common"].notna().all()
     for texts in ("run", "all"):
         assert results.loc["dr_cpo", f"{texts}_ci_low"] < results.loc["dr_cpo", f"{texts}_ci_high"]
+    assert 0 < results.loc["dr_cpo", "gain_all_se"] < 0.1
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["settings"]["common_kl"] == COMMON_KL
     assert f"`{mine}`" in (tmp_path / "table.md").read_text()
@@ -278,7 +306,8 @@ def ideal_results() -> pd.DataFrame:
         jitter = 0.001 * (seed - 4.5)
         common = {"seed": seed, "n": 2000, "error": None, "run_error": None, "run_thin_overlap": False}
         evidence = {"run_estimate": 0.95, "run_ci_low": 0.8, "run_ci_high": 1.1, "run_imbalance": 1.0}
-        evidence |= {"run_robustness_value_interval": 0.4, "run_se": 0.08, "all_ci_low": 0.8, "all_ci_high": 1.1}
+        evidence |= {"run_robustness_value_interval": 0.4, "run_se": 0.08, "all_ci_low": 0.4, "all_ci_high": 0.7}
+        evidence |= {"all_estimate": 0.55, "gain_all": 0.55, "gain_all_se": 0.005}
 
         def row(part, world, strength, method, share, evidence=evidence, common=common, jitter=jitter, **changes):
             shares = dict.fromkeys(("gain_share", "gain_share_common", "gain", "gain_common"), share + jitter)
@@ -318,7 +347,7 @@ def test_bars_see_what_they_should() -> None:
     assert "of dr_cpo" in failing({"gain_share_common": 0.5}, world="contaminated outcome model", method="dr_cpo")[0]
     assert "either" in failing({"gain_share": 0.5}, method="outcome wrong, assignment right")[0]
     assert "both wrong" in failing({"gain_share": 0.5}, method="outcome wrong, assignment wrong")[0]
-    for texts, name in (("run", "given the world's texts"), ("all", "of all texts")):
+    for texts, name in (("run", "given the world's texts"), ("all", "of all texts that are written")):
         found = failing({f"{texts}_ci_low": 1.0}, part="strength", method="dr_cpo", strength=0.0)
         assert len(found) == 1
         assert found[0].startswith("coverage")

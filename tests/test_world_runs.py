@@ -51,11 +51,13 @@ def finished(directory: Path, raw: dict[str, Any]) -> dict[str, Any]:
 def test_the_code_in_the_documentation_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plugins.worlds, "_in_code", {})
     text = (Path(__file__).parents[1] / "docs" / "worlds.md").read_text(encoding="utf-8")
-    first, second = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    any_text, two_samples, own = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     names: dict[str, Any] = {}
-    exec(first, names)
+    exec(any_text, names)
+    assert names["world"].true_value(names["policy"]).mass == pytest.approx(0.8)
+    exec(two_samples, names)
     assert len(names["pseudo"]) == 2000
-    exec(second, names)
+    exec(own, names)
     world = plugins.worlds.create({"name": "three-texts", "pull": 2.0})
     assert isinstance(world, World)
     assert world.true_dose_response(world.texts).tolist() == [2.5, 3.5, 4.25]

@@ -5,24 +5,32 @@ to its policy P1, P_a(x) proportional to P0(x)^(1-a) P1(x)^a for a in [0, 1]. KL
 is P0 exp(r / beta) the path holds the optimum for every larger beta, so that it is the policy's own frontier of value
 against KL (mixing the logits of two models at decoding time approximates it: Liu et al. 2024, "Decoding-time
 realignment of language models"). A policy that is nearer to the reference than the common KL stays where it is. All
-sums are over the world's texts; probability outside them is reported as lost mass.
+sums are over the world's texts; probability outside them is reported as lost mass. Only the gain of all that a policy
+writes, with which a run's own interval is compared, counts other texts too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 from scipy.optimize import brentq
 
 from causalopt.backends.contracts import Policy
-from causalopt.simulation.contracts import World
+from causalopt.simulation.all_texts import SampledValue, value_of_all_texts
+from causalopt.simulation.contracts import AnyTextWorld, World
 from causalopt.typing import Float64
 
 COMMON_KL = 0.25
 """Nats from the reference at which methods are compared."""
 FRONTIER = (0.025, 0.05, 0.1, 0.15, 0.25, 0.4, 0.6, 1.0)
 """Nats at which the frontier is written down."""
+DRAWS = 1000
+"""Texts drawn from a policy for the true value of those that are not the world's."""
+ROUNDING = 1e-6
+"""Mass outside the world's texts that is none."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,24 @@ class Grader:
             **self._numbers(common, "_common"),
         }
         return numbers, [*frontier, own]
+
+    def gain_of_all_texts(self, policy: Policy) -> dict[str, float]:
+        """True gain over all texts that policy and reference write, with its Monte Carlo standard error.
+
+        Unknown (nan) where they write texts that the world knows nothing of.
+        """
+        start, end = self._start_of_all_texts, self._of_all_texts(policy, seed=1)
+        return {"gain_all": end.value - start.value, "gain_all_se": float(np.hypot(start.se, end.se))}
+
+    @cached_property
+    def _start_of_all_texts(self) -> SampledValue:
+        return self._of_all_texts(self.reference, seed=0)
+
+    def _of_all_texts(self, policy: Policy, seed: int) -> SampledValue:
+        if isinstance(self.world, AnyTextWorld):
+            return value_of_all_texts(self.world, policy, DRAWS, seed)
+        exact = self.world.true_value(policy)
+        return SampledValue(exact.value if exact.mass > 1 - ROUNDING else np.nan, 0.0)
 
     def at_kl(self, policy: Policy, kl: float) -> Point:
         """Return the point of the path at ``kl`` nats, or its end where that is nearer."""
@@ -95,6 +121,9 @@ class Tabulated:
         if asked != self._asked:
             self._known, self._asked = self._policy.log_prob(prompts, texts), asked
         return self._known
+
+    def sample(self, prompts: Sequence[str] | None, n: int, seed: int) -> list[str]:
+        return self._policy.sample(prompts, n, seed)
 
 
 class Mixed:

@@ -1,4 +1,4 @@
-"""A policy given that it writes one of the world's texts: what the exact truth is about."""
+"""A policy given that it writes one of the world's texts: what the truth without any draws is about."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from causalopt.typing import Float64
 class OnTexts:
     """``policy`` restricted to ``texts`` and normalised over them, without prompts.
 
-    A language model that was tuned writes other texts too, whose outcome no world knows. An estimate of the value of
-    all that it writes is then an estimate of something else than the truth that it is compared with.
+    A language model that was tuned writes other texts too. An estimate of the value of all that it writes is then an
+    estimate of something else than the value given the world's texts.
     """
 
     def __init__(self, policy: Policy, texts: Sequence[str]) -> None:

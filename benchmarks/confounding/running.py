@@ -75,6 +75,7 @@ def _compute(
     numbers, frontier = grader.grade(policy)
     result: dict[str, Any] = {**numbers, "seconds": seconds, "frontier": [asdict(point) for point in frontier]}
     if isinstance(method, ObjectiveMethod) and method.is_a_run:
+        result |= grader.gain_of_all_texts(policy)
         result["evaluation_all_texts"] = own_evidence(method, policy, reference, test)
         if world.prompts is None:
             policy, reference = OnTexts(policy, world.texts), OnTexts(reference, world.texts)

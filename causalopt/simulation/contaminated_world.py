@@ -76,15 +76,15 @@ class ContaminatedWorld(EnumeratedWorld):
         check_dial("contaminated", "strength", strength, 0)
         check_dial("contaminated", "noise", noise, 0)
         check_dial("contaminated", "interaction", interaction, 0)
-        effects = draw_effects(interaction, np.random.default_rng([seed, 0]))
+        self._effects = effects = draw_effects(interaction, np.random.default_rng([seed, 0]))
         self._beta = beta
-        self._circumstances: Float64 = expit(-strength * standardised(effects.additive))
+        self._circumstances: Float64 = expit(-strength * standardised(effects.of(effects.texts).additive))
         """P(C = 1 | x), shape [k]."""
         super().__init__(
             texts=effects.texts,
             readers=pd.DataFrame(index=range(1)),
             log_assignment=log_softmax(effects.preference)[None, :],
-            outcome_mean=(LEVEL + effects.total)[None, :],
+            outcome_mean=self.true_dose_response_of_any(effects.texts)[None, :],
             noise=noise,
             settings={
                 "name": "contaminated",
@@ -98,6 +98,10 @@ class ContaminatedWorld(EnumeratedWorld):
 
     def log_assignment_given(self, covariates: pd.DataFrame) -> Float64:
         return np.broadcast_to(self.log_behavior, (len(covariates), len(self.texts)))
+
+    def true_dose_response_of_any(self, texts: Sequence[str]) -> Float64:
+        """g(x) of any texts, sentences of the world or not, shape [n]: see `SentenceEffects.of`."""
+        return np.asarray(LEVEL + self._effects.of(texts).total)
 
     def contaminated_mean(self, texts: Sequence[str]) -> Float64:
         """E[Y | x] in the second data set, shape [n], outcome units."""

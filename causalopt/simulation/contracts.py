@@ -22,7 +22,7 @@ class TrueValue:
     value:
         V(f) in outcome units, conditional on the world's texts (given each prompt, in a world with prompts).
     mass:
-        Probability that the policy gives to the world's texts, in [0, 1]; the rest are texts of no known outcome.
+        Probability that the policy gives to the world's texts, in [0, 1].
     """
 
     value: float
@@ -87,4 +87,17 @@ class TwoSampleWorld(World, Protocol):
 
     def sample_outcome_data(self, n: int, seed: int) -> DirectOutcomeDataset:
         """Draw ``n`` rows of the second data set, independent of those of `sample`."""
+        ...
+
+
+@runtime_checkable
+class AnyTextWorld(World, Protocol):
+    """A world without prompts that also knows what a text does which is not one of its own.
+
+    All that a language model writes then has a true value, see `causalopt.simulation.value_of_all_texts`; `true_value`
+    and the other sums stay conditional on the world's texts.
+    """
+
+    def true_dose_response_of_any(self, texts: Sequence[str]) -> Float64:
+        """g(x) = E[Y(x)] of any texts, shape [k]; of the world's own it is `true_dose_response`."""
         ...

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
 
-from causalopt.typing import Int64
+from causalopt.typing import Float64, Int64
 
 SLOTS: dict[str, tuple[str, ...]] = {
     "greeting": ("Dear neighbor,", "Good morning,", "Hello friend,"),
@@ -56,3 +57,27 @@ def sentences() -> tuple[list[str], Int64]:
     texts = [" ".join(phrases) for phrases in product(*SLOTS.values())]
     phrase = np.array(list(product(*(range(len(phrases)) for phrases in SLOTS.values()))), dtype=np.int64)
     return texts, phrase
+
+
+def phrase_shares(texts: Sequence[str]) -> dict[str, Float64]:
+    """How much each phrase counts in any texts, for each slot of shape [n, phrases]; the shares of a text sum to one.
+
+    A reader finds a phrase where its words stand in the text, whole and in order; the mark at its end may be missing.
+    The phrases of a slot that are found count alike, however often each is written. Where none is found, all phrases
+    of the slot count alike: what a text does not say neither helps nor harms it against the average phrase. A sentence
+    of the grammar has a share of one for each of its phrases.
+
+    Examples
+    --------
+    >>> from causalopt.simulation.grammar import phrase_shares
+    >>> shares = phrase_shares(["Hello friend, Dear neighbor, join us", "spare one free hour, and feel"])
+    >>> shares["greeting"].tolist()[0], shares["ask"].tolist()
+    ([0.5, 0.0, 0.5], [[0.25, 0.25, 0.25, 0.25], [0.0, 0.0, 1.0, 0.0]])
+    """
+    shares = {}
+    for slot, phrases in SLOTS.items():
+        words = [phrase.rstrip(",:.") for phrase in phrases]
+        found = np.array([[phrase in text for text in texts] for phrase in words], dtype=bool).T
+        counted = found | ~found.any(axis=1, keepdims=True)
+        shares[slot] = counted / counted.sum(axis=1, keepdims=True)
+    return shares

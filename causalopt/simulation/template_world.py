@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -83,26 +85,21 @@ class TemplateWorld(EnumeratedWorld):
         check_dial("template", "unmeasured", unmeasured, 0, 1)
         check_dial("template", "readers", readers, 2)
         rng = np.random.default_rng([seed, 0])
-        effects = draw_effects(interaction, rng)
+        self._effects = effects = draw_effects(interaction, rng)
+        self._heterogeneity = heterogeneity
         self._targeting = Targeting(
             effects.preference,
-            -standardised(effects.additive),
+            -standardised(effects.of(effects.texts).additive),
             effects.taste(np.random.default_rng([seed, 1])),
             confounding,
             overlap,
         )
         self._population = draw_readers(readers, unmeasured, rng)
-        engagement = self._population.engagement
         super().__init__(
             texts=effects.texts,
             readers=self._population.shown,
             log_assignment=self._targeting.of(self._population),
-            outcome_mean=(
-                LEVEL
-                + effects.total
-                + self._population.effect[:, None]
-                + heterogeneity * np.outer(engagement, effects.score["ask"])
-            ),
+            outcome_mean=self._outcome_mean(effects.texts),
             noise=noise,
             settings={
                 "name": "template",
@@ -117,5 +114,19 @@ class TemplateWorld(EnumeratedWorld):
             },
         )
 
+    def true_dose_response_of_any(self, texts: Sequence[str]) -> Float64:
+        """g(x) of any texts, sentences of the world or not, shape [n]: see `SentenceEffects.of`."""
+        return np.asarray(self._outcome_mean(texts).mean(axis=0))
+
     def log_assignment_given(self, covariates: pd.DataFrame) -> Float64:
         return self._targeting.given(covariates, self._population)
+
+    def _outcome_mean(self, texts: Sequence[str]) -> Float64:
+        """m(x, w) of any texts, shape [r, n], outcome units."""
+        effects = self._effects.of(texts)
+        return np.asarray(
+            LEVEL
+            + effects.total
+            + self._population.effect[:, None]
+            + self._heterogeneity * np.outer(self._population.engagement, effects.score["ask"])
+        )
