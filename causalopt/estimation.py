@@ -17,7 +17,7 @@ from causalopt.errors import CausalOptError, CausalOptWarning, ConfigError
 from causalopt.evaluation.evaluate import evaluate
 from causalopt.evaluation.policies import ExternalPolicy, LoggedPolicy
 from causalopt.evaluation.terms import ESTIMATORS
-from causalopt.metrics import evaluation_metrics, nuisance_metrics, truth_metrics
+from causalopt.metrics import evaluation_metrics, nuisance_metrics
 from causalopt.preparation import (
     build_nuisances,
     check_benchmark,
@@ -28,6 +28,7 @@ from causalopt.preparation import (
 )
 from causalopt.simulation.contracts import World
 from causalopt.subjects import LOGGED, NamedPolicy, external_policy, named_policy
+from causalopt.truth import truth_metrics
 
 
 def estimate_value(config: RunConfig) -> dict[str, Any]:
@@ -130,7 +131,7 @@ def evaluated(
         "policies": {"reference": LOGGED if reference is None else reference.name, "policy": policy.name},
         **evaluation_metrics(evaluation, rows, reference=name),
         "nuisance": {"test": nuisance_metrics(pseudo)},
-        "truth": truth_metrics(world, policy.policy, base) if known else None,  # type: ignore[arg-type]
+        "truth": truth_metrics(world, policy.policy, base, evaluation.draws) if known else None,  # type: ignore[arg-type]
     }
 
 

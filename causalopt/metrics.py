@@ -1,4 +1,4 @@
-"""What ``metrics.json`` holds: plain numbers from an evaluation, and the truth beside them in a world."""
+"""What ``metrics.json`` holds: plain numbers from an evaluation, and the truth (`causalopt.truth`) beside them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from causalopt.backends.contracts import Policy
 from causalopt.dataset import DirectOutcomeDataset
 from causalopt.evaluation.evaluate import Evaluation, describe
 from causalopt.evaluation.verdict import verdict
 from causalopt.preparation import OutcomeRows, Plan
 from causalopt.pseudo_outcome import PseudoOutcomes
-from causalopt.simulation.contracts import World
 
 
 def run_metrics(
@@ -136,21 +134,4 @@ def nuisance_metrics(pseudo: PseudoOutcomes) -> dict[str, float]:
         "weight_mean": float(np.average(pseudo.s, weights=data.weight)),
         "weight_max": float(pseudo.s.max()),
         "truncated_mass": float(pseudo.truncated_mass),
-    }
-
-
-def truth_metrics(world: World, policy: Policy, reference: Policy) -> dict[str, float]:
-    """Exact values in a world, and the share of what was to be gained at the policy's own KL."""
-    start, end = world.true_value(reference), world.true_value(policy)
-    kl = world.kl(policy, reference)
-    best = world.best_value(reference, kl)
-    return {
-        "reference": start.value,
-        "policy": end.value,
-        "best": best,
-        "difference": end.value - start.value,
-        "gain_share": (end.value - start.value) / (best - start.value) if best > start.value else 0.0,
-        "kl": kl,
-        "mass_reference": start.mass,
-        "mass_policy": end.mass,
     }

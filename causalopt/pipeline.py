@@ -16,7 +16,7 @@ from causalopt.dataset import DirectOutcomeDataset
 from causalopt.errors import CausalOptWarning
 from causalopt.evaluation.evaluate import Evaluation, evaluate
 from causalopt.evaluation.policies import Draws
-from causalopt.metrics import comparison_metrics, run_metrics, truth_metrics
+from causalopt.metrics import comparison_metrics, run_metrics
 from causalopt.preparation import Arm, Plan, fit_without, pilot_rows
 from causalopt.problem import behavior_log_prob, draw_samples, embedding_log_prob, policy_problem
 from causalopt.processes import is_main, shared
@@ -25,6 +25,7 @@ from causalopt.report import write_report
 from causalopt.run_directory import RunDirectory
 from causalopt.selection import select_by_lower_bound
 from causalopt.simulation.contracts import World
+from causalopt.truth import true_responses, truth_metrics
 
 
 def run(plan: Plan, directory: Path, *, resume: bool = False, overwrite: bool = False) -> dict[str, Any]:
@@ -96,10 +97,10 @@ class _Stages:
                 other_train = self.train_rows(arm) if arm.own_nuisances else train
                 other = self.optimise(name, arm, other_train, reference, samples)
                 result = self.evaluate(other, reference, test, evaluation.draws["reference"])
-            comparisons[name] = comparison_metrics(result, self.truth(other, reference))
+            comparisons[name] = comparison_metrics(result, self.truth(other, reference, result))
             frames.append(self.draws_frame(name, result.draws["policy"]))
         files.write_frame("samples.parquet", pd.concat(frames, ignore_index=True))
-        return run_metrics(plan, train, test, evaluation, self.truth(policy, reference), comparisons)
+        return run_metrics(plan, train, test, evaluation, self.truth(policy, reference, evaluation), comparisons)
 
     def follow(self) -> dict[str, Any]:
         """Train what the main process trains, in the order of `carry_out`, and return its metrics."""
@@ -225,17 +226,14 @@ class _Stages:
             without=without,
         )
 
-    def truth(self, policy: Policy, reference: Policy) -> dict[str, float] | None:
+    def truth(self, policy: Policy, reference: Policy, evaluation: Evaluation) -> dict[str, float] | None:
         world: World | None = self.plan.world
-        return None if world is None else truth_metrics(world, policy, reference)
+        return None if world is None else truth_metrics(world, policy, reference, evaluation.draws)
 
     def draws_frame(self, name: str, draws: Draws) -> pd.DataFrame:
         frame = pd.DataFrame({"policy": name, "prompt": draws.prompts, "text": draws.texts, "g": draws.g})
         if self.plan.world is not None:
-            inside = frame[frame["text"].isin(self.plan.world.texts)]
-            prompts = None if draws.prompts is None else inside["prompt"].tolist()
-            truth = self.plan.world.true_dose_response(inside["text"].tolist(), prompts)
-            frame["truth"] = pd.Series(truth, index=inside.index).reindex(frame.index)
+            frame["truth"] = true_responses(self.plan.world, draws.texts, draws.prompts)
         return frame
 
     def log(self, name: str) -> Any:

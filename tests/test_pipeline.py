@@ -131,7 +131,7 @@ def test_another_policy_is_evaluated_on_the_same_rows(finite):
 def test_a_policy_on_disk_is_the_policy(finite):
     world = co.simulation.TemplateWorld()
     policy, reference = (load_policy(finite / name) for name in ("policy", "reference"))
-    assert world.true_value(policy).value == metrics(finite)["truth"]["policy"]
+    assert world.true_value(policy).value == metrics(finite)["truth"]["policy_given_texts"]
     assert world.kl(policy, reference) == metrics(finite)["truth"]["kl"]
 
 

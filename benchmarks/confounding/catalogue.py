@@ -23,6 +23,8 @@ def _objective(name: str, nuisances: Mapping[str, str] | None = None, **settings
 
 CATALOGUE: dict[str, dict[str, Any]] = {
     "dr_cpo": _objective("dr_cpo", second_stage="ridge"),
+    "dr_cpo_raw": _objective("dr_cpo", second_stage=None),
+    "dr_cpo_refreshed": {**_objective("dr_cpo", second_stage="ridge"), "refresh_every": 16},
     "cpo": _objective("cpo"),
     "oo_rlhf": _objective("oo_rlhf"),
     "grpo": {"method": f"{_METHODS}.reinforcement:GRPO"},
@@ -49,7 +51,10 @@ _REGULARIZED = {
     "objective.forward_kl": [0.02, 0.05, 0.1, 0.3],
 }
 SPACES: dict[str, dict[str, list[Any]]] = {
-    **dict.fromkeys(("dr_cpo", "cpo", "oo_rlhf", "cpo_naive", "oo_rlhf_naive", "oracle"), _REGULARIZED),
+    **dict.fromkeys(
+        ("dr_cpo", "dr_cpo_raw", "dr_cpo_refreshed", "cpo", "oo_rlhf", "cpo_naive", "oo_rlhf_naive", "oracle"),
+        _REGULARIZED,
+    ),
     "grpo": {"learning_rate": [1e-3, 3e-3, 6e-3, 1e-2, 2e-2], "beta": [0.0, 0.02, 0.05, 0.1]},
     "sft": {"learning_rate": [*_RATES, 1.6e-2, 3.2e-2, 6.4e-2]},
     "sft_top": {"learning_rate": _FAST_RATES, "objective.fraction": [0.05, 0.1, 0.25, 0.5]},

@@ -79,7 +79,7 @@ class Grader:
 
     def _of_all_texts(self, policy: Policy, seed: int) -> SampledValue:
         if isinstance(self.world, AnyTextWorld):
-            return value_of_all_texts(self.world, policy, DRAWS, seed)
+            return value_of_all_texts(self.world, policy, policy.sample(None, DRAWS, seed))
         exact = self.world.true_value(policy)
         return SampledValue(exact.value if exact.mass > 1 - ROUNDING else np.nan, 0.0)
 

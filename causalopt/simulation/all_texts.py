@@ -2,12 +2,13 @@
 
     V(f) = P_f(world's texts) V(f | world's texts) + P_f(other texts) E_f[g(x) | other texts]
 
-The first term and both probabilities are finite sums. The mean over other texts is that of those among ``draws`` texts
-drawn from the policy, and the only part with a Monte Carlo error.
+The first term and both probabilities are finite sums. The mean over other texts is that of those among texts drawn from
+the policy, and the only part with a Monte Carlo error.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,7 @@ class SampledValue:
     se: float
 
 
-def value_of_all_texts(world: AnyTextWorld, policy: Policy, draws: int, seed: int) -> SampledValue:
+def value_of_all_texts(world: AnyTextWorld, policy: Policy, drawn: Sequence[str]) -> SampledValue:
     """Return the true value of all that ``policy`` writes, the world's texts and others.
 
     Parameters
@@ -33,20 +34,20 @@ def value_of_all_texts(world: AnyTextWorld, policy: Policy, draws: int, seed: in
     world:
         One that knows what any text does.
     policy:
-        It must give log-probabilities of the world's texts, and be able to sample.
-    draws, seed:
-        How many texts are drawn, and the seed of the draws.
+        It must give log-probabilities of the world's texts.
+    drawn:
+        Independent texts from the policy, the world's and others.
 
     Returns
     -------
     SampledValue
-        Where no other text is drawn, theirs is taken for the value of the world's texts; where fewer than two are, the
-        spread of the world's texts stands in for theirs in the standard error.
+        Where no other text was drawn, the value of the world's texts stands in for that of the others; where fewer
+        than two were, the spread of the world's texts stands in for theirs in the standard error.
 
     Raises
     ------
     ConfigError
-        For fewer than one draw.
+        For no draws.
 
     Examples
     --------
@@ -58,15 +59,15 @@ def value_of_all_texts(world: AnyTextWorld, policy: Policy, draws: int, seed: in
     >>> texts = [*world.texts, "please give today"]
     >>> share = np.append(np.full(1800, 0.75 / 1800), 0.25)
     >>> policy = FinitePolicy(texts, np.log(share), np.zeros((1801, 1)), np.zeros(1))
-    >>> found = value_of_all_texts(world, policy, 100, seed=0)
+    >>> found = value_of_all_texts(world, policy, policy.sample(None, 100, seed=0))
     >>> bool(np.isclose(found.value, share @ world.true_dose_response_of_any(texts)))
     True
     """
-    if draws < 1:
-        raise ConfigError(f"the value of all texts needs at least one draw, not {draws}")
+    if not len(drawn):
+        raise ConfigError("the value of all texts needs at least one text that was drawn from the policy")
     exact = world.true_value(policy)
     known = set(world.texts)
-    other = [text for text in policy.sample(None, draws, seed) if text not in known]
+    other = [text for text in drawn if text not in known]
     g = world.true_dose_response_of_any(other)
     rest = max(1 - exact.mass, 0.0)  # rounding may take the sum above one
     mean = g.mean() if len(g) else exact.value

@@ -133,21 +133,21 @@ def test_the_value_of_all_that_a_policy_writes(world: AnyTextWorld) -> None:
     share = np.concatenate([rng.dirichlet(np.ones(1800)) * 2 / 3, rng.dirichlet(np.ones(len(ODD_TEXTS))) / 3])
     policy = policy_of(texts, share)
     expected = float(share @ world.true_dose_response_of_any(texts))
-    found = value_of_all_texts(world, policy, 4000, seed=1)
+    found = value_of_all_texts(world, policy, policy.sample(None, 4000, seed=1))
     g = world.true_dose_response_of_any(ODD_TEXTS)
     spread = np.sqrt(3 * share[1800:] @ (g - 3 * share[1800:] @ g) ** 2)
     assert found.se == pytest.approx(spread / 3 / np.sqrt(4000 / 3), rel=0.1)
     assert abs(found.value - expected) < 5 * found.se
     # The test can see a part that is dropped: the exact part alone is further away than it allows.
     assert abs(world.true_value(policy).value - expected) > 20 * found.se
-    assert found == value_of_all_texts(world, policy, 4000, seed=1)
-    assert found != value_of_all_texts(world, policy, 4000, seed=2)
+    assert found == value_of_all_texts(world, policy, policy.sample(None, 4000, seed=1))
+    assert found != value_of_all_texts(world, policy, policy.sample(None, 4000, seed=2))
 
 
 def test_a_policy_that_writes_the_worlds_texts_alone_has_its_exact_value(world: AnyTextWorld) -> None:
     share = np.random.default_rng(0).dirichlet(np.ones(1800))
     policy = policy_of(world.texts, share)
-    found = value_of_all_texts(world, policy, 10, seed=0)
+    found = value_of_all_texts(world, policy, policy.sample(None, 10, seed=0))
     assert found.value == pytest.approx(world.true_value(policy).value, abs=1e-12)
     assert found.se == pytest.approx(0, abs=1e-12)
 
@@ -155,11 +155,11 @@ def test_a_policy_that_writes_the_worlds_texts_alone_has_its_exact_value(world: 
 def test_texts_too_rare_to_be_drawn_still_have_an_error(world: AnyTextWorld) -> None:
     share = np.concatenate([np.full(1800, 0.999 / 1800), [0.001]])
     policy = policy_of([*world.texts, ""], share)
-    found = value_of_all_texts(world, policy, 2, seed=0)
+    found = value_of_all_texts(world, policy, policy.sample(None, 2, seed=0))
     assert found.se == pytest.approx(0.001 * world.true_dose_response(world.texts).std(ddof=1))
     assert abs(found.value - share @ world.true_dose_response_of_any([*world.texts, ""])) < 5 * found.se
 
 
 def test_no_draws_are_refused(world: AnyTextWorld) -> None:
-    with pytest.raises(ConfigError, match="at least one draw, not 0"):
-        value_of_all_texts(world, policy_of(world.texts, np.full(1800, 1 / 1800)), 0, seed=0)
+    with pytest.raises(ConfigError, match="at least one text that was drawn"):
+        value_of_all_texts(world, policy_of(world.texts, np.full(1800, 1 / 1800)), [])

@@ -39,6 +39,8 @@ class ObjectiveMethod:
         of ordinary RLHF, which sees no covariate.
     learning_rate, epochs, seed:
         Of the optimisation.
+    refresh_every:
+        Optimiser steps after which the g term gets new texts from the policy; None keeps the reference's.
     outcome_data:
         A second data set, to which the outcome model is fitted in place of the rows; a world that has one gives it.
     """
@@ -49,6 +51,7 @@ class ObjectiveMethod:
     learning_rate: float = 1e-3
     epochs: float = 2
     seed: int = 0
+    refresh_every: int | None = None
     outcome_data: DirectOutcomeDataset | None = None
 
     def with_world(self, world: World) -> ObjectiveMethod:
@@ -77,11 +80,20 @@ class ObjectiveMethod:
             samples,
             second_stage=getattr(objective, "second_stage", None),
         )
-        return maximize(problem, objective, reference, self.learning_rate, self.epochs, self.seed)
+        return maximize(
+            problem, objective, reference, self.learning_rate, self.epochs, self.seed, refresh_every=self.refresh_every
+        )
 
 
 def maximize(
-    problem: PolicyProblem, objective: Objective, reference: Policy, learning_rate: float, epochs: float, seed: int
+    problem: PolicyProblem,
+    objective: Objective,
+    reference: Policy,
+    learning_rate: float,
+    epochs: float,
+    seed: int,
+    *,
+    refresh_every: int | None = None,
 ) -> Policy:
     """Start at the reference and maximise an objective with the settings that all methods of this package share.
 
@@ -92,5 +104,5 @@ def maximize(
         backend = FiniteBackend(max_kl=LARGEST_KL)
     else:
         training = {"per_device_train_batch_size": BATCH, "learning_rate": learning_rate, "num_train_epochs": epochs}
-        backend = HuggingFaceBackend(training=training)
+        backend = HuggingFaceBackend(training=training, refresh={"every_steps": refresh_every})
     return backend.fit(problem, objective, reference=reference, seed=seed, progress=Progress())
