@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from causalopt.backends.huggingface.causal_attention import Runs, causal_attention
 from causalopt.backends.huggingface.device import default_device
 
 NAME = "sdpa_short"
@@ -28,9 +28,10 @@ def short_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     scaling: float | None = None,
+    runs: Runs | None = None,
     **settings: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention of whole short sequences by plain products, all else by transformers' "sdpa".
+    """Causal attention of whole short texts by `causal_attention`, all else by transformers' "sdpa".
 
     Parameters
     ----------
@@ -39,7 +40,10 @@ def short_attention(
     query, key, value:
         Shapes [batch, heads, tokens, width]; keys and values may have fewer heads.
     attention_mask:
-        None where each token attends to itself and all before it.
+        None where each token attends to itself and all before it. Where texts lie end to end it says so too, as
+        transformers makes it from their positions.
+    runs:
+        Texts that lie end to end in a batch of one.
     scaling, settings:
         As transformers hands them to "sdpa".
 
@@ -48,19 +52,17 @@ def short_attention(
     Tensor, None
         Shape [batch, tokens, heads, width], and no attention weights.
     """
-    tokens = query.shape[2]
-    short = query.device.type == "cpu" and attention_mask is None and tokens == key.shape[2] and 1 < tokens <= SHORT
-    if not short or not _is_plain(module, settings):
+    batch, _, tokens, width = query.shape
+    if runs is None and attention_mask is None and tokens == key.shape[2]:
+        runs = ((batch, tokens),)
+    if runs is None or query.device.type != "cpu" or not _are_short(runs) or not _is_plain(module, settings):
         result: tuple[Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **settings
         )
         return result
-    groups = query.shape[1] // key.shape[1]
-    key, value = repeat_kv(key, groups), repeat_kv(value, groups)
-    scores = (query * (query.shape[-1] ** -0.5 if scaling is None else scaling)) @ key.transpose(2, 3)
-    ahead = torch.ones(tokens, tokens, dtype=torch.bool, device=query.device).triu(1)
-    share = scores.masked_fill(ahead, -torch.inf).softmax(-1)
-    return (share.to(value.dtype) @ value).transpose(1, 2).contiguous(), None
+    flat_query, flat_key, flat_value = (part.transpose(1, 2).flatten(0, 1) for part in (query, key, value))
+    mixed = causal_attention(flat_query, flat_key, flat_value, runs, width**-0.5 if scaling is None else scaling)
+    return mixed.view(batch, tokens, *mixed.shape[1:]), None
 
 
 def use_short_attention(model: PreTrainedModel) -> None:
@@ -69,10 +71,16 @@ def use_short_attention(model: PreTrainedModel) -> None:
         model.set_attn_implementation(NAME)
 
 
+def _are_short(runs: Runs) -> bool:
+    return 1 < max(tokens for _, tokens in runs) <= SHORT
+
+
 def _is_plain(module: nn.Module, settings: Mapping[str, Any]) -> bool:
     """Whether attention is causal, and nothing but the products decides its scores."""
     causal = settings.get("is_causal")
-    others = any(settings.get(name) is not None for name in ("position_bias", "softcap", "cache"))
+    others = any(settings.get(name) is not None for name in ("position_bias", "softcap", "cache", "s_aux"))
+    window = settings.get("sliding_window")
+    others = others or (window is not None and window < SHORT)
     return bool(getattr(module, "is_causal", True) if causal is None else causal) and not (
         others or settings.get("dropout")
     )

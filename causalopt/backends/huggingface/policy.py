@@ -17,11 +17,12 @@ from causalopt.backends.huggingface import vllm_sampling
 from causalopt.backends.huggingface.cache import kept, kept_ids, tokenizer_digest, weights_digest
 from causalopt.backends.huggingface.card import model_card
 from causalopt.backends.huggingface.model import load_model
+from causalopt.backends.huggingface.passes import length_buckets, pack
 from causalopt.backends.huggingface.products import fast_products
 from causalopt.backends.huggingface.quantization import quantization_of
 from causalopt.backends.huggingface.quiet import quiet_transformers
 from causalopt.backends.huggingface.sampling import Ids, Keep, generate
-from causalopt.backends.huggingface.scoring import CausalLM, SequenceLogProb, length_buckets, pack
+from causalopt.backends.huggingface.scoring import CausalLM, SequenceLogProb
 from causalopt.backends.huggingface.settings import SamplingSettings
 from causalopt.backends.huggingface.tokenization import TextCodec, Tokens
 from causalopt.errors import DataError, ModelError, TruncationWarning

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from causalopt.backends.contracts import PolicyProblem
+from causalopt.backends.huggingface.passes import pack
 from causalopt.backends.huggingface.policy import HuggingFacePolicy
-from causalopt.backends.huggingface.scoring import pack
 from causalopt.backends.huggingface.tokenization import Tokens
 from causalopt.errors import DataError
 from causalopt.objective import Objective, ObjectiveInputs

@@ -1,8 +1,11 @@
-"""Sequence log-probabilities of a causal language model: the one computation that scoring and training share."""
+"""Sequence log-probabilities of a causal language model: the one computation that scoring and training share.
+
+Texts of a forward pass lie end to end where the attention kernel can tell them apart, and are padded otherwise.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import torch
@@ -12,66 +15,37 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from transformers import PreTrainedModel
 
+from causalopt.backends.huggingface.attention import NAME, SHORT
 from causalopt.backends.huggingface.head import target_log_prob
-from causalopt.backends.huggingface.tokenization import Tokens
+from causalopt.backends.huggingface.passes import full_buckets, length_buckets
 from causalopt.errors import ModelError
 
 CausalLM: TypeAlias = "PreTrainedModel | PeftModel"
 
-
-def pack(sequences: Sequence[Tokens]) -> dict[str, Tensor]:
-    """Join sequences end to end: ``ids`` [total], and ``length`` and ``start`` [n] of each."""
-    return {
-        "ids": torch.tensor([token for sequence in sequences for token in sequence.ids], dtype=torch.long),
-        "length": torch.tensor([len(sequence.ids) for sequence in sequences], dtype=torch.long),
-        "start": torch.tensor([sequence.start for sequence in sequences], dtype=torch.long),
-    }
-
-
-def length_buckets(lengths: Sequence[int], max_tokens: int, max_padding: int | None = None) -> list[list[int]]:
-    """Group sequences of similar length, the longest first, into forward passes.
-
-    Parameters
-    ----------
-    lengths:
-        Tokens of each sequence.
-    max_tokens, max_padding:
-        Most tokens of a pass, its padding included, and most tokens of padding in it.
-
-    Examples
-    --------
-    >>> from causalopt.backends.huggingface.scoring import length_buckets
-    >>> length_buckets([3, 9, 4, 8], max_tokens=18)
-    [[1, 3], [2, 0]]
-    >>> length_buckets([3, 9, 4, 8], max_tokens=100, max_padding=5)
-    [[1, 3], [2, 0]]
-    """
-    buckets: list[list[int]] = []
-    room = padding = 0
-    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        padding += lengths[buckets[-1][0]] - lengths[i] if buckets else 0
-        if not room or (max_padding is not None and padding > max_padding):
-            room, padding = max(1, max_tokens // max(1, lengths[i])), 0
-            buckets.append([])
-        buckets[-1].append(i)
-        room -= 1
-    return buckets
+APART = 1e-4
+"""Of the largest logit, by which packed sequences may differ from one that is alone: rounding in float32."""
 
 
 class SequenceLogProb(nn.Module):
-    """log P(text | prompt) of packed sequences, by the language model that it holds.
+    """log P(text | prompt) of sequences, by the language model that it holds.
 
-    Sequences are padded on the right, where causal attention cannot see the padding, so that no mask is needed. The
-    hidden states of scored positions alone go through the head, flattened to two dimensions.
+    Short sequences lie end to end in one row where the model's attention is `attention.NAME` and its own output shows
+    that it keeps them apart. Others are padded on the right, where causal attention cannot see the padding, so that no
+    mask is needed. The hidden states of scored positions alone go through the head, flattened to two dimensions.
 
     Parameters
     ----------
     causal_lm:
         The model, with or without an adapter.
     max_tokens:
-        Tokens of one forward pass with padding; a longer batch takes several, or one when the weights are sharded.
+        Tokens of one forward pass with its padding; a longer batch takes several, or one when the weights are sharded.
     max_padding:
         Tokens of padding of one forward pass, likewise; no limit by default.
+
+    Attributes
+    ----------
+    packs:
+        Whether sequences may lie end to end.
 
     Raises
     ------
@@ -84,7 +58,7 @@ class SequenceLogProb(nn.Module):
         self.causal_lm = causal_lm
         self.max_tokens = max_tokens
         self.max_padding = max_padding
-        self._check_head()
+        self.packs = self._check_head()
 
     @property
     def config(self) -> Any:
@@ -115,7 +89,7 @@ class SequenceLogProb(nn.Module):
         Parameters
         ----------
         ids, length, start:
-            As `pack` gives them.
+            As `passes.pack` gives them.
 
         Returns
         -------
@@ -123,25 +97,46 @@ class SequenceLogProb(nn.Module):
             Shape [n], float64, nats; each token in the precision of the pass, and float32 at least in the softmax.
         """
         offset = length.cumsum(0) - length
-        lengths = length.tolist()
-        max_tokens, max_padding = self.max_tokens, self.max_padding
-        if isinstance(self, FSDPModule):
-            # Every process gathers the shards of each pass, so all must make equally many: one.
-            max_tokens, max_padding = max(lengths, default=1) * max(1, len(lengths)), None
-        totals, order = [], []
-        for bucket in length_buckets(lengths, max_tokens, max_padding):
+        totals: list[Tensor] = []
+        order: list[int] = []
+        for bucket, packed in self._passes(length.tolist()):
             rows = torch.tensor(bucket, device=ids.device)
-            position = torch.arange(lengths[bucket[0]], device=ids.device)
-            real = position < length[rows, None]
-            index = (offset[rows, None] + position).clamp(max=len(ids) - 1)
-            padded = ids[index].masked_fill(~real, 0)
-            scored = (real & (position >= start[rows, None]))[:, 1:]
-            hidden = self._backbone()(input_ids=padded[:, :-1], use_cache=False).last_hidden_state
-            tokens = target_log_prob(self._head(), hidden[scored], padded[:, 1:][scored])
-            totals.append(torch.zeros(scored.shape, dtype=torch.float64, device=ids.device))
-            totals[-1] = totals[-1].masked_scatter(scored, tokens.double()).sum(1)
+            inputs = length[rows] - 1
+            position = torch.arange(int(inputs.max()), device=ids.device).expand(len(bucket), -1)
+            real = position < inputs[:, None]
+            index = offset[rows, None] + position
+            scored = real & (position + 1 >= start[rows, None])
+            if packed:
+                hidden = self._end_to_end(ids[index[real]], position[real], inputs)[scored[real]]
+            else:
+                padded = ids[index.clamp(max=len(ids) - 1)].masked_fill(~real, 0)
+                hidden = self._backbone()(input_ids=padded, use_cache=False).last_hidden_state[scored]
+            tokens = target_log_prob(self._head(), hidden, ids[index[scored] + 1])
+            of_token = torch.zeros(scored.shape, dtype=torch.float64, device=ids.device)
+            totals.append(of_token.masked_scatter(scored, tokens.double()).sum(1))
             order += bucket
         return torch.cat(totals)[torch.tensor(order, device=ids.device).argsort()]
+
+    def _passes(self, lengths: list[int]) -> Iterator[tuple[list[int], bool]]:
+        """Yield the sequences of each forward pass, the longest first, and whether they lie end to end in it."""
+        if isinstance(self, FSDPModule):
+            # Every process gathers the shards of each pass, so all must make equally many: one.
+            yield sorted(range(len(lengths)), key=lambda i: -lengths[i]), False
+            return
+        short = [i for i, tokens in enumerate(lengths) if self.packs and 1 < tokens <= SHORT + 1]
+        for bucket in full_buckets([lengths[i] for i in short], self.max_tokens):
+            yield [short[i] for i in bucket], True
+        others = sorted(set(range(len(lengths))) - set(short))
+        for bucket in length_buckets([lengths[i] for i in others], self.max_tokens, self.max_padding):
+            yield [others[i] for i in bucket], False
+
+    def _end_to_end(self, ids: Tensor, position: Tensor, lengths: Tensor) -> Tensor:
+        """Last hidden states, shape [tokens, width], of sequences that follow each other by length."""
+        tokens, count = torch.unique_consecutive(lengths, return_counts=True)
+        runs = tuple(zip(count.tolist(), tokens.tolist(), strict=True))
+        output = self._backbone()(input_ids=ids[None], position_ids=position[None], use_cache=False, runs=runs)
+        hidden: Tensor = output.last_hidden_state[0]
+        return hidden
 
     def activation_checkpointing_enable(self, **kwargs: Any) -> None:
         """Pass on what `TrainingArguments.activation_checkpointing` asks for."""
@@ -163,15 +158,32 @@ class SequenceLogProb(nn.Module):
         return head
 
     @torch.no_grad()
-    def _check_head(self) -> None:
-        """Compare with the model's own logits once: some models scale or cap them after the head."""
+    def _check_head(self) -> bool:
+        """Compare with the model's own logits once, and return whether sequences may lie end to end.
+
+        Some models scale or cap logits after the head, and some take no heed of where a packed sequence begins.
+        """
         name = type(self._pretrained()).__name__
         if isinstance(self.causal_lm, PeftModel) and not isinstance(self.causal_lm.base_model, BaseTuner):
             raise ModelError("the adapter is not one of weights (LoRA and its kin); prompt tuning is not supported")
         if self._head() is None or self._pretrained().base_model is self._pretrained():
             raise ModelError(f"{name} has no language-model head; choose a causal language model")
-        ids = torch.arange(1, 6, device=self._pretrained().device)[None] % self.config.vocab_size
-        own = self.causal_lm(input_ids=ids, use_cache=False).logits[0].float()
-        ours = self._head()(self._backbone()(input_ids=ids, use_cache=False).last_hidden_state)[0].float()
+        ids = torch.arange(1, 6, device=self._pretrained().device) % self.config.vocab_size
+        own = self.causal_lm(input_ids=ids[None], use_cache=False).logits[0].float()
+        if self._pretrained().config._attn_implementation == NAME and self._packs(ids, own):
+            return True
+        ours = self._head()(self._backbone()(input_ids=ids[None], use_cache=False).last_hidden_state)[0].float()
         if not torch.allclose(own, ours, rtol=1e-3, atol=1e-3):
             raise ModelError(f"the logits of {name} are not its head applied to its last hidden state")
+        return False
+
+    def _packs(self, ids: Tensor, logits: Tensor) -> bool:
+        """Whether the model gives ``logits`` to ``ids`` behind other tokens, too, when told that they begin anew."""
+        n = len(ids)
+        position = torch.arange(n, device=ids.device).repeat(2)
+        try:
+            hidden = self._end_to_end(torch.cat([ids.flip(0), ids]), position, torch.tensor([n, n], device=ids.device))
+        except TypeError:  # a model that hands nothing on to its attention
+            return False
+        error = (self._head()(hidden[n:]).float() - logits).abs().max()
+        return bool(error < APART * logits.abs().max())

@@ -11,7 +11,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from causalopt.backends.contracts import PolicyProblem, Progress
 from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
 from causalopt.backends.huggingface.model import prepare
-from causalopt.backends.huggingface.scoring import SequenceLogProb, pack
+from causalopt.backends.huggingface.passes import pack
+from causalopt.backends.huggingface.scoring import SequenceLogProb
 from causalopt.backends.huggingface.tokenization import TextCodec
 
 SLOTS = (

@@ -11,7 +11,8 @@ from transformers import Gemma2Config, Gemma2ForCausalLM, GPT2Config, GPT2LMHead
 
 from causalopt.backends.huggingface import HuggingFacePolicy
 from causalopt.backends.huggingface.model import prepare
-from causalopt.backends.huggingface.scoring import SequenceLogProb, length_buckets, pack
+from causalopt.backends.huggingface.passes import full_buckets, length_buckets, pack
+from causalopt.backends.huggingface.scoring import SequenceLogProb
 from causalopt.backends.huggingface.tokenization import TextCodec
 from causalopt.errors import DataError, ModelError
 
@@ -114,6 +115,18 @@ def test_length_buckets() -> None:
     padded = sum(len(bucket) * max(lengths[i] for i in bucket) for bucket in buckets)
     assert padded < 1.1 * sum(lengths)
     assert length_buckets([700, 3], 512) == [[0], [1]]
+
+
+def test_full_buckets() -> None:
+    lengths = np.random.default_rng(0).integers(1, 90, size=500).tolist()
+    buckets = full_buckets(lengths, 512)
+    assert [lengths[i] for bucket in buckets for i in bucket] == sorted(lengths, reverse=True)
+    total = [sum(lengths[i] for i in bucket) for bucket in buckets]
+    assert max(total) <= 512
+    for tokens, after in zip(total, buckets[1:], strict=False):
+        assert tokens + lengths[after[0]] > 512
+    assert full_buckets([700, 3], 512) == [[0], [1]]
+    assert full_buckets([], 512) == []
 
 
 def test_a_pass_has_no_more_padding_than_allowed() -> None:
