@@ -126,6 +126,7 @@ def test_full_buckets() -> None:
     for tokens, after in zip(total, buckets[1:], strict=False):
         assert tokens + lengths[after[0]] > 512
     assert full_buckets([700, 3], 512) == [[0], [1]]
+    assert full_buckets([5, 5, 1], 10) == [[0, 1], [2]]
     assert full_buckets([], 512) == []
 
 
