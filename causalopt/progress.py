@@ -43,7 +43,7 @@ def track(iterable: Iterable[Item], description: str, total: int | None = None) 
     6
     """
     progress = _active.get()
-    if progress is None:
+    if progress is None or total == 0:  # an empty bar says nothing
         yield from iterable
     else:
         yield from progress.track(iterable, total=total, description=description)
