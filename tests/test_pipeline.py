@@ -164,6 +164,22 @@ def test_a_language_model_run_repeats_to_the_last_digit(tiny, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_truth_is_of_all_that_the_model_writes(tiny):
+    """Beside estimates of the same; its other texts, too, have a true response among the samples."""
+    found, samples = metrics(tiny), pd.read_parquet(tiny / "samples.parquet")
+    outside = ~samples["text"].isin(co.simulation.TemplateWorld().texts)
+    assert outside.any()
+    assert samples["truth"].notna().all()
+    for truth in (found["truth"], *(part["truth"] for part in found["comparisons"].values())):
+        assert truth["se"] > 0
+        assert truth["policy"] != truth["policy_given_texts"]
+    policy = load_policy(tiny / "policy")
+    drawn = samples.loc[samples["policy"] == "policy", "text"].tolist()
+    world = co.simulation.TemplateWorld()
+    assert found["truth"]["policy"] == co.simulation.value_of_all_texts(world, policy, drawn).value
+
+
+@pytest.mark.slow
 def test_a_moved_run_evaluates_to_the_same_numbers(tiny, tmp_path):
     moved = tmp_path / "moved"
     tiny.rename(moved)
