@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from causalopt.backends.contracts import PolicyProblem, Progress
-from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
+from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy, attention
 from causalopt.backends.huggingface.model import prepare
 from causalopt.backends.huggingface.passes import pack
 from causalopt.backends.huggingface.scoring import SequenceLogProb
@@ -103,3 +104,17 @@ def letters() -> HuggingFacePolicy:
         optimizer.step()
     prepare(model, fast)
     return HuggingFacePolicy(model, codec, base=None)
+
+
+@pytest.fixture
+def fused(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Lengths of the sequences that reach transformers' own attention."""
+    lengths = []
+    theirs = attention.sdpa_attention_forward
+
+    def counted(module: Any, query: torch.Tensor, *args: Any, **settings: Any) -> Any:
+        lengths.append(query.shape[2])
+        return theirs(module, query, *args, **settings)
+
+    monkeypatch.setattr(attention, "sdpa_attention_forward", counted)
+    return lengths

@@ -6,44 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from small_models import model_of
 from torch.nn import functional
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
-from causalopt.backends.huggingface import HuggingFacePolicy, attention
+from causalopt.backends.huggingface import HuggingFacePolicy
 from causalopt.backends.huggingface.attention import NAME, SHORT, short_attention, use_short_attention
 from causalopt.backends.huggingface.model import load_model
-
-SIZES: dict[str, Any] = {
-    "vocab_size": 50,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 2 * SHORT,
-    "attn_implementation": "sdpa",
-}
-
-
-def model_of(kind: str) -> Any:
-    torch.manual_seed(0)
-    if kind == "llama":
-        return LlamaForCausalLM(LlamaConfig(**SIZES)).double()
-    return Qwen3ForCausalLM(Qwen3Config(**SIZES, head_dim=8)).double()
-
-
-@pytest.fixture
-def fused(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Lengths of the sequences that reach transformers' own attention."""
-    lengths = []
-    theirs = attention.sdpa_attention_forward
-
-    def counted(module: Any, query: torch.Tensor, *args: Any, **settings: Any) -> Any:
-        lengths.append(query.shape[2])
-        return theirs(module, query, *args, **settings)
-
-    monkeypatch.setattr(attention, "sdpa_attention_forward", counted)
-    return lengths
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen3"])

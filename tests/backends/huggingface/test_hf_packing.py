@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from small_models import MODELS, model_of
 from torch import Tensor
 from torch.nn import functional
-from transformers import (
-    GPT2Config,
-    GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-)
 
-from causalopt.backends.huggingface import attention
 from causalopt.backends.huggingface.attention import SHORT, use_short_attention
 from causalopt.backends.huggingface.causal_attention import causal_attention
 from causalopt.backends.huggingface.scoring import SequenceLogProb
@@ -66,38 +55,8 @@ def test_mixed_precision_is_computed_in_float32() -> None:
     assert [leaf.grad.dtype for leaf in leaves] == [torch.float32, torch.float32, torch.bfloat16]
 
 
-SIZES: dict[str, Any] = {
-    "vocab_size": 50,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 2 * SHORT,
-    "initializer_range": 0.3,
-    "attn_implementation": "sdpa",
-}
-LEARNT: dict[str, Any] = {
-    "vocab_size": 50,
-    "n_embd": 32,
-    "n_layer": 2,
-    "n_head": 4,
-    "n_positions": 2 * SHORT,
-    "initializer_range": 0.3,
-    "attn_implementation": "sdpa",
-    **dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0),
-}
-MODELS: dict[str, Callable[[], Any]] = {
-    "llama": lambda: LlamaForCausalLM(LlamaConfig(**SIZES)),
-    "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**SIZES, head_dim=8)),
-    "a window of 6": lambda: MistralForCausalLM(MistralConfig(**SIZES, sliding_window=6)),
-    "positions that are learnt": lambda: GPT2LMHeadModel(GPT2Config(**LEARNT)),
-}
-
-
-def model_of(kind: str) -> Any:
-    torch.manual_seed(0)
-    model = MODELS[kind]().double()
+def packed_model(kind: str) -> Any:
+    model = model_of(kind)
     use_short_attention(model)
     return model
 
@@ -115,7 +74,7 @@ def test_log_probabilities_and_gradients_are_those_of_padded_texts(kind: str, ma
     given = batch([9, 2, 30, 9, SHORT + 20, 17, 3, 9])
     found = []
     for packs in (True, False):
-        scorer = SequenceLogProb(model_of(kind), max_tokens)
+        scorer = SequenceLogProb(packed_model(kind), max_tokens)
         assert scorer.packs
         scorer.packs = packs
         log_prob = scorer(**given)
@@ -125,17 +84,9 @@ def test_log_probabilities_and_gradients_are_those_of_padded_texts(kind: str, ma
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-5)
 
 
-def test_all_short_texts_go_through_the_model_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_short_texts_go_through_the_model_at_once(fused: list[int]) -> None:
     """And through attention by `causal_attention`, where transformers' own would read a mask."""
-    theirs = attention.sdpa_attention_forward
-    fused: list[int] = []
-
-    def counted(module: Any, query: Tensor, *args: Any, **settings: Any) -> Any:
-        fused.append(query.shape[2])
-        return theirs(module, query, *args, **settings)
-
-    monkeypatch.setattr(attention, "sdpa_attention_forward", counted)
-    model, shapes = model_of("llama"), []
+    model, shapes = packed_model("llama"), []
     scorer = SequenceLogProb(model)
     model.model.register_forward_pre_hook(
         lambda _, args, settings: shapes.append(tuple(settings["input_ids"].shape)), with_kwargs=True
@@ -147,7 +98,7 @@ def test_all_short_texts_go_through_the_model_at_once(monkeypatch: pytest.Monkey
 
 def forgetful(kind: str, *forgotten: str) -> Any:
     """A model that takes no heed of some of what it is given."""
-    model = model_of(kind)
+    model = packed_model(kind)
     body = model.base_model
     forward = body.forward
     body.forward = lambda *args, **given: forward(*args, **{k: v for k, v in given.items() if k not in forgotten})
@@ -165,12 +116,12 @@ def test_a_model_that_cannot_tell_texts_apart_pads_them() -> None:
         given = batch([9, 2, 30, 9])
         scorer = SequenceLogProb(forgetful(kind, *forgotten))
         assert scorer.packs == packs
-        want = SequenceLogProb(model_of(kind))(**given)
+        want = SequenceLogProb(packed_model(kind))(**given)
         torch.testing.assert_close(scorer(**given), want, rtol=1e-6, atol=1e-5)
 
 
 def test_a_model_that_knows_no_packing_pads() -> None:
-    model = model_of("llama")
+    model = packed_model("llama")
     forward = model.model.forward
 
     def strict(*args: Any, **given: Any) -> Any:
@@ -184,6 +135,6 @@ def test_a_model_that_knows_no_packing_pads() -> None:
 
 @pytest.mark.parametrize("kind", ["sdpa", "eager"])
 def test_other_attention_pads(kind: str) -> None:
-    model = model_of("llama")
+    model = packed_model("llama")
     model.set_attn_implementation(kind)
     assert not SequenceLogProb(model).packs
