@@ -90,7 +90,7 @@ def train(model: CausalLM, fit: Fit, folder: Path | None) -> CausalLM | None:
                 raise ConfigError("a policy is chosen among those saved: set training.save_strategy to steps or epoch")
             args.metric_for_best_model, args.greater_is_better = "score", True
         loop = ObjectiveTrainer(
-            model=SequenceLogProb(model, **forward_limits(model.device)),
+            model=SequenceLogProb(model, *forward_limits(model.device)),
             args=args,
             rows=fit.rows,
             objective=fit.objective,

@@ -75,7 +75,7 @@ class HuggingFacePolicy:
         self.base = base
         self.sampling = sampling or SamplingSettings()
         self.cache: Path | None = None
-        self._scorer = SequenceLogProb(model, **forward_limits(model.device))
+        self._scorer = SequenceLogProb(model, *forward_limits(model.device))
 
     def log_prob(self, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
         """log P(text_i | prompt_i), the end of the text included, shape [n], nats.
@@ -281,11 +281,11 @@ def context_length(model: CausalLM) -> int:
     raise ModelError("the model's configuration names no context length; set backend.max_length")
 
 
-def forward_limits(device: torch.device) -> dict[str, int]:
-    """Limits of one forward pass, as `SequenceLogProb` takes them: what a core's cache likes, or keeps a GPU busy.
+def forward_limits(device: torch.device) -> tuple[int, int | None]:
+    """``max_tokens`` and ``max_padding`` of `SequenceLogProb`: what a core's cache likes, or keeps a GPU busy.
 
     On a CPU starting another pass costs less than some tens of tokens do; a GPU would rather pad.
     """
     if device.type == "cpu":
-        return {"max_tokens": 2048, "max_padding": 48}
-    return {"max_tokens": 32768}
+        return 2048, 48
+    return 32768, None

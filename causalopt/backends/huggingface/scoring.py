@@ -44,6 +44,8 @@ class SequenceLogProb(nn.Module):
 
     Attributes
     ----------
+    derivative_dtype:
+        As `target_log_prob` takes it; None at first.
     packs:
         Whether sequences may lie end to end.
 
@@ -58,7 +60,14 @@ class SequenceLogProb(nn.Module):
         self.causal_lm = causal_lm
         self.max_tokens = max_tokens
         self.max_padding = max_padding
-        self.packs = self._check_head()
+        self.derivative_dtype: torch.dtype | None = None
+        self._check_kind()
+        with torch.no_grad():
+            ids = torch.arange(1, 6, device=causal_lm.device) % self.config.vocab_size
+            logits = causal_lm(input_ids=ids[None], use_cache=False).logits[0].float()
+            self.packs = self._packs(ids, logits)
+            if not self.packs:  # which shows that they are the head's, too
+                self._check_head(ids, logits)
 
     @property
     def config(self) -> Any:
@@ -111,7 +120,8 @@ class SequenceLogProb(nn.Module):
             else:
                 padded = ids[index.clamp(max=len(ids) - 1)].masked_fill(~real, 0)
                 hidden = self._backbone()(input_ids=padded, use_cache=False).last_hidden_state[scored]
-            tokens = target_log_prob(self._head(), hidden, ids[index[scored] + 1])
+            target = ids[index[scored] + 1]
+            tokens = target_log_prob(self._head(), hidden, target, derivative_dtype=self.derivative_dtype)
             of_token = torch.zeros(scored.shape, dtype=torch.float64, device=ids.device)
             totals.append(of_token.masked_scatter(scored, tokens.double()).sum(1))
             order += bucket
@@ -157,28 +167,24 @@ class SequenceLogProb(nn.Module):
         head: nn.Module = self._pretrained().get_output_embeddings()
         return head
 
-    @torch.no_grad()
-    def _check_head(self) -> bool:
-        """Compare with the model's own logits once, and return whether sequences may lie end to end.
-
-        Some models scale or cap logits after the head, and some take no heed of where a packed sequence begins.
-        """
+    def _check_kind(self) -> None:
         name = type(self._pretrained()).__name__
         if isinstance(self.causal_lm, PeftModel) and not isinstance(self.causal_lm.base_model, BaseTuner):
             raise ModelError("the adapter is not one of weights (LoRA and its kin); prompt tuning is not supported")
         if self._head() is None or self._pretrained().base_model is self._pretrained():
             raise ModelError(f"{name} has no language-model head; choose a causal language model")
-        ids = torch.arange(1, 6, device=self._pretrained().device) % self.config.vocab_size
-        own = self.causal_lm(input_ids=ids[None], use_cache=False).logits[0].float()
-        if self._pretrained().config._attn_implementation == NAME and self._packs(ids, own):
-            return True
+
+    def _check_head(self, ids: Tensor, logits: Tensor) -> None:
+        """Refuse a model whose ``logits`` of ``ids`` are not its head's: some are scaled or capped after it."""
         ours = self._head()(self._backbone()(input_ids=ids[None], use_cache=False).last_hidden_state)[0].float()
-        if not torch.allclose(own, ours, rtol=1e-3, atol=1e-3):
+        if not torch.allclose(logits, ours, rtol=1e-3, atol=1e-3):
+            name = type(self._pretrained()).__name__
             raise ModelError(f"the logits of {name} are not its head applied to its last hidden state")
-        return False
 
     def _packs(self, ids: Tensor, logits: Tensor) -> bool:
         """Whether the model gives ``logits`` to ``ids`` behind other tokens, too, when told that they begin anew."""
+        if self._pretrained().config._attn_implementation != NAME:
+            return False
         n = len(ids)
         position = torch.arange(n, device=ids.device).repeat(2)
         try:

@@ -19,6 +19,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerContr
 from causalopt.backends.contracts import Callback
 from causalopt.backends.huggingface.checkpoint import load_weights
 from causalopt.backends.huggingface.choosing import Chooser, ScoreWhenSaved
+from causalopt.backends.huggingface.fused_lora import use_fused_lora
 from causalopt.backends.huggingface.policy import HuggingFacePolicy
 from causalopt.backends.huggingface.quiet import quiet_transformers
 from causalopt.backends.huggingface.refresh import Refresh
@@ -88,6 +89,8 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
         stage: str = "policy",
         report: tuple[Callback, ...] = (),
     ) -> None:
+        use_fused_lora(model)
+        model.derivative_dtype = torch.bfloat16 if bf16 else None
         super().__init__(model=model, args=args, train_dataset=rows, data_collator=rows.collate)
         self.remove_callback(PrinterCallback)
         self.objective = objective

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from causalopt.backends.huggingface.head import target_log_prob
+from causalopt.backends.huggingface.head import CPU_COLUMNS, target_log_prob
 
 T, D, V = 37, 8, 300
 
@@ -32,7 +32,8 @@ def inputs() -> tuple[torch.Tensor, torch.Tensor]:
 def test_equals_the_plain_version(head: nn.Linear, inputs: tuple[torch.Tensor, torch.Tensor], frozen: bool) -> None:
     head.requires_grad_(not frozen)
     hidden, target = inputs
-    out, expected = target_log_prob(head, hidden, target, chunk=10), plain(head, hidden, target)
+    # Tiles that do not divide tokens or vocabulary: the last row and column of them are narrower.
+    out, expected = target_log_prob(head, hidden, target, chunk=10, columns=70), plain(head, hidden, target)
     torch.testing.assert_close(out, expected, rtol=1e-12, atol=1e-12)
     weight = torch.randn(T, dtype=torch.float64)
     leaves = [hidden] if frozen else [hidden, *head.parameters()]
@@ -47,7 +48,31 @@ def test_equals_the_plain_version(head: nn.Linear, inputs: tuple[torch.Tensor, t
 def test_gradcheck(head: nn.Linear, inputs: tuple[torch.Tensor, torch.Tensor]) -> None:
     hidden, target = inputs[0][:5].detach().requires_grad_(), inputs[1][:5]
     head.requires_grad_(False)
-    assert torch.autograd.gradcheck(lambda h: target_log_prob(head, h, target, chunk=2), (hidden,))
+    assert torch.autograd.gradcheck(lambda h: target_log_prob(head, h, target, chunk=2, columns=70), (hidden,))
+
+
+@pytest.mark.parametrize("shift", [0.0, -3.0])
+def test_logits_far_apart_neither_overflow_nor_vanish(shift: float) -> None:
+    """A target whose probability is exp(-4000), in a block of the vocabulary before and behind the largest logit."""
+    head = nn.Linear(1, 6, bias=False).requires_grad_(False)
+    head.weight.copy_(shift + torch.tensor([[-2.0], [0.0], [2.0], [1.0], [-2.0], [0.0]]))
+    hidden = torch.tensor([[1000.0]] * 3, requires_grad=True)
+    out = target_log_prob(head, hidden, torch.tensor([0, 2, 4]), columns=2)
+    assert out.tolist() == [-4000.0, 0.0, -4000.0]
+    (gradient,) = torch.autograd.grad(out.sum(), hidden)
+    assert gradient.flatten().tolist() == [-4.0, 0.0, -4.0]
+
+
+def test_only_the_derivative_is_rounded_where_that_is_asked_for() -> None:
+    torch.manual_seed(0)
+    head, hidden = nn.Linear(32, 500).requires_grad_(False), torch.randn(16, 32, requires_grad=True)
+    target = torch.arange(16)
+    exact = target_log_prob(head, hidden, target, columns=200)
+    rounded = target_log_prob(head, hidden, target, columns=200, derivative_dtype=torch.bfloat16)
+    assert torch.equal(rounded, exact)
+    (found,), (wanted,) = (torch.autograd.grad(out.sum(), hidden) for out in (rounded, exact))
+    assert found.dtype == torch.float32
+    assert 1e-6 < float((found - wanted).norm() / wanted.norm()) < 1e-2
 
 
 @pytest.mark.parametrize("frozen", [True, False])
@@ -122,7 +147,10 @@ class Largest(TorchDispatchMode):
 @pytest.mark.parametrize("frozen", [True, False])
 @pytest.mark.parametrize("vocabulary", [49_152, 128_256])
 def test_no_tensor_grows_with_tokens_times_vocabulary(vocabulary: int, frozen: bool) -> None:
-    """Forward and backward, over two and four chunks of tokens; the plain version's logits are that large."""
+    """Forward and backward, over two and four chunks of tokens; the plain version's logits are that large.
+
+    With a frozen head not even a chunk's logits are all there at one time.
+    """
     head = nn.Linear(4, vocabulary, bias=False).requires_grad_(not frozen)
     largest = []
     for tokens in (128, 256):
@@ -130,7 +158,7 @@ def test_no_tensor_grows_with_tokens_times_vocabulary(vocabulary: int, frozen: b
         with Largest() as mode:
             target_log_prob(head, hidden, target, chunk=64).sum().backward()
         largest.append(mode.numbers)
-    assert largest == [64 * vocabulary] * 2
+    assert largest == [64 * (CPU_COLUMNS if frozen else vocabulary)] * 2
     with Largest() as mode:
         plain(head, hidden, target).sum().backward()
     assert mode.numbers == 256 * vocabulary
