@@ -118,10 +118,10 @@ class _FrozenHead(torch.autograd.Function):
         log_prob, derivative = [], []
         with torch.autocast(device, enabled=False):
             for h, y in zip(torch.split(hidden.to(cast.dtype), tile[0]), torch.split(target, tile[0]), strict=True):
-                of_chunk, mean = _by_columns(h, y, cast, bias, tile[1], factor)
+                of_chunk, d_chunk = _by_columns(h, y, cast, bias, tile[1], factor)
                 log_prob.append(of_chunk)
-                if mean is not None:
-                    derivative.append((weight[y] - mean).to(hidden.dtype))
+                if d_chunk is not None:
+                    derivative.append(d_chunk.to(hidden.dtype))
         if derivative:
             ctx.save_for_backward(torch.cat(derivative))
         return torch.cat(log_prob)
@@ -136,24 +136,30 @@ class _FrozenHead(torch.autograd.Function):
 def _by_columns(
     hidden: Tensor, target: Tensor, weight: Tensor, bias: Tensor | None, columns: int, factor: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
-    """Log-probabilities of targets, and the mean of ``factor``'s rows under the model where it is given.
+    """Log-probabilities of targets, and their derivatives where ``factor`` is given: the weight as products take it.
 
     The softmax's sums are carried over blocks of the vocabulary: Milakov and Gimelshein 2018, "Online normalizer
-    calculation for softmax", algorithm 3.
+    calculation for softmax", algorithm 3. The target's own term is kept out of them, since W[y] - p W is the small
+    difference of two large vectors where the model is sure of y: (1 - p_y) W[y] - (p without y) W is not.
     """
     largest = _at_least_float32(hidden.new_full((len(hidden), 1), torch.finfo(hidden.dtype).min))
-    of_target, total = torch.zeros_like(largest), torch.zeros_like(largest)
+    of_target, others = torch.zeros_like(largest), torch.zeros_like(largest)
     weighted = None if factor is None else largest.new_zeros(hidden.shape)
     for first in range(0, len(weight), columns):
         block = slice(first, first + columns)
         logits = _at_least_float32(functional.linear(hidden, weight[block], None if bias is None else bias[block]))
-        column = target[:, None] - first
-        nearest = logits.gather(1, column.clamp(0, logits.shape[1] - 1))
-        of_target = torch.where(column >= 0, nearest, of_target)  # until the block that has the target itself
         before, largest = largest, torch.maximum(largest, logits.amax(1, keepdim=True))
         shrink = (before - largest).exp_()
+        column = target[:, None] - first
+        inside = (column >= 0) & (column < logits.shape[1])
+        column = column.clamp(0, logits.shape[1] - 1)
+        own = logits.gather(1, column)
+        of_target = torch.where(inside, own, of_target)
+        logits.scatter_(1, column, own.masked_fill(inside, -torch.inf))
         odds = logits.sub_(largest).exp_()  # in place, and one exponential for both normaliser and derivative
-        total = total * shrink + odds.sum(1, keepdim=True)
+        others = others * shrink + odds.sum(1, keepdim=True)
         if weighted is not None and factor is not None:
             weighted.mul_(shrink).add_(odds.to(factor.dtype) @ factor[block])
-    return (of_target - largest - total.log()).squeeze(1), None if weighted is None else weighted / total
+    total = others + (of_target - largest).exp()
+    log_prob = (of_target - largest - total.log()).squeeze(1)
+    return log_prob, None if weighted is None else (others * weight[target] - weighted) / total
