@@ -110,14 +110,13 @@ class _FrozenHead(torch.autograd.Function):
         derivative_dtype: torch.dtype | None,
     ) -> Tensor:
         device = hidden.device.type
-        # Autocast would cast a frozen weight anew for each tile, and twice.
-        cast = weight.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else weight
-        factor = None
-        if ctx.needs_input_grad[0]:
-            factor = cast if derivative_dtype is None else cast_once(weight, derivative_dtype)
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+        cast = cast_once(weight, dtype)  # which autocast would do anew for each tile, and twice
+        bias = None if bias is None else bias.to(dtype)
+        factor = cast_once(weight, derivative_dtype or dtype) if ctx.needs_input_grad[0] else None
         log_prob, derivative = [], []
         with torch.autocast(device, enabled=False):
-            for h, y in zip(torch.split(hidden.to(cast.dtype), tile[0]), torch.split(target, tile[0]), strict=True):
+            for h, y in zip(torch.split(hidden.to(dtype), tile[0]), torch.split(target, tile[0]), strict=True):
                 of_chunk, d_chunk = _by_columns(h, y, cast, bias, tile[1], factor)
                 log_prob.append(of_chunk)
                 if d_chunk is not None:

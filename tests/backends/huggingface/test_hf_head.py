@@ -112,9 +112,10 @@ def test_softmax_is_float32_for_bfloat16() -> None:
     torch.testing.assert_close(out, plain(lambda h: head(h).float(), hidden, target), rtol=1e-5, atol=1e-5)  # type: ignore[arg-type]
 
 
-def test_autocast_casts_a_frozen_weight_once_for_all_chunks() -> None:
+@pytest.mark.parametrize("bias", [True, False])
+def test_autocast_casts_a_frozen_weight_once_for_all_chunks(bias: bool) -> None:
     """Four chunks; numbers and gradients are those of torch's own cast logits, whose derivative is bfloat16 too."""
-    head, hidden, target = nn.Linear(32, 50, bias=False), torch.randn(16, 32, requires_grad=True), torch.arange(16)
+    head, hidden, target = nn.Linear(32, 50, bias=bias), torch.randn(16, 32, requires_grad=True), torch.arange(16)
     head.requires_grad_(False)
     with torch.autocast("cpu", torch.bfloat16), Casts() as mode:
         out = target_log_prob(head, hidden, target, chunk=4)
