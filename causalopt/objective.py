@@ -244,13 +244,14 @@ class DRCPO(Modifiers):
     Attributes
     ----------
     second_stage:
-        Outcome model, by name or with settings, that predicts xi_i - g_i from the text: its held-out predictions take
-        the place of xi_i - g_i, whose noise they leave out (`causalopt.nuisance.second_stage.expected_residual`). The
-        data term then corrects what such a regression finds. None keeps xi_i - g_i, as the paper does. Read by whoever
-        makes the problem (`causalopt.problem.policy_problem`).
+        What predicts xi_i - g_i from the text: its predictions take the place of xi_i - g_i, whose noise they leave out
+        (`causalopt.nuisance.second_stage.expected_residual`). ``ridge-text`` is a ridge on the embedding with a random
+        effect of each text, which keeps what the embedding does not show; an outcome model, by name or with settings,
+        corrects what its regression finds and no more. None keeps xi_i - g_i, as the paper does. Read by whoever makes
+        the problem (`causalopt.problem.policy_problem`).
     """
 
-    second_stage: str | Mapping[str, Any] | None = "ridge"
+    second_stage: str | Mapping[str, Any] | None = "ridge-text"
 
     @property
     def needs_samples(self) -> bool:

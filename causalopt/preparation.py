@@ -14,7 +14,7 @@ from causalopt.config import Part, RunConfig
 from causalopt.dataset import DirectOutcomeDataset
 from causalopt.errors import ConfigError
 from causalopt.evaluation.evaluate import leave_out
-from causalopt.nuisance import models
+from causalopt.nuisance.second_stage import check_second_stage
 from causalopt.objective import Objective
 from causalopt.plugins import Registry
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
@@ -188,7 +188,7 @@ def _arm(config: RunConfig, overridden: RunConfig) -> Arm:
     objective: Objective = plugins.objectives.create(overridden.objective)
     second_stage = getattr(objective, "second_stage", None)
     if second_stage is not None:
-        models.outcome_model(second_stage)  # tried now, made later
+        check_second_stage(second_stage)  # tried now, made later
     return Arm(
         build_nuisances(overridden),
         objective,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 
 from causalopt.backends.contracts import Policy, PolicyProblem
 from causalopt.dataset import DirectOutcomeDataset
@@ -127,7 +128,7 @@ def policy_problem(
     sampled_texts:
         From `draw_samples`, or None for an objective that needs none.
     second_stage:
-        Model of the residual given the text, whose held-out predictions stand for the residuals
+        Model of the residual given the text, whose predictions stand for the residuals
         (`causalopt.nuisance.second_stage.expected_residual`); None leaves them as they are. An objective that has such
         a setting names it (`causalopt.objective.DRCPO`).
 
@@ -147,7 +148,10 @@ def policy_problem(
     residual = pseudo.residual
     if second_stage is not None:
         x = pseudo.fitted().embed(data.prompts, data.texts)
-        residual = expected_residual(x, residual, data.weight, pseudo.fold, second_stage)
+        # A text is one with its prompt: the policy's ratio depends on both.
+        pairs = zip(data.prompts if data.prompts is not None else data.texts, data.texts, strict=True)
+        text = pd.factorize(pd.Series(list(pairs), dtype=object))[0]
+        residual = expected_residual(x, residual, data.weight, pseudo.fold, text, second_stage)
     center = float(np.average(pseudo.g, weights=data.weight))
     mean = float(np.average(data.outcome, weights=data.weight))
     scale = float(np.sqrt(np.average((data.outcome - mean) ** 2, weights=data.weight)))

@@ -8,16 +8,40 @@ import numpy as np
 
 from causalopt.errors import DataError, ModelError
 from causalopt.nuisance import models
+from causalopt.nuisance.text_effects import with_text_effects
 from causalopt.typing import Array, Float64, Int64
 
+RIDGE_TEXT = "ridge-text"
+"""A ridge regression on the embedding, and a random effect of each text for what the embedding does not show."""
 
-def expected_residual(x: Array, residual: Float64, weight: Float64, fold: Int64, model: Any = "ridge") -> Float64:
-    """E[residual | x_i] of each row, by a regression on the text that saw no row of its fold.
 
-    An importance ratio depends on the text alone, so E[rho(x) r] = E[rho(x) E[r | x]]: a correction by this regression
-    has the same expectation as one by the residuals r = s (y - m) themselves, without the part of their noise that no
-    text predicts. With penalties chosen by held-out loss it is nearly constant where the outcome model has left
-    nothing, and keeps what it got wrong. What the regression cannot represent, or shrinks, stays uncorrected.
+def check_second_stage(model: Any) -> None:
+    """Raise what `expected_residual` would raise of a model that cannot be made.
+
+    Examples
+    --------
+    >>> from causalopt.nuisance.second_stage import check_second_stage
+    >>> check_second_stage("ridge-text")
+    """
+    if model != RIDGE_TEXT:
+        models.outcome_model(model)
+
+
+def expected_residual(
+    x: Array, residual: Float64, weight: Float64, fold: Int64, text: Int64, model: Any = RIDGE_TEXT
+) -> Float64:
+    """E[residual | text] of each row.
+
+    An importance ratio depends on the text alone, so E[rho(x) r] = E[rho(x) E[r | x]]: a correction by this expectation
+    has the same mean as one by the residuals r = s (y - m) themselves, without the part of their noise that no text
+    predicts. A regression on the embedding, with penalties chosen by held-out loss, is nearly constant where the
+    outcome model has left nothing, and keeps what it got wrong. It saw no row of the fold that it predicts.
+
+    What the embedding cannot show, or the regression shrinks, such a regression leaves uncorrected, and with that the
+    objective's double robustness is lost. ``ridge-text`` therefore adds the mean of what the ridge leaves of each text,
+    times one factor: near 1 where texts that repeat show that something is left between them, near 0 where
+    they show that nothing is, and a quarter where no text repeats, when nothing can tell
+    (`causalopt.nuisance.text_effects`). A text's effect is from its own rows, as the residual in its place would be.
 
     This is the second-stage regression of Kennedy, Ma, McHugh and Small (2017, section 3), and of the DR-learner
     (Kennedy 2023, "Towards optimal doubly robust estimation of heterogeneous causal effects", algorithm 1), for the
@@ -33,10 +57,12 @@ def expected_residual(x: Array, residual: Float64, weight: Float64, fold: Int64,
     weight:
         Exposure of each row, shape [n].
     fold:
-        Label of the fold of each row, shape [n]; all rows of a text in one.
+        Label of the fold of each row, shape [n].
+    text:
+        Integer code of each row's text (with its prompt, where there are prompts), shape [n].
     model:
-        An outcome model of embeddings: a registered name, a mapping with a name and settings, or an object. It sees no
-        covariates.
+        ``ridge-text``; or an outcome model of embeddings, whose regression then stands alone: a registered name, a
+        mapping with a name and settings, or an object. It sees no covariates.
 
     Returns
     -------
@@ -46,7 +72,7 @@ def expected_residual(x: Array, residual: Float64, weight: Float64, fold: Int64,
     Raises
     ------
     DataError
-        When no other fold has any weight to learn from.
+        When no other fold has any weight to learn from, or ``text`` has another length.
     ModelError
         When the model predicts what is not finite.
 
@@ -57,10 +83,19 @@ def expected_residual(x: Array, residual: Float64, weight: Float64, fold: Int64,
     >>> rng = np.random.default_rng(0)
     >>> x, fold = rng.normal(size=(500, 2)), np.arange(500) % 5
     >>> left_over = x[:, 0] + rng.normal(size=500)
-    >>> expected = expected_residual(x, left_over, np.ones(500), fold)
+    >>> expected = expected_residual(x, left_over, np.ones(500), fold, np.arange(500), "ridge")
     >>> bool(np.corrcoef(expected, x[:, 0])[0, 1] > 0.95)
     True
     """
+    if len(text) != len(residual):
+        raise DataError(f"text has {len(text)} codes for {len(residual)} residuals")
+    if model == RIDGE_TEXT:
+        return with_text_effects(_regression(x, residual, weight, fold, "ridge"), residual, weight, text)
+    return _regression(x, residual, weight, fold, model)
+
+
+def _regression(x: Array, residual: Float64, weight: Float64, fold: Int64, model: Any) -> Float64:
+    """Predict each fold's residuals by a model that was fitted on the others, shape [n]."""
     x = np.asarray(x, dtype=np.float64)
     no_covariates = np.zeros((len(x), 0))
     expected = np.empty(len(x))

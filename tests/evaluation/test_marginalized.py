@@ -8,7 +8,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from causalopt.errors import DataError, OverlapWarning
 from causalopt.evaluation import marginal_log_ratio, mdr, mips, overlap, snipw
-from causalopt.evaluation.marginalized import _Samples
+from causalopt.evaluation.two_samples import TwoSamples
 
 
 def slope(truth, found):
@@ -102,7 +102,7 @@ def test_equal_texts_share_a_fold():
     texts = rng.normal(size=(60, 5))
     logged, policy = rng.integers(0, 60, 300), rng.integers(0, 60, 200)
     for group in (None, logged // 7):
-        sample = _Samples.of(texts[logged], texts[policy], None, group, 5, 0)
+        sample = TwoSamples.of(texts[logged], texts[policy], group=group)
         fold_of = {}
         labels = logged if group is None else group
         for label, fold in zip(labels, sample.fold[:300], strict=True):
