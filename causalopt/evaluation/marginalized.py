@@ -90,8 +90,8 @@ def marginal_log_ratio(
     drawn = sample.label == 1
     if len(np.unique(sample.fold[drawn])) < 2:
         raise DataError(
-            f"the {int(drawn.sum())} texts of the policy are {len(np.unique(sample.text[drawn]))} distinct ones, all of "
-            "one fold: a classifier cannot be fitted on the other folds"
+            f"the {int(drawn.sum())} texts of the policy are {len(np.unique(sample.text[drawn]))} distinct ones, all "
+            "of one fold: a classifier cannot be fitted on the other folds"
         )
     score = best_log_odds([classifier] if classifier is not None else candidates(sample.x), sample)
     area = float(roc_auc_score(sample.label, score, sample_weight=sample.weight))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,9 +50,9 @@ class Support:
     def sentence(self) -> str:
         """The overlap in words."""
         return (
-            f"Against the logged texts themselves, {self.clusters} logged units count as {self.effective_clusters:.0f} for "
-            f"this policy, and {self.outside:.0%} of {self.draws} texts that it wrote lie outside of what was logged "
-            f"({LEVEL:.0%} would by chance)."
+            f"Against the logged texts themselves, {self.clusters} logged units count as "
+            f"{self.effective_clusters:.0f} for this policy, and {self.outside:.0%} of {self.draws} texts that it "
+            f"wrote lie outside of what was logged ({LEVEL:.0%} would by chance)."
         )
 
 
@@ -91,16 +92,16 @@ def support(
 
     A draw is outside by one of two rules, and not if it equals a logged text:
 
-    * its distance to the nearest logged text of another fold, in whitened principal coordinates fitted on these, is beyond
-      the 99.5% quantile of the logged texts' own such distances. What lies off the logged texts' principal directions
-      is one more coordinate, in units of the smallest kept;
+    * its distance to the nearest logged text of another fold, in whitened principal coordinates fitted on these, is
+      beyond the 99.5% quantile of the logged texts' own such distances. What lies off the logged texts' principal
+      directions is one more coordinate, in units of the smallest kept;
     * its ratio, by a classifier of another fold, is beyond the 99.5% quantile of the logged texts' own: it is of a kind
-      of which there is hardly a logged one. In many dimensions the nearest neighbour alone misses it, as all texts are far
-      from each other, and a text at the centre nearer to them than they are.
+      of which there is hardly a logged one. In many dimensions the nearest neighbour alone misses it, as all texts are
+      far from each other, and a text at the centre nearer to them than they are.
 
     Both statistics treat a draw as they treat a logged text that was held out, so that of draws from the logged law
     about 1% are outside, whatever the law (conformal prediction: Vovk, Gammerman and Shafer 2005; with under 200
-    logged units about one in that many). The embedding should not be fitted on the logged texts alone.
+    logged units about two in that many). The embedding must be fitted on both samples together, or on neither.
 
     Examples
     --------
@@ -146,7 +147,7 @@ def _distance_to_other_folds(sample: TwoSamples) -> Float64:
     return np.where(distance < 1e-6, 0.0, distance)
 
 
-def _whitening(x: Float64) -> Any:
+def _whitening(x: Float64) -> Callable[[Array], Float64]:
     mean = x.mean(axis=0)
     _, spread, axes = np.linalg.svd(x - mean, full_matrices=False)
     spread = spread / np.sqrt(len(x))
