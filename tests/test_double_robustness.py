@@ -128,8 +128,8 @@ class Unrelated:
 def test_an_effect_that_the_embedding_does_not_show_is_kept():
     """In an experiment, by a policy whose own features show it; the regression alone leads nowhere.
 
-    Over 10 other samples the share was 0.994 (standard deviation 0.004), with the ridge alone -0.50 (0.27): a failure by
-    chance has a probability below 1e-3, and the sample is fixed.
+    Over 10 other samples the share was 0.994 (standard deviation 0.004), with the ridge alone -0.50 (0.27): a failure
+    by chance has a probability below 1e-3, and the sample is fixed.
     """
     world = FiniteWorld(texts=100, nonlinear=0.0, confounding=0.0, seed=3)
     data = world.sample(2000, 1)
