@@ -7,7 +7,8 @@ import pytest
 
 from causalopt.embedding.tfidf import TfidfSvdEmbedder
 from causalopt.errors import DataError
-from causalopt.evaluation.support import support
+from causalopt.evaluation.support import _distance_to_other_folds, support
+from causalopt.evaluation.two_samples import TwoSamples
 
 ANIMALS = ("cat", "dog", "horse", "goose", "mouse", "bear")
 DEEDS = ("sees", "follows", "feeds", "fears", "likes")
@@ -80,8 +81,29 @@ def test_what_lies_off_the_logged_directions_is_outside():
     logged, drawn = rng.normal(size=(300, 2)) @ axes, rng.normal(size=(300, 2)) @ axes
     off = np.where(rng.uniform(size=(300, 1)) < 0.1, 10.0, 0.0) * rng.normal(size=(300, 8))
     assert support(logged, drawn + off).outside == pytest.approx(np.mean(off.any(axis=1)), abs=0.03)
+    normal_to_axes = np.linalg.svd(axes)[2][2]
+    sample = TwoSamples.of(logged, drawn[:100] + 5.0 * normal_to_axes)
+    distance = _distance_to_other_folds(sample)
+    assert distance[300:].min() > 1.5 > np.quantile(distance[:300], 0.99)
     rounding = 1e-9 * rng.normal(size=(300, 8))
     assert support(logged, drawn + rounding).outside < 0.03
+
+
+def test_a_hole_that_no_ratio_in_coordinates_and_squares_shows():
+    """Logged in two opposite corners of a square, drawn now and then in the other two, with the same marginals."""
+    rng = np.random.default_rng(9)
+
+    def corners(n, other):
+        first, side = rng.choice([-1, 1], size=n), np.where(rng.uniform(size=n) < other, -1, 1)
+        return np.column_stack([first, first * side]) + 0.05 * rng.normal(size=(n, 2))
+
+    assert support(corners(500, 0.0), corners(500, 0.2)).outside == pytest.approx(0.2, abs=0.06)
+
+
+def test_texts_at_the_centre_of_many_dimensions_are_outside():
+    """Where 400 texts are some 5 apart, none is within 3 of the centre: near to all of them, and like none."""
+    rng = np.random.default_rng(10)
+    assert support(rng.normal(size=(400, 30)), 0.1 * rng.normal(size=(200, 30))).outside > 0.95
 
 
 def test_policies_over_logged_texts_lie_inside():
@@ -93,6 +115,8 @@ def test_policies_over_logged_texts_lie_inside():
     found = support(logged, drawn)
     assert found.outside < 0.02  # the few of the hundred that were not logged
     assert found.effective_clusters < 0.8 * found.clusters
+    logged[:3] = 20.0  # a text like no other, but logged
+    assert support(logged, np.concatenate([logged[:100], np.full((100, 4), 20.0)])).outside == 0.0
 
 
 @pytest.mark.parametrize("kind", ["letters", "words"])
