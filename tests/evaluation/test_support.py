@@ -115,8 +115,8 @@ def test_policies_over_logged_texts_lie_inside():
     found = support(logged, drawn)
     assert found.outside < 0.02  # the few of the hundred that were not logged
     assert found.effective_clusters < 0.8 * found.clusters
-    logged[:3] = 20.0  # a text like no other, but logged
-    assert support(logged, np.concatenate([logged[:100], np.full((100, 4), 20.0)])).outside == 0.0
+    logged[0] = 20.0  # a text like no other, but logged
+    assert support(logged, np.concatenate([logged[1:100], np.full((100, 4), 20.0)])).outside == 0.0
 
 
 @pytest.mark.parametrize("kind", ["letters", "words"])
