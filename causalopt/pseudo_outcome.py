@@ -337,6 +337,7 @@ class PseudoOutcomeEstimator:
         others = [] if outcome_data is None else [outcome_data]
         embedder = self._embedder([dataset, *others])
         index = TextIndex()
+        index.ids(*_in_order(dataset))
         text_id = index.ids(dataset.prompts, dataset.texts)
         outcome_model = models.with_texts(self.outcome_model, index)
         encoder = CovariateEncoder().fit(dataset.covariates)
@@ -423,6 +424,14 @@ def _outcome_rows(
         np.array([group.get(key, own) for key in _keys(other)]),
         index.ids(other.prompts, other.texts),
     )
+
+
+def _in_order(dataset: DirectOutcomeDataset) -> tuple[list[str] | None, list[str]]:
+    """Distinct prompts and texts in the order of their characters: numbers that no order of the rows changes."""
+    if dataset.prompts is None:
+        return None, sorted(set(dataset.texts))
+    pairs = sorted(set(zip(dataset.prompts, dataset.texts, strict=True)))
+    return [prompt for prompt, _ in pairs], [text for _, text in pairs]
 
 
 def _keys(dataset: DirectOutcomeDataset) -> list[Any]:

@@ -9,7 +9,7 @@ import lightgbm
 import numpy as np
 import pandas as pd
 
-from causalopt.nuisance.folds import inner_folds
+from causalopt.nuisance.folds import inner_folds, text_ids
 from causalopt.nuisance.leaves import LeafSum
 from causalopt.typing import Array, Float64, Int64
 
@@ -62,13 +62,14 @@ class Boosting:
             "verbosity": -1,
         }
 
-    def fit(self, x: Array, w: Array, target: Float64, weight: Float64, text_id: Int64) -> LeafSum:
+    def fit(self, x: Array, w: Array, target: Float64, weight: Float64, text_id: Int64 | None = None) -> LeafSum:
         """Fit trees to a target of mean zero; the sum of no leaves when held-out loss does not fall.
 
         Rounds are chosen over folds of texts, and the trees are then scaled by the least-squares slope of the target
         on their held-out predictions, in [0, 1].
         """
         nothing = LeafSum([], x.shape[1])
+        text_id = text_ids(x, text_id)
         fold = inner_folds(text_id, INNER_FOLDS, self.seed)
         if fold is None or not np.any(target):
             return nothing

@@ -238,7 +238,8 @@ def _fewer_folds(folds: int, group: Int64) -> int:
         return folds
     warnings.warn(
         f"there are {groups} units to deal over {folds} folds (texts, prompts or readers, whichever are drawn): "
-        f"{groups} folds of one unit are made, and the nuisances are rough",
+        f"{groups} folds of one unit are made, and the nuisances are rough; where these are all that there are, and no "
+        "sample, say so in data.population",
         CausalOptWarning,
         stacklevel=3,
     )

@@ -140,7 +140,7 @@ class CrossFit:
         rows = {"fold": self.fold[:, index], **{name: getattr(self, name)[index] for name in ("m", "s", "g", "w")}}
         return replace(self, **rows)
 
-    def dose_response(self, x_new: Array, text_id: Int64) -> Float64:
+    def dose_response(self, x_new: Array, text_id: Int64 | None = None) -> Float64:
         """g of any texts, shape [k], outcome units, by models that did not see them; the median over the repeats.
 
         A logged text gets the g of the fold that held it out, any other text the mean over the folds, each with its
@@ -151,8 +151,9 @@ class CrossFit:
         x_new:
             Embeddings, shape [k, d].
         text_id:
-            Number of each text, shape [k].
+            Number of each text, shape [k]; None for texts that were never logged.
         """
+        text_id = _never_logged(len(x_new)) if text_id is None else text_id
         first, inverse = distinct(text_id)
         x_new, text_id = np.asarray(x_new, dtype=np.float64)[first], text_id[first]
         repeats = []
@@ -193,9 +194,10 @@ class CrossFit:
                     response[r, asked] = models.predict(outcome, x_new[asked], self.w[row[asked]], text_id[asked])
         return np.asarray(np.median(response, axis=0))
 
-    def reader_response(self, x_draws: Array, text_id: Int64) -> Float64:
+    def reader_response(self, x_draws: Array, text_id: Int64 | None = None) -> Float64:
         """Return h_i = mean over the texts of m(x_j, w_i), shape [n], by models that did not see row i's group."""
         x_draws = np.asarray(x_draws, dtype=np.float64)
+        text_id = _never_logged(len(x_draws)) if text_id is None else text_id
         response = np.empty(self.fold.shape)
         for r, fold_models in enumerate(self.models):
             for k, fitted in enumerate(fold_models):
@@ -204,6 +206,10 @@ class CrossFit:
                     outcome = _known(fitted.outcome)
                     response[r, rows] = models.reader_response(outcome, x_draws, self.w[rows], text_id, self.seed)
         return np.asarray(np.median(response, axis=0))
+
+
+def _never_logged(texts: int) -> Int64:
+    return np.arange(-texts, 0, dtype=np.int64)
 
 
 def _known(outcome: OutcomeModel | None) -> OutcomeModel:

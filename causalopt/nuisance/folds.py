@@ -48,12 +48,11 @@ def group_folds(group: Int64, folds: int, seed: int) -> Int64:
 def inner_folds(text_id: Int64, folds: int, seed: int) -> Int64 | None:
     """Folds for choosing settings, shape [n]: all rows of a text stay together.
 
-    Texts are dealt in the order of their first appearance, whatever their ids are. Fewer folds are made where there
-    are fewer texts; None where there is a single one.
+    Texts are dealt in the order of their ids. Fewer folds are made where there are fewer texts; None where there is a
+    single one.
     """
-    text = pd.factorize(text_id)[0]
-    folds = min(folds, len(np.unique(text)))
-    return None if folds < 2 else group_folds(text, folds, seed)
+    folds = min(folds, len(np.unique(text_id)))
+    return None if folds < 2 else group_folds(text_id, folds, seed)
 
 
 def row_codes(rows: Array) -> Int64:
