@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from causalopt import evaluation, simulation
     from causalopt.backends.finite import FiniteBackend
     from causalopt.backends.huggingface import HuggingFaceBackend
+    from causalopt.backends.optimized import OptimizedPolicy
     from causalopt.dataset import DirectOutcomeDataset
     from causalopt.evaluation.estimate import Estimate
     from causalopt.evaluation.evaluate import Evaluation, evaluate
-    from causalopt.optimization import OptimizedPolicy, optimize
+    from causalopt.optimization import optimize
     from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
 
 __all__ = [
@@ -44,7 +45,7 @@ _HOMES = {
     "Evaluation": "causalopt.evaluation.evaluate",
     "FiniteBackend": "causalopt.backends.finite",
     "HuggingFaceBackend": "causalopt.backends.huggingface",
-    "OptimizedPolicy": "causalopt.optimization",
+    "OptimizedPolicy": "causalopt.backends.optimized",
     "PseudoOutcomeEstimator": "causalopt.pseudo_outcome",
     "PseudoOutcomes": "causalopt.pseudo_outcome",
     "evaluate": "causalopt.evaluation.evaluate",

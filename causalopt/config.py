@@ -11,6 +11,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from causalopt.errors import ConfigError
+from causalopt.population import Population
 
 Part = dict[str, Any]
 Estimator = Literal["sndr", "dr", "snipw", "ipw", "clipped_ipw", "switch_dr", "dr_os", "mdr", "mips", "dm"]
@@ -48,6 +49,20 @@ class TestConfig(Section):
     path: Path | None = None
 
 
+class PopulationConfig(Section):
+    """What the value is over: a sample (drawn), or all that there are (fixed); by default as the policy asks.
+
+    A language model writes new texts, so the logged ones are a sample; a choice among known texts is about these.
+    """
+
+    texts: Literal["drawn", "fixed"] | None = None
+    prompts: Literal["drawn", "fixed"] | None = None
+
+    def over(self, default: Population) -> Population:
+        """Return the population, with what is left open taken from ``default``."""
+        return Population(self.texts or default.texts, self.prompts or default.prompts)
+
+
 class DataConfig(Section):
     """Where the rows come from and what each column is; or a world to draw them from."""
 
@@ -72,6 +87,7 @@ class DataConfig(Section):
     outcome_rows: int | None = Field(
         None, ge=10, description="rows drawn from a world's second data set; by default as many as rows"
     )
+    population: PopulationConfig = PopulationConfig()
     test: TestConfig = TestConfig()
 
     @model_validator(mode="after")
@@ -81,7 +97,7 @@ class DataConfig(Section):
 
     def roles(self) -> dict[str, Any]:
         """Keyword arguments of `DirectOutcomeDataset.from_path`."""
-        not_roles = {"path", "world", "rows", "outcome_rows", "test"}
+        not_roles = {"path", "world", "rows", "outcome_rows", "population", "test"}
         return {key: value for key, value in self.model_dump().items() if key not in not_roles}
 
 

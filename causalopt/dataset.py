@@ -16,6 +16,7 @@ from causalopt import reading, validation
 from causalopt.columns import Columns
 from causalopt.errors import ConfigError, DataError, DroppedRowsWarning
 from causalopt.fingerprint import fingerprint_frame
+from causalopt.population import DRAWN, Population
 from causalopt.typing import Array, Float64, Int64
 
 Direction = Literal["maximize", "minimize"]
@@ -39,7 +40,8 @@ class DirectOutcomeDataset:
     weight:
         Exposure of each row (impressions behind a rate); ones by default.
     group:
-        Codes of what must not be divided by a split or a fold; by default the text with its prompt.
+        Codes of what must not be divided by a split or a fold: the group that was named, or what ``population`` says
+        is drawn (the prompt, else the text), or the reader, or the row.
     reader:
         Codes of the readers, for standard errors clustered by reader too; or None.
     attributes:
@@ -54,6 +56,8 @@ class DirectOutcomeDataset:
         A text that this policy drew in the row's context (given its prompt); or None.
     placebo_outcome:
         Something fixed before the text was read, which no text can have moved; or None.
+    population:
+        Whether texts and prompts are a sample or all that there are.
     row:
         Position in the source, from 0. Messages count from 1, the first row below a file's header.
     dropped:
@@ -88,6 +92,7 @@ class DirectOutcomeDataset:
     policy_log_prob: Float64 | None = None
     policy_text: list[str] | None = None
     placebo_outcome: Float64 | None = None
+    population: Population = DRAWN
 
     @classmethod
     def from_path(cls, path: str | Path, **roles: Any) -> DirectOutcomeDataset:
@@ -231,13 +236,10 @@ class DirectOutcomeDataset:
 
         texts = table[columns.text].tolist()
         prompts = None if columns.prompt is None else table[columns.prompt].tolist()
-        if columns.group is None:
-            keys = pd.Series(texts if prompts is None else list(zip(prompts, texts, strict=True)))
-            group = pd.factorize(keys)[0]
-        else:
-            group = pd.factorize(table[columns.group])[0]
+        text = _text_codes(prompts, texts)
+        group = text if columns.group is None else pd.factorize(table[columns.group])[0]
         weight = numbers(columns.weight)
-        return cls(
+        data = cls(
             texts=texts,
             prompts=prompts,
             outcome=table[columns.outcome].to_numpy(dtype=np.float64),
@@ -257,6 +259,7 @@ class DirectOutcomeDataset:
             policy_text=None if columns.policy_text is None else table[columns.policy_text].tolist(),
             placebo_outcome=numbers(columns.placebo_outcome),
         )
+        return data.with_population(DRAWN)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -287,8 +290,78 @@ class DirectOutcomeDataset:
             row=self.row[position],
         )
 
+    @property
+    def text_code(self) -> Int64:
+        """Codes of the texts, each with its prompt, by first appearance, shape [n]."""
+        return _text_codes(self.prompts, self.texts)
+
+    def with_population(self, population: Population) -> DirectOutcomeDataset:
+        """Return the same rows with ``group`` as a value over ``population`` asks for; a named group is kept.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from causalopt import DirectOutcomeDataset
+        >>> from causalopt.population import FIXED
+        >>> frame = pd.DataFrame({"text": ["a", "b", "a", "b"], "outcome": [1.0, 2.0, 3.0, 4.0], "who": [1, 1, 2, 2]})
+        >>> data = DirectOutcomeDataset.from_frame(frame, reader="who")
+        >>> data.group.tolist(), data.with_population(FIXED).group.tolist()
+        ([0, 1, 0, 1], [0, 0, 1, 1])
+        """
+        group = self.group
+        if self.columns.group is None:
+            drawn = self._drawn(population)
+            group = next(codes for codes in (drawn, self.reader, np.arange(len(self))) if codes is not None)
+        return replace(self, group=group.astype(np.int64), population=population)
+
+    def cluster(self, population: Population | None = None) -> Int64 | tuple[Int64, Int64] | None:
+        """Codes of the units that were drawn, for standard errors and overlap.
+
+        Texts with their prompts (or prompts, where these are drawn), unless they are fixed; and readers, where a column
+        names them. A named group takes the place of the texts that lie within it, and is a way of its own where it
+        divides them.
+
+        Parameters
+        ----------
+        population:
+            In place of the data set's own.
+
+        Returns
+        -------
+        Int64 or tuple or None
+            One or two ways of shape [n]; None where every row is a unit.
+
+        Raises
+        ------
+        DataError
+            When texts, groups and readers are three different ways.
+        """
+        ways = [codes for codes in (self._drawn(population or self.population),) if codes is not None]
+        named = [] if self.columns.group is None else [self.group]
+        for codes in (*named, *([] if self.reader is None else [self.reader])):
+            ways = [way for way in ways if not _within(way, codes)]
+            if not any(_within(codes, way) for way in ways):
+                ways.append(codes)
+        if len(ways) > 2:
+            raise DataError(
+                f"{self.source}: texts, group (column {self.columns.group!r}) and reader (column "
+                f"{self.columns.reader!r}) are three ways of clustering, of which two can be had: name either the "
+                "group or the reader"
+            )
+        if not ways:
+            return None
+        return ways[0] if len(ways) == 1 else (ways[0], ways[1])
+
+    def _drawn(self, population: Population) -> Int64 | None:
+        """Codes of the prompts or texts that are a sample; None where both are fixed. A single prompt is no sample."""
+        if self.prompts is not None and population.prompts == "drawn":
+            prompt = pd.factorize(pd.Series(self.prompts))[0].astype(np.int64)
+            if prompt.max(initial=0) > 0:
+                return prompt
+        return self.text_code if population.texts == "drawn" else None
+
     def split(self, test_size: float = 0.3, seed: int = 0) -> tuple[DirectOutcomeDataset, DirectOutcomeDataset]:
-        """Divide into training and test rows by group, never by row.
+        """Divide into training and test rows by group: by what is drawn, see `with_population`.
 
         Parameters
         ----------
@@ -338,6 +411,17 @@ class DirectOutcomeDataset:
                 frame[name.removesuffix("s")] = values
         prefixed = [self.covariates.add_prefix("covariate:"), self.attributes.add_prefix("attribute:")]
         return pd.concat([frame, *prefixed], axis=1)
+
+
+def _text_codes(prompts: Sequence[str] | None, texts: Sequence[str]) -> Int64:
+    keys = pd.Series(list(texts) if prompts is None else list(zip(prompts, texts, strict=True)), dtype=object)
+    return pd.factorize(keys)[0].astype(np.int64)
+
+
+def _within(fine: Int64, coarse: Int64) -> bool:
+    """Whether every unit of ``fine`` lies in one of ``coarse``."""
+    pairs = pd.DataFrame({"fine": fine, "coarse": coarse}).drop_duplicates()
+    return len(pairs) == pairs["fine"].nunique()
 
 
 def _counts(dropped: dict[str, int]) -> str:

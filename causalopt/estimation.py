@@ -15,7 +15,7 @@ from causalopt.config import RunConfig, load_config
 from causalopt.dataset import DirectOutcomeDataset
 from causalopt.errors import CausalOptError, CausalOptWarning, ConfigError
 from causalopt.evaluation.evaluate import evaluate
-from causalopt.evaluation.policies import ExternalPolicy, LoggedPolicy
+from causalopt.evaluation.policies import ExternalPolicy, LoggedPolicy, as_subject, population_of
 from causalopt.evaluation.terms import ESTIMATORS
 from causalopt.metrics import evaluation_metrics, nuisance_metrics
 from causalopt.preparation import (
@@ -108,6 +108,8 @@ def evaluated(
 ) -> dict[str, Any]:
     """Fit the nuisances on ``rows`` alone and evaluate; ``reference`` is None for the logs themselves."""
     nuisances = build_nuisances(config)
+    population = config.data.population.over(population_of(as_subject(policy.policy)))
+    rows = rows.with_population(population)
     pseudo = pilot_rows(nuisances.fit_transform(rows, outcome_data=outcome_data), config.pilot.test_rows, config.seed)
     base = LoggedPolicy() if reference is None else reference.policy
     assert not isinstance(base, ExternalPolicy)
@@ -122,6 +124,7 @@ def evaluated(
         level=config.evaluation.level,
         seed=config.seed,
         without=fit_without(config, rows, outcome_data),
+        population=population,
     )
     known = world is not None and not isinstance(policy.policy, ExternalPolicy) and not isinstance(base, LoggedPolicy)
     name = "the texts as logged" if reference is None else "the reference"

@@ -58,7 +58,7 @@ def evaluation_metrics(
         "not_computed": dict(evaluation.left_out),
         "overlap": evaluation.overlap.to_dict(),
         "evidence": evidence_metrics(evaluation),
-        "kl": evaluation.kl,
+        **_kl(evaluation),
     }
 
 
@@ -93,7 +93,13 @@ def _robustness(evaluation: Evaluation) -> float | None:
 
 def comparison_metrics(evaluation: Evaluation, truth: dict[str, float] | None) -> dict[str, Any]:
     """Gather the numbers of a policy that is only compared with."""
-    return {"value": _values(evaluation), "kl": evaluation.kl, "truth": truth}
+    return {"value": _values(evaluation), **_kl(evaluation), "truth": truth}
+
+
+def _kl(evaluation: Evaluation) -> dict[str, float | None]:
+    """KL(policy || reference) and its Monte Carlo standard error, nats; null where it is not known."""
+    found = evaluation.kl
+    return {"kl": None, "kl_se": None} if found is None else {"kl": found.kl, "kl_se": found.se}
 
 
 def _values(evaluation: Evaluation) -> dict[str, Any]:

@@ -3,45 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from causalopt import plugins
 from causalopt.backends.contracts import Backend, Callback, Policy, Progress
+from causalopt.backends.optimized import OptimizedPolicy
 from causalopt.objective import Objective
 from causalopt.problem import BehaviorPolicy, behavior_log_prob, draw_samples, embedding_log_prob, policy_problem
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.selection import select_by_lower_bound
-from causalopt.typing import Float64
-
-
-@dataclass(frozen=True)
-class OptimizedPolicy:
-    """A policy that remembers the reference it started from, so that `evaluate` can take their difference."""
-
-    policy: Policy
-    reference: Policy
-
-    def log_prob(self, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
-        """Log-probabilities under the optimised policy, shape [n], nats."""
-        return self.policy.log_prob(prompts, texts)
-
-    def sample(self, prompts: Sequence[str] | None, n: int, seed: int) -> list[str]:
-        """Draw texts from the optimised policy."""
-        return self.policy.sample(prompts, n, seed)
-
-    def save(self, directory: str | Path) -> None:
-        """Write both policies: ``directory/policy`` and ``directory/reference``, as a run does."""
-        self.reference.save(Path(directory) / "reference")
-        self.policy.save(Path(directory) / "policy")
-
-    @classmethod
-    def load(cls, directory: str | Path) -> OptimizedPolicy:
-        """Read what `save`, or a run, wrote."""
-        from causalopt.backends import load_policy
-
-        return cls(load_policy(Path(directory) / "policy"), load_policy(Path(directory) / "reference"))
 
 
 def optimize(
@@ -125,4 +96,5 @@ def optimize(
         progress=Progress(None if directory is None else directory / "policy", callbacks),
         selection=selection,
     )
-    return OptimizedPolicy(policy, reference)
+    seen = (data,) if validation is None else (data, validation.dataset)
+    return OptimizedPolicy(policy, reference, seen)

@@ -17,6 +17,7 @@ from causalopt.errors import CausalOptWarning
 from causalopt.evaluation.evaluate import Evaluation, evaluate
 from causalopt.evaluation.policies import Draws
 from causalopt.metrics import comparison_metrics, run_metrics
+from causalopt.population import DRAWN
 from causalopt.preparation import Arm, Plan, fit_without, pilot_rows
 from causalopt.problem import behavior_log_prob, draw_samples, embedding_log_prob, policy_problem
 from causalopt.processes import is_main, shared
@@ -224,6 +225,7 @@ class _Stages:
             seed=config.seed,
             reference_draws=reference_draws,
             without=without,
+            population=config.data.population.over(DRAWN),
         )
 
     def truth(self, policy: Policy, reference: Policy, evaluation: Evaluation) -> dict[str, float] | None:

@@ -17,6 +17,7 @@ from causalopt.evaluation.evaluate import leave_out
 from causalopt.nuisance.second_stage import check_second_stage
 from causalopt.objective import Objective
 from causalopt.plugins import Registry
+from causalopt.population import DRAWN, Population
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
 from causalopt.simulation.contracts import TwoSampleWorld, World
 
@@ -77,8 +78,11 @@ def prepare(config: RunConfig) -> Plan:
     """
     config = resolve(config)
     world = None if config.data.world is None else plugins.worlds.create(config.data.world)
-    train, test = read_data(config, world)
-    backend = build_backend(config, sorted({*train.texts, *test.texts}) if world is None else world.texts)
+    everything, apart = read_rows(config, world)
+    texts = {*everything.texts, *(() if apart is None else apart.texts)}
+    backend = build_backend(config, sorted(texts) if world is None else world.texts)
+    config = _with_population(config, backend.population)
+    train, test = _divide(config, everything, apart)
     selection = None
     if config.selection is not None:
         train, selection = train.split(test_size=config.selection.size, seed=config.seed)
@@ -123,16 +127,42 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
+def _with_population(config: RunConfig, default: Population) -> RunConfig:
+    """Write out what the backend's policies say of texts and prompts, where the configuration leaves it open."""
+    chosen = config.data.population.over(default)
+    filled = config.data.population.model_copy(update={"texts": chosen.texts, "prompts": chosen.prompts})
+    return config.model_copy(update={"data": config.data.model_copy(update={"population": filled})})
+
+
 def read_data(config: RunConfig, world: World | None) -> tuple[DirectOutcomeDataset, DirectOutcomeDataset]:
-    """Return the training and the test rows, which share no group unless the test rows have a table of their own."""
+    """Return the training and the test rows, which share no unit that was drawn unless these have a table of their own.
+
+    What is drawn is what ``data.population`` says (see `DirectOutcomeDataset.with_population`): where texts are fixed
+    the two share texts and no reader.
+    """
+    return _divide(config, *read_rows(config, world))
+
+
+def read_rows(config: RunConfig, world: World | None) -> tuple[DirectOutcomeDataset, DirectOutcomeDataset | None]:
+    """Return all rows, and those of a test table where there is one."""
     settings = config.data
     if world is not None:
-        return world.sample(settings.rows, config.seed).split(test_size=settings.test.size, seed=config.seed)
+        return world.sample(settings.rows, config.seed), None
     assert settings.path is not None
     data = DirectOutcomeDataset.from_path(settings.path, **settings.roles())
     if settings.test.path is None:
-        return data.split(test_size=settings.test.size, seed=config.seed)
+        return data, None
     return data, DirectOutcomeDataset.from_path(settings.test.path, **settings.roles())
+
+
+def _divide(
+    config: RunConfig, data: DirectOutcomeDataset, apart: DirectOutcomeDataset | None
+) -> tuple[DirectOutcomeDataset, DirectOutcomeDataset]:
+    population = config.data.population.over(DRAWN)
+    data = data.with_population(population)
+    if apart is None:
+        return data.split(test_size=config.data.test.size, seed=config.seed)
+    return data, apart.with_population(population)
 
 
 def read_outcome_data(config: RunConfig, world: World | None) -> DirectOutcomeDataset | None:
@@ -154,6 +184,7 @@ def read_outcome_rows(config: RunConfig, world: World | None) -> OutcomeRows:
     data = read_outcome_data(config, world)
     if data is None:
         return OutcomeRows()
+    data = data.with_population(config.data.population.over(DRAWN))
     return OutcomeRows(*data.split(test_size=config.data.test.size, seed=config.seed))
 
 

@@ -14,7 +14,7 @@ from causalopt.errors import ConfigError, DataError
 from causalopt.evaluation.marginalized import marginal_log_ratio
 from causalopt.nuisance.second_stage import expected_residual
 from causalopt.pseudo_outcome import PseudoOutcomes
-from causalopt.typing import Float64
+from causalopt.typing import Float64, Int64
 
 BehaviorPolicy = Literal["logged", "reference", "embedding"]
 
@@ -157,8 +157,10 @@ def policy_problem(
     scale = float(np.sqrt(np.average((data.outcome - mean) ** 2, weights=data.weight)))
     factor = (1.0 if data.direction == "maximize" else -1.0) / scale
 
-    def dose_response(texts: Sequence[str], prompts: Sequence[str] | None) -> Float64:
-        return factor * (pseudo.dose_response(texts, prompts) - center)
+    def dose_response(texts: Sequence[str], row: Int64) -> Float64:
+        # With prompts a text is worth what the reader of its row makes of it; without, what all readers do.
+        g = pseudo.dose_response(texts) if data.prompts is None else pseudo.row_response(texts, row)
+        return factor * (g - center)
 
     if sampled_texts is None:
         sampled_texts = [[] for _ in range(len(data))]
@@ -166,8 +168,7 @@ def policy_problem(
     else:
         per_row = len(sampled_texts[0])
         texts = [text for row in sampled_texts for text in row]
-        prompts = None if data.prompts is None else [prompt for prompt in data.prompts for _ in range(per_row)]
-        sampled_g = dose_response(texts, prompts).reshape(len(data), per_row)
+        sampled_g = dose_response(texts, np.repeat(np.arange(len(data)), per_row)).reshape(len(data), per_row)
     return PolicyProblem(
         texts=data.texts,
         prompts=data.prompts,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,10 @@ from causalopt.embedding import Embedder, embed
 from causalopt.errors import DataError, ModelError
 from causalopt.nuisance import models
 from causalopt.nuisance.cross_fitting import CrossFit, Rows, cross_fit
+from causalopt.nuisance.fitted import distinct
 from causalopt.nuisance.logged import LoggedAssignment
+from causalopt.nuisance.text_index import TextIndex
+from causalopt.population import Population
 from causalopt.typing import Array, Float32, Float64, Int64
 
 METADATA = b"causalopt.pseudo_outcomes"
@@ -83,14 +86,61 @@ class PseudoOutcomes:
         )
 
     def dose_response(self, texts: Sequence[str], prompts: Sequence[str] | None = None) -> Float64:
-        """g of any texts, shape [k], by models that did not see them; see `CrossFit.dose_response`."""
-        fitted = self.fitted()
-        return fitted.cross_fit.dose_response(fitted.embed(prompts, texts)) if len(texts) else np.zeros(0)
+        """g of any texts, shape [k], outcome units, by models that did not see them.
 
-    def reader_response(self, texts: Sequence[str], prompts: Sequence[str] | None = None) -> Float64:
-        """h_i = mean over the texts of m(x_j, w_i), shape [n]: reader i's part of the texts' plug-in value."""
+        Without prompts the mean over all readers (`CrossFit.dose_response`). With prompts the mean over the readers of
+        the prompt, of m with each one's own covariates; a prompt that no row has is a `DataError`.
+        """
         fitted = self.fitted()
-        return fitted.cross_fit.reader_response(fitted.embed(prompts, texts))
+        if not len(texts):
+            return np.zeros(0)
+        if prompts is None:
+            return fitted.cross_fit.dose_response(fitted.embed(None, texts), fitted.index.ids(None, texts))
+        rows = self.rows_of_prompts(prompts)
+        draw = np.repeat(np.arange(len(texts)), [len(row) for row in rows])
+        row = np.concatenate(rows)
+        response = self.row_response([texts[int(j)] for j in draw], row)
+        weight = self.dataset.weight[row]
+        total = np.bincount(draw, weights=weight, minlength=len(texts))
+        return np.asarray(np.bincount(draw, weights=weight * response, minlength=len(texts)) / total)
+
+    def row_response(self, texts: Sequence[str], row: Int64) -> Float64:
+        """m(c_i, x_j, w_i) of texts written for rows, shape [k], outcome units: each read by the row's own reader.
+
+        Parameters
+        ----------
+        texts:
+            k texts.
+        row:
+            Position of the row that each was written for, shape [k].
+        """
+        fitted, data = self.fitted(), self.dataset
+        if not len(texts):
+            return np.zeros(0)
+        prompts = None if data.prompts is None else [data.prompts[i] for i in row]
+        return fitted.cross_fit.row_response(
+            fitted.embed(prompts, texts), fitted.index.ids(prompts, texts), np.asarray(row, dtype=np.int64)
+        )
+
+    def reader_response(self, texts: Sequence[str]) -> Float64:
+        """h_i = mean over the texts of m(x_j, w_i), shape [n]: reader i's part of the texts' plug-in value.
+
+        For rows without prompts, where every text may be read by everybody.
+        """
+        fitted = self.fitted()
+        return fitted.cross_fit.reader_response(fitted.embed(None, texts), fitted.index.ids(None, texts))
+
+    def rows_of_prompts(self, prompts: Sequence[str]) -> list[Int64]:
+        """Positions of the rows that have each prompt; `DataError` for a prompt that no row has."""
+        asked = pd.Series(self.dataset.prompts)
+        rows = asked.groupby(asked, sort=False).indices
+        missing = next((i for i, prompt in enumerate(prompts) if prompt not in rows), None)
+        if missing is not None:
+            raise DataError(
+                f"prompt {missing} ({prompts[missing][:60]!r}) is not among the prompts of {self.dataset.source}: a "
+                "text is worth what the readers of its prompt make of it, and nobody asked this one"
+            )
+        return [np.asarray(rows[prompt], dtype=np.int64) for prompt in prompts]
 
     def to_frame(self) -> pd.DataFrame:
         """One row for each row of data: row, fold, m, s, g, residual, xi."""
@@ -106,6 +156,7 @@ class PseudoOutcomes:
             "covariates": list(data.covariates.columns),
             "attributes": list(data.attributes.columns),
             "direction": data.direction,
+            "population": asdict(data.population),
             "source": data.source,
             "dropped": data.dropped,
             "truncated_rows": self.truncated_rows,
@@ -160,6 +211,7 @@ class PseudoOutcomes:
             policy_log_prob=numbers("policy_log_prob"),
             policy_text=frame["policy_text"].tolist() if "policy_text" in frame else None,
             placebo_outcome=numbers("placebo_outcome"),
+            population=Population(**about.get("population", {})),
         )
         return cls(
             dataset,
@@ -184,20 +236,25 @@ class PseudoOutcomes:
 
 @dataclass(frozen=True, eq=False)
 class FittedNuisances:
-    """The fitted parts behind pseudo-outcomes; ``logged`` is the embedding of each logged text."""
+    """The fitted parts behind pseudo-outcomes; ``index`` numbers the texts, ``logged`` embeds the first of them."""
 
     embedder: Embedder
     covariates: CovariateEncoder
     cross_fit: CrossFit
-    logged: Mapping[Any, Float32] = field(repr=False)
+    index: TextIndex = field(repr=False)
+    logged: Float32 = field(repr=False)
 
     def embed(self, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float32:
         """Embed as the rows were, shape [k, d]; a logged text to the last bit, whatever it is batched with."""
-        keys = _text_keys(prompts, texts)
-        new = [i for i, key in enumerate(keys) if key not in self.logged]
-        asked = None if prompts is None else [prompts[i] for i in new]
-        vectors = iter(embed(self.embedder, asked, [texts[i] for i in new]) if new else ())
-        return np.stack([self.logged[key] if key in self.logged else next(vectors) for key in keys])
+        first, inverse = distinct(self.index.ids(prompts, texts))
+        text_id = self.index.ids(None if prompts is None else [prompts[i] for i in first], [texts[i] for i in first])
+        new = text_id >= len(self.logged)
+        vectors = np.empty((len(first), self.logged.shape[1]), dtype=np.float32)
+        vectors[~new] = self.logged[text_id[~new]]
+        if new.any():
+            asked = None if prompts is None else [prompts[i] for i in first[new]]
+            vectors[new] = embed(self.embedder, asked, [texts[i] for i in first[new]])
+        return np.asarray(vectors[inverse])
 
 
 class PseudoOutcomeEstimator:
@@ -279,19 +336,24 @@ class PseudoOutcomeEstimator:
         """
         others = [] if outcome_data is None else [outcome_data]
         embedder = self._embedder([dataset, *others])
-        outcome_model, tables = models.with_texts(self.outcome_model)
-        for table in tables:
-            embedder = table.watch(embedder)
+        index = TextIndex()
+        index.ids(*_in_order(dataset))
+        text_id = index.ids(dataset.prompts, dataset.texts)
+        outcome_model = models.with_texts(self.outcome_model, index)
         encoder = CovariateEncoder().fit(dataset.covariates)
         if s is None and (dataset.covariates.shape[1] or dataset.assignment_log_prob is not None):
             s = self._logged_weight(dataset)
         embedded = embed(embedder, dataset.prompts, dataset.texts)
+        first = np.unique(text_id, return_index=True)[1]
         fit = cross_fit(
             embedded,
             encoder.transform(dataset.covariates),
             dataset.outcome,
             dataset.weight,
             dataset.group,
+            text_id=text_id,
+            prompt_id=None if dataset.prompts is None else pd.factorize(pd.Series(dataset.prompts))[0],
+            prompt_columns=0 if dataset.prompts is None else embedded.shape[1] // 2,
             outcome_model=outcome_model,
             assignment_model=self.assignment_model,
             folds=self.folds,
@@ -302,7 +364,9 @@ class PseudoOutcomeEstimator:
             m=m,
             g=g,
             s=s,
-            outcome_rows=None if outcome_data is None else _outcome_rows(dataset, outcome_data, embedder, encoder),
+            outcome_rows=None
+            if outcome_data is None
+            else _outcome_rows(dataset, outcome_data, embedder, encoder, index),
         )
         return PseudoOutcomes(
             dataset,
@@ -313,7 +377,7 @@ class PseudoOutcomeEstimator:
             fit.truncated.rows,
             fit.truncated.mass,
             fit.scores,
-            FittedNuisances(embedder, encoder, fit, dict(zip(_keys(dataset), embedded, strict=True))),
+            FittedNuisances(embedder, encoder, fit, index, embedded[first]),
         )
 
     def _embedder(self, datasets: Sequence[DirectOutcomeDataset]) -> Embedder:
@@ -336,12 +400,16 @@ class PseudoOutcomeEstimator:
             return None
         if dataset.assignment_log_prob is None:
             raise DataError(f"{dataset.source}: assignment model 'logged' needs a column assignment_log_prob")
-        text = pd.factorize(_keys(dataset))[0]
+        text = TextIndex().ids(dataset.prompts, dataset.texts)
         return model.weights(dataset.assignment_log_prob, dataset.behavior_log_prob, text=text, weight=dataset.weight)
 
 
 def _outcome_rows(
-    dataset: DirectOutcomeDataset, other: DirectOutcomeDataset, embedder: Embedder, encoder: CovariateEncoder
+    dataset: DirectOutcomeDataset,
+    other: DirectOutcomeDataset,
+    embedder: Embedder,
+    encoder: CovariateEncoder,
+    index: TextIndex,
 ) -> Rows:
     """Arrays of the second data set; a text that both have gets the group that it has in the first."""
     if (dataset.prompts is None) != (other.prompts is None):
@@ -354,13 +422,18 @@ def _outcome_rows(
         other.outcome,
         other.weight,
         np.array([group.get(key, own) for key in _keys(other)]),
+        index.ids(other.prompts, other.texts),
     )
 
 
-def _keys(dataset: DirectOutcomeDataset) -> pd.Series:
-    return pd.Series(_text_keys(dataset.prompts, dataset.texts), dtype=object)
+def _in_order(dataset: DirectOutcomeDataset) -> tuple[list[str] | None, list[str]]:
+    """Distinct prompts and texts in the order of their characters: numbers that no order of the rows changes."""
+    if dataset.prompts is None:
+        return None, sorted(set(dataset.texts))
+    pairs = sorted(set(zip(dataset.prompts, dataset.texts, strict=True)))
+    return [prompt for prompt, _ in pairs], [text for _, text in pairs]
 
 
-def _text_keys(prompts: Sequence[str] | None, texts: Sequence[str]) -> list[Any]:
+def _keys(dataset: DirectOutcomeDataset) -> list[Any]:
     """Return what makes two rows the same text: the text, with its prompt if there is one."""
-    return list(texts) if prompts is None else list(zip(prompts, texts, strict=True))
+    return dataset.texts if dataset.prompts is None else list(zip(dataset.prompts, dataset.texts, strict=True))

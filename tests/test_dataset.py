@@ -14,6 +14,7 @@ import pytest
 
 from causalopt import DirectOutcomeDataset
 from causalopt.errors import ConfigError, DataError, DroppedRowsWarning
+from causalopt.population import FIXED, Population
 
 ROLES = {"text": "text", "outcome": "resp", "covariates": ["age", "party"], "weight": "views", "reader": "who"}
 
@@ -66,7 +67,10 @@ def test_columns_become_typed_arrays(frame):
 
 def test_the_group_is_the_text_with_its_prompt_unless_a_column_says_otherwise(frame):
     frame["prompt"] = ["p", "p", "q", "q"]
-    assert DirectOutcomeDataset.from_frame(frame, outcome="resp", prompt="prompt").group.tolist() == [0, 1, 2, 3]
+    asked = DirectOutcomeDataset.from_frame(frame, outcome="resp", prompt="prompt")
+    assert asked.group.tolist() == [0, 0, 1, 1], "prompts are a sample"
+    assert asked.with_population(Population(prompts="fixed")).group.tolist() == [0, 1, 2, 3]
+    assert asked.with_population(FIXED).group.tolist() == [0, 1, 2, 3]
     assert DirectOutcomeDataset.from_frame(frame, outcome="resp", group="who").group.tolist() == [0, 1, 0, 2]
 
 
@@ -329,3 +333,47 @@ def test_ratings_by_readers_with_covariates():
     assert set(data.covariates["gender"]) == {"Man", "Woman", "Non-binary"}
     train, test = data.split(0.3, seed=1)
     assert not set(train.texts) & set(test.texts)
+
+
+def table(**columns):
+    n = len(next(iter(columns.values())))
+    return pd.DataFrame({"outcome": np.arange(n, dtype=float), **columns})
+
+
+def test_what_is_drawn_is_split_by_and_clustered_by():
+    """Two texts, three readers who each read both, two prompts."""
+    frame = table(text=["a", "b"] * 6, who=np.repeat([0, 1, 2], 4), prompt=(["p"] * 2 + ["q"] * 2) * 3)
+    texts = DirectOutcomeDataset.from_frame(frame.drop(columns="prompt"), reader="who")
+    assert texts.group.tolist() == [0, 1] * 6
+    text, reader = texts.cluster()
+    assert text.tolist() == [0, 1] * 6
+    assert reader.tolist() == np.repeat([0, 1, 2], 4).tolist()
+    known = texts.with_population(FIXED)
+    assert known.group.tolist() == reader.tolist()
+    assert known.cluster().tolist() == reader.tolist()
+    train, test = known.split(test_size=0.3, seed=0)
+    assert not set(train.reader) & set(test.reader)
+    assert set(train.texts) == set(test.texts) == {"a", "b"}
+    prompts = DirectOutcomeDataset.from_frame(frame, prompt="prompt")
+    assert prompts.cluster().tolist() == ([0, 0, 1, 1] * 3)
+    assert prompts.cluster(Population("drawn", "fixed")).tolist() == [0, 1, 2, 3] * 3
+    assert prompts.cluster(FIXED) is None
+    alone = DirectOutcomeDataset.from_frame(frame.assign(prompt="p"), prompt="prompt")
+    assert alone.group.tolist() == [0, 1] * 6, "a single prompt is no sample"
+
+
+def test_a_group_named_for_the_reader_keeps_the_texts_cluster_where_texts_are_drawn():
+    frame = table(text=["a", "b"] * 6, who=np.repeat([0, 1, 2], 4), wave=["x"] * 6 + ["y"] * 6)
+    by_reader = DirectOutcomeDataset.from_frame(frame, group="who")
+    text, reader = by_reader.cluster()
+    assert (text.tolist(), reader.tolist()) == ([0, 1] * 6, np.repeat([0, 1, 2], 4).tolist())
+    assert by_reader.cluster(FIXED).tolist() == reader.tolist()
+    topics = table(text=["a", "b", "c", "d"] * 3, topic=["s", "s", "t", "t"] * 3)
+    assert DirectOutcomeDataset.from_frame(topics, group="topic").cluster().tolist() == [0, 0, 1, 1] * 3
+    with pytest.raises(DataError, match="three ways of clustering"):
+        DirectOutcomeDataset.from_frame(frame.assign(wave=["x", "y", "y"] * 4), group="wave", reader="who").cluster()
+
+
+def test_a_population_is_drawn_or_fixed():
+    with pytest.raises(ConfigError, match=r"population\.texts must be 'drawn' or 'fixed', not 'known'"):
+        Population("known")

@@ -21,6 +21,7 @@ from causalopt.evaluation.evaluate import evaluate
 from causalopt.evaluation.policies import ExternalPolicy, LoggedPolicy
 from causalopt.evaluation.terms import embedding_log_ratio
 from causalopt.pipeline import run
+from causalopt.population import FIXED
 from causalopt.preparation import prepare, read_outcome_rows
 from causalopt.problem import embedding_log_prob
 from causalopt.reevaluation import compare_runs, evaluate_run
@@ -72,7 +73,9 @@ def test_a_column_of_log_probabilities_gives_the_ratio_estimators_and_says_what_
     assert set(by_name) == {"snipw", "ipw", "clipped_ipw"}
     # No covariates: the pseudo-outcome is the outcome, and the logs' own value its mean.
     for name, estimator in (("snipw", snipw), ("ipw", ipw)):
-        expected = estimator(log_ratio, frame["resp"]) - ipw(np.zeros(len(frame)), frame["resp"])
+        # The texts are a sample, whatever group was named.
+        by_text = {"cluster": frame["text"]}
+        expected = estimator(log_ratio, frame["resp"], **by_text) - ipw(np.zeros(len(frame)), frame["resp"], **by_text)
         assert by_name[name]["estimate"] == pytest.approx(expected.value, abs=1e-10)
         assert by_name[name]["se"] == pytest.approx(expected.se, rel=1e-6)
     assert set(found["not_computed"]) == {"sndr", "dr", "switch_dr", "dr_os", "mdr", "mips", "dm"}
@@ -168,10 +171,10 @@ def test_two_runs_on_the_same_rows(runs):
     # The first run's value is in the place of the reference, with the same nuisances.
     assert found["nuisance"] == mild["nuisance"]
     expected = bold["value"]["policy"]["estimate"] - mild["value"]["policy"]["estimate"]
-    assert found["value"]["difference"]["estimate"] == pytest.approx(expected, abs=0.3)  # draws of their own
+    assert found["value"]["difference"]["estimate"] == pytest.approx(expected, abs=1e-10)
     same = compare_runs(runs / "mild", runs / "mild")
-    assert same["value"]["difference"]["ci_low"] < 0 < same["value"]["difference"]["ci_high"]
-    assert same["kl"] == 0
+    assert same["value"]["difference"]["estimate"] == same["value"]["difference"]["se"] == 0
+    assert same["kl"] == same["kl_se"] == 0
 
 
 def test_runs_of_different_rows_are_not_compared(runs, tmp_path):
@@ -198,7 +201,8 @@ def test_a_second_data_set_from_yaml_trains_the_outcome_model_of_both_sides_apar
     plan = prepare(parse_config(yaml.safe_load(parse_config(settings).dump())))
     rows = read_outcome_rows(plan.config, plan.world)
     assert len(rows.train) + len(rows.test) == 800
-    assert not set(rows.train.texts) & set(rows.test.texts)
+    assert rows.train.population == rows.test.population == FIXED, "the policy chooses among known texts"
+    assert not set(rows.train.row) & set(rows.test.row)
     run(plan, tmp_path / "run")
     found = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert found["data"]["outcome_data"]["train_rows"] == len(rows.train)

@@ -11,7 +11,8 @@ import numpy as np
 
 from causalopt.errors import DataError
 from causalopt.objective import Objective
-from causalopt.typing import Float64
+from causalopt.population import Population
+from causalopt.typing import Float64, Int64
 
 
 @runtime_checkable
@@ -33,6 +34,15 @@ class Policy(Protocol):
     @classmethod
     def load(cls, directory: str | Path) -> Self:
         """Read what `save` wrote; the loaded policy gives the same numbers."""
+        ...
+
+
+@runtime_checkable
+class EnumerablePolicy(Policy, Protocol):
+    """A policy over known texts: what it expects can be summed, and is never estimated from draws."""
+
+    def distribution(self, prompts: Sequence[str] | None) -> tuple[list[str], Float64]:
+        """All k texts, and their log-probabilities: shape [k] without prompts, [n, k] for n prompts, nats."""
         ...
 
 
@@ -59,8 +69,8 @@ class PolicyProblem:
     sampled_g:
         Their dose response, shape [n, per_row].
     dose_response:
-        ``dose_response(texts, prompts)``, shape [k], of any texts, in the units of ``sampled_g``: for a backend that
-        draws new texts on the way. None when nobody can tell.
+        ``dose_response(texts, row)``, shape [k], of texts written for rows (``row`` holds the position of each one's
+        row), in the units of ``sampled_g``: for a backend that draws new texts on the way. None when nobody can tell.
     """
 
     texts: Sequence[str]
@@ -71,7 +81,7 @@ class PolicyProblem:
     weight: Float64
     sampled_texts: Sequence[Sequence[str]]
     sampled_g: Float64
-    dose_response: Callable[[Sequence[str], Sequence[str] | None], Float64] | None = field(default=None, repr=False)
+    dose_response: Callable[[Sequence[str], Int64], Float64] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         n = len(self.texts)
@@ -128,7 +138,18 @@ class Progress:
 
 @runtime_checkable
 class Backend(Protocol):
-    """Makes a reference policy from logged texts, and a better policy from a `PolicyProblem`."""
+    """Makes a reference policy from logged texts, and a better policy from a `PolicyProblem`.
+
+    Attributes
+    ----------
+    population:
+        What the value of its policies is over: drawn texts where they write new ones, fixed ones where they choose.
+    """
+
+    @property
+    def population(self) -> Population:
+        """See the class."""
+        ...
 
     def check(self) -> None:
         """Raise a `CausalOptError` now for what would fail later (a model that is not there), without loading it."""

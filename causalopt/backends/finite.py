@@ -22,6 +22,7 @@ from causalopt.backends.finite_policy import FinitePolicy
 from causalopt.embedding.contracts import Embedder
 from causalopt.errors import CausalOptWarning, ConfigError, DataError, ModelError
 from causalopt.objective import Modifiers, Objective, ObjectiveInputs
+from causalopt.population import FIXED
 from causalopt.typing import Float64
 
 __all__ = ["FiniteBackend", "FinitePolicy"]
@@ -77,7 +78,8 @@ class FiniteBackend:
     >>> import numpy as np
     >>> from causalopt.backends.contracts import PolicyProblem, Progress
     >>> from causalopt.backends.finite import FiniteBackend
-    >>> from causalopt.objective import CPO
+    >>> from causalopt.population import FIXED
+    from causalopt.objective import CPO
     >>> texts = ["Please give today.", "Join our walk.", "Share one hour."]
     >>> backend = FiniteBackend(texts, embedder={"name": "tfidf-svd", "dimensions": 2}, l2=0.1)
     >>> reference = backend.reference(None, texts, np.ones(3), seed=0, progress=Progress())
@@ -88,6 +90,8 @@ class FiniteBackend:
     >>> bool(policy.probability @ xi > reference.probability @ xi)
     True
     """
+
+    population = FIXED
 
     def __init__(
         self,

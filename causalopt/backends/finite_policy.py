@@ -103,6 +103,13 @@ class FinitePolicy:
     def log_prob(self, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
         return self.candidate_log_prob[self.index_of(texts, prompts)]
 
+    def distribution(self, prompts: Sequence[str] | None) -> tuple[list[str], Float64]:
+        log_prob = self.candidate_log_prob.reshape(-1, len(self.candidates))
+        if prompts is None:
+            self._prompt_of(None, 1)
+            return self.candidates, log_prob[0]
+        return self.candidates, log_prob[self._prompt_of(prompts, len(prompts))]
+
     def sample(self, prompts: Sequence[str] | None, n: int, seed: int) -> list[str]:
         rng = np.random.default_rng(seed)
         prompt = self._prompt_of(prompts, n)

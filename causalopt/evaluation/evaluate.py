@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 
 from causalopt.backends.contracts import Policy
+from causalopt.backends.optimized import OptimizedPolicy
 from causalopt.dataset import DirectOutcomeDataset
 from causalopt.errors import ConfigError, MissingPartError, OverlapError, OverlapWarning
+from causalopt.evaluation.divergence import Divergence, divergence
 from causalopt.evaluation.estimate import Estimate
 from causalopt.evaluation.evidence import Evidence, gather_evidence
 from causalopt.evaluation.overlap import Overlap, overlap, warn_if_mean_ratio_is_not_one
@@ -21,16 +23,16 @@ from causalopt.evaluation.policies import (
     ExternalPolicy,
     LoggedPolicy,
     ModelPolicy,
-    Subject,
     as_subject,
     context_rows,
+    population_of,
 )
 from causalopt.evaluation.terms import ESTIMATORS, MARGINALIZED, PolicyTerms, policy_terms
 from causalopt.evaluation.verdict import thin_overlap
+from causalopt.population import Population
 from causalopt.problem import BehaviorPolicy, behavior_log_prob, behavior_source
 from causalopt.progress import track
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
-from causalopt.typing import Float64
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Evaluation:
     overlap:
         Of the policy's weights rho_i * s_i on the test rows.
     kl:
-        KL(policy || reference) on texts drawn from the policy, nats; None where one of them cannot score texts.
+        KL(policy || reference), summed or on texts drawn from the policy; None where one of them cannot score texts.
     draws:
         ``draws["reference"]`` and ``draws["policy"]``, where there are any.
     evidence:
@@ -63,7 +65,7 @@ class Evaluation:
     estimator: str
     level: float
     overlap: Overlap
-    kl: float | None
+    kl: Divergence | None
     draws: Mapping[str, Draws]
     evidence: Evidence
     behavior_policy: BehaviorPolicy
@@ -121,6 +123,7 @@ def evaluate(
     seed: int = 0,
     reference_draws: Draws | None = None,
     without: Mapping[str, PseudoOutcomes] | None = None,
+    population: Population | None = None,
 ) -> Evaluation:
     """Estimate the value of ``policy``, of its reference, and their difference.
 
@@ -156,11 +159,14 @@ def evaluate(
         Draws of the reference from an earlier evaluation on the same rows, to use again.
     without:
         From `leave_out`: nuisances fitted without a covariate, by which a hidden confounder's strength is judged.
+    population:
+        Whether texts and prompts are a sample or all that there are. None takes what the policy says: fixed for one
+        that chooses among known texts, drawn for any other.
 
     Returns
     -------
     Evaluation
-        Standard errors are clustered by group, and by reader too when the data name one.
+        Standard errors and overlap are in the units that were drawn, see `DirectOutcomeDataset.cluster`.
 
     Raises
     ------
@@ -173,17 +179,21 @@ def evaluate(
         When the logged texts cannot carry the answer, see `causalopt.evaluation.thin_overlap`; and when the mean ratio
         to logged log-probabilities is far from one.
     """
-    reference = reference if reference is not None else getattr(policy, "reference", None)
+    if reference is None and isinstance(policy, OptimizedPolicy):
+        reference = policy.reference
     if reference is None:
         raise ConfigError("evaluate needs reference=, the policy to compare with (LoggedPolicy() for the logs)")
     for name in estimators:
         if name not in ESTIMATORS:
             raise ConfigError(f"there is no estimator {name!r}; there are: {', '.join(ESTIMATORS)}")
+    new, old = as_subject(policy), as_subject(reference)
+    if population is None:
+        population = population_of(new)
     if isinstance(data, PseudoOutcomes):
         pseudo = data
     else:
-        pseudo = (nuisances or PseudoOutcomeEstimator(seed=seed)).fit_transform(data)
-    new, old = as_subject(policy), as_subject(reference)
+        rows = data.with_population(population)
+        pseudo = (nuisances or PseudoOutcomeEstimator(seed=seed)).fit_transform(rows)
     if behavior_reference is None and isinstance(old, ModelPolicy):
         behavior_reference = old.policy
     source = behavior_source(pseudo.dataset, behavior_reference, behavior_policy)
@@ -191,12 +201,12 @@ def evaluate(
     row = context_rows(pseudo.dataset, draws, seed)
     drawn = {
         "reference": reference_draws or old.draw(pseudo, draws, seed, row),
-        "policy": new.draw(pseudo, draws, seed + 1, row),
+        "policy": new.draw(pseudo, draws, seed, row),  # the same random numbers: a policy minus itself is exactly 0
     }
     marginal = not set(MARGINALIZED).isdisjoint(estimators)
     terms = {
-        "reference": policy_terms(old, pseudo, behavior, drawn["reference"], marginal=marginal, seed=seed),
-        "policy": policy_terms(new, pseudo, behavior, drawn["policy"], marginal=marginal, seed=seed),
+        who: policy_terms(subject, pseudo, behavior, drawn[who], marginal=marginal, seed=seed, population=population)
+        for who, subject in (("reference", old), ("policy", new))
     }
     if source == "logged":
         found = terms["policy"]
@@ -210,7 +220,9 @@ def evaluate(
     difference = estimates["difference"][headline]
     evidence = gather_evidence(pseudo, terms["policy"], terms["reference"], headline, difference, without or {}, seed)
     known = {who: texts for who, texts in drawn.items() if texts is not None}
-    kl = _divergence(new, old, drawn["policy"], pseudo.dataset.weight)
+    kl = None
+    if isinstance(new, ModelPolicy) and isinstance(old, ModelPolicy) and drawn["policy"] is not None:
+        kl = divergence(new.policy, old.policy, pseudo.dataset, drawn["policy"])
     return Evaluation(estimates, headline, level, shared, kl, known, evidence, source, left_out)
 
 
@@ -239,14 +251,6 @@ def _estimates(
             "another estimator in evaluation.estimators, such as dm or snipw"
         )
     return estimates, left_out
-
-
-def _divergence(policy: Subject, reference: Subject, drawn: Draws | None, weight: Float64) -> float | None:
-    """KL(policy || reference) on texts drawn from the policy, nats; None where one of them cannot score them."""
-    if drawn is None or not isinstance(policy, ModelPolicy) or not isinstance(reference, ModelPolicy):
-        return None
-    new, old = (model.policy.log_prob(drawn.prompts, drawn.texts) for model in (policy, reference))
-    return float(np.average(new - old, weights=None if drawn.row is None else weight[drawn.row]))
 
 
 def leave_out(

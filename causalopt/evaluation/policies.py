@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import pandas as pd
 
 from causalopt import reading
-from causalopt.backends.contracts import Policy
+from causalopt.backends.contracts import EnumerablePolicy, Policy
+from causalopt.backends.optimized import OptimizedPolicy
 from causalopt.dataset import DirectOutcomeDataset
 from causalopt.errors import DataError
 from causalopt.evaluation.plug_in import ContextDraws
+from causalopt.population import DRAWN, FIXED, Population
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.typing import Float64, Int64
+
+MOST_PAIRS = 2_000_000
+"""Rows times texts up to which a policy over known texts is summed for every row."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +31,15 @@ class Draws:
     Attributes
     ----------
     texts, prompts:
-        m draws: independent ones, for prompts that come up as often as in the rows; or each in the context of a row.
+        m draws: independent ones without prompts, else each for the prompt of a row.
     g:
-        Shape [m], outcome units.
+        Shape [m], outcome units: without prompts the mean over all readers, else what the row's own reader makes of it.
     row:
         Position of the row of each draw, shape [m]; None for independent ones.
     logged:
         Whether they are the logged texts themselves, whose g comes from models that did not see them.
+    exact:
+        Of a policy over known texts, in place of the mean over draws: the sum over all of them, or each row's.
     """
 
     texts: list[str]
@@ -39,13 +47,33 @@ class Draws:
     g: Float64
     row: Int64 | None = None
     logged: bool = False
+    exact: Callable[[PseudoOutcomes], float | ContextDraws] | None = None
+    mean: float | ContextDraws | None = None
+
+    @classmethod
+    def of(
+        cls,
+        pseudo: PseudoOutcomes,
+        texts: list[str],
+        row: Int64 | None = None,
+        exact: Callable[[PseudoOutcomes], float | ContextDraws] | None = None,
+    ) -> Draws:
+        """Value texts by the nuisances of ``pseudo``; with prompts, each text belongs to a row."""
+        known = pseudo.dataset.prompts
+        if known is None:
+            return cls(texts, None, pseudo.dose_response(texts), row, exact=exact, mean=exact and exact(pseudo))
+        assert row is not None
+        g = pseudo.row_response(texts, row)
+        return cls(texts, [known[i] for i in row], g, row, exact=exact, mean=exact and exact(pseudo))
 
     def with_response_of(self, pseudo: PseudoOutcomes) -> Draws:
         """Return the same texts with the dose response of other nuisances."""
-        return replace(self, g=pseudo.g if self.logged else pseudo.dose_response(self.texts, self.prompts))
+        return replace(self, g=pseudo.g) if self.logged else Draws.of(pseudo, self.texts, self.row, self.exact)
 
-    def for_plug_in(self, n: int) -> Float64 | ContextDraws:
+    def for_plug_in(self, n: int) -> float | Float64 | ContextDraws:
         """Return g as estimators on ``n`` rows take it."""
+        if self.mean is not None:
+            return self.mean
         return self.g if self.row is None else ContextDraws(self.g, self.row, n)
 
     def sample(self, weight: Float64, seed: int) -> tuple[list[str], list[str] | None]:
@@ -97,7 +125,10 @@ class ModelPolicy:
         known = pseudo.dataset.prompts
         prompts = None if known is None or row is None else [known[i] for i in row]
         texts = self.policy.sample(prompts, n if row is None else len(row), seed)
-        return Draws(texts, prompts, pseudo.dose_response(texts, prompts), row)
+        exact = None
+        if isinstance(self.policy, EnumerablePolicy):
+            exact = _summed(self.policy, pseudo.dataset)
+        return Draws.of(pseudo, texts, row, exact)
 
 
 @dataclass(frozen=True)
@@ -110,7 +141,7 @@ class ExternalPolicy:
     Parameters
     ----------
     texts, prompts:
-        Independent draws; where the data have prompts, so must they, each as often as in the data.
+        Independent draws; where the data have prompts, so must they, and these must be prompts of the data.
 
     Examples
     --------
@@ -155,12 +186,13 @@ class ExternalPolicy:
         if self.texts is None:
             if data.policy_text is None:
                 return None
-            g = pseudo.dose_response(data.policy_text, data.prompts)
-            return Draws(data.policy_text, data.prompts, g, np.arange(len(data)))
+            return Draws.of(pseudo, data.policy_text, np.arange(len(data)))
         if (self.prompts is None) != (data.prompts is None):
             raise DataError(f"the texts drawn elsewhere must have prompts if and only if {data.source} has them")
-        texts, prompts = list(self.texts), None if self.prompts is None else list(self.prompts)
-        return Draws(texts, prompts, pseudo.dose_response(texts, prompts))
+        if self.prompts is None:
+            return Draws.of(pseudo, list(self.texts))
+        chosen, rows = _dealt(pseudo.rows_of_prompts(list(dict.fromkeys(self.prompts))), self.prompts)
+        return Draws.of(pseudo, [self.texts[j] for j in chosen], rows)
 
 
 @dataclass(frozen=True)
@@ -175,6 +207,47 @@ class LoggedPolicy:
         return Draws(data.texts, data.prompts, pseudo.g, np.arange(len(data)), logged=True)
 
 
+def _summed(
+    policy: EnumerablePolicy, data: DirectOutcomeDataset
+) -> Callable[[PseudoOutcomes], float | ContextDraws] | None:
+    """Sum over all that a policy may write, for any nuisances of the rows; None where that is too many pairs."""
+    if data.prompts is None:
+        texts, log_prob = policy.distribution(None)
+        return lambda pseudo: float(np.exp(log_prob) @ pseudo.dose_response(texts))
+    prompt, distinct = pd.factorize(pd.Series(data.prompts))
+    texts, log_prob = policy.distribution(list(distinct))
+    if len(data) * len(texts) > MOST_PAIRS:
+        return None
+    rows = np.arange(len(data))
+
+    def summed(pseudo: PseudoOutcomes) -> ContextDraws:
+        response = pseudo.row_response(texts * len(data), np.repeat(rows, len(texts))).reshape(len(data), len(texts))
+        return ContextDraws(np.sum(np.exp(log_prob[prompt]) * response, axis=1), rows, len(data))
+
+    return summed
+
+
+def _dealt(rows: Sequence[Int64], prompts: Sequence[str]) -> tuple[Int64, Int64]:
+    """Deal draws made for prompts to the rows that asked them: positions of draws, and the row of each.
+
+    Every row of a prompt gets one draw at least, and every draw a row: the scarcer of the two goes round.
+    """
+    draws = pd.Series(prompts).groupby(pd.Series(prompts), sort=False).indices
+    chosen, dealt = [], []
+    for own, of_prompt in zip(draws.values(), rows, strict=True):
+        turns = np.arange(max(len(own), len(of_prompt)))
+        chosen.append(np.asarray(own)[turns % len(own)])
+        dealt.append(of_prompt[turns % len(of_prompt)])
+    return np.concatenate(chosen).astype(np.int64), np.concatenate(dealt).astype(np.int64)
+
+
+def population_of(subject: Subject) -> Population:
+    """Return what a value of the policy is over: fixed texts where it chooses among known ones, drawn ones else."""
+    return FIXED if isinstance(subject, ModelPolicy) and isinstance(subject.policy, EnumerablePolicy) else DRAWN
+
+
 def as_subject(policy: Policy | ExternalPolicy | LoggedPolicy) -> ModelPolicy | ExternalPolicy | LoggedPolicy:
     """Wrap a policy that is at hand; the others are what they are."""
+    if isinstance(policy, OptimizedPolicy):
+        policy = policy.policy
     return policy if isinstance(policy, ExternalPolicy | LoggedPolicy) else ModelPolicy(policy)

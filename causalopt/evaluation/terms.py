@@ -16,6 +16,7 @@ from causalopt.evaluation.ipw import clipped_ipw, ipw, snipw
 from causalopt.evaluation.marginalized import marginal_log_ratio, mdr, mips
 from causalopt.evaluation.policies import Draws, LoggedPolicy, Subject
 from causalopt.evaluation.weights import WeightedRows
+from causalopt.population import Population
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.typing import Array, Float64
 
@@ -38,7 +39,8 @@ class PolicyTerms:
     draws:
         Texts of the policy with their dose response, or None.
     reader_response:
-        Shape [n]: m of each reader averaged over the policy's texts.
+        Shape [n]: m of each reader averaged over the policy's texts; None where there is nothing to average, or where
+        prompts let each row's own reader enter the plug-in value.
     weight, cluster:
         As the estimators take them.
     """
@@ -48,9 +50,9 @@ class PolicyTerms:
     xi: Float64
     g: Float64
     draws: Draws | None
-    reader_response: Float64
+    reader_response: Float64 | None
     weight: Float64
-    cluster: Array | tuple[Array, Array]
+    cluster: Array | tuple[Array, Array] | None
 
     def ratio_of(self, estimator: str) -> Float64:
         """Log-ratios that an estimator weights with, shape [n], nats."""
@@ -107,6 +109,7 @@ def policy_terms(
     *,
     marginal: bool,
     seed: int,
+    population: Population | None = None,
 ) -> PolicyTerms:
     """Gather what the estimators take for one policy.
 
@@ -124,6 +127,8 @@ def policy_terms(
         Whether the ratio in embedding space is wanted beside that of ``behavior``.
     seed:
         Deals the classifier's folds.
+    population:
+        What is drawn, in place of what the data set says.
 
     Raises
     ------
@@ -166,7 +171,7 @@ def policy_terms(
         draws=draws,
         reader_response=_reader_response(pseudo, log_ratio, draws, seed),
         weight=data.weight,
-        cluster=data.group if data.reader is None else (data.group, data.reader),
+        cluster=data.cluster(population),
     )
 
 
@@ -182,18 +187,17 @@ def embedding_log_ratio(
     return marginal_log_ratio(logged, drawn, weight=data.weight, seed=seed, **settings)
 
 
-def _reader_response(pseudo: PseudoOutcomes, log_ratio: Float64, draws: Draws | None, seed: int) -> Float64:
+def _reader_response(pseudo: PseudoOutcomes, log_ratio: Float64, draws: Draws | None, seed: int) -> Float64 | None:
     """Average m over the policy's texts for each reader, shape [n].
 
     Without draws the logged texts stand in, drawn in proportion to their ratios. It is part of the error alone.
     """
     data = pseudo.dataset
-    if data.covariates.shape[1] == 0:
-        return np.zeros(len(data))
+    if data.covariates.shape[1] == 0 or data.prompts is not None:
+        return None
     if draws is not None:
-        return pseudo.reader_response(*draws.sample(data.weight, seed))
+        return pseudo.reader_response(draws.sample(data.weight, seed)[0])
     rows = WeightedRows.of(log_ratio, data.weight)
     share = np.exp(rows.log_weight - np.logaddexp.reduce(rows.log_weight))
     chosen = np.random.default_rng(seed).choice(len(data), size=RESAMPLED, p=share / share.sum())
-    prompts = None if data.prompts is None else [data.prompts[i] for i in chosen]
-    return pseudo.reader_response([data.texts[i] for i in chosen], prompts)
+    return pseudo.reader_response([data.texts[i] for i in chosen])

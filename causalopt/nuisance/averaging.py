@@ -8,7 +8,7 @@ import numpy as np
 
 from causalopt.nuisance.coordinates import PrincipalCoordinates, standardization
 from causalopt.nuisance.folds import row_codes
-from causalopt.typing import Array, Float64
+from causalopt.typing import Array, Float64, Int64
 
 READERS = 100
 """Readers in a sampled average."""
@@ -64,13 +64,25 @@ def mean_over_readers(
     return values @ share, np.sqrt(left_out**2 @ share**2)
 
 
-def mean_over_texts(predict: Predict, x_draws: Array, w: Array, *, texts: int = TEXTS, seed: int = 0) -> Float64:
-    """Mean over texts of ``predict(x_j, w_i)``, shape [n], on at most ``texts`` of them, drawn without replacement."""
+def mean_over_texts(
+    predict: Callable[[Array, Array, Int64], Float64],
+    x_draws: Array,
+    w: Array,
+    text_id: Int64,
+    *,
+    texts: int = TEXTS,
+    seed: int = 0,
+) -> Float64:
+    """Mean over texts of ``predict(x_j, w_i, id_j)``, shape [n], on at most ``texts``, drawn without replacement."""
     if len(x_draws) > texts:
-        x_draws = x_draws[np.random.default_rng(seed).choice(len(x_draws), texts, replace=False)]
+        chosen = np.random.default_rng(seed).choice(len(x_draws), texts, replace=False)
+        x_draws, text_id = x_draws[chosen], text_id[chosen]
     reader = row_codes(w)
     _, first = np.unique(reader, return_index=True)
-    values = _pairs(lambda readers, draws: predict(draws, readers), w[first], x_draws)
+    position = np.arange(len(x_draws))
+    values = _pairs(
+        lambda readers, j: predict(x_draws[j[:, 0]], readers, text_id[j[:, 0]]), w[first], position[:, None]
+    )
     return np.asarray(values.mean(axis=1)[reader])
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import lightgbm
 import numpy as np
+import pandas as pd
 
-from causalopt.nuisance.folds import inner_folds, row_codes
+from causalopt.nuisance.folds import inner_folds, text_ids
 from causalopt.nuisance.leaves import LeafSum
 from causalopt.typing import Array, Float64, Int64
 
@@ -61,14 +62,15 @@ class Boosting:
             "verbosity": -1,
         }
 
-    def fit(self, x: Array, w: Array, target: Float64, weight: Float64) -> LeafSum:
+    def fit(self, x: Array, w: Array, target: Float64, weight: Float64, text_id: Int64 | None = None) -> LeafSum:
         """Fit trees to a target of mean zero; the sum of no leaves when held-out loss does not fall.
 
         Rounds are chosen over folds of texts, and the trees are then scaled by the least-squares slope of the target
         on their held-out predictions, in [0, 1].
         """
         nothing = LeafSum([], x.shape[1])
-        fold = inner_folds(x, INNER_FOLDS, self.seed)
+        text_id = text_ids(x, text_id)
+        fold = inner_folds(text_id, INNER_FOLDS, self.seed)
         if fold is None or not np.any(target):
             return nothing
         # Leaves are counted in rows, so weights of mean one keep the penalty's meaning.
@@ -89,7 +91,7 @@ class Boosting:
         held_out = np.empty(len(target))
         for booster, (_, rows) in zip(boosters.boosters, splits, strict=True):
             held_out[rows] = booster.predict(features[rows], num_iteration=rounds, num_threads=1)
-        slope = _slope(target, held_out, share, row_codes(x))
+        slope = _slope(target, held_out, share, pd.factorize(text_id)[0])
         if slope == 0:
             return nothing
         booster = lightgbm.train(self.parameters(), data, num_boost_round=rounds)

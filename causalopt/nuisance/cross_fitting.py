@@ -17,6 +17,7 @@ from causalopt.nuisance.averaging import distinct_rows
 from causalopt.nuisance.contracts import AssignmentModel, OutcomeModel
 from causalopt.nuisance.fitted import CrossFit, FoldModels, HeldOut, Truncation, distinct
 from causalopt.nuisance.folds import external_folds, group_folds
+from causalopt.nuisance.given_prompt import GivenPrompt
 from causalopt.nuisance.rows import Rows, as_array
 from causalopt.nuisance.scoring import deal, discrimination_loss, squared_loss
 from causalopt.nuisance.separation import (
@@ -41,6 +42,9 @@ def cross_fit(
     weight: Any = None,
     group: Any = None,
     *,
+    text_id: Any = None,
+    prompt_id: Any = None,
+    prompt_columns: int = 0,
     outcome_model: Any = "ridge-lightgbm",
     assignment_model: Any = "gaussian",
     folds: int = 5,
@@ -67,6 +71,11 @@ def cross_fit(
         Exposure of each row, shape [n], or None for ones.
     group:
         Labels [n] of what stays in one fold (the text), or None for rows that all differ.
+    text_id:
+        Labels [n] of the texts (with their prompts), which inner folds keep together; None takes rows of equal
+        embedding for one text.
+    prompt_id, prompt_columns:
+        Labels [n] of the prompts, and how many of x's last columns embed the prompt; None and 0 without prompts.
     outcome_model, assignment_model:
         A name, a mapping with a name and settings, an object that keeps the contract, a scikit-learn or EconML
         estimator, or a list of these: then each is cross-fitted and the one with the smallest held-out loss is used.
@@ -78,7 +87,7 @@ def cross_fit(
         Stabilized weights above it are cut down to it.
     m, g, s:
         Nuisances computed elsewhere, shape [n]. Where there are covariates, m and g come together: g must be the mean
-        over readers of that very m.
+        over readers (of the row's prompt, where there are prompts) of that very m.
     outcome_rows:
         Rows of a second data set, on which the outcome model is fitted in place of these. They may be confounded: their
         groups are codes in the same sense as ``group``, and rows of a group that is in the fold held out are left out,
@@ -106,7 +115,9 @@ def cross_fit(
     Notes
     -----
     xi = s (y - m) + g is doubly robust: E[xi | x] = E[Y(x)] if either m or s is right (Kennedy, Ma, McHugh and Small
-    2017).
+    2017). With prompts c it is E[xi | c, x] = E[m(c, x, W) | c]: a reader keeps the prompts that they ask. Then
+    s = p(x | c) / p(x | c, w) (see `GivenPrompt`), and g averages m over the readers of the row's own prompt, the row's
+    own reader weighted by s, since that one is not drawn apart from the text: where a prompt was asked once, g = s m.
 
     Examples
     --------
@@ -121,7 +132,7 @@ def cross_fit(
     """
     if max_weight <= 1:
         raise ConfigError(f"max_weight must be above 1, not {max_weight}")
-    rows = Rows.of(x, w, y, weight, group)
+    rows = Rows.of(x, w, y, weight, group, text_id, prompt_id, prompt_columns)
     n, p = rows.w.shape
     given = {name: as_array(name, values, n) for name, values in (("m", m), ("g", g), ("s", s)) if values is not None}
     if p and ("m" in given) != ("g" in given):
@@ -129,6 +140,7 @@ def cross_fit(
     if (given.get("s", np.ones(n)) <= 0).any():
         raise DataError(f"s is not positive at row {int(np.argmax(given['s'] <= 0))}: a stabilized weight is")
     if fold is None:
+        folds = _fewer_folds(folds, rows.group)
         labels = np.stack([group_folds(rows.group, folds, seed + repeat) for repeat in range(repeats)])
     else:
         labels = external_folds(fold, rows.group)
@@ -137,6 +149,7 @@ def cross_fit(
     scores: list[pd.DataFrame] = []
     outcomes: list[list[OutcomeModel]] | None = None
     assignments: list[list[AssignmentModel]] | None = None
+    own_reader_counts = False
     if "m" in given or "g" in given:
         fitted_m = given.get("m", given.get("g"))
         fitted_g = given.get("g", fitted_m)
@@ -147,6 +160,7 @@ def cross_fit(
         chosen = _choose([_fit_outcome(spec, rows, labels, outcome_rows) for spec in specs], rows, labels, scores)
         fitted_m = np.median(chosen.arrays[0], axis=0)
         fitted_g = np.median(chosen.arrays[1], axis=0) if p else fitted_m
+        own_reader_counts = p > 0
         outcomes = chosen.models
     if "s" in given:
         fitted_s = given["s"]
@@ -160,9 +174,12 @@ def cross_fit(
     if p or "s" in given:
         warn_if_mean_is_not_one(fitted_s, rows.weight, rows.group)
     if p:
-        warn_if_separated(rows.x, rows.w)
-        warn_if_text_gives_reader_away(rows.x, rows.w, rows.weight)
+        warn_if_separated(rows.text_id, rows.w)
+        within = GivenPrompt.of(rows).transform(rows.x, rows.w)
+        warn_if_text_gives_reader_away(*within, rows.weight, rows.text_id)
     fitted_s, truncated = truncate(fitted_s, rows.weight, max_weight)
+    if own_reader_counts:
+        fitted_g = fitted_g + _own_share(rows) * (fitted_s - 1) * fitted_m
     fold_models = tuple(
         tuple(
             FoldModels(
@@ -175,7 +192,7 @@ def cross_fit(
         for r in range(len(labels))
     )
     table = pd.concat(scores, ignore_index=True) if scores else pd.DataFrame(columns=list(SCORE_COLUMNS))
-    held_out = HeldOut.of(rows.x, labels, rows.weight)
+    held_out = HeldOut.of(rows.text_id, labels, rows.weight)
     return CrossFit(labels, fitted_m, fitted_s, fitted_g, truncated, table, fold_models, held_out, rows.w, seed)
 
 
@@ -212,6 +229,21 @@ def truncate(s: Float64, weight: Float64, max_weight: float) -> tuple[Float64, T
             stacklevel=3,
         )
     return cut, truncated
+
+
+def _fewer_folds(folds: int, group: Int64) -> int:
+    """Return the number of folds: with a warning, as many as there are groups where these are fewer."""
+    groups = len(np.unique(group))
+    if not 2 <= groups < folds:
+        return folds
+    warnings.warn(
+        f"there are {groups} units to deal over {folds} folds (texts, prompts or readers, whichever are drawn): "
+        f"{groups} folds of one unit are made, and the nuisances are rough; where these are all that there are, and no "
+        "sample, say so in data.population",
+        CausalOptWarning,
+        stacklevel=3,
+    )
+    return groups
 
 
 def _check_folds(labels: Int64, rows: Rows) -> None:
@@ -267,23 +299,53 @@ def _fit_outcome(spec: Any, rows: Rows, labels: Int64, outcome_rows: Rows | None
         # One fit serves all folds when nothing of the second data set is ever held out.
         shared = outcome_rows is not None and not np.isin(outcome_rows.group, rows.group).any()
         if everywhere is None or not shared:
-            everywhere = models.outcome_model(spec).fit(source.x, source.w, source.y, source.weight)
+            everywhere = models.fit_outcome(spec, source)
         model = everywhere
-        m[r, out] = _finite(name, model.predict(test.x, test.w))
-        texts, position = distinct(test.x)
-        mean, error = models.marginal(model, texts, *distinct_rows(train.w, train.weight))
-        g[r, out] = _finite(name, mean)[position]
+        m[r, out] = _finite(name, models.predict(model, test.x, test.w, test.text_id))
+        mean, error = _mean_over_readers(model, test, train, rows, m[r, out])
+        g[r, out] = _finite(name, mean)
         null = float(np.average(source.y, weights=source.weight))
         records.append(
             _score(
                 (r, k, "outcome", name, len(test)),
                 squared_loss(test.y, m[r, out], test.weight),
                 squared_loss(test.y, np.full(len(test), null), test.weight),
-                float(np.sqrt(np.average(error[position] ** 2, weights=test.weight))),
+                float(np.sqrt(np.average(error**2, weights=test.weight))),
             )
         )
         fitted[r].append(model)
     return _Fits((m, g), fitted, pd.DataFrame(records))
+
+
+def _mean_over_readers(model: OutcomeModel, test: Rows, train: Rows, rows: Rows, m: Float64) -> tuple[Float64, Float64]:
+    """Mean of m over readers, shape [test rows], and its Monte Carlo error.
+
+    Over the training readers; with prompts over all readers of the row's prompt, its own reader among them.
+    """
+    if test.prompt_id is None or rows.prompt_id is None:
+        first, position = distinct(test.text_id)
+        readers = distinct_rows(train.w, train.weight)
+        mean, error = models.marginal(model, test.x[first], *readers, test.text_id[first])
+        return mean[position], error[position]
+    mean, error = m.copy(), np.zeros(len(m))  # right for a prompt that was asked once
+    asked = np.bincount(np.unique(rows.prompt_id, return_inverse=True)[1])
+    often = np.unique(rows.prompt_id)[asked > 1]
+    for prompt in np.intersect1d(often, test.prompt_id):
+        here, of_prompt = test.prompt_id == prompt, rows.prompt_id == prompt
+        first, position = distinct(test.text_id[here])
+        readers = distinct_rows(rows.w[of_prompt], rows.weight[of_prompt])
+        found = models.marginal(model, test.x[here][first], *readers, test.text_id[here][first])
+        mean[here], error[here] = found[0][position], found[1][position]
+    return mean, error
+
+
+def _own_share(rows: Rows) -> Float64:
+    """Share of a row's own reader among the readers that its g averages over, shape [n]; zero without prompts."""
+    if rows.prompt_id is None:
+        return np.zeros(len(rows))
+    prompt = np.unique(rows.prompt_id, return_inverse=True)[1]
+    total = np.bincount(prompt, weights=rows.weight)[prompt]
+    return np.divide(rows.weight, total, out=np.zeros(len(rows)), where=total > 0)
 
 
 def _fit_assignment(spec: Any, rows: Rows, labels: Int64, seed: int) -> _Fits[AssignmentModel]:
@@ -294,12 +356,14 @@ def _fit_assignment(spec: Any, rows: Rows, labels: Int64, seed: int) -> _Fits[As
     for r, k in track(_places(labels), f"assignment model {name}"):
         out = labels[r] == k
         train, test = rows[~out], rows[out]
-        model = models.assignment_model(spec).fit(train.x, train.w, train.weight)
-        s[r, out] = _finite(name, model.stabilized_weight(test.x, test.w))
+        within = GivenPrompt.of(train)
+        model = models.fit_assignment(spec, *within.transform(train.x, train.w), train.weight, train.text_id)
+        x, w = within.transform(test.x, test.w)
+        s[r, out] = _finite(name, model.stabilized_weight(x, w))
         if (s[r, out] <= 0).any():
             raise ModelError(f"assignment model {name} gave a weight that is not positive")
         text, reader = deal(len(test), np.random.default_rng([seed, r, k]))
-        dealt = _finite(name, model.stabilized_weight(test.x[text], test.w[reader]))
+        dealt = _finite(name, model.stabilized_weight(x[text], w[reader]))
         loss = discrimination_loss(
             np.log(s[r, out]), np.log(dealt), test.weight, test.weight[text] * test.weight[reader]
         )

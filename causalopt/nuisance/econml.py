@@ -14,7 +14,7 @@ from causalopt.errors import ConfigError, DataError
 from causalopt.nuisance.averaging import distinct_rows
 from causalopt.nuisance.coded import Arms
 from causalopt.nuisance.coordinates import PrincipalCoordinates
-from causalopt.nuisance.folds import inner_folds
+from causalopt.nuisance.folds import inner_folds, text_ids
 from causalopt.typing import Array, Float64, Int64
 
 MOST_ARMS = 50
@@ -80,7 +80,7 @@ class EconMLOutcome:
         self.folds = folds
         self.seed = seed
 
-    def fit(self, x: Array, w: Array, y: Float64, weight: Float64) -> Self:
+    def fit(self, x: Array, w: Array, y: Float64, weight: Float64, text_id: Int64 | None = None) -> Self:
         self.model_ = copy.deepcopy(self.estimator)
         # Without covariates a constant one stands in: EconML's learners need a column.
         readers = w if w.shape[1] else np.ones((len(w), 1))
@@ -97,7 +97,7 @@ class EconMLOutcome:
         else:
             self.coordinates_ = PrincipalCoordinates.of(x, weight)
             treatment = self._treatment(x)
-            fold = inner_folds(x, self.folds, self.seed)
+            fold = inner_folds(text_ids(x, text_id), self.folds, self.seed)
             if fold is None or treatment.shape[1] == 0:
                 raise DataError("all rows have the same text: an EconML estimator has no treatment to learn from")
             self.model_.cv = _splits(fold)

@@ -10,8 +10,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import ElasticNetCV
 
 from causalopt.nuisance.coordinates import standardization
-from causalopt.nuisance.folds import inner_folds
-from causalopt.typing import Array, Float64
+from causalopt.nuisance.folds import inner_folds, text_ids
+from causalopt.typing import Array, Float64, Int64
 
 INNER_FOLDS = 5
 MIXES = (0.1, 0.5, 0.9, 1.0)
@@ -50,14 +50,14 @@ class ElasticNetOutcome:
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
 
-    def fit(self, x: Array, w: Array, y: Float64, weight: Float64) -> Self:
+    def fit(self, x: Array, w: Array, y: Float64, weight: Float64, text_id: Int64 | None = None) -> Self:
         x, w = np.asarray(x, dtype=np.float64), np.asarray(w, dtype=np.float64)
         mean_w, scale_w = standardization(w, weight)
         v = (w - mean_w) / scale_w
         target, on_reader = _residual(y[:, None], v, weight)
         rest, text_on_reader = _residual(x, v, weight)
         _, scale_x = standardization(rest, weight)
-        fold = inner_folds(x, INNER_FOLDS, self.seed)
+        fold = inner_folds(text_ids(x, text_id), INNER_FOLDS, self.seed)
         if fold is None or np.isinf(scale_x).all() or not np.any(target):
             self.text_ = np.zeros(x.shape[1])
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +10,6 @@ import pandas as pd
 from causalopt.errors import ModelError
 from causalopt.nuisance import models
 from causalopt.nuisance.contracts import AssignmentModel, OutcomeModel
-from causalopt.nuisance.folds import row_codes
 from causalopt.typing import Array, Float64, Int64
 
 
@@ -43,38 +41,62 @@ class HeldOut:
 
     Attributes
     ----------
-    position:
-        Place of each of the t distinct logged texts, by the bytes of its embedding.
     share:
-        What each fold's model counts for each of them, ``share[repeat]`` of shape [t, folds]; rows sum to one.
+        What each fold's model counts for the text of each number, ``share[repeat]`` of shape [t, folds]; rows sum to
+        one, or to zero for a number that no row has.
     elsewhere:
         The same for any other text, ``elsewhere[repeat]`` of shape [folds].
     """
 
-    position: Mapping[bytes, int]
     share: tuple[Float64, ...]
     elsewhere: tuple[Float64, ...]
 
     @classmethod
-    def of(cls, x: Array, fold: Int64, weight: Float64) -> HeldOut:
-        """Read it off the rows: embeddings [n, d], labels [repeats, n], exposure [n]."""
-        texts, code = distinct(x)
+    def of(cls, text_id: Int64, fold: Int64, weight: Float64) -> HeldOut:
+        """Read it off the rows: numbers of their texts [n], labels [repeats, n], exposure [n]."""
         share, elsewhere = [], []
         for label in fold:
-            rows = np.zeros((len(texts), int(label.max()) + 1))
-            np.add.at(rows, (code, label), 1.0)
-            share.append(rows / rows.sum(axis=1, keepdims=True))
+            rows = np.zeros((int(text_id.max()) + 1, int(label.max()) + 1))
+            np.add.at(rows, (text_id, label), 1.0)
+            share.append(rows / np.maximum(rows.sum(axis=1, keepdims=True), 1.0))
             elsewhere.append(np.bincount(label, weights=weight) / weight.sum())
-        return cls({_key(text): i for i, text in enumerate(texts)}, tuple(share), tuple(elsewhere))
+        return cls(tuple(share), tuple(elsewhere))
 
-    def shares(self, x_new: Array) -> list[Float64]:
+    def shares(self, text_id: Int64) -> list[Float64]:
         """Return what each fold's model counts for any texts, ``[repeat]`` of shape [k, folds]."""
-        position = np.array([self.position.get(_key(text), -1) for text in x_new], dtype=np.int64)
-        logged = (position >= 0)[:, None]
         return [
-            np.where(logged, share[position], elsewhere)
+            np.where(logged[:, None], share[np.where(logged, text_id, 0)], elsewhere)
             for share, elsewhere in zip(self.share, self.elsewhere, strict=True)
+            for logged in [self._logged(share, text_id)]
         ]
+
+    def folds_for(self, text_id: Int64, fold: Int64) -> Int64:
+        """Fold whose model speaks for a text read by the reader of a row, shape [repeats, k].
+
+        Parameters
+        ----------
+        text_id:
+            Number of each text, shape [k].
+        fold:
+            Fold in which the row was held out, shape [repeats, k].
+
+        Returns
+        -------
+        Int64
+            The row's own fold, unless the text was logged in another one alone.
+        """
+        chosen = fold.copy()
+        for r, share in enumerate(self.share):
+            logged = self._logged(share, text_id)
+            of_text = share[np.where(logged, text_id, 0)]
+            alone = logged & (of_text.max(axis=1) == 1.0)
+            chosen[r, alone] = of_text.argmax(axis=1)[alone]
+        return chosen
+
+    @staticmethod
+    def _logged(share: Float64, text_id: Int64) -> Array:
+        known = (text_id >= 0) & (text_id < len(share))
+        return np.asarray(known & (share[np.where(known, text_id, 0)].sum(axis=1) > 0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +108,8 @@ class CrossFit:
     fold:
         Labels [repeats, n].
     m, g:
-        E[Y | x_i, w_i] and its mean over readers, outcome units, shape [n]; medians over the repeats.
+        E[Y | x_i, w_i] and its mean over readers (with prompts: over those of the row's prompt), outcome units, shape
+        [n]; medians over the repeats.
     s:
         Stabilized weight after truncation, shape [n]; median over the repeats.
     truncated:
@@ -117,37 +140,76 @@ class CrossFit:
         rows = {"fold": self.fold[:, index], **{name: getattr(self, name)[index] for name in ("m", "s", "g", "w")}}
         return replace(self, **rows)
 
-    def dose_response(self, x_new: Array) -> Float64:
+    def dose_response(self, x_new: Array, text_id: Int64 | None = None) -> Float64:
         """g of any texts, shape [k], outcome units, by models that did not see them; the median over the repeats.
 
-        A logged text (a row with the same embedding) gets the g of the fold that held it out, any other text the mean
-        over the folds, each with its share of the exposure.
+        A logged text gets the g of the fold that held it out, any other text the mean over the folds, each with its
+        share of the exposure.
+
+        Parameters
+        ----------
+        x_new:
+            Embeddings, shape [k, d].
+        text_id:
+            Number of each text, shape [k]; None for texts that were never logged.
         """
-        x_new, inverse = distinct(np.asarray(x_new, dtype=np.float64))
+        text_id = _never_logged(len(x_new)) if text_id is None else text_id
+        first, inverse = distinct(text_id)
+        x_new, text_id = np.asarray(x_new, dtype=np.float64)[first], text_id[first]
         repeats = []
-        for fold_models, share in zip(self.models, self.held_out.shares(x_new), strict=True):
+        for fold_models, share in zip(self.models, self.held_out.shares(text_id), strict=True):
             g = np.zeros(len(x_new))
             for fitted, part in zip(fold_models, share.T, strict=True):
                 outcome, asked = _known(fitted.outcome), part > 0
                 if asked.any():
-                    mean = models.marginal(outcome, x_new[asked], fitted.readers, fitted.reader_weight)[0]
+                    readers, weight = fitted.readers, fitted.reader_weight
+                    mean = models.marginal(outcome, x_new[asked], readers, weight, text_id[asked])[0]
                     g[asked] += part[asked] * mean
             repeats.append(g)
         return np.asarray(np.median(repeats, axis=0)[inverse])
 
-    def reader_response(self, x_draws: Array) -> Float64:
+    def row_response(self, x_new: Array, text_id: Int64, row: Int64) -> Float64:
+        """m(x_j, w_i) of texts written for rows, shape [k], outcome units: what row i's own reader makes of text j.
+
+        By the model that did not see the row, or the text's own where it was logged elsewhere: a logged text is
+        corrected by the residual of that model.
+
+        Parameters
+        ----------
+        x_new:
+            Embeddings of the texts with their prompts, shape [k, d].
+        text_id:
+            Number of each text, shape [k].
+        row:
+            Position of the row that each was written for, shape [k].
+        """
+        x_new = np.asarray(x_new, dtype=np.float64)
+        speaks = self.held_out.folds_for(text_id, self.fold[:, row])
+        response = np.empty(speaks.shape)
+        for r, fold_models in enumerate(self.models):
+            for k, fitted in enumerate(fold_models):
+                asked = speaks[r] == k
+                if asked.any():
+                    outcome = _known(fitted.outcome)
+                    response[r, asked] = models.predict(outcome, x_new[asked], self.w[row[asked]], text_id[asked])
+        return np.asarray(np.median(response, axis=0))
+
+    def reader_response(self, x_draws: Array, text_id: Int64 | None = None) -> Float64:
         """Return h_i = mean over the texts of m(x_j, w_i), shape [n], by models that did not see row i's group."""
         x_draws = np.asarray(x_draws, dtype=np.float64)
+        text_id = _never_logged(len(x_draws)) if text_id is None else text_id
         response = np.empty(self.fold.shape)
         for r, fold_models in enumerate(self.models):
             for k, fitted in enumerate(fold_models):
                 rows = self.fold[r] == k
-                response[r, rows] = models.reader_response(_known(fitted.outcome), x_draws, self.w[rows], self.seed)
+                if rows.any():
+                    outcome = _known(fitted.outcome)
+                    response[r, rows] = models.reader_response(outcome, x_draws, self.w[rows], text_id, self.seed)
         return np.asarray(np.median(response, axis=0))
 
 
-def _key(text: Array) -> bytes:
-    return (text + 0.0).tobytes()  # so that -0.0 is 0.0
+def _never_logged(texts: int) -> Int64:
+    return np.arange(-texts, 0, dtype=np.int64)
 
 
 def _known(outcome: OutcomeModel | None) -> OutcomeModel:
@@ -159,7 +221,7 @@ def _known(outcome: OutcomeModel | None) -> OutcomeModel:
     return outcome
 
 
-def distinct(x: Array) -> tuple[Array, Int64]:
-    """Return the distinct rows, and for each row its position among them: a text rated often is predicted once."""
-    codes = row_codes(x)
-    return x[np.unique(codes, return_index=True)[1]], codes
+def distinct(text_id: Int64) -> tuple[Int64, Int64]:
+    """First row of each distinct text, and each row's position among these: a text rated often is predicted once."""
+    _, first, inverse = np.unique(text_id, return_index=True, return_inverse=True)
+    return first.astype(np.int64), inverse.reshape(-1).astype(np.int64)

@@ -45,31 +45,38 @@ def group_folds(group: Int64, folds: int, seed: int) -> Int64:
     return fold
 
 
-def inner_folds(x: Array, folds: int, seed: int) -> Int64 | None:
-    """Folds for choosing settings: rows of equal embedding (the same text) stay together.
+def inner_folds(text_id: Int64, folds: int, seed: int) -> Int64 | None:
+    """Folds for choosing settings, shape [n]: all rows of a text stay together.
 
-    Fewer folds are made where there are fewer texts; None where there is a single one.
+    Texts are dealt in the order of their ids. Fewer folds are made where there are fewer texts; None where there is a
+    single one.
     """
-    text = row_codes(x)
-    folds = min(folds, len(np.unique(text)))
-    return None if folds < 2 else group_folds(text, folds, seed)
+    folds = min(folds, len(np.unique(text_id)))
+    return None if folds < 2 else group_folds(text_id, folds, seed)
 
 
 def row_codes(rows: Array) -> Int64:
-    """Codes of equal rows, shape [n]: rows with the same numbers have the same code, in whatever order the rows come.
+    """Codes of equal rows, shape [n], numbered by first appearance.
+
+    The order of the codes does not depend on the numbers, whose last bits differ from processor to processor.
 
     Examples
     --------
     >>> import numpy as np
     >>> from causalopt.nuisance.folds import row_codes
     >>> row_codes(np.array([[1.0, 2.0], [0.0, 0.0], [1.0, 2.0]])).tolist()
-    [1, 0, 1]
+    [0, 1, 0]
     """
     if rows.shape[1] == 0:
         return np.zeros(len(rows), dtype=np.int64)
     contiguous = np.ascontiguousarray(rows) + 0.0  # -0.0 becomes 0.0: equal numbers have equal bytes
     whole = contiguous.view(np.dtype((np.void, contiguous.dtype.itemsize * contiguous.shape[1]))).ravel()
-    return np.unique(whole, return_inverse=True)[1].astype(np.int64)
+    return pd.factorize(np.unique(whole, return_inverse=True)[1])[0].astype(np.int64)
+
+
+def text_ids(x: Array, text_id: Int64 | None) -> Int64:
+    """Ids of the rows' texts, shape [n]; rows of equal embedding are one text where nobody has said which are."""
+    return row_codes(x) if text_id is None else text_id
 
 
 def external_folds(fold: Any, group: Int64) -> Int64:

@@ -8,7 +8,7 @@ import numpy as np
 
 from causalopt.nuisance.canonical import RegressionMoments, choose_settings
 from causalopt.nuisance.coordinates import PrincipalCoordinates
-from causalopt.nuisance.folds import inner_folds
+from causalopt.nuisance.folds import inner_folds, text_ids
 from causalopt.nuisance.normalizer import Normalizer
 from causalopt.nuisance.readers import ReaderFeatures
 from causalopt.typing import Array, Float64, Int64
@@ -67,11 +67,11 @@ class GaussianAssignment:
         self.sample = sample
         self.seed = seed
 
-    def fit(self, x: Array, w: Array, weight: Float64) -> Self:
+    def fit(self, x: Array, w: Array, weight: Float64, text_id: Int64 | None = None) -> Self:
         self.strength_, self.information_ = 0.0, 0.0
         self.coordinates_ = PrincipalCoordinates.of(x, weight)
         u = self.coordinates_.transform(x)
-        fold = inner_folds(x, INNER_FOLDS, self.seed)
+        fold = inner_folds(text_ids(x, text_id), INNER_FOLDS, self.seed)
         if fold is None or u.shape[1] == 0:
             return self
         labels = range(int(fold.max()) + 1)

@@ -15,8 +15,8 @@ from causalopt.errors import ConfigError, DataError
 from causalopt.nuisance.averaging import mean_over_readers
 from causalopt.nuisance.folds import inner_folds
 from causalopt.nuisance.ridge import RidgeOutcome
-from causalopt.nuisance.text_table import TextTable
-from causalopt.typing import Array, Float64
+from causalopt.nuisance.text_index import TextIndex
+from causalopt.typing import Array, Float64, Int64
 
 HELD_OUT = 5
 """One in so many texts is held out of the fine-tuning, to say how far its scores can be trusted."""
@@ -83,38 +83,47 @@ class LanguageModelOutcome:
         self.binary = outcome == "binary"
         self.regression = TextRegression(model, self.binary, lora, training, max_length, seed)
         self.seed = seed
-        self.texts = TextTable()
+        self.texts = TextIndex()
 
-    def fit(self, x: Array, w: Array, y: Float64, weight: Float64) -> Self:
+    def fit(self, x: Array, w: Array, y: Float64, weight: Float64, text_id: Int64) -> Self:
         target = self._binary_target(y) if self.binary else y
-        offset = self._fit_base(x, w, target, weight)
+        offset = self._fit_base(x, w, target, weight, text_id)
         self.unit_ = 1.0 if self.binary else float(np.sqrt(np.average((target - offset) ** 2, weights=weight)))
         self.scale_ = 0.0
-        fold = inner_folds(x, HELD_OUT, self.seed)
+        fold = inner_folds(text_id, HELD_OUT, self.seed)
         if fold is None or self.unit_ == 0:
             return self
         train, test = fold != 0, fold == 0
         scaled = target if self.binary else (target - offset) / self.unit_
         start = offset if self.binary else np.zeros(len(y))
-        pairs = self.texts.read(x)
+        pairs = self.texts.read(text_id)
         kept = [pair for pair, inside in zip(pairs, train, strict=True) if inside]
         self.reader_ = self.regression.fit(kept, start[train], scaled[train], weight[train])
-        self.scale_ = self._scale(x[test], start[test], scaled[test], weight[test])
+        self.scale_ = self._scale(text_id[test], start[test], scaled[test], weight[test])
         return self
 
-    def predict(self, x: Array, w: Array) -> Float64:
-        score = self._base(x, w) + self.unit_ * self.scale_ * self._read(x)
+    def predict(self, x: Array, w: Array, text_id: Int64) -> Float64:
+        score = self._base(x, w) + self.unit_ * self.scale_ * self._read(text_id)
         return np.asarray(self.low_ + self.range_ * expit(score) if self.binary else score)
 
-    def marginal(self, x: Array, w_reference: Array, weight_reference: Float64) -> Float64:
-        return self.marginal_with_error(x, w_reference, weight_reference)[0]
+    def marginal(self, x: Array, w_reference: Array, weight_reference: Float64, text_id: Int64) -> Float64:
+        return self.marginal_with_error(x, w_reference, weight_reference, text_id)[0]
 
-    def marginal_with_error(self, x: Array, w_reference: Array, weight_reference: Float64) -> tuple[Float64, Float64]:
+    def marginal_with_error(
+        self, x: Array, w_reference: Array, weight_reference: Float64, text_id: Int64
+    ) -> tuple[Float64, Float64]:
         """Mean over readers and its Monte Carlo standard error [n]: zero for a regression, which is additive in f."""
         if self.binary:
-            return mean_over_readers(self.predict, x, w_reference, weight_reference, seed=self.seed)
+            rows = np.column_stack([np.arange(len(x)), x])  # each row's text is told by its position
+            return mean_over_readers(
+                lambda row, w: self.predict(row[:, 1:], w, text_id[row[:, 0].astype(np.int64)]),
+                rows,
+                w_reference,
+                weight_reference,
+                seed=self.seed,
+            )
         base = self.base_.marginal(x, w_reference, weight_reference)
-        return base + self.unit_ * self.scale_ * self._read(x), np.zeros(len(x))
+        return base + self.unit_ * self.scale_ * self._read(text_id), np.zeros(len(x))
 
     def _binary_target(self, y: Float64) -> Float64:
         values = np.unique(y)
@@ -123,15 +132,15 @@ class LanguageModelOutcome:
         self.low_, self.range_ = float(values[0]), float(values[1] - values[0])
         return (y - self.low_) / self.range_
 
-    def _fit_base(self, x: Array, w: Array, target: Float64, weight: Float64) -> Float64:
+    def _fit_base(self, x: Array, w: Array, target: Float64, weight: Float64, text_id: Int64) -> Float64:
         """Fit the regression without the language model, and return its predictions of rows that it did not see."""
         if not self.binary:
-            self.base_: Any = RidgeOutcome(seed=self.seed).fit(x, w, target, weight)
+            self.base_: Any = RidgeOutcome(seed=self.seed).fit(x, w, target, weight, text_id)
             held_out_predictions: Float64 = self.base_.held_out_
             return held_out_predictions
         features = np.hstack([x, w])
         offset = np.full(len(target), logit(np.clip(np.average(target, weights=weight), 1e-3, 1 - 1e-3)))
-        fold = inner_folds(x, HELD_OUT, self.seed)
+        fold = inner_folds(text_id, HELD_OUT, self.seed)
         for k in [] if fold is None else range(int(fold.max()) + 1):
             rest, held_out = fold != k, fold == k
             if np.ptp(target[rest]) > 0:
@@ -145,14 +154,13 @@ class LanguageModelOutcome:
             return np.asarray(self.base_.predict(x, w))
         return _bounded(self.base_.decision_function(np.hstack([x, w])))
 
-    def _read(self, x: Array) -> Float64:
-        return np.zeros(len(x)) if self.scale_ == 0 else self.reader_.predict(self.texts.read(x))
+    def _read(self, text_id: Int64) -> Float64:
+        return np.zeros(len(text_id)) if self.scale_ == 0 else self.reader_.predict(self.texts.read(text_id))
 
-    def _scale(self, x: Array, start: Float64, target: Float64, weight: Float64) -> float:
+    def _scale(self, text_id: Int64, start: Float64, target: Float64, weight: Float64) -> float:
         """Best multiple of f on held-out rows among 0, 0.1, ..., 1; 0 unless its gain stands out of its noise."""
-        pairs = self.texts.read(x)
-        score = self.reader_.predict(pairs)
-        text = np.unique([str(pair) for pair in pairs], return_inverse=True)[1]
+        score = self.reader_.predict(self.texts.read(text_id))
+        text = np.unique(text_id, return_inverse=True)[1]
         multiples = np.linspace(0, 1, 11)
         loss = np.stack([self._loss(start + multiple * score, target) for multiple in multiples], axis=1)
         gain = weight[:, None] * (loss[:, :1] - loss)

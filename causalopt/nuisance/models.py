@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from typing import Any
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -13,9 +15,10 @@ from causalopt.errors import ConfigError
 from causalopt.nuisance.adapters import SklearnOutcome
 from causalopt.nuisance.averaging import mean_over_texts
 from causalopt.nuisance.contracts import AssignmentModel, OutcomeModel
-from causalopt.nuisance.text_table import TextTable
+from causalopt.nuisance.rows import Rows
+from causalopt.nuisance.text_index import TextIndex
 from causalopt.plugins import Registry
-from causalopt.typing import Array, Float64
+from causalopt.typing import Array, Float64, Int64
 
 
 def outcome_model(spec: Any) -> OutcomeModel:
@@ -61,22 +64,22 @@ def candidates_of(registry: Registry, spec: Any) -> list[Any]:
     return candidates
 
 
-def with_texts(spec: Any) -> tuple[Any, list[TextTable]]:
-    """Make the outcome models among the candidates that read texts, and return the tables that tell them.
+@runtime_checkable
+class ReadsTexts(Protocol):
+    """An outcome model that reads the texts themselves, by their numbers in ``texts``."""
 
-    Returns
-    -------
-    spec, tables:
-        ``spec`` with these models in place of their names, and the table of each.
-    """
-    candidates, tables = [], []
+    texts: TextIndex
+
+
+def with_texts(spec: Any, index: TextIndex) -> Any:
+    """Make the outcome models among the candidates that read texts, and let them read those of ``index``."""
+    candidates = []
     for candidate in candidates_of(plugins.outcome_models, spec):
-        made = plugins.outcome_models.create(candidate)
-        table = getattr(made, "texts", None)
-        if isinstance(table, TextTable):
-            tables.append(table)
-        candidates.append(made if isinstance(table, TextTable) else candidate)
-    return candidates if len(candidates) > 1 else candidates[0], tables
+        made = copy.deepcopy(plugins.outcome_models.create(candidate))
+        if isinstance(made, ReadsTexts):
+            made.texts = index
+        candidates.append(made if isinstance(made, ReadsTexts) else candidate)
+    return candidates if len(candidates) > 1 else candidates[0]
 
 
 def name_of(spec: Any) -> str:
@@ -88,18 +91,43 @@ def name_of(spec: Any) -> str:
     return type(spec).__name__
 
 
-def reader_response(model: OutcomeModel, x_draws: Array, w: Array, seed: int) -> Float64:
+def fit_outcome(spec: Any, rows: Rows) -> OutcomeModel:
+    """Fit a fresh outcome model; one whose ``fit`` has a parameter ``text_id`` is told which rows are of one text."""
+    model = outcome_model(spec)
+    return model.fit(rows.x, rows.w, rows.y, rows.weight, **_ids(model.fit, rows.text_id))
+
+
+def fit_assignment(spec: Any, x: Array, w: Array, weight: Float64, text_id: Int64) -> AssignmentModel:
+    """Fit a fresh assignment model; ``text_id`` as in `fit_outcome`."""
+    model = assignment_model(spec)
+    return model.fit(x, w, weight, **_ids(model.fit, text_id))
+
+
+def predict(model: OutcomeModel, x: Array, w: Array, text_id: Int64) -> Float64:
+    """m(x_i, w_i), shape [n]."""
+    return np.asarray(model.predict(x, w, **_ids(model.predict, text_id)), dtype=np.float64)
+
+
+def reader_response(model: OutcomeModel, x_draws: Array, w: Array, text_id: Int64, seed: int) -> Float64:
     """Mean over texts of m(x_j, w_i), shape [n]: exact where the model can, else over a sample of the texts."""
     exact = getattr(model, "reader_response", None)
     if exact is not None:
-        return np.asarray(exact(x_draws, w), dtype=np.float64)
-    return mean_over_texts(model.predict, x_draws, w, seed=seed)
+        return np.asarray(exact(x_draws, w, **_ids(exact, text_id)), dtype=np.float64)
+    return mean_over_texts(partial(predict, model), x_draws, w, text_id, seed=seed)
 
 
-def marginal(model: OutcomeModel, x: Array, w_reference: Array, weight_reference: Float64) -> tuple[Float64, Float64]:
+def marginal(
+    model: OutcomeModel, x: Array, w_reference: Array, weight_reference: Float64, text_id: Int64
+) -> tuple[Float64, Float64]:
     """Mean over readers of m(x_i, w_k), shape [n], and its Monte Carlo standard error, zero where it is exact."""
     sampled = getattr(model, "marginal_with_error", None)
     if sampled is not None:
-        mean, error = sampled(x, w_reference, weight_reference)
+        mean, error = sampled(x, w_reference, weight_reference, **_ids(sampled, text_id))
         return mean, error
-    return model.marginal(x, w_reference, weight_reference), np.zeros(len(x))
+    mean = model.marginal(x, w_reference, weight_reference, **_ids(model.marginal, text_id))
+    return np.asarray(mean, dtype=np.float64), np.zeros(len(x))
+
+
+def _ids(method: Callable[..., Any], text_id: Int64) -> dict[str, Int64]:
+    """Pass ``text_id`` where a method has a parameter of that name, as scikit-learn does with ``sample_weight``."""
+    return {"text_id": text_id} if "text_id" in inspect.signature(method).parameters else {}

@@ -7,9 +7,10 @@ from typing import Self
 import numpy as np
 
 from causalopt.nuisance.boosting import Boosting
+from causalopt.nuisance.folds import text_ids
 from causalopt.nuisance.leaves import LeafSum
 from causalopt.nuisance.ridge import RidgeOutcome
-from causalopt.typing import Array, Float64
+from causalopt.typing import Array, Float64, Int64
 
 __all__ = ["LightGBMOutcome", "RidgeLightGBMOutcome", "RidgeOutcome", "ZeroOutcome"]
 
@@ -59,9 +60,9 @@ class LightGBMOutcome:
     ) -> None:
         self.boosting = Boosting(rounds, learning_rate, leaves, rows_per_leaf, seed)
 
-    def fit(self, x: Array, w: Array, y: Float64, weight: Float64) -> Self:
+    def fit(self, x: Array, w: Array, y: Float64, weight: Float64, text_id: Int64 | None = None) -> Self:
         self.mean_ = float(np.average(y, weights=weight))
-        self.trees_: LeafSum = self.boosting.fit(x, w, y - self.mean_, weight)
+        self.trees_: LeafSum = self.boosting.fit(x, w, y - self.mean_, weight, text_ids(x, text_id))
         return self
 
     def predict(self, x: Array, w: Array) -> Float64:
@@ -112,10 +113,11 @@ class RidgeLightGBMOutcome:
         self.ridge = RidgeOutcome(products, seed)
         self.boosting = Boosting(rounds, learning_rate, leaves, rows_per_leaf, seed)
 
-    def fit(self, x: Array, w: Array, y: Float64, weight: Float64) -> Self:
-        self.ridge.fit(x, w, y, weight)
+    def fit(self, x: Array, w: Array, y: Float64, weight: Float64, text_id: Int64 | None = None) -> Self:
+        text_id = text_ids(x, text_id)
+        self.ridge.fit(x, w, y, weight, text_id)
         rest = y - self.ridge.held_out_
-        self.trees_: LeafSum = self.boosting.fit(x, w, rest - np.average(rest, weights=weight), weight)
+        self.trees_: LeafSum = self.boosting.fit(x, w, rest - np.average(rest, weights=weight), weight, text_id)
         return self
 
     def predict(self, x: Array, w: Array) -> Float64:

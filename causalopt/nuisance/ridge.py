@@ -7,9 +7,9 @@ from typing import Self
 import numpy as np
 
 from causalopt.nuisance.bilinear import BilinearDesign
-from causalopt.nuisance.folds import inner_folds
+from causalopt.nuisance.folds import inner_folds, text_ids
 from causalopt.nuisance.penalty import Moments, Penalty, choose_penalty
-from causalopt.typing import Array, Float64
+from causalopt.typing import Array, Float64, Int64
 
 INNER_FOLDS = 5
 
@@ -52,11 +52,11 @@ class RidgeOutcome:
         self.products = products
         self.seed = seed
 
-    def fit(self, x: Array, w: Array, y: Float64, weight: Float64) -> Self:
+    def fit(self, x: Array, w: Array, y: Float64, weight: Float64, text_id: Int64 | None = None) -> Self:
         design = BilinearDesign.of(x, w, weight, self.products)
         z = design.matrix(x, w)
         center = float(np.average(y, weights=weight))
-        fold = inner_folds(x, INNER_FOLDS, self.seed)
+        fold = inner_folds(text_ids(x, text_id), INNER_FOLDS, self.seed)
         if fold is None:
             # A single text: nothing can be held out, and only readers can differ.
             self.penalty_ = Penalty()

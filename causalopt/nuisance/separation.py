@@ -13,7 +13,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from causalopt.errors import OverlapWarning
-from causalopt.nuisance.fitted import distinct
 from causalopt.nuisance.ridge import RidgeOutcome
 from causalopt.typing import Array, Float64, Int64
 
@@ -32,7 +31,7 @@ TOLERANCE, ERRORS = 0.1, 4.0
 """The mean weight may miss one by a tenth, which estimation takes, and by four standard errors."""
 
 
-def warn_if_separated(x: Array, w: Array) -> None:
+def warn_if_separated(text_id: Int64, w: Array) -> None:
     """Look for two texts whose readers a multinomial logistic regression tells apart; for at most 50 distinct texts.
 
     Every two texts are compared, so that sets of texts with readers of their own are found as well as single ones.
@@ -42,7 +41,7 @@ def warn_if_separated(x: Array, w: Array) -> None:
     OverlapWarning
         With the number of texts that have such a counterpart and the largest area under the curve of two.
     """
-    text = distinct(x)[1]
+    text = np.unique(text_id, return_inverse=True)[1]
     counts = np.bincount(text)
     if w.shape[1] == 0 or not 2 <= len(counts) <= MOST_TEXTS or np.ptp(w, axis=0).max() == 0:
         return
@@ -65,7 +64,7 @@ def warn_if_separated(x: Array, w: Array) -> None:
         )
 
 
-def warn_if_text_gives_reader_away(x: Array, w: Array, weight: Float64) -> None:
+def warn_if_text_gives_reader_away(x: Array, w: Array, weight: Float64, text_id: Int64) -> None:
     """Predict each covariate of the reader from texts that the regression did not see.
 
     Warns
@@ -75,7 +74,7 @@ def warn_if_text_gives_reader_away(x: Array, w: Array, weight: Float64) -> None:
     """
     if w.shape[1] == 0:
         return
-    explained = [_held_out_r2(x, column, weight) for column in w.T]
+    explained = [_held_out_r2(x, column, weight, text_id) for column in w.T]
     determined = [share for share in explained if share > GIVEN_AWAY]
     if determined:
         warnings.warn(
@@ -120,9 +119,9 @@ def warn_if_mean_is_not_one(s: Float64, weight: Float64, group: Int64) -> None:
         )
 
 
-def _held_out_r2(x: Array, covariate: Array, weight: Float64) -> float:
+def _held_out_r2(x: Array, covariate: Array, weight: Float64, text_id: Int64) -> float:
     none = np.zeros((len(x), 0))
-    held_out = RidgeOutcome().fit(x, none, covariate, weight).held_out_
+    held_out = RidgeOutcome().fit(x, none, covariate, weight, text_id).held_out_
     spread = float(np.average((covariate - np.average(covariate, weights=weight)) ** 2, weights=weight))
     return 1 - float(np.average((covariate - held_out) ** 2, weights=weight)) / spread if spread > 0 else 0.0
 

@@ -74,10 +74,17 @@ def test_calibration_takes_most_of_the_error_of_a_curved_model():
 def test_texts_are_averaged_for_every_reader():
     rng = np.random.default_rng(0)
     x, w = rng.normal(size=(30, 1)), np.repeat(rng.normal(size=(4, 2)), 5, axis=0)
-    mean = mean_over_texts(curved, x, w, texts=64)
+    ids = np.arange(30)
+
+    def predict(x, w, text_id):
+        assert (x == draws[text_id]).all()
+        return curved(x, w)
+
+    draws = x
+    mean = mean_over_texts(predict, x, w, ids, texts=64)
     np.testing.assert_allclose(mean, [curved(x, np.repeat(row[None], 30, axis=0)).mean() for row in w])
-    sampled = mean_over_texts(curved, x, w, texts=10, seed=1)
-    np.testing.assert_array_equal(sampled, mean_over_texts(curved, x, w, texts=10, seed=1))
+    sampled = mean_over_texts(predict, x, w, ids, texts=10, seed=1)
+    np.testing.assert_array_equal(sampled, mean_over_texts(predict, x, w, ids, texts=10, seed=1))
     assert (sampled != mean).any()
 
 

@@ -29,7 +29,7 @@ def test_no_leak_through_texts_that_are_rated_often(model):
     assert r_squared(y, by_text.m) < 0.05
     with pytest.warns(CausalOptWarning, match="split 60 of 60 groups"):
         by_row = cross_fit(x, None, y, group=text, fold=rng.permutation(1200) % 5, **settings)
-    assert r_squared(y, by_row.m) > 0.3
+    assert r_squared(y, by_row.m) > 0.15
 
 
 def test_the_default_folds_hold_no_row_of_the_training_rows_groups():
@@ -109,8 +109,11 @@ def test_random_assignment_is_chosen_where_it_is_random():
 def test_permuted_rows_get_the_same_nuisances():
     law = additive_and_crossed(200, 4, seed=0)
     group, order = np.arange(200) // 2, np.random.default_rng(0).permutation(200)
-    plain = cross_fit(law.x, law.w, law.y, group=group, outcome_model="ridge")
-    moved = cross_fit(law.x[order], law.w[order], law.y[order], group=group[order], outcome_model="ridge")
+    text = np.arange(200)
+    plain = cross_fit(law.x, law.w, law.y, group=group, text_id=text, outcome_model="ridge")
+    moved = cross_fit(
+        law.x[order], law.w[order], law.y[order], group=group[order], text_id=text[order], outcome_model="ridge"
+    )
     for name in ("m", "g", "s"):
         np.testing.assert_allclose(getattr(moved, name), getattr(plain, name)[order], rtol=1e-5, atol=1e-6)
 
@@ -122,7 +125,9 @@ def test_a_weight_of_two_is_a_row_twice_in_every_fit_and_average():
     fold = np.arange(200) % 3
     settings = {"outcome_model": "ridge", "assignment_model": "gaussian"}
     weighted = cross_fit(law.x, law.w, law.y, weight, fold=fold, **settings)
-    doubled = cross_fit(law.x[twice], law.w[twice], law.y[twice], group=twice, fold=fold[twice], **settings)
+    doubled = cross_fit(
+        law.x[twice], law.w[twice], law.y[twice], group=twice, text_id=twice, fold=fold[twice], **settings
+    )
     plain = cross_fit(law.x, law.w, law.y, fold=fold, **settings)
     for name in ("m", "g", "s"):
         np.testing.assert_allclose(getattr(weighted, name), getattr(doubled, name)[:200], rtol=1e-4, atol=1e-6)
@@ -261,7 +266,10 @@ def test_nuisances_from_outside():
         ({"w": np.zeros(60)}, "w must have 2 dimensions"),
         ({"x": np.zeros((0, 2)), "y": []}, "x has no rows"),
         ({"group": np.zeros((60, 2))}, "group has shape"),
-        ({"group": np.arange(60) // 30}, r"2 groups .* for 5 folds"),
+        ({"group": np.zeros(60)}, r"1 groups .* for 5 folds"),
+        ({"text_id": np.zeros(59)}, "text_id has shape"),
+        ({"prompt_id": np.zeros(60)}, "prompt_id and prompt_columns come together"),
+        ({"prompt_id": np.zeros(60), "prompt_columns": 3}, "prompt_columns is 3, where x has 2 columns"),
         ({"weight": -np.ones(60)}, "weight is negative at row 0"),
         ({"weight": np.r_[1.0, np.zeros(59)]}, "1 of 60 rows have a positive weight"),
     ],
@@ -271,6 +279,14 @@ def test_arrays_that_do_not_fit(change, message):
     arguments = {"x": rng.normal(size=(60, 2)), "w": rng.normal(size=(60, 1)), "y": rng.normal(size=60), **change}
     with pytest.raises(DataError, match=message):
         cross_fit(**arguments, outcome_model="ridge", assignment_model="randomized")
+
+
+def test_fewer_groups_than_folds_are_a_fold_each_and_said():
+    law = additive_and_crossed(60, 4, seed=0)
+    with pytest.warns(CausalOptWarning) as caught:
+        fit = cross_fit(law.x, law.w, law.y, group=np.arange(60) // 20, outcome_model="ridge")
+    assert any("there are 3 units to deal over 5 folds" in str(one.message) for one in caught)
+    assert sorted(np.unique(fit.fold)) == [0, 1, 2]
 
 
 def test_labels_of_any_kind_are_groups():

@@ -94,7 +94,8 @@ def test_arms(name):
     y = m + 0.3 * rng.normal(size=1500)
     model = EconMLOutcome(name, {"model_propensity": LogisticRegression()}).fit(codes[arm], w, y, np.ones(1500))
     np.testing.assert_allclose(np.diff(model.marginal(codes, w, np.ones(1500))), [1, 1], atol=0.1)
-    effect = model.model_.effect(w, T0=0, T1=2)
+    first, last = model.arms_.codes(codes[[0, 2]])
+    effect = model.model_.effect(w, T0=first, T1=last)
     of_text = model.predict(codes[np.full(1500, 2)], w) - model.predict(codes[np.zeros(1500, int)], w)
     np.testing.assert_allclose(of_text, effect, atol=1e-10)
     with pytest.raises(DataError, match="none of the arms"):

@@ -28,11 +28,11 @@ def test_a_logged_text_is_answered_by_the_model_that_held_it_out():
     text = np.arange(100) // 4
     x = law.x[text]
     settings = {"outcome_model": "ridge", "assignment_model": "randomized"}
-    fit = cross_fit(x, law.w, law.y, group=text, repeats=2, **settings)
-    np.testing.assert_allclose(fit.dose_response(x), fit.g, rtol=1e-12)
+    fit = cross_fit(x, law.w, law.y, group=text, text_id=text, repeats=2, **settings)
+    np.testing.assert_allclose(fit.dose_response(x, text), fit.g, rtol=1e-12)
     # Where the group is not the text, a text may lie in several folds, and each counts by its rows.
-    by_reader = cross_fit(x, law.w, law.y, group=np.arange(100) % 25, **settings)
-    np.testing.assert_allclose(by_reader.dose_response(x[:1]), by_reader.g[text == 0].mean(), rtol=1e-12)
+    by_reader = cross_fit(x, law.w, law.y, group=np.arange(100) % 25, text_id=text, **settings)
+    np.testing.assert_allclose(by_reader.dose_response(x[:1], text[:1]), by_reader.g[text == 0].mean(), rtol=1e-12)
 
 
 def test_the_effect_of_a_text_is_counted_once():
@@ -46,9 +46,9 @@ def test_the_effect_of_a_text_is_counted_once():
     text = rng.integers(40, size=4000)
     y = effect[text] + 0.5 * rng.normal(size=4000)
     policy = np.exp(effect) / np.exp(effect).sum()
-    fit = cross_fit(embedding[text], None, y, group=text, outcome_model=Memory())
+    fit = cross_fit(embedding[text], None, y, group=text, text_id=text, outcome_model=Memory())
     xi = fit.s * (y - fit.m) + fit.g
     log_ratio = np.log(policy[text] * len(y) / np.bincount(text)[text])
-    value = dr(log_ratio, xi, fit.g, float(policy @ fit.dose_response(embedding)))
+    value = dr(log_ratio, xi, fit.g, float(policy @ fit.dose_response(embedding, np.arange(40))))
     se = 0.5 * np.sqrt(np.sum(policy**2 / np.bincount(text)))
     assert abs(value.value - policy @ effect) < 5 * se

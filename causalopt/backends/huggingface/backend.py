@@ -50,6 +50,7 @@ from causalopt.backends.huggingface.tokenization import OnLongText, TextCodec
 from causalopt.backends.huggingface.vllm_sampling import require_vllm
 from causalopt.errors import ConfigError, DataError, ModelError
 from causalopt.objective import Objective
+from causalopt.population import DRAWN
 from causalopt.processes import shared
 from causalopt.typing import Float64
 
@@ -111,6 +112,8 @@ class HuggingFaceBackend:
     Traceback (most recent call last):
     causalopt.errors.ConfigError: backend.training has no setting 'learning_rat' (did you mean 'learning_rate'?)
     """
+
+    population = DRAWN
 
     def __init__(
         self,

@@ -46,7 +46,7 @@ class Refresh:
         self.every_steps = every_steps
         self._per_row = per_row
         self._dose_response: Callable[..., Float64] = problem.dose_response
-        self._prompts = None if problem.prompts is None else list(np.repeat(problem.prompts, per_row))
+        self._prompts = None if problem.prompts is None else [c for c in problem.prompts for _ in range(per_row)]
         self._rows = rows
         self._seed = seed
         self._texts: list[str] = []
@@ -75,6 +75,6 @@ class Refresh:
         self._texts = texts
         self._rows.on_policy = OnPolicyTexts(
             [sequences[i * k : (i + 1) * k] for i in range(n)],
-            np.asarray(self._dose_response(texts, self._prompts), np.float64).reshape(n, k),
+            np.asarray(self._dose_response(texts, np.repeat(np.arange(n), k)), np.float64).reshape(n, k),
             log_prob.reshape(n, k),
         )

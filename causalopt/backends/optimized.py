@@ -1,0 +1,48 @@
+"""A policy together with the reference it started from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from causalopt.backends import load_policy
+from causalopt.backends.contracts import Policy
+from causalopt.dataset import DirectOutcomeDataset
+from causalopt.typing import Float64
+
+
+@dataclass(frozen=True)
+class OptimizedPolicy:
+    """A policy that remembers the reference it started from, so that `evaluate` can take their difference.
+
+    Attributes
+    ----------
+    policy, reference:
+        Where the optimisation ended and where it began.
+    seen:
+        Data sets whose rows it was trained on or chosen by, and on which it is not evaluated; none for one that was
+        loaded.
+    """
+
+    policy: Policy
+    reference: Policy
+    seen: tuple[DirectOutcomeDataset, ...] = field(default=(), repr=False)
+
+    def log_prob(self, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
+        """Log-probabilities under the optimised policy, shape [n], nats."""
+        return self.policy.log_prob(prompts, texts)
+
+    def sample(self, prompts: Sequence[str] | None, n: int, seed: int) -> list[str]:
+        """Draw texts from the optimised policy."""
+        return self.policy.sample(prompts, n, seed)
+
+    def save(self, directory: str | Path) -> None:
+        """Write both policies: ``directory/policy`` and ``directory/reference``, as a run does."""
+        self.reference.save(Path(directory) / "reference")
+        self.policy.save(Path(directory) / "policy")
+
+    @classmethod
+    def load(cls, directory: str | Path) -> OptimizedPolicy:
+        """Read what `save`, or a run, wrote."""
+        return cls(load_policy(Path(directory) / "policy"), load_policy(Path(directory) / "reference"))
