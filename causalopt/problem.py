@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from causalopt.backends.contracts import Policy, PolicyProblem
 from causalopt.dataset import DirectOutcomeDataset
@@ -149,8 +148,7 @@ def policy_problem(
     if second_stage is not None:
         x = pseudo.fitted().embed(data.prompts, data.texts)
         # A text is one with its prompt: the policy's ratio depends on both.
-        pairs = zip(data.prompts if data.prompts is not None else data.texts, data.texts, strict=True)
-        text = pd.factorize(pd.Series(list(pairs), dtype=object))[0]
+        text = pseudo.fitted().index.ids(data.prompts, data.texts)
         residual = expected_residual(x, residual, data.weight, pseudo.fold, text, second_stage)
     center = float(np.average(pseudo.g, weights=data.weight))
     mean = float(np.average(data.outcome, weights=data.weight))

@@ -1,4 +1,4 @@
-"""Readers ask the prompts of their own kind, and a deployment answers the prompts that come, from those who send them."""
+"""Readers ask the prompts of their own kind, and a deployment answers them: prompts and readers stay together."""
 
 from __future__ import annotations
 

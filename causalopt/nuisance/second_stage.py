@@ -8,6 +8,7 @@ import numpy as np
 
 from causalopt.errors import DataError, ModelError
 from causalopt.nuisance import models
+from causalopt.nuisance.rows import Rows
 from causalopt.nuisance.text_effects import with_text_effects
 from causalopt.typing import Array, Float64, Int64
 
@@ -90,11 +91,11 @@ def expected_residual(
     if len(text) != len(residual):
         raise DataError(f"text has {len(text)} codes for {len(residual)} residuals")
     if model == RIDGE_TEXT:
-        return with_text_effects(_regression(x, residual, weight, fold, "ridge"), residual, weight, text)
-    return _regression(x, residual, weight, fold, model)
+        return with_text_effects(_regression(x, residual, weight, fold, text, "ridge"), residual, weight, text)
+    return _regression(x, residual, weight, fold, text, model)
 
 
-def _regression(x: Array, residual: Float64, weight: Float64, fold: Int64, model: Any) -> Float64:
+def _regression(x: Array, residual: Float64, weight: Float64, fold: Int64, text: Int64, model: Any) -> Float64:
     """Predict each fold's residuals by a model that was fitted on the others, shape [n]."""
     x = np.asarray(x, dtype=np.float64)
     no_covariates = np.zeros((len(x), 0))
@@ -103,8 +104,11 @@ def _regression(x: Array, residual: Float64, weight: Float64, fold: Int64, model
         out = fold == k
         if not weight[~out].sum() > 0:
             raise DataError(f"fold {k} has no row with weight outside it, from which its residuals could be predicted")
-        fitted = models.outcome_model(model).fit(x[~out], no_covariates[~out], residual[~out], weight[~out])
-        expected[out] = fitted.predict(x[out], no_covariates[out])
+        fitted = models.fit_outcome(
+            model,
+            Rows.of(x[~out], no_covariates[~out], residual[~out], weight[~out], text_id=text[~out]),
+        )
+        expected[out] = models.predict(fitted, x[out], no_covariates[out], text[out])
     if not np.isfinite(expected).all():
         raise ModelError(
             f"second stage {models.name_of(model)} predicted {int((~np.isfinite(expected)).sum())} values that are not "
