@@ -79,8 +79,7 @@ def embedding_log_prob(
         pairs = [pairs[i] for i in drawn]
     prompts = None if data.prompts is None else [data.prompts[i] for i, _ in pairs]
     ratio = marginal_log_ratio(
-        fitted.embed(data.prompts, data.texts),
-        fitted.embed(prompts, [text for _, text in pairs]),
+        *fitted.embed_together(data.prompts, data.texts, prompts, [text for _, text in pairs]),
         weight=data.weight,
         seed=seed,
     )
