@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from causalopt.errors import ConfigError
@@ -253,4 +254,8 @@ def _doubly_robust(
         cluster=cluster,
         estimator=estimator,
     )
-    return plug_in.add_to(correction, {"plug_in": plug_in.value, "correction": correction.value, **(details or {})})
+    return replace(
+        plug_in.estimate(correction.cluster) + correction,
+        estimator=estimator,
+        details={"plug_in": plug_in.value, "correction": correction.value, **(details or {})},
+    )

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from causalopt.errors import ConfigError, OverlapWarning
-from causalopt.evaluation.cluster import cluster_codes, standard_error
+from causalopt.evaluation.cluster import cluster_codes
+from causalopt.evaluation.estimate import Estimate
 from causalopt.evaluation.ipw import clipped_mass, ionides_log_clip
 from causalopt.evaluation.weights import LARGEST_LOG, WeightedRows
 from causalopt.typing import Float64
@@ -115,7 +116,7 @@ def warn_if_mean_ratio_is_not_one(log_ratio: Any, *, weight: Any = None, cluster
     rows = WeightedRows.of(log_ratio, weight)
     top = float(rows.log_ratio.max())
     scaled = rows.exposure * np.exp(rows.log_ratio - top)
-    error = standard_error(scaled - scaled.mean(), cluster_codes(cluster, rows.n)) / scaled.mean()
+    error = Estimate(0.0, scaled - scaled.mean(), cluster_codes(cluster, rows.n)).se / scaled.mean()
     log_mean = top + float(np.log(scaled.mean()))
     too_small = log_mean + np.log1p(ERRORS * error) < -np.log(FACTOR)
     too_large = ERRORS * error < 1 and log_mean + np.log1p(-ERRORS * error) > np.log(FACTOR)
