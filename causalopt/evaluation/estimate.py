@@ -63,9 +63,9 @@ class Estimate:
     The variance is ``se_rows^2 + sum_k se_draws_k^2``. That of the rows is the delete-one-cluster jackknife,
     ``(G - 1) / G * sum_g (theta_(-g) - mean)^2``; of two ways A and B ``V_A + V_B - V_AB``, never below the larger of
     V_A and V_B. Intervals and tests use Student's t at every sample size, with Welch and Satterthwaite's degrees of
-    freedom ``se^4 / sum_k (se_k^4 / df_k)``. For the rows they are ``(sum_g a_g^2)^2 / sum_g a_g^4`` with a_g the cluster's
-    signed share of the weights, at most G - 1, and the smaller of two ways; for draws their number less one. With many
-    clusters that is the normal law; with few, or few that count, it is wider, as it should be.
+    freedom ``se^4 / sum_k (se_k^4 / df_k)``. For the rows they are ``(sum_g a_g^2)^2 / sum_g a_g^4`` with a_g the
+    cluster's signed share of the weights, at most G - 1, and the smaller of two ways; for draws their number less one.
+    With many clusters that is the normal law; with few, or few that count, it is wider, as it should be.
 
     Examples
     --------

@@ -9,6 +9,8 @@ from causalopt.evaluation import Estimate, clipped_ipw, dm, dr, dr_os, ipw, sndr
 from causalopt.evaluation.jackknife import standard_errors
 from causalopt.evaluation.plug_in import ContextDraws
 
+pytestmark = pytest.mark.filterwarnings("ignore::causalopt.errors.OverlapWarning")  # few clusters are what is tested
+
 
 def without_each(value_of, n, labels):
     """Values of an estimator computed anew without each cluster, shape [G]."""
