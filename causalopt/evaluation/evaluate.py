@@ -51,7 +51,7 @@ class Evaluation:
     level:
         Of the confidence intervals.
     overlap:
-        Of the policy's weights rho_i * s_i on the test rows.
+        Of the policy's weights rho_i * s_i on the test rows, in the units that were drawn.
     kl:
         KL(policy || reference), summed or on texts drawn from the policy; None where one of them cannot score texts.
     draws:
@@ -229,7 +229,12 @@ def evaluate(
         warn_if_mean_ratio_is_not_one(found.log_ratio, weight=found.weight, cluster=found.cluster)
     estimates, left_out = _estimates(terms, estimators, pseudo.dataset.source)
     headline = next(iter(estimates["difference"]))
-    shared = overlap(terms["policy"].ratio_of(headline) + np.log(pseudo.s), pseudo.dataset.weight)
+    shared = overlap(
+        terms["policy"].ratio_of(headline) + np.log(pseudo.s),
+        pseudo.dataset.weight,
+        terms["policy"].cluster,
+        pseudo.dataset.units(population),
+    )
     thin = thin_overlap(shared)
     if thin is not None:
         warnings.warn(f"{pseudo.dataset.source}: {thin}", OverlapWarning, stacklevel=2)

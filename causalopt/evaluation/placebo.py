@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy.special import gammaln
 
 from causalopt.errors import DataError
-from causalopt.evaluation.cluster import cluster_codes
 from causalopt.evaluation.estimate import Estimate
 from causalopt.evaluation.ipw import snipw
-from causalopt.evaluation.rows import centered, weighted_mean
+from causalopt.evaluation.rows import ratio_estimate
 from causalopt.evaluation.validation import as_codes, as_vector
 from causalopt.evaluation.weights import WeightedRows
 from causalopt.progress import track
@@ -63,14 +62,17 @@ def placebo_outcome(
         with np.errstate(divide="ignore"):
             combined = combined + np.log(s)
     weighted = snipw(combined, placebo, weight=weight, cluster=cluster)
-    plain = Estimate(
-        weighted_mean(placebo, rows.exposure),
-        centered(placebo, rows.exposure),
-        cluster_codes(cluster, rows.n),
+    everybody = WeightedRows(np.zeros(rows.n), rows.exposure)
+    plain = ratio_estimate(
+        everybody,
+        np.ones(rows.n),
+        placebo,
+        self_normalized=True,
+        reader_response=None,
+        cluster=cluster,
         estimator="mean",
     )
-    difference = weighted - plain
-    return Estimate(difference.value, difference.influence, difference.cluster, {}, "placebo_outcome")
+    return replace(weighted - plain, estimator="placebo_outcome")
 
 
 @dataclass(frozen=True, eq=False)
