@@ -15,6 +15,8 @@ from causalopt.nuisance.second_stage import expected_residual
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.typing import Float64, Int64
 
+BASELINE_TEXTS = 16
+"""Texts of the reference behind the level of a row's reader."""
 BehaviorPolicy = Literal["logged", "reference", "embedding"]
 
 
@@ -79,8 +81,7 @@ def embedding_log_prob(
         pairs = [pairs[i] for i in drawn]
     prompts = None if data.prompts is None else [data.prompts[i] for i, _ in pairs]
     ratio = marginal_log_ratio(
-        fitted.embed(data.prompts, data.texts),
-        fitted.embed(prompts, [text for _, text in pairs]),
+        *fitted.embed_together(data.prompts, data.texts, prompts, [text for _, text in pairs]),
         weight=data.weight,
         seed=seed,
     )
@@ -104,6 +105,24 @@ def draw_samples(
         drawn = reference.sample(None, pool, seed)
         texts = [drawn[i % pool] for i in np.random.default_rng(seed).permutation(n)]
     return [texts[start : start + per_row] for start in range(0, len(texts), per_row)]
+
+
+def _row_baseline(pseudo: PseudoOutcomes, sampled_texts: Sequence[Sequence[str]] | None) -> Float64 | None:
+    """What the reader of each row makes of the reference's texts on average, shape [n]; None without prompts.
+
+    Readers differ in their level, which no text of theirs can change: E[rho~ | c] = 1, so that any function of prompt
+    and reader may be taken off a drawn text's worth, and what is left has far less noise.
+    """
+    data = pseudo.dataset
+    if data.prompts is None:
+        return None
+    if sampled_texts is None:
+        return np.zeros(len(data))
+    pool = list(dict.fromkeys(text for row in sampled_texts for text in row))
+    chosen = [pool[i] for i in np.random.default_rng(0).permutation(len(pool))[:BASELINE_TEXTS]]
+    rows = np.arange(len(data))
+    response = pseudo.row_response(chosen * len(data), np.repeat(rows, len(chosen)))
+    return np.asarray(response.reshape(len(data), len(chosen)).mean(axis=1))
 
 
 def policy_problem(
@@ -155,10 +174,13 @@ def policy_problem(
     scale = float(np.sqrt(np.average((data.outcome - mean) ** 2, weights=data.weight)))
     factor = (1.0 if data.direction == "maximize" else -1.0) / scale
 
+    baseline = _row_baseline(pseudo, sampled_texts)
+
     def dose_response(texts: Sequence[str], row: Int64) -> Float64:
         # With prompts a text is worth what the reader of its row makes of it; without, what all readers do.
-        g = pseudo.dose_response(texts) if data.prompts is None else pseudo.row_response(texts, row)
-        return factor * (g - center)
+        if baseline is None:
+            return factor * (pseudo.dose_response(texts) - center)
+        return factor * (pseudo.row_response(texts, row) - baseline[row])
 
     if sampled_texts is None:
         sampled_texts = [[] for _ in range(len(data))]

@@ -256,6 +256,23 @@ class FittedNuisances:
             vectors[new] = embed(self.embedder, asked, [texts[i] for i in first[new]])
         return np.asarray(vectors[inverse])
 
+    def embed_together(
+        self,
+        prompts: Sequence[str] | None,
+        texts: Sequence[str],
+        drawn_prompts: Sequence[str] | None,
+        drawn_texts: Sequence[str],
+    ) -> tuple[Float32, Float32]:
+        """Embed logged texts [n, d] and drawn ones [m, d] by an embedder that is fitted on both.
+
+        One that was fitted on the logged texts alone knows them better, and a classifier would tell the two apart where
+        their laws are one.
+        """
+        embedder: Any = copy.deepcopy(self.embedder)
+        strings = dict.fromkeys([*texts, *(prompts or ()), *drawn_texts, *(drawn_prompts or ())])
+        both: Embedder = embedder.fit(list(strings))
+        return embed(both, prompts, texts), embed(both, drawn_prompts, drawn_texts)
+
 
 class PseudoOutcomeEstimator:
     """Embeds texts, cross-fits the nuisances, and returns pseudo-outcomes.

@@ -22,9 +22,9 @@ def _objective(name: str, nuisances: Mapping[str, str] | None = None, **settings
 
 
 CATALOGUE: dict[str, dict[str, Any]] = {
-    "dr_cpo": _objective("dr_cpo", second_stage="ridge"),
+    "dr_cpo": _objective("dr_cpo", second_stage="ridge-text"),
     "dr_cpo_raw": _objective("dr_cpo", second_stage=None),
-    "dr_cpo_refreshed": {**_objective("dr_cpo", second_stage="ridge"), "refresh_every": 16},
+    "dr_cpo_refreshed": {**_objective("dr_cpo", second_stage="ridge-text"), "refresh_every": 16},
     "cpo": _objective("cpo"),
     "oo_rlhf": _objective("oo_rlhf"),
     "grpo": {"method": f"{_METHODS}.reinforcement:GRPO"},

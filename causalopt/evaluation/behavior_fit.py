@@ -267,7 +267,9 @@ def _share_below(values: Float64, others: Float64, weight: Float64) -> Float64:
 
 
 def _wilson(share: float, variance: float, most: float, quantile: float) -> tuple[float, float]:
-    trials = most if variance == 0 else min(share * (1 - share) / variance, most)
+    spread = share * (1 - share)
+    # An area of one has no spread and, but for rounding, no variance.
+    trials = most if spread < 1e-12 or variance * most <= spread else spread / variance
     center = (share + quantile**2 / (2 * trials)) / (1 + quantile**2 / trials)
-    half = quantile / (1 + quantile**2 / trials) * np.sqrt(share * (1 - share) / trials + quantile**2 / (4 * trials**2))
+    half = quantile / (1 + quantile**2 / trials) * np.sqrt(spread / trials + quantile**2 / (4 * trials**2))
     return float(max(center - half, 0.0)), float(min(center + half, 1.0))

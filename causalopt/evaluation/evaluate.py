@@ -17,22 +17,25 @@ from causalopt.errors import ConfigError, MissingPartError, OverlapError, Overla
 from causalopt.evaluation.divergence import Divergence, divergence
 from causalopt.evaluation.estimate import Estimate
 from causalopt.evaluation.evidence import Evidence, gather_evidence
+from causalopt.evaluation.logged_law import LoggedLaw, look_at_logged_law
 from causalopt.evaluation.overlap import Overlap, overlap, warn_if_mean_ratio_is_not_one
 from causalopt.evaluation.policies import (
     Draws,
     ExternalPolicy,
     LoggedPolicy,
     ModelPolicy,
+    Subject,
     as_subject,
     context_rows,
     population_of,
 )
 from causalopt.evaluation.terms import ESTIMATORS, MARGINALIZED, PolicyTerms, policy_terms
 from causalopt.evaluation.verdict import thin_overlap
-from causalopt.population import Population
+from causalopt.population import DRAWN, Population
 from causalopt.problem import BehaviorPolicy, behavior_log_prob, behavior_source
 from causalopt.progress import track
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
+from causalopt.typing import Int64
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,15 @@ class Evaluation:
         ``draws["reference"]`` and ``draws["policy"]``, where there are any.
     evidence:
         Sensitivity to hidden confounding, balance, calibration and placebo checks.
-    behavior_policy:
-        Which q the ratios stand on: "logged", "reference" or "embedding".
+    logged_law:
+        Which q the ratios stand on ("logged", "reference" or "embedding"), how well it fits the logged texts, and
+        whether these reach as far as the policy.
     left_out:
         Why an estimator that was asked for could not be computed, by name.
+    population:
+        What the value is over.
+    notes, barred:
+        What a reader of the value must see first; and reasons for which nothing is concluded from it.
     """
 
     estimates: Mapping[str, Mapping[str, Estimate]]
@@ -68,8 +76,16 @@ class Evaluation:
     kl: Divergence | None
     draws: Mapping[str, Draws]
     evidence: Evidence
-    behavior_policy: BehaviorPolicy
+    logged_law: LoggedLaw
     left_out: Mapping[str, str]
+    population: Population = DRAWN
+    notes: tuple[str, ...] = ()
+    barred: tuple[str, ...] = ()
+
+    @property
+    def behavior_policy(self) -> BehaviorPolicy:
+        """Which q the ratios stand on."""
+        return self.logged_law.source
 
     @property
     def reference(self) -> Estimate:
@@ -223,7 +239,31 @@ def evaluate(
     kl = None
     if isinstance(new, ModelPolicy) and isinstance(old, ModelPolicy) and drawn["policy"] is not None:
         kl = divergence(new.policy, old.policy, pseudo.dataset, drawn["policy"])
-    return Evaluation(estimates, headline, level, shared, kl, known, evidence, source, left_out)
+    law = _logged_law(pseudo, source, behavior_reference, old, new, drawn, row, population, draws, seed)
+    return Evaluation(
+        estimates, headline, level, shared, kl, known, evidence, law, left_out, population, law.notes, law.barred
+    )
+
+
+def _logged_law(
+    pseudo: PseudoOutcomes,
+    source: BehaviorPolicy,
+    behavior_reference: Policy | None,
+    old: Subject,
+    new: Subject,
+    drawn: Mapping[str, Draws | None],
+    row: Int64 | None,
+    population: Population,
+    draws: int,
+    seed: int,
+) -> LoggedLaw:
+    """Compare the logged texts with those of the reference that stands for q, and of the policy."""
+    if behavior_reference is None or (isinstance(old, ModelPolicy) and behavior_reference is old.policy):
+        q, q_draws = old, drawn["reference"]
+    else:
+        q = as_subject(behavior_reference)
+        q_draws = q.draw(pseudo, draws, seed, row) if source == "reference" else None
+    return look_at_logged_law(pseudo, source, q, q_draws, new, drawn["policy"], population, seed)
 
 
 def _estimates(

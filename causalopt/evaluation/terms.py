@@ -183,7 +183,7 @@ def embedding_log_ratio(
     See `causalopt.evaluation.marginal_log_ratio`, whose other settings may be given.
     """
     data, fitted = pseudo.dataset, pseudo.fitted()
-    logged, drawn = fitted.embed(data.prompts, data.texts), fitted.embed(prompts, texts)
+    logged, drawn = fitted.embed_together(data.prompts, data.texts, prompts, texts)
     return marginal_log_ratio(logged, drawn, weight=data.weight, seed=seed, **settings)
 
 

@@ -16,6 +16,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from causalopt.errors import DataError
 from causalopt.evaluation.validation import as_codes, as_exposure, as_matrix
+from causalopt.nuisance.folds import row_codes
 from causalopt.typing import Array, Float64, Int64
 
 _STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
@@ -66,7 +67,7 @@ class TwoSamples:
         if n == 0 or m == 0:
             raise DataError(f"x_logged has {n} rows and x_policy {m}: both need some")
         x = np.concatenate([logged, policy])
-        same = np.unique(x, axis=0, return_inverse=True)[1].reshape(-1)
+        same = row_codes(x)
         codes = same[:n] if group is None else as_codes("group", group, n)
         return cls(
             x=x,

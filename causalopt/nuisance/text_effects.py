@@ -8,6 +8,8 @@ from causalopt.typing import Float64, Int64
 
 NOISE = 2.0
 """Standard errors of the between-text variance that weigh as much as the variance itself."""
+EVIDENT = 3.0
+"""Standard errors of it from which the effects of texts count as one correction rather than as many guesses."""
 PRIOR_PAIRS = 100.0
 """Pairs of rows of one text that tell as much of the between-text variance as is assumed without any."""
 PRIOR_SHARE = 0.25
@@ -17,11 +19,9 @@ PRIOR_SHARE = 0.25
 def with_text_effects(regression: Float64, residual: Float64, weight: Float64, text: Int64) -> Float64:
     """Add to a regression of the residual the effect of each text that the regression leaves.
 
-    With e = residual - regression, h_t and e_t the means over the rows of a text, the text is given h_t + k e_t. An
-    importance ratio depends on the text alone, so that k = 1 corrects an objective exactly as the residuals themselves
-    do, and k = 0 as the regression does. k is one number for all texts, from `between_text_share`: a factor of a text's
-    own, as in the best linear unbiased predictor, would be right for guessing the effect of that text, but shrinks the
-    correction of a policy, which averages over many texts, by far more than the noise of that average calls for.
+    With e = residual - regression, h_t and e_t the means over the rows of a text, the text is given h_t + k_t e_t, with
+    k_t from `between_text_share`. An importance ratio depends on the text alone, so that k = 1 corrects an objective
+    exactly as the residuals themselves do, and k = 0 as the regression does.
 
     Parameters
     ----------
@@ -55,8 +55,8 @@ def with_text_effects(regression: Float64, residual: Float64, weight: Float64, t
     return np.where(known, kept[codes], regression)
 
 
-def between_text_share(left: Float64, weight: Float64, text: Int64) -> float:
-    """Share k of what a regression leaves that is worth keeping, between 0 and 1.
+def between_text_share(left: Float64, weight: Float64, text: Int64) -> Float64:
+    """Share k_t of what a regression leaves of a text that is worth keeping, between 0 and 1, shape [n].
 
     The variance between texts is estimated from products of different rows of one text (the method of moments),
 
@@ -64,9 +64,12 @@ def between_text_share(left: Float64, weight: Float64, text: Int64) -> float:
 
     whose mean is zero where the text says nothing of e, however its noise varies from row to row. Its standard error
     there is sqrt(2 sum a_i^2 a_j^2 e_i^2 e_j^2) over the same denominator; t = tau^2 / standard error is the score test
-    of a variance component. k = t / (t + 2) for t > 0, else 0: a few per cent of the noise come in where nothing is
-    left, and k tends to 1 as rows grow in number where something is. That keeps the objective doubly robust
-    where the regression cannot see the effect.
+    of a variance component.
+
+    Two factors are right for two ends. To guess the effect of one text, the best linear unbiased predictor takes
+    tau^2 / (tau^2 + sigma^2 / n_t), with n_t the text's rows and sigma^2 the rest of the variance. A policy averages
+    over many texts, and where these clearly differ its correction should hardly be shrunk: t / (t + 2). Evidence
+    t^2 / (t^2 + 9) leads from the former to the latter. Where nothing is left both tend to zero.
 
     Where texts do not repeat, the variance between them cannot be told from noise. By credibility P / (P + 100) for P
     pairs of rows of one text, k then tends to a quarter: it keeps the direction of what no feature of the text shows,
@@ -84,14 +87,15 @@ def between_text_share(left: Float64, weight: Float64, text: Int64) -> float:
     >>> import numpy as np
     >>> from causalopt.nuisance.text_effects import between_text_share
     >>> noise = np.random.default_rng(0).normal(size=2000)
-    >>> between_text_share(noise, np.ones(2000), np.arange(2000))  # no text repeats
+    >>> float(between_text_share(noise, np.ones(2000), np.arange(2000)).max())  # no text repeats
     0.25
-    >>> between_text_share(noise + np.arange(2000) % 50, np.ones(2000), np.arange(2000) % 50) > 0.95
+    >>> bool(between_text_share(noise + np.arange(2000) % 50, np.ones(2000), np.arange(2000) % 50).min() > 0.95)
     True
     """
+    nothing = np.full(len(left), PRIOR_SHARE)
     scale = float(np.abs(left[weight > 0]).max(initial=0.0))
     if scale == 0:
-        return PRIOR_SHARE
+        return nothing
     codes = np.unique(text, return_inverse=True)[1]
     exposure = weight / weight.max()
     scaled = exposure * left / scale
@@ -104,8 +108,14 @@ def between_text_share(left: Float64, weight: Float64, text: Int64) -> float:
 
     products, spread = over_pairs(scaled), max(over_pairs(scaled**2), 0.0)
     if spread == 0:
-        return PRIOR_SHARE
+        return nothing
     t = max(products / np.sqrt(2 * spread), 0.0)
+    between = max(products / over_pairs(exposure), 0.0)
+    total = float(np.average((left / scale) ** 2, weights=weight))
+    rows = np.bincount(codes, weights=exposure)[codes]
+    predictor = between * rows / (between * rows + max(total - between, 1e-12 * total))
+    evidence = t**2 / (t**2 + EVIDENT**2)
     pairs = 0.5 * over_pairs(exposure) ** 2 / over_pairs(exposure**2)
     credibility = pairs / (pairs + PRIOR_PAIRS)
-    return float(credibility * t / (t + NOISE) + (1 - credibility) * PRIOR_SHARE)
+    found = evidence * t / (t + NOISE) + (1 - evidence) * predictor
+    return np.asarray(credibility * found + (1 - credibility) * PRIOR_SHARE)

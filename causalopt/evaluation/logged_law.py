@@ -1,0 +1,112 @@
+"""The logged texts beside what the policies write: whether q fits them, and whether they reach as far as the policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from causalopt.backends.contracts import EnumerablePolicy
+from causalopt.errors import DataError
+from causalopt.evaluation.behavior_fit import BehaviorFit, behavior_fit
+from causalopt.evaluation.cluster import pair_codes
+from causalopt.evaluation.policies import Draws, ModelPolicy, Subject
+from causalopt.evaluation.support import Support, support
+from causalopt.population import Population
+from causalopt.problem import BehaviorPolicy
+from causalopt.pseudo_outcome import PseudoOutcomes
+
+NOTEWORTHY, MOST = 0.1, 0.5
+"""Shares of a policy's texts outside of the logged ones: from which it is said, from which nothing is concluded."""
+
+
+@dataclass(frozen=True)
+class LoggedLaw:
+    """What is known of the law of the logged texts.
+
+    Attributes
+    ----------
+    source:
+        Which q the ratios stand on.
+    fit:
+        Of the reference that stands for q; None where q is not a model that writes texts, or has none drawn.
+    support:
+        Overlap of the policy with the logged texts; None for one that chooses among known texts, or has none drawn.
+    """
+
+    source: BehaviorPolicy
+    fit: BehaviorFit | None = None
+    support: Support | None = None
+    unknown: str | None = None
+    """Why one of them could not be measured."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences that a reader of the value must see."""
+        said = []
+        if self.fit is not None and self.fit.judgement in ("questionable", "unclear"):
+            said.append(self.fit.sentence)
+        if self.support is not None and NOTEWORTHY < self.support.outside <= MOST:
+            said.append(self.support.sentence)
+        if self.unknown is not None:
+            said.append(f"How the logged texts compare with what the policies write is not known: {self.unknown}.")
+        return tuple(said)
+
+    @property
+    def barred(self) -> tuple[str, ...]:
+        """Reasons for which no gain or harm is concluded."""
+        said = []
+        if self.fit is not None and self.fit.bars_finding:
+            said.append(self.fit.sentence)
+        if self.support is not None and self.support.outside > MOST:
+            said.append(self.support.sentence)
+        return tuple(said)
+
+
+def look_at_logged_law(
+    pseudo: PseudoOutcomes,
+    source: BehaviorPolicy,
+    q: Subject,
+    q_draws: Draws | None,
+    policy: Subject,
+    policy_draws: Draws | None,
+    population: Population,
+    seed: int,
+) -> LoggedLaw:
+    """Compare the logged texts with texts of the reference that stands for q, and with the policy's.
+
+    Parameters
+    ----------
+    pseudo:
+        Of the evaluation rows, on which the reference was not tuned.
+    source:
+        Which q the ratios stand on.
+    q, q_draws:
+        The reference that stands for q, and its texts.
+    policy, policy_draws:
+        The policy, and its texts.
+    population:
+        What is drawn.
+    seed:
+        Deals the classifiers' folds.
+    """
+    data = pseudo.dataset
+    ways = data.cluster(population)
+    cluster = pair_codes(*ways) if isinstance(ways, tuple) else ways
+    fit: BehaviorFit | None = None
+    reach: Support | None = None
+    try:
+        if source == "reference" and q_draws is not None and _writes(q):
+            x, drawn = pseudo.fitted().embed_together(data.prompts, data.texts, q_draws.prompts, q_draws.texts)
+            fit = behavior_fit(x, drawn, weight=data.weight, cluster=cluster, row=q_draws.row, seed=seed)
+        if policy_draws is not None and not policy_draws.logged and _writes(policy):
+            x, drawn = pseudo.fitted().embed_together(
+                data.prompts, data.texts, policy_draws.prompts, policy_draws.texts
+            )
+            reach = support(x, drawn, weight=data.weight, cluster=cluster, row=policy_draws.row, seed=seed)
+    except DataError as error:  # a single unit, say, of which no classifier can be judged
+        return LoggedLaw(source, fit, reach, str(error))
+    return LoggedLaw(source, fit, reach)
+
+
+def _writes(subject: Subject) -> bool:
+    """Whether the policy writes new texts, rather than choosing among known ones."""
+    return not (isinstance(subject, ModelPolicy) and isinstance(subject.policy, EnumerablePolicy))
