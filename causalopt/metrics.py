@@ -53,10 +53,15 @@ def evaluation_metrics(
         "estimator": evaluation.estimator,
         "level": evaluation.level,
         "behavior_policy": evaluation.behavior_policy,
+        "population": {
+            **asdict(evaluation.population),
+            "sentence": evaluation.population.sentence(prompts=test.prompts is not None),
+        },
         "value": _values(evaluation),
         "estimates": evaluation.to_frame().to_dict("records"),
         "not_computed": dict(evaluation.left_out),
         "overlap": evaluation.overlap.to_dict(),
+        **_logged_law(evaluation),
         "evidence": evidence_metrics(evaluation),
         **_kl(evaluation),
     }
@@ -76,6 +81,17 @@ def evidence_metrics(evaluation: Evaluation) -> dict[str, Any]:
         "benchmarks": [{"covariate": name, **asdict(found)} for name, found in evidence.benchmarks.items()],
         "balance": None if evidence.balance is None else evidence.balance.to_dict("records"),
         "calibration": None if evidence.calibration is None else evidence.calibration.to_dict("records"),
+    }
+
+
+def _logged_law(evaluation: Evaluation) -> dict[str, Any]:
+    """Fit of the reference to the logged texts, and the policy's overlap with them; null where there is none."""
+    fit, reach = evaluation.logged_law.fit, evaluation.logged_law.support
+    return {
+        "behavior_fit": None
+        if fit is None
+        else {"auc": fit.auc, "auc_low": fit.auc_low, "auc_high": fit.auc_high, "judgement": fit.judgement},
+        "support": None if reach is None else asdict(reach),
     }
 
 

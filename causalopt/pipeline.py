@@ -203,6 +203,7 @@ class _Stages:
             draws=settings.draws,
             patience=settings.patience,
             seed=self.plan.config.seed,
+            population=self.plan.config.data.population.over(DRAWN),
         )
 
     def evaluate(

@@ -5,10 +5,17 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Mapping
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from causalopt.errors import ConfigError
+
+
+@cache
+def _installed(group: str) -> dict[str, EntryPoint]:
+    """Entry points of a group by name: reading the metadata of all packages takes some ten milliseconds."""
+    return {point.name: point for point in entry_points(group=group)}
 
 
 class Registry:
@@ -96,7 +103,7 @@ class Registry:
         return factory(**settings)
 
     def _entry_points(self) -> dict[str, EntryPoint]:
-        return {point.name: point for point in entry_points(group=self.group)}
+        return _installed(self.group)
 
 
 embedders = Registry("embedder", "causalopt.embedders")

@@ -108,7 +108,7 @@ def draw_samples(
 
 
 def _row_baseline(pseudo: PseudoOutcomes, sampled_texts: Sequence[Sequence[str]] | None) -> Float64 | None:
-    """What the reader of each row makes of the reference's texts on average, shape [n]; None without prompts.
+    """Mean response of the reader of each row to texts of the reference, shape [n]; None without prompts.
 
     Readers differ in their level, which no text of theirs can change: E[rho~ | c] = 1, so that any function of prompt
     and reader may be taken off a drawn text's worth, and what is left has far less noise.

@@ -7,8 +7,9 @@ import warnings
 
 from causalopt.backends.contracts import Policy, Selection
 from causalopt.errors import OverlapError, TruncationWarning
-from causalopt.evaluation.policies import ModelPolicy, context_rows
+from causalopt.evaluation.policies import ModelPolicy, context_rows, population_of
 from causalopt.evaluation.terms import MARGINALIZED, policy_terms
+from causalopt.population import Population
 from causalopt.problem import BehaviorPolicy, behavior_log_prob, behavior_source
 from causalopt.pseudo_outcome import PseudoOutcomes
 
@@ -23,6 +24,7 @@ def select_by_lower_bound(
     draws: int = 200,
     patience: int = 3,
     seed: int = 0,
+    population: Population | None = None,
 ) -> Selection:
     """Choose by the doubly robust value's lower bound: a policy must be better, and the rows must be able to tell.
 
@@ -48,6 +50,8 @@ def select_by_lower_bound(
         See `causalopt.backends.contracts.Selection`.
     seed:
         Of the draws, the same for every policy.
+    population:
+        What the value is over; by default what fits the policy, see `causalopt.evaluation.evaluate`.
     """
     source = behavior_source(pseudo.dataset, reference, behavior_policy)
     behavior = None if source == "embedding" else behavior_log_prob(pseudo.dataset, reference, source)
@@ -61,7 +65,16 @@ def select_by_lower_bound(
             drawn = subject.draw(pseudo, draws, seed, row)
         marginal = estimator in MARGINALIZED
         try:
-            estimate = policy_terms(subject, pseudo, behavior, drawn, marginal=marginal, seed=seed).estimate(estimator)
+            terms = policy_terms(
+                subject,
+                pseudo,
+                behavior,
+                drawn,
+                marginal=marginal,
+                seed=seed,
+                population=population or population_of(subject),
+            )
+            estimate = terms.estimate(estimator)
         except OverlapError:
             return -math.inf
         low, high = estimate.confint(level)

@@ -113,8 +113,9 @@ REFUSED = {
         {}, lambda f, _: f.assign(log_f=-np.inf), {},
         r"column 'log_f', row 1 is -inf: must be finite \(160 such rows\)",
     ),
-    "fewer groups than folds": (
-        {"texts": 3}, lambda f, _: f, {"data": {"group": "text"}}, "there are 3 groups .* for 5 folds: use at most 3",
+    "one group": (
+        {}, lambda f, _: f.assign(person="a"), {"data": {"group": "person"}},
+        "all rows are of one group .* name a group column with more groups",
     ),
     "one ratio": (
         {}, only("log_f", -800.0, -1.0), {}, r"one of 160 logged texts carries the whole weight \(effective",

@@ -14,6 +14,7 @@ import pytest
 from causalopt import plugins
 from causalopt.config import parse_config
 from causalopt.pipeline import run
+from causalopt.population import FIXED
 from causalopt.preparation import prepare
 from causalopt.reevaluation import evaluate_run
 from causalopt.simulation import ContaminatedWorld, World
@@ -73,7 +74,7 @@ def test_a_contaminated_outcome_model_leads_oo_rlhf_astray_and_not_dr_cpo(tmp_pa
     assert found["truth"]["gain_share"] > 0.5
     assert found["comparisons"]["oo_rlhf"]["truth"]["gain_share"] < -0.3
     facts = json.loads((tmp_path / "run" / "manifest.json").read_text())
-    train, test = ContaminatedWorld().sample_outcome_data(3000, 0).split(test_size=0.3, seed=0)
+    train, test = ContaminatedWorld().sample_outcome_data(3000, 0).with_population(FIXED).split(test_size=0.3, seed=0)
     assert facts["fingerprint"]["outcome_train"] == train.fingerprint()
     assert facts["fingerprint"]["outcome_test"] == test.fingerprint()
     again = evaluate_run(tmp_path / "run")

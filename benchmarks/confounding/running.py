@@ -99,7 +99,7 @@ def own_evidence(
         "se": float(found.difference.se),
         "ci_low": float(low),
         "ci_high": float(high),
-        "kl_estimate": found.kl,
+        "kl_estimate": None if found.kl is None else found.kl.kl,
         "ess_fraction": found.overlap.ess_fraction,
         "thin_overlap": thin is not None,
         "robustness_value": None if evidence.sensitivity is None else evidence.sensitivity.robustness_value(),

@@ -33,6 +33,11 @@ def group_folds(group: Int64, folds: int, seed: int) -> Int64:
     if folds < 2:
         raise DataError(f"cross-fitting needs at least 2 folds, not {folds}")
     groups = len(np.unique(group))
+    if groups < 2:
+        raise DataError(
+            "all rows are of one group (one text, unless a group column is named), so that no fold can be held out: "
+            "name a group column with more groups, such as the reader"
+        )
     if groups < folds:
         raise DataError(
             f"there are {groups} groups (distinct texts, unless a group column is named) for {folds} folds: use "

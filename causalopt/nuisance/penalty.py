@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.linalg.lapack import dposv
 
 from causalopt.typing import Float64, Int64
 
@@ -71,11 +71,11 @@ class Moments:
         """Coefficients with the constant first, shape [1 + p]; the constant is not penalised."""
         # A pseudo-row of 1e-9 keeps the system positive definite where columns repeat each other.
         added = self.total * np.concatenate([[0.0], penalty]) + 1e-9 * self.total
-        matrix = self.zz + np.diag(added)
-        try:
-            return np.asarray(cho_solve(cho_factor(matrix, lower=True), self.zy), dtype=np.float64)
-        except LinAlgError:
-            return np.asarray(np.linalg.lstsq(matrix, self.zy)[0], dtype=np.float64)
+        matrix = self.zz.copy()
+        np.einsum("ii->i", matrix)[...] += added
+        # Some hundred small systems are solved for each fit: the routine itself, without the checks around it.
+        _, solution, failed = dposv(matrix, self.zy, lower=1)
+        return np.asarray(np.linalg.lstsq(matrix, self.zy)[0] if failed else solution, dtype=np.float64)
 
     def loss(self, coefficients: Float64) -> float:
         """Weighted sum of squared errors."""

@@ -39,10 +39,10 @@ def expected_residual(
     outcome model has left nothing, and keeps what it got wrong. It saw no row of the fold that it predicts.
 
     What the embedding cannot show, or the regression shrinks, such a regression leaves uncorrected, and with that the
-    objective's double robustness is lost. ``ridge-text`` therefore adds the mean of what the ridge leaves of each text,
-    times one factor: near 1 where texts that repeat show that something is left between them, near 0 where
-    they show that nothing is, and a quarter where no text repeats, when nothing can tell
-    (`causalopt.nuisance.text_effects`). A text's effect is from its own rows, as the residual in its place would be.
+    objective's double robustness is lost. ``ridge-text`` therefore adds the best linear unbiased predictor of
+    each text's effect on what the ridge leaves: near its mean where texts with many rows show that something is left
+    between them, near 0 where they show that nothing is, and a quarter of it where no text repeats, when nothing can
+    tell (`causalopt.nuisance.text_effects`). A text's effect is from its own rows, as the residual in its place is.
 
     This is the second-stage regression of Kennedy, Ma, McHugh and Small (2017, section 3), and of the DR-learner
     (Kennedy 2023, "Towards optimal doubly robust estimation of heterogeneous causal effects", algorithm 1), for the

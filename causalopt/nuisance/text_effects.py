@@ -6,10 +6,8 @@ import numpy as np
 
 from causalopt.typing import Float64, Int64
 
-NOISE = 2.0
-"""Standard errors of the between-text variance that weigh as much as the variance itself."""
-EVIDENT = 3.0
-"""Standard errors of it from which the effects of texts count as one correction rather than as many guesses."""
+ROUNDING = 1e-12
+"""Weight of all pairs, against that of all rows, below which a sum over pairs is rounding."""
 PRIOR_PAIRS = 100.0
 """Pairs of rows of one text that tell as much of the between-text variance as is assumed without any."""
 PRIOR_SHARE = 0.25
@@ -60,27 +58,27 @@ def between_text_share(left: Float64, weight: Float64, text: Int64) -> Float64:
 
     The variance between texts is estimated from products of different rows of one text (the method of moments),
 
-        tau^2 = sum_{i != j} a_i a_j e_i e_j / sum_{i != j} a_i a_j,    i and j of one text,
+        tau^2 = (sum of a_i a_j e_i e_j over pairs i, j of one text) / (sum of a_i a_j over the same pairs),
 
-    whose mean is zero where the text says nothing of e, however its noise varies from row to row. Its standard error
-    there is sqrt(2 sum a_i^2 a_j^2 e_i^2 e_j^2) over the same denominator; t = tau^2 / standard error is the score test
-    of a variance component.
+    whose mean is zero where the text says nothing of e, however its noise varies from row to row. The best linear
+    unbiased predictor of a text's effect is then k_t e_t with
 
-    Two factors are right for two ends. To guess the effect of one text, the best linear unbiased predictor takes
-    tau^2 / (tau^2 + sigma^2 / n_t), with n_t the text's rows and sigma^2 the rest of the variance. A policy averages
-    over many texts, and where these clearly differ its correction should hardly be shrunk: t / (t + 2). Evidence
-    t^2 / (t^2 + 9) leads from the former to the latter. Where nothing is left both tend to zero.
+        k_t = tau^2 / (tau^2 + sigma^2 / n_t),
+
+    n_t the exposure of the text, 1 for a row of the largest weight, and sigma^2 the rest of the variance (Robinson
+    1991, "That BLUP is a good thing", section 5.2). It tends to 1 as the rows of a text grow in number, which keeps the
+    objective doubly robust where the regression cannot see the effect.
 
     Where texts do not repeat, the variance between them cannot be told from noise. By credibility P / (P + 100) for P
     pairs of rows of one text, k then tends to a quarter: it keeps the direction of what no feature of the text shows,
-    at a sixteenth of the variance that the residuals themselves would bring in.
+    at a sixteenth of its variance.
 
     Parameters
     ----------
     left:
-        Residual less regression, shape [n], outcome units.
+        What the regression left, shape [n], outcome units.
     weight, text:
-        As in `with_text_effects`.
+        See `with_text_effects`.
 
     Examples
     --------
@@ -98,24 +96,21 @@ def between_text_share(left: Float64, weight: Float64, text: Int64) -> Float64:
         return nothing
     codes = np.unique(text, return_inverse=True)[1]
     exposure = weight / weight.max()
-    scaled = exposure * left / scale
+    scaled = left / scale
+    repeated = np.bincount(codes, weights=weight > 0) > 1
 
     def over_pairs(values: Float64) -> float:
         """Sum over ordered pairs of different rows of one text of the product of their values."""
         sums, squares = np.bincount(codes, weights=values), np.bincount(codes, weights=values**2)
-        repeated = np.bincount(codes) > 1
         return float((sums**2 - squares)[repeated].sum())
 
-    products, spread = over_pairs(scaled), max(over_pairs(scaled**2), 0.0)
-    if spread == 0:
+    pairs = over_pairs(exposure)
+    if pairs <= ROUNDING * float(exposure @ exposure):
         return nothing
-    t = max(products / np.sqrt(2 * spread), 0.0)
-    between = max(products / over_pairs(exposure), 0.0)
-    total = float(np.average((left / scale) ** 2, weights=weight))
+    between = max(over_pairs(exposure * scaled) / pairs, 0.0)
+    within = max(float(np.average(scaled**2, weights=weight)) - between, 0.0)
     rows = np.bincount(codes, weights=exposure)[codes]
-    predictor = between * rows / (between * rows + max(total - between, 1e-12 * total))
-    evidence = t**2 / (t**2 + EVIDENT**2)
-    pairs = 0.5 * over_pairs(exposure) ** 2 / over_pairs(exposure**2)
-    credibility = pairs / (pairs + PRIOR_PAIRS)
-    found = evidence * t / (t + NOISE) + (1 - evidence) * predictor
-    return np.asarray(credibility * found + (1 - credibility) * PRIOR_SHARE)
+    predictor = between * rows / np.maximum(between * rows + within, np.finfo(np.float64).tiny)
+    effective = 0.5 * pairs**2 / over_pairs(exposure**2)
+    credibility = effective / (effective + PRIOR_PAIRS)
+    return np.asarray(credibility * predictor + (1 - credibility) * PRIOR_SHARE)

@@ -266,7 +266,7 @@ def test_nuisances_from_outside():
         ({"w": np.zeros(60)}, "w must have 2 dimensions"),
         ({"x": np.zeros((0, 2)), "y": []}, "x has no rows"),
         ({"group": np.zeros((60, 2))}, "group has shape"),
-        ({"group": np.zeros(60)}, r"1 groups .* for 5 folds"),
+        ({"group": np.zeros(60)}, "all rows are of one group"),
         ({"text_id": np.zeros(59)}, "text_id has shape"),
         ({"prompt_id": np.zeros(60)}, "prompt_id and prompt_columns come together"),
         ({"prompt_id": np.zeros(60), "prompt_columns": 3}, "prompt_columns is 3, where x has 2 columns"),

@@ -12,19 +12,21 @@ from causalopt.simulation.tilting import temperature_at, tilt
 
 def share_written_out(left, weight, text):
     """The same formula, pair by pair."""
-    products = squares = pairs = squared_pairs = 0.0
+    products = pairs = squared_pairs = 0.0
+    exposure = weight / weight.max()
     for i in range(len(left)):
         for j in range(len(left)):
             if i != j and text[i] == text[j]:
-                pair = weight[i] * weight[j]
+                pair = exposure[i] * exposure[j]
                 products += pair * left[i] * left[j]
-                squares += (pair * left[i] * left[j]) ** 2
                 pairs += pair
                 squared_pairs += pair**2
-    t = max(products / np.sqrt(2 * squares), 0.0)
+    between = max(products / pairs, 0.0)
+    within = np.average(left**2, weights=weight) - between
+    rows = np.array([exposure[text == t].sum() for t in text])
     effective = 0.5 * pairs**2 / squared_pairs
     credibility = effective / (effective + 100)
-    return credibility * t / (t + 2) + (1 - credibility) / 4
+    return credibility * between / (between + within / rows) + (1 - credibility) / 4
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -39,20 +41,23 @@ def test_the_share_is_that_of_all_pairs_of_a_text(seed):
     assert found == pytest.approx(between_text_share(1e-290 * left, 7 * weight, 100 - text), rel=1e-9)
 
 
-def test_an_objective_is_corrected_as_by_regression_and_residuals_mixed():
-    """Any ratio of the text meets the same mean as (1 - k) regression + k residuals: no text is favoured."""
-    rng = np.random.default_rng(0)
-    text, n = rng.integers(0, 40, 500), 500
-    residual, regression = rng.normal(size=40)[text] + rng.normal(size=n), rng.normal(size=n)
-    weight = rng.uniform(0.5, 2.0, n)
-    found = with_text_effects(regression, residual, weight, text)
-    k = between_text_share(residual - regression, weight, text)
-    assert 0.5 < k < 1.0
-    ratio = np.exp(rng.normal(size=40))[text]
-    mixed = (1 - k) * regression + k * residual
-    assert np.average(ratio * found, weights=weight) == pytest.approx(np.average(ratio * mixed, weights=weight))
-    for code in range(40):
-        assert np.ptp(found[text == code]) < 1e-12
+def test_the_share_is_the_best_linear_predictor_of_a_text():
+    """No other multiple of a text's mean is nearer to its effect: k at 0.8 and 1.25 times is worse, over 2,000 texts.
+
+    Texts of 2 to 12 rows, a third of the variance between them. The differences were 8 and 10 of their standard errors
+    in another sample.
+    """
+    rng = np.random.default_rng(3)
+    text = np.repeat(np.arange(2000), rng.integers(2, 13, 2000))
+    effect = rng.normal(size=2000)
+    left = effect[text] + np.sqrt(2.0) * rng.normal(size=len(text))
+    share = between_text_share(left, np.ones(len(text)), text)
+    mean = np.bincount(text, weights=left) / np.bincount(text)
+    first = np.unique(text, return_index=True)[1]
+    losses = [np.mean((factor * share[first] * mean - effect) ** 2) for factor in (0.8, 1.0, 1.25)]
+    assert losses[1] < min(losses[0], losses[2])
+    found = with_text_effects(np.zeros(len(text)), left, np.ones(len(text)), text)
+    np.testing.assert_allclose(found[first], share[first] * mean)
 
 
 def test_a_text_without_exposure_keeps_its_regression():
@@ -64,30 +69,26 @@ def test_a_text_without_exposure_keeps_its_regression():
 
 
 def test_noise_of_any_spread_is_not_taken_for_texts():
-    """Noise ten times as wide in some texts and rows as in others: t is about standard normal, and k small.
+    """Noise ten times as wide in some texts and rows as in others: no variance between texts is found on average.
 
-    E[t / (t + 2); t > 0] is 0.125 for a standard normal t; the mean of 200 has a standard error of 0.012, so that it is
-    outside of 0.125 +- 0.06 with a probability below 1e-5 (t is not quite normal, and credibility adds 0.01).
+    The untruncated moment has mean zero, so that half of the shares are the prior's alone; of 200, the number is
+    outside of 100 +- 40 with a probability below 1e-7.
     """
     rng = np.random.default_rng(1)
     found = []
     for _ in range(200):
         text = rng.integers(0, 300, 2000)
         spread = np.exp(0.8 * rng.normal(size=300)[text] + 0.5 * rng.normal(size=2000))
-        found.append(between_text_share(spread * rng.normal(size=2000), np.ones(2000), text))
-    assert abs(np.mean(found) - 0.125) < 0.06
+        found.append(np.median(between_text_share(spread * rng.normal(size=2000), np.ones(2000), text)))
+    assert 60 < np.sum(np.array(found) < 0.01) < 140
 
 
-def test_effects_are_found_at_about_one_row_a_text():
-    """A tenth of the variance lies between 1,800 texts of 2,000 rows: some 1,100 pairs, t about 3.3 (k 0.6)."""
-    rng = np.random.default_rng(2)
-    found = []
-    for _ in range(40):
-        text = rng.integers(0, 1800, 2000)
-        left = rng.normal(size=1800)[text] / 3 + rng.normal(size=2000)
-        found.append(between_text_share(left, np.ones(2000), text))
-    assert np.mean(found) > 0.5
-    assert between_text_share(left, np.ones(2000), np.arange(2000)) == 0.25
+def test_a_text_without_any_repeated_row_is_given_the_prior():
+    left = np.random.default_rng(2).normal(size=300)
+    assert (between_text_share(left, np.ones(300), np.arange(300)) == 0.25).all()
+    weight = np.repeat([1.0, 0.0], 150)  # of each pair, one row has no exposure
+    assert (between_text_share(left, weight, np.tile(np.arange(150), 2)) == 0.25).all()
+    assert (between_text_share(np.zeros(300), np.ones(300), np.arange(300) % 5) == 0.25).all()
 
 
 @pytest.mark.parametrize("sees", [True, False])
