@@ -229,7 +229,8 @@ def evaluate(
         warn_if_mean_ratio_is_not_one(found.log_ratio, weight=found.weight, cluster=found.cluster)
     estimates, left_out = _estimates(terms, estimators, pseudo.dataset.source)
     headline = next(iter(estimates["difference"]))
-    shared = overlap(terms["policy"].ratio_of(headline) + np.log(pseudo.s), pseudo.dataset.weight)
+    log_s = np.log(pseudo.s) if pseudo.corrected else np.zeros(len(pseudo))
+    shared = overlap(terms["policy"].ratio_of(headline) + log_s, pseudo.dataset.weight)
     thin = thin_overlap(shared)
     if thin is not None:
         warnings.warn(f"{pseudo.dataset.source}: {thin}", OverlapWarning, stacklevel=2)
