@@ -23,6 +23,7 @@ from causalopt.errors import DataError, ModelError
 from causalopt.nuisance import models
 from causalopt.nuisance.cross_fitting import CrossFit, Rows, cross_fit
 from causalopt.nuisance.fitted import distinct
+from causalopt.nuisance.guards import Failure
 from causalopt.nuisance.logged import LoggedAssignment
 from causalopt.nuisance.text_index import TextIndex
 from causalopt.population import Population
@@ -43,11 +44,14 @@ class PseudoOutcomes:
     fold:
         The fold in which each row was held out, shape [n]; of the first repeat.
     m, s, g:
-        Outcome model, stabilized weight (truncated) and dose response of each row, shape [n].
+        Outcome model, stabilized weight (truncated) and dose response of each row, shape [n]; s is 0 where an
+        assignment model failed.
     truncated_rows, truncated_mass:
         Share of the rows, and of the weights' total, that truncation cut.
     scores:
         Held-out losses of the nuisances, see `CrossFit`.
+    failures:
+        Nuisances that could not be used, see `CrossFit`.
     """
 
     dataset: DirectOutcomeDataset
@@ -59,6 +63,12 @@ class PseudoOutcomes:
     truncated_mass: float
     scores: pd.DataFrame
     models: FittedNuisances | None = field(default=None, repr=False)
+    failures: tuple[Failure, ...] = ()
+
+    @property
+    def corrected(self) -> bool:
+        """Whether there is a stabilized weight; without one xi = g, and values stand on the outcome model alone."""
+        return all(failure.nuisance != "assignment model" for failure in self.failures)
 
     @property
     def residual(self) -> Float64:
@@ -162,6 +172,7 @@ class PseudoOutcomes:
             "truncated_rows": self.truncated_rows,
             "truncated_mass": self.truncated_mass,
             "scores": self.scores.to_dict(orient="list"),
+            "failures": [asdict(failure) for failure in self.failures],
         }
         table = pa.Table.from_pandas(frame, preserve_index=False)
         pq.write_table(table.replace_schema_metadata({METADATA: json.dumps(about), **table.schema.metadata}), path)
@@ -222,6 +233,7 @@ class PseudoOutcomes:
             about["truncated_rows"],
             about["truncated_mass"],
             pd.DataFrame(about["scores"]),
+            failures=tuple(Failure(**failure) for failure in about["failures"]),
         )
 
     def fitted(self) -> FittedNuisances:
@@ -395,6 +407,7 @@ class PseudoOutcomeEstimator:
             fit.truncated.mass,
             fit.scores,
             FittedNuisances(embedder, encoder, fit, index, embedded[first]),
+            fit.failures,
         )
 
     def _embedder(self, datasets: Sequence[DirectOutcomeDataset]) -> Embedder:

@@ -13,6 +13,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from causalopt.errors import ConfigError, DataError
 from causalopt.typing import Float32
 
+ROUNDING = 1e-6
+"""Share of the largest singular value below which a direction is none of the texts: what is left there is rounding."""
+
 
 class TfidfSvdEmbedder:
     """Words and word pairs, weighted by TF-IDF, in the leading dimensions of their SVD (Deerwester et al. 1990).
@@ -20,7 +23,7 @@ class TfidfSvdEmbedder:
     Parameters
     ----------
     dimensions:
-        At most; fewer when there are fewer texts or terms.
+        At most; fewer when the texts span fewer (few texts, few terms, or texts made of the same parts).
     ngram_max:
         Longest run of words that is a term.
     seed:
@@ -62,7 +65,11 @@ class TfidfSvdEmbedder:
         if weights.shape[1] == 1:  # scikit-learn refuses a single term
             self._directions = np.ones((1, 1))
         else:
-            self._directions = TruncatedSVD(n_components=rank, random_state=self.seed).fit(weights).components_
+            decomposition = TruncatedSVD(n_components=rank, random_state=self.seed).fit(weights)
+            singular = decomposition.singular_values_
+            # Where the rank is smaller, the remaining components are arbitrary: no fitted text has a part of them, and
+            # a new text has one that nothing is known of.
+            self._directions = decomposition.components_[singular > ROUNDING * singular.max()]
         return self
 
     def transform(self, texts: Sequence[str]) -> Float32:

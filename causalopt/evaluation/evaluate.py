@@ -229,8 +229,9 @@ def evaluate(
         warn_if_mean_ratio_is_not_one(found.log_ratio, weight=found.weight, cluster=found.cluster)
     estimates, left_out = _estimates(terms, estimators, pseudo.dataset.source)
     headline = next(iter(estimates["difference"]))
+    log_s = np.log(pseudo.s) if pseudo.corrected else np.zeros(len(pseudo))
     shared = overlap(
-        terms["policy"].ratio_of(headline) + np.log(pseudo.s),
+        terms["policy"].ratio_of(headline) + log_s,
         pseudo.dataset.weight,
         terms["policy"].cluster,
         pseudo.dataset.units(population),

@@ -74,7 +74,7 @@ def gather_evidence(
     before_after: pd.DataFrame | None = None
     calibration: pd.DataFrame | None = None
     data = pseudo.dataset
-    if data.covariates.shape[1] and pseudo.models is not None:
+    if data.covariates.shape[1] and pseudo.models is not None and pseudo.corrected:
         x = np.asarray(pseudo.models.embed(data.prompts, data.texts), dtype=np.float64)
         w, names = pseudo.models.cross_fit.w, pseudo.models.covariates.names
         before_after = balance(x, w, pseudo.s, weight=data.weight, names=names)
@@ -128,8 +128,9 @@ def _placebo_outcome(
     data = pseudo.dataset
     if data.placebo_outcome is None:
         return None
+    s = pseudo.s if pseudo.corrected else None
     found = [
-        placebo_outcome(ratio, data.placebo_outcome, s=pseudo.s, weight=data.weight, cluster=policy.cluster)
+        placebo_outcome(ratio, data.placebo_outcome, s=s, weight=data.weight, cluster=policy.cluster)
         for ratio in (log_ratio, log_ratio_reference)
     ]
     return found[0] - found[1]

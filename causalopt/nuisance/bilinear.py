@@ -66,8 +66,9 @@ class BilinearDesign:
         products = (u[:, : self.crossed, None] * v[:, None, :]).reshape(len(u), -1)
         return np.hstack([u, v, products])
 
-    def function(self, intercept: float, coefficients: Float64) -> BilinearFunction:
-        """Return the regression function with these coefficients of `matrix`'s columns."""
+    def function(self, coefficients: Float64) -> BilinearFunction:
+        """Return the regression function with an intercept and these coefficients of `matrix`'s columns."""
+        intercept, coefficients = coefficients[0], coefficients[1:]
         r, p = len(self.coordinates.variance), len(self.center)
         table = np.zeros((1 + r, 1 + p))
         table[0, 0] = intercept

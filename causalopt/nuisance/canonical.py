@@ -132,7 +132,20 @@ class CanonicalSettings:
         return full
 
 
-def choose_settings(folds: list[RegressionMoments]) -> tuple[CanonicalSettings, float]:
+@dataclass(frozen=True, eq=False)
+class RegressionSplit:
+    """Moments of an inner training part and of the part that it leaves out, in coordinates of the former alone."""
+
+    fitted: RegressionMoments
+    left_out: RegressionMoments
+
+    def gains(self, coordinates: int, penalty: float, shrinkage: float) -> Float64:
+        """Held-out gain of each rank, 1 to the largest, shape [k], nats; see `CanonicalPairs.gains`."""
+        pairs = CanonicalPairs.of(self.fitted.leading(coordinates), penalty, shrinkage)
+        return np.cumsum(pairs.gains(self.left_out.leading(coordinates)))
+
+
+def choose_settings(splits: list[RegressionSplit]) -> tuple[CanonicalSettings, float]:
     """Choose coordinates, penalty, shrinkage and rank by the held-out likelihood ratio of covariates against none.
 
     Returns
@@ -141,17 +154,14 @@ def choose_settings(folds: list[RegressionMoments]) -> tuple[CanonicalSettings, 
         ``gain`` is the held-out mean of log p(u | phi) - log p(u) under the Gaussian fit, nats a row; negative where
         the covariates do not help to foresee the text at any rank.
     """
-    everything = sum(folds[1:], start=folds[0])
-    rest = [everything - fold for fold in folds]
-    r = everything.cross.shape[1]
+    total = sum(split.left_out.total for split in splits)
+    r = max(split.fitted.cross.shape[1] for split in splits)
     best = (CanonicalSettings(r, 1, 1.0, 0.0), -np.inf)
     for coordinates in sorted({min(q, r) for q in (*COORDINATES, r)}):
-        held_out = [fold.leading(coordinates) for fold in folds]
-        fitted_on = [fold.leading(coordinates) for fold in rest]
         for penalty, shrinkage in product(PENALTIES, SHRINKAGES):
-            pairs = [CanonicalPairs.of(moments, penalty, shrinkage) for moments in fitted_on]
-            gains = sum(p.gains(h) for p, h in zip(pairs, held_out, strict=True))
-            by_rank = np.cumsum(gains) / everything.total
+            gains = [split.gains(coordinates, penalty, shrinkage) for split in splits]
+            ranks = min(len(gain) for gain in gains)  # a training part may have fewer directions than another
+            by_rank = np.sum([gain[:ranks] for gain in gains], axis=0) / total
             rank = int(np.argmax(by_rank)) + 1
             if by_rank[rank - 1] > best[1]:
                 best = (CanonicalSettings(coordinates, rank, penalty, shrinkage), float(by_rank[rank - 1]))

@@ -9,11 +9,13 @@ import numpy as np
 
 from causalopt.typing import Array, Float64
 
+NEGLIGIBLE = 1e-6
+"""Directions with less than this share of the largest variance are left out: a share of the raw variance where that
+keeps all, of the variance in standard units of each column where it does not."""
 ROUNDING = 1e-6
-"""Directions with less than this share of the largest variance are taken for rounding, and left out: a share of the raw
-variance where that keeps all, of the variance in standard units of each column where it does not."""
-CONSTANT = 1e-13
-"""Squared size of rounding: a column whose variance is below this share of its squared mean is taken for constant."""
+"""Rounding of a number in an embedding, as a share of its size: embeddings are float32, with some safety."""
+DOUBLE = 1e-10
+"""Rounding of a column that was computed from others, as a share of the largest of them: a rotation in float64."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +24,9 @@ class PrincipalCoordinates:
 
     Collinear and constant columns, and more columns than rows, leave fewer coordinates and no singular matrix. Columns
     of unlike units (a length of thousands beside a 0/1) all stay: how many coordinates there are is judged by the
-    columns' correlations.
+    columns' correlations. What may be rounding is never scaled up: a direction that hardly varies over these rows may
+    vary over others, where it would be multiplied by a million and more. That is a column whose variation is rounding
+    of its own size or of the largest column, and a combination of columns whose variation is rounding of theirs.
 
     Attributes
     ----------
@@ -56,15 +60,16 @@ class PrincipalCoordinates:
         center = share @ x
         scaled = (x - center) * np.sqrt(share)[:, None]
         spread = np.sqrt(np.sum(scaled**2, axis=0))
-        varies = spread**2 > CONSTANT * center**2
+        size = np.sqrt(share @ x**2)
+        varies = spread > np.maximum(ROUNDING * size, DOUBLE * size.max(initial=0.0))
         scaled[:, ~varies] = 0.0
         variance, directions = _principal(scaled)
-        # Rounding of a constant column is relative to its size, not to the spread of the others.
-        kept = variance > max(ROUNDING * variance.max(initial=0.0), CONSTANT * float(center @ center))
+        kept = variance > np.maximum(NEGLIGIBLE * variance.max(initial=0.0), _rounding(directions, size))
         if kept.sum() < min(len(x) - 1, varies.sum()):
             units = np.where(varies, spread, 1.0)
             correlation, axes = _principal(scaled / units)
-            real = correlation > ROUNDING * correlation.max()
+            noise = _rounding(axes, np.where(varies, size / units, 0.0))
+            real = correlation > np.maximum(NEGLIGIBLE * correlation.max(), noise)
             if real.sum() > kept.sum():
                 # A singular value of this product is exact to rounding of the largest; an eigenvalue of the covariance
                 # is to the root of that, which may be more than a 0/1 beside a column of millions.
@@ -77,6 +82,11 @@ class PrincipalCoordinates:
     def transform(self, x: Array) -> Float64:
         """Return the coordinates of rows, shape [n, r]."""
         return np.asarray((np.asarray(x, dtype=np.float64) - self.center) @ self.directions)
+
+
+def _rounding(directions: Float64, size: Float64) -> Float64:
+    """Variance along directions [d, r] that rounding of columns of the given sizes makes, shape [r]."""
+    return np.asarray((ROUNDING * size) ** 2 @ directions**2)
 
 
 def _principal(rows: Float64) -> tuple[Float64, Float64]:

@@ -11,13 +11,15 @@ import numpy as np
 import pandas as pd
 
 from causalopt import plugins
-from causalopt.errors import CausalOptWarning, ConfigError, DataError, ModelError, TruncationWarning
+from causalopt.errors import CausalOptWarning, ConfigError, DataError, TruncationWarning
 from causalopt.nuisance import models
 from causalopt.nuisance.averaging import distinct_rows
 from causalopt.nuisance.contracts import AssignmentModel, OutcomeModel
 from causalopt.nuisance.fitted import CrossFit, FoldModels, HeldOut, Truncation, distinct
 from causalopt.nuisance.folds import external_folds, group_folds
 from causalopt.nuisance.given_prompt import GivenPrompt
+from causalopt.nuisance.guards import UNFIT, Failure, MeanOutcome, collapsed, wild, worse_than_mean
+from causalopt.nuisance.outcome import ZeroOutcome
 from causalopt.nuisance.rows import Rows, as_array
 from causalopt.nuisance.scoring import deal, discrimination_loss, squared_loss
 from causalopt.nuisance.separation import (
@@ -110,7 +112,8 @@ def cross_fit(
     OverlapWarning
         When covariates give away who was shown a text, or the mean weight is far from one.
     CausalOptWarning
-        When a fold holds a single group.
+        When a fold holds a single group; when a nuisance fails (see `guards`): m is then the mean of the training
+        outcomes, and s is 0, so that xi = g.
 
     Notes
     -----
@@ -150,6 +153,7 @@ def cross_fit(
     outcomes: list[list[OutcomeModel]] | None = None
     assignments: list[list[AssignmentModel]] | None = None
     own_reader_counts = False
+    failures: tuple[Failure, ...] = ()
     if "m" in given or "g" in given:
         fitted_m = given.get("m", given.get("g"))
         fitted_g = given.get("g", fitted_m)
@@ -162,24 +166,36 @@ def cross_fit(
         fitted_g = np.median(chosen.arrays[1], axis=0) if p else fitted_m
         own_reader_counts = p > 0
         outcomes = chosen.models
+        failures += chosen.failures
+    no_weight = False
     if "s" in given:
         fitted_s = given["s"]
     elif p == 0:
         fitted_s = np.ones(n)
     else:
         specs = models.candidates_of(plugins.assignment_models, assignment_model)
-        picked = _choose([_fit_assignment(spec, rows, labels, seed) for spec in specs], rows, labels, scores)
+        picked = _choose(
+            [_fit_assignment(spec, rows, labels, seed, max_weight) for spec in specs], rows, labels, scores
+        )
         fitted_s = np.median(picked.arrays[0], axis=0)
         assignments = picked.models
-    if p or "s" in given:
-        warn_if_mean_is_not_one(fitted_s, rows.weight, rows.group)
+        failures += picked.failures
+        no_weight = bool(picked.failures)
+    if failures:
+        warnings.warn(". ".join(str(failure) for failure in failures), CausalOptWarning, stacklevel=2)
     if p:
         warn_if_separated(rows.text_id, rows.w)
         within = GivenPrompt.of(rows).transform(rows.x, rows.w)
         warn_if_text_gives_reader_away(*within, rows.weight, rows.text_id)
-    fitted_s, truncated = truncate(fitted_s, rows.weight, max_weight)
-    if own_reader_counts:
-        fitted_g = fitted_g + _own_share(rows) * (fitted_s - 1) * fitted_m
+    if no_weight:
+        # s = 1 would claim that texts were dealt at random; without a correction xi = g, which claims nothing of s.
+        fitted_s, truncated = np.zeros(n), Truncation()
+    else:
+        if p or "s" in given:
+            warn_if_mean_is_not_one(fitted_s, rows.weight, rows.group)
+        fitted_s, truncated = truncate(fitted_s, rows.weight, max_weight)
+        if own_reader_counts:
+            fitted_g = fitted_g + _own_share(rows) * (fitted_s - 1) * fitted_m
     fold_models = tuple(
         tuple(
             FoldModels(
@@ -193,7 +209,9 @@ def cross_fit(
     )
     table = pd.concat(scores, ignore_index=True) if scores else pd.DataFrame(columns=list(SCORE_COLUMNS))
     held_out = HeldOut.of(rows.text_id, labels, rows.weight)
-    return CrossFit(labels, fitted_m, fitted_s, fitted_g, truncated, table, fold_models, held_out, rows.w, seed)
+    return CrossFit(
+        labels, fitted_m, fitted_s, fitted_g, truncated, table, fold_models, held_out, rows.w, seed, failures
+    )
 
 
 SCORE_COLUMNS = (
@@ -273,22 +291,24 @@ class _Fits(Generic[Model]):
     arrays: tuple[Float64, ...]
     models: list[list[Model]]
     scores: pd.DataFrame
+    failures: tuple[Failure, ...]
 
 
 def _choose(fits: Sequence[_Fits[Model]], rows: Rows, labels: Int64, scores: list[pd.DataFrame]) -> _Fits[Model]:
-    """Keep the scores of all candidates, and return the one with the smallest held-out loss of the exposure."""
+    """Keep the scores of all candidates, and return the one with the smallest held-out loss that did not fail."""
     exposure = [float(rows.weight[labels[r] == k].sum()) for r, k in _places(labels)]
     losses = [float(np.average(fitted.scores["loss"], weights=exposure)) for fitted in fits]
-    best = int(np.argmin(losses))
+    best = min(range(len(fits)), key=lambda i: (bool(fits[i].failures), losses[i]))
     scores.extend(fitted.scores.assign(chosen=i == best) for i, fitted in enumerate(fits))
     return fits[best]
 
 
 def _fit_outcome(spec: Any, rows: Rows, labels: Int64, outcome_rows: Rows | None) -> _Fits[OutcomeModel]:
     name = models.name_of(spec)
-    m, g = np.empty(labels.shape), np.empty(labels.shape)
+    m, g, mean = np.empty(labels.shape), np.empty(labels.shape), np.empty(labels.shape)
     fitted: list[list[OutcomeModel]] = [[] for _ in labels]
-    records = []
+    means: list[list[OutcomeModel]] = [[] for _ in labels]
+    records, unusable = [], []
     everywhere: OutcomeModel | None = None
     for r, k in track(_places(labels), f"outcome model {name}"):
         out = labels[r] == k
@@ -298,23 +318,45 @@ def _fit_outcome(spec: Any, rows: Rows, labels: Int64, outcome_rows: Rows | None
             raise DataError(f"the second data set has no row whose text is outside fold {k}")
         # One fit serves all folds when nothing of the second data set is ever held out.
         shared = outcome_rows is not None and not np.isin(outcome_rows.group, rows.group).any()
-        if everywhere is None or not shared:
-            everywhere = models.fit_outcome(spec, source)
-        model = everywhere
-        m[r, out] = _finite(name, models.predict(model, test.x, test.w, test.text_id))
-        mean, error = _mean_over_readers(model, test, train, rows, m[r, out])
-        g[r, out] = _finite(name, mean)
-        null = float(np.average(source.y, weights=source.weight))
+        constant = MeanOutcome().fit(source.x, source.w, source.y, source.weight)
+        mean[r, out] = constant.mean_
+        means[r].append(constant)
+        try:
+            if everywhere is None or not shared:
+                everywhere = models.fit_outcome(spec, source)
+            model = everywhere
+            m[r, out] = models.predict(model, test.x, test.w, test.text_id)
+            g[r, out], error = _mean_over_readers(model, test, train, rows, m[r, out])
+            # No outcome model at all is a choice, and nothing of it was learned.
+            predicted = np.concatenate([m[r, out], g[r, out]])
+            chosen = isinstance(model, ZeroOutcome)
+            reason = None if chosen else wild(predicted, source.y[source.weight > 0])
+        except UNFIT as exception:
+            reason = f"it cannot be fitted ({exception})"
+        if reason is not None:
+            unusable.append(f"in fold {k}{_of_repeat(r, labels)} {reason}")
+            model, m[r, out], g[r, out], error = constant, constant.mean_, constant.mean_, np.zeros(len(test))
         records.append(
             _score(
                 (r, k, "outcome", name, len(test)),
                 squared_loss(test.y, m[r, out], test.weight),
-                squared_loss(test.y, np.full(len(test), null), test.weight),
+                squared_loss(test.y, mean[r, out], test.weight),
                 float(np.sqrt(np.average(error**2, weights=test.weight))),
             )
         )
         fitted[r].append(model)
-    return _Fits((m, g), fitted, pd.DataFrame(records))
+    failures = []
+    if unusable:
+        more = f" (and in {len(unusable) - 1} more folds)" if len(unusable) > 1 else ""
+        failures.append(Failure("outcome model", name, unusable[0] + more))
+    for r in range(len(labels)):
+        if isinstance(fitted[r][0], ZeroOutcome):
+            continue
+        reason = worse_than_mean(rows.y, m[r], mean[r], rows.weight, rows.group)
+        if reason is not None:
+            failures.append(Failure("outcome model", name, reason + _of_repeat(r, labels)))
+            m[r], g[r], fitted[r] = mean[r], mean[r], means[r]
+    return _Fits((m, g), fitted, pd.DataFrame(records), tuple(failures))
 
 
 def _mean_over_readers(model: OutcomeModel, test: Rows, train: Rows, rows: Rows, m: Float64) -> tuple[Float64, Float64]:
@@ -348,28 +390,45 @@ def _own_share(rows: Rows) -> Float64:
     return np.divide(rows.weight, total, out=np.zeros(len(rows)), where=total > 0)
 
 
-def _fit_assignment(spec: Any, rows: Rows, labels: Int64, seed: int) -> _Fits[AssignmentModel]:
+def _fit_assignment(spec: Any, rows: Rows, labels: Int64, seed: int, max_weight: float) -> _Fits[AssignmentModel]:
     name = models.name_of(spec)
     s = np.empty(labels.shape)
     fitted: list[list[AssignmentModel]] = [[] for _ in labels]
-    records = []
+    records: list[dict[str, Any]] = []
+    failures: list[Failure] = []
     for r, k in track(_places(labels), f"assignment model {name}"):
         out = labels[r] == k
         train, test = rows[~out], rows[out]
         within = GivenPrompt.of(train)
-        model = models.fit_assignment(spec, *within.transform(train.x, train.w), train.weight, train.text_id)
         x, w = within.transform(test.x, test.w)
-        s[r, out] = _finite(name, model.stabilized_weight(x, w))
-        if (s[r, out] <= 0).any():
-            raise ModelError(f"assignment model {name} gave a weight that is not positive")
         text, reader = deal(len(test), np.random.default_rng([seed, r, k]))
-        dealt = _finite(name, model.stabilized_weight(x[text], w[reader]))
-        loss = discrimination_loss(
-            np.log(s[r, out]), np.log(dealt), test.weight, test.weight[text] * test.weight[reader]
-        )
+        loss = float(np.log(2))
+        try:
+            model = models.fit_assignment(spec, *within.transform(train.x, train.w), train.weight, train.text_id)
+            s[r, out], dealt = model.stabilized_weight(x, w), model.stabilized_weight(x[text], w[reader])
+            fitted[r].append(model)
+            if _usable(s[r, out]) and _usable(dealt):
+                loss = discrimination_loss(
+                    np.log(s[r, out]), np.log(dealt), test.weight, test.weight[text] * test.weight[reader]
+                )
+        except UNFIT as exception:
+            s[r, out] = np.nan
+            unfit = f"it cannot be fitted in fold {k}{_of_repeat(r, labels)} ({exception})"
+            failures.append(Failure("assignment model", name, unfit))
         records.append(_score((r, k, "assignment", name, len(test)), loss, float(np.log(2)), 0.0))
-        fitted[r].append(model)
-    return _Fits((s,), fitted, pd.DataFrame(records))
+    for r in range(len(labels)):
+        reason = None if failures else collapsed(s[r], rows.weight, max_weight)
+        if reason is not None:
+            failures.append(Failure("assignment model", name, reason + _of_repeat(r, labels)))
+    return _Fits((s,), fitted, pd.DataFrame(records), tuple(failures))
+
+
+def _usable(s: Float64) -> bool:
+    return bool(np.isfinite(s).all() and (s > 0).all())
+
+
+def _of_repeat(r: int, labels: Int64) -> str:
+    return f" of repeat {r}" if len(labels) > 1 else ""
 
 
 def _places(labels: Int64) -> list[tuple[int, int]]:
@@ -381,10 +440,3 @@ def _score(
 ) -> dict[str, Any]:
     skill = 1 - loss / null_loss if null_loss > 0 else 0.0
     return dict(zip(SCORE_COLUMNS, (*place, loss, null_loss, skill, marginal_error), strict=False))
-
-
-def _finite(name: str, values: Float64) -> Float64:
-    values = np.asarray(values, dtype=np.float64)
-    if not np.isfinite(values).all():
-        raise ModelError(f"{name} predicted {int((~np.isfinite(values)).sum())} values that are not finite")
-    return values

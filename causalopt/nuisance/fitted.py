@@ -10,6 +10,7 @@ import pandas as pd
 from causalopt.errors import ModelError
 from causalopt.nuisance import models
 from causalopt.nuisance.contracts import AssignmentModel, OutcomeModel
+from causalopt.nuisance.guards import Failure
 from causalopt.typing import Array, Float64, Int64
 
 
@@ -122,6 +123,9 @@ class CrossFit:
         ``models[repeat][fold]``.
     held_out:
         Which of them did not see a text.
+    failures:
+        Nuisances that could not be used: of an outcome model m and g are the mean of the training outcomes, of an
+        assignment model s is 0 in every row and there is no correction.
     """
 
     fold: Int64
@@ -134,6 +138,7 @@ class CrossFit:
     held_out: HeldOut
     w: Array
     seed: int = 0
+    failures: tuple[Failure, ...] = ()
 
     def subset(self, index: Array) -> CrossFit:
         """Keep some rows, and all models."""

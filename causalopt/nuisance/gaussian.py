@@ -6,7 +6,7 @@ from typing import Self
 
 import numpy as np
 
-from causalopt.nuisance.canonical import RegressionMoments, choose_settings
+from causalopt.nuisance.canonical import RegressionMoments, RegressionSplit, choose_settings
 from causalopt.nuisance.coordinates import PrincipalCoordinates
 from causalopt.nuisance.folds import inner_folds, text_ids
 from causalopt.nuisance.normalizer import Normalizer
@@ -16,6 +16,8 @@ from causalopt.typing import Array, Float64, Int64
 INNER_FOLDS = 5
 LARGEST = 300.0
 """Nats beyond which a log weight is cut, so that sums of weights stay finite; truncation cuts and reports far below."""
+FEWEST_ROWS = 4
+"""Rows for each inner fold from which they are dealt, in place of the texts, where the texts are fewer than folds."""
 EVIDENCE = 1.5
 """Standard errors by which the covariates must help to foresee held-out texts before any weight differs from one."""
 STRENGTHS = (0.5, 0.7, 0.85, 1.0, 1.2, 1.4)
@@ -70,26 +72,34 @@ class GaussianAssignment:
     def fit(self, x: Array, w: Array, weight: Float64, text_id: Int64 | None = None) -> Self:
         self.strength_, self.information_ = 0.0, 0.0
         self.coordinates_ = PrincipalCoordinates.of(x, weight)
-        u = self.coordinates_.transform(x)
-        fold = inner_folds(text_ids(x, text_id), INNER_FOLDS, self.seed)
-        if fold is None or u.shape[1] == 0:
+        fold = _folds(text_ids(x, text_id), self.seed)
+        if fold is None:
             return self
-        labels = range(int(fold.max()) + 1)
+        # Coordinates are learned of each training part alone, as they are of all rows for the texts to come: a
+        # direction that is new in the part left out must be as new to the fit.
+        out = [fold == k for k in range(int(fold.max()) + 1)]
+        parts = [PrincipalCoordinates.of(x[~rows], weight[~rows]) for rows in out]
+        if min(len(part.variance) for part in (self.coordinates_, *parts)) == 0:
+            return self
+        texts = [part.transform(x) for part in parts]
         best = -np.inf
         for features in ReaderFeatures.candidates(w, weight):
             phi = features.transform(w)
-            moments = [RegressionMoments.of(u[fold == k], phi[fold == k], weight[fold == k]) for k in labels]
-            settings, gain = choose_settings(moments)
+            splits = [
+                RegressionSplit(*(RegressionMoments.of(u[part], phi[part], weight[part]) for part in (~rows, rows)))
+                for u, rows in zip(texts, out, strict=True)
+            ]
+            settings, gain = choose_settings(splits)
             if gain > best:
-                best, self.settings_, self.features_, chosen = gain, settings, features, moments
+                best, self.settings_, self.features_, chosen = gain, settings, features, splits
         if best <= 0:
             return self
-        everything = sum(chosen[1:], start=chosen[0])
         phi = self.features_.transform(w)
-        readers = [phi @ self.settings_.slope(everything - held_out) for held_out in chosen]
-        self._choose_strength(u, readers, weight, fold)
+        readers = [phi @ self.settings_.slope(split.fitted) for split in chosen]
+        self._choose_strength(texts, readers, weight, fold)
         if self.strength_ > 0:
-            self.slope_ = self.strength_ * self.settings_.slope(everything)
+            u = self.coordinates_.transform(x)
+            self.slope_ = self.strength_ * self.settings_.slope(RegressionMoments.of(u, phi, weight))
             self.normalizer_ = normalizer(u, phi @ self.slope_, weight, self.sample, self.seed)
         return self
 
@@ -100,9 +110,9 @@ class GaussianAssignment:
         log_ratio = self.normalizer_.log_ratio(self.coordinates_.transform(x), readers)
         return np.asarray(np.exp(np.clip(-log_ratio, -LARGEST, LARGEST)))
 
-    def _choose_strength(self, u: Float64, readers: list[Float64], weight: Float64, fold: Int64) -> None:
+    def _choose_strength(self, texts: list[Float64], readers: list[Float64], weight: Float64, fold: Int64) -> None:
         parts = []
-        for k, slopes in enumerate(readers):
+        for k, (u, slopes) in enumerate(zip(texts, readers, strict=True)):
             rest, held_out = fold != k, np.flatnonzero(fold == k)
             held_out = held_out[:: -(-len(held_out) // SEARCH_ROWS)]
             gains = [weight[held_out]]
@@ -117,6 +127,16 @@ class GaussianAssignment:
         error = float(np.sqrt(share**2 @ (table[:, 1 + best] - mean[best]) ** 2))
         if mean[best] > EVIDENCE * error:
             self.strength_, self.information_ = STRENGTHS[best], float(mean[best])
+
+
+def _folds(text_id: Int64, seed: int) -> Int64 | None:
+    """Inner folds, by text; where texts are few and repeat, each of them must be in every training part.
+
+    The margins of a part without a text say nothing of it: its ratios are then off by any factor, and any strength can
+    look better than none.
+    """
+    few = len(np.unique(text_id)) < INNER_FOLDS <= len(text_id) / FEWEST_ROWS
+    return inner_folds(np.arange(len(text_id)) if few else text_id, INNER_FOLDS, seed)
 
 
 def normalizer(texts: Float64, readers: Float64, weight: Float64, size: int, seed: int) -> Normalizer:

@@ -82,35 +82,54 @@ class Moments:
         return self.yy - 2 * float(coefficients @ self.zy) + float(coefficients @ self.zz @ coefficients)
 
 
-def choose_penalty(folds: list[Moments], block: Int64, variance: Float64) -> tuple[Penalty, float]:
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Sums over the rows of an inner training part and of the part that it leaves out, in the columns of the former.
+
+    ``block`` and ``variance`` describe these columns, see `Penalty.vector`. What is learned of the rows, their
+    principal coordinates above all, must be learned of the training part alone: with the rows left out among them, no
+    direction of those is new, and a fit that goes wild on new directions is not seen to do so.
+    """
+
+    fitted: Moments
+    left_out: Moments
+    block: Int64
+    variance: Float64
+
+    def solve(self, penalty: Penalty) -> Float64:
+        """Coefficients of the training part, shape [1 + p]."""
+        return self.fitted.solve(penalty.vector(self.block, self.variance))
+
+    def loss(self, penalty: Penalty) -> float:
+        """Weighted sum of squared errors on the part left out."""
+        return self.left_out.loss(self.solve(penalty))
+
+
+def choose_penalty(splits: list[Split]) -> tuple[Penalty, float]:
     """Search the penalties one after another, twice, for the smallest held-out loss.
 
     Parameters
     ----------
-    folds:
-        Moments of each fold; a fold is predicted by the sum of the others.
-    block, variance:
-        See `Penalty.vector`.
+    splits:
+        Each row is left out by one of them.
 
     Returns
     -------
     penalty, loss:
         The best, and its held-out mean squared error, squared outcome units.
     """
-    everything = sum(folds[1:], start=folds[0])
-    rest = [everything - fold for fold in folds]
+    total = sum(split.left_out.total for split in splits)
     known: dict[Penalty, float] = {}
 
     def held_out(penalty: Penalty) -> float:
         if penalty not in known:
-            vector = penalty.vector(block, variance)
-            known[penalty] = sum(f.loss(r.solve(vector)) for f, r in zip(folds, rest, strict=True)) / everything.total
+            known[penalty] = sum(split.loss(penalty) for split in splits) / total
         return known[penalty]
 
     grids = [("text", TEXT, 0), ("product", PRODUCT, 2), ("anisotropy", ANISOTROPY, 0), ("reader", READER, 1)]
     best = Penalty()
     for _ in range(SWEEPS):
         for field, grid, needs in grids:
-            if (block == needs).any():
+            if any((split.block == needs).any() for split in splits):
                 best = min([best, *(replace(best, **{field: value}) for value in grid)], key=held_out)
     return best, held_out(best)

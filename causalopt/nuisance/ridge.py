@@ -8,7 +8,7 @@ import numpy as np
 
 from causalopt.nuisance.bilinear import BilinearDesign
 from causalopt.nuisance.folds import inner_folds, text_ids
-from causalopt.nuisance.penalty import Moments, Penalty, choose_penalty
+from causalopt.nuisance.penalty import Moments, Penalty, Split, choose_penalty
 from causalopt.typing import Array, Float64, Int64
 
 INNER_FOLDS = 5
@@ -53,28 +53,30 @@ class RidgeOutcome:
         self.seed = seed
 
     def fit(self, x: Array, w: Array, y: Float64, weight: Float64, text_id: Int64 | None = None) -> Self:
-        design = BilinearDesign.of(x, w, weight, self.products)
-        z = design.matrix(x, w)
         center = float(np.average(y, weights=weight))
         fold = inner_folds(text_ids(x, text_id), INNER_FOLDS, self.seed)
-        if fold is None:
-            # A single text: nothing can be held out, and only readers can differ.
-            self.penalty_ = Penalty()
-            moments = [Moments.of(z, y - center, weight)]
-        else:
-            labels = range(int(fold.max()) + 1)
-            moments = [Moments.of(z[fold == k], y[fold == k] - center, weight[fold == k]) for k in labels]
-            self.penalty_, _ = choose_penalty(moments, design.block, design.variance)
-        everything = sum(moments[1:], start=moments[0])
-        vector = self.penalty_.vector(design.block, design.variance)
-        coefficients = everything.solve(vector)
-        self.function_ = design.function(center + coefficients[0], coefficients[1:])
         self.held_out_ = np.full(len(y), center)
+        self.penalty_ = Penalty()  # of a single text: nothing can be held out, and only readers can differ
         if fold is not None:
-            for k, held_out in enumerate(moments):
-                others = (everything - held_out).solve(vector)
-                self.held_out_[fold == k] += others[0] + z[fold == k] @ others[1:]
+            out = [fold == k for k in range(int(fold.max()) + 1)]
+            designs = [BilinearDesign.of(x[~rows], w[~rows], weight[~rows], self.products) for rows in out]
+            splits = [self._split(d, x, w, y - center, weight, rows) for d, rows in zip(designs, out, strict=True)]
+            self.penalty_, _ = choose_penalty(splits)
+            for design, split, rows in zip(designs, splits, out, strict=True):
+                function = design.function(split.solve(self.penalty_))
+                self.held_out_[rows] += function.predict(x[rows], w[rows])
+        design = BilinearDesign.of(x, w, weight, self.products)
+        everything = Moments.of(design.matrix(x, w), y - center, weight)
+        coefficients = everything.solve(self.penalty_.vector(design.block, design.variance))
+        coefficients[0] += center
+        self.function_ = design.function(coefficients)
         return self
+
+    @staticmethod
+    def _split(design: BilinearDesign, x: Array, w: Array, y: Float64, weight: Float64, out: Array) -> Split:
+        z = design.matrix(x, w)
+        fitted, left_out = (Moments.of(z[rows], y[rows], weight[rows]) for rows in (~out, out))
+        return Split(fitted, left_out, design.block, design.variance)
 
     def predict(self, x: Array, w: Array) -> Float64:
         return self.function_.predict(x, w)

@@ -39,6 +39,17 @@ def test_it_has_no_more_dimensions_than_texts_or_terms(few):
     assert not vectors[1].any()
 
 
+def test_texts_made_of_the_same_parts_leave_as_many_dimensions_as_they_span():
+    """Word by word each sentence is a sum of its parts: 12 texts, 7 words, rank as NumPy finds it."""
+    parts = [["one", "two", "three"], ["red", "blue"], ["hat", "coat"]]
+    texts = [f"{a} {b} {c}" for a in parts[0] for b in parts[1] for c in parts[2]]
+    for ngram_max in (1, 2):
+        terms = TfidfVectorizer(ngram_range=(1, ngram_max), sublinear_tf=True).fit_transform(texts).toarray()
+        found = TfidfSvdEmbedder(dimensions=64, ngram_max=ngram_max).fit(texts)
+        assert found.transform(texts).shape == (12, np.linalg.matrix_rank(terms))
+        assert np.linalg.norm(found.transform(["hat one"])) < 1.01, "no part of a new text is made up"
+
+
 def test_the_same_seed_gives_the_same_numbers():
     rng = np.random.default_rng(0)
     texts = [" ".join(f"w{i}" for i in rng.integers(0, 300, 20)) for _ in range(200)]

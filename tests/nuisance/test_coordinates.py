@@ -38,6 +38,65 @@ def test_ordinary_embeddings_have_their_principal_components(n):
     np.testing.assert_allclose(coordinates.variance, variance[:rank], rtol=1e-9)
 
 
+@pytest.mark.parametrize("noise", [1e-17, 1e-12])
+def test_a_direction_that_is_rounding_among_these_rows_is_not_scaled_up_for_others(noise):
+    """Coordinates along the axes, as those of an SVD of all texts are: the last axis has texts elsewhere alone."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 5)) * [1.0, 0.5, 0.2, 0.05, noise]
+    coordinates = PrincipalCoordinates.of(x, np.ones(40))
+    assert coordinates.transform(x).shape == (40, 4)
+    assert np.abs(coordinates.transform(np.array([[0.0, 0.0, 0.0, 0.0, 1.0]]) + x.mean(axis=0))).max() < 1e-6
+
+
+def test_rounding_of_single_precision_is_no_direction():
+    """Copies and constants as float32 leaves them: equal to seven digits, whatever their units."""
+    rng = np.random.default_rng(0)
+    real = np.column_stack([rng.normal(size=60), 3e3 + rng.normal(size=60), 1e9 * rng.normal(size=60)])
+
+    def single(column):
+        return column * (1 + 2.0**-24 * rng.uniform(-1, 1, len(column)))
+
+    copies = [single(1e-3 * real[:, 1]), single(real[:, 1]), single(real[:, 0] + 5.0), single(np.full(60, 7e5))]
+    x = np.column_stack([real, *copies, single(np.full(60, 1e-8))])
+    coordinates = PrincipalCoordinates.of(x, np.ones(60))
+    u = coordinates.transform(x)
+    assert u.shape == (60, 3)
+    for column in real.T:
+        fit = np.linalg.lstsq(np.column_stack([np.ones(60), u]), column)[0]
+        np.testing.assert_allclose(np.column_stack([np.ones(60), u]) @ fit, column, rtol=1e-3, atol=1e-3)
+
+
+VERB = ["asks you", "urges us", "wants everybody", "would like people"]
+WHAT = ["to save water.", "to plant trees.", "to give ten euros.", "to vote on Sunday."]
+
+
+def vignettes(n, seed):
+    """Sentences of three parts each drawn apart: 80 in all, of some thirty words."""
+    rng = np.random.default_rng([4, seed])
+    who = ["The mayor", "A nurse", "My neighbour", "The committee", "A farmer"]
+    i, j, k = (rng.integers(0, size, n) for size in (5, 4, 4))
+    age = rng.normal(40, 10, n)
+    text = [f"{who[a]} {VERB[b]} {WHAT[c]}" for a, b, c in zip(i, j, k, strict=True)]
+    return pd.DataFrame({"text": text, "age": age, "outcome": rng.normal(size=n), "rare": rng.random(n) > 0.1})
+
+
+@pytest.mark.parametrize("kind", ["outcome", "rare"])
+@pytest.mark.parametrize("n", [60, 240])
+def test_few_words_leave_predictions_within_reach_of_the_outcomes(n, kind):
+    """Noise: the mean is best. Predictions far outside the outcomes are those of a fit gone wild, not of noise."""
+    for seed in range(3):
+        frame = vignettes(n, seed)
+        frame["outcome"] = frame[kind].astype(float)
+        data = co.DirectOutcomeDataset.from_frame(frame, text="text", outcome="outcome", covariates=["age"])
+        found = co.PseudoOutcomeEstimator(
+            outcome_model="ridge", assignment_model="randomized", seed=seed
+        ).fit_transform(data)
+        spread = np.ptp(data.outcome)
+        for values in (found.m, found.g):
+            assert data.outcome.min() - spread / 2 < values.min() <= values.max() < data.outcome.max() + spread / 2
+        assert np.mean((data.outcome - found.m) ** 2) < 2 * data.outcome.var()
+
+
 def test_an_attribute_of_thousands_hides_no_attribute_of_ones():
     """Lengths of 100 to 9000 beside a 0/1: its effect of 1 is found, and so is who was shown it.
 

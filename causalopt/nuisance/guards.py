@@ -1,0 +1,153 @@
+"""When a cross-fitted nuisance cannot be used, why, and what stands in for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from causalopt.typing import Array, Float64, Int64
+
+ERRORS = 2.0
+"""Clustered standard errors by which a held-out loss may be above that of the mean."""
+NEGLIGIBLE = 0.02
+"""Share of the mean's loss that is too little to matter."""
+REACH = 0.5
+"""Share of the training outcomes' range by which a prediction may leave it."""
+MEAN_WEIGHT = (0.8, 1.25)
+"""Where the mean of the stabilized weights must lie: that of the right ones is 1."""
+FEWEST_ROWS = 10.0
+"""Rows as which all of them must count under the weights (or half of the rows, where they are few)."""
+MOST_CUT = 0.5
+"""Share of the weights' total above which truncation leaves too little of them."""
+UNFIT = (np.linalg.LinAlgError, ArithmeticError)
+"""Exceptions which say that a model cannot be fitted to these numbers; any other is a mistake, and is raised."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A nuisance that was not used: an outcome model's mean stands in, an assignment model's correction is left out.
+
+    Attributes
+    ----------
+    nuisance:
+        "outcome model" or "assignment model".
+    model:
+        Its name.
+    reason:
+        Why, in words.
+    """
+
+    nuisance: str
+    model: str
+    reason: str
+
+    def __str__(self) -> str:
+        if self.nuisance == "outcome model":
+            instead = "the mean outcome of the training rows stands in for its predictions"
+        else:
+            instead = "there is no correction for who was shown what, and values stand on the outcome model alone"
+        return f"{self.nuisance} {self.model}: {self.reason}; {instead}"
+
+
+class MeanOutcome:
+    """E[Y | x, w] as the weighted mean of the training outcomes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalopt.nuisance.guards import MeanOutcome
+    >>> x, w = np.zeros((2, 1)), np.zeros((2, 0))
+    >>> MeanOutcome().fit(x, w, np.array([1.0, 2.0]), np.array([1.0, 3.0])).predict(x, w)
+    array([1.75, 1.75])
+    """
+
+    def fit(self, x: Array, w: Array, y: Float64, weight: Float64) -> Self:
+        self.mean_ = float(np.average(y, weights=weight))
+        return self
+
+    def predict(self, x: Array, w: Array) -> Float64:
+        return np.full(len(x), self.mean_)
+
+    def marginal(self, x: Array, w_reference: Array, weight_reference: Float64) -> Float64:
+        return np.full(len(x), self.mean_)
+
+    def reader_response(self, x_draws: Array, w: Array) -> Float64:
+        return np.full(len(w), self.mean_)
+
+
+def wild(predictions: Float64, y: Float64) -> str | None:
+    """Say whether predictions are not finite, or leave the training outcomes' range by more than half of it."""
+    if not np.isfinite(predictions).all():
+        return f"{int((~np.isfinite(predictions)).sum())} of its predictions are not finite"
+    low, high = float(y.min()), float(y.max())
+    beyond = max(low - float(predictions.min()), float(predictions.max()) - high)
+    if beyond <= REACH * (high - low) + 1e-9 * max(abs(low), abs(high)):
+        return None
+    return (
+        f"its predictions reach {predictions.min():.3g} and {predictions.max():.3g}, far outside the outcomes that it "
+        f"was fitted on ({low:.3g} to {high:.3g})"
+    )
+
+
+def worse_than_mean(y: Float64, m: Float64, mean: Float64, weight: Float64, group: Int64) -> str | None:
+    """Say whether held-out squared loss is above that of the mean by more than two standard errors.
+
+    Parameters
+    ----------
+    y, m, mean, weight:
+        Outcomes, held-out predictions, means of the training outcomes and exposure, shape [n].
+    group:
+        Clusters of the standard error, shape [n].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalopt.nuisance.guards import worse_than_mean
+    >>> y, zero, one = np.array([-1.0, 1.0] * 20), np.zeros(40), np.ones(40)
+    >>> worse_than_mean(y, 0.1 * y, zero, one, np.arange(40)) is None
+    True
+    >>> worse_than_mean(y, -y, zero, one, np.arange(40))
+    'its held-out loss is 4 times that of the mean outcome'
+    """
+    share = weight / weight.sum()
+    # In units of the outcome's spread: their fourth powers are within float64 for any outcome that is.
+    scale = float(np.sqrt(share @ (y - mean) ** 2)) or 1.0
+    excess = ((y - m) / scale) ** 2 - ((y - mean) / scale) ** 2
+    above = float(share @ excess)
+    by_group = np.bincount(np.unique(group, return_inverse=True)[1], weights=share * (excess - above))
+    groups = len(by_group)
+    if groups < 2 or above <= max(NEGLIGIBLE, ERRORS * float(np.sqrt(groups / (groups - 1) * np.sum(by_group**2)))):
+        return None
+    return f"its held-out loss is {1 + above:.3g} times that of the mean outcome"
+
+
+def collapsed(s: Float64, weight: Float64, max_weight: float) -> str | None:
+    """Say whether stabilized weights, before truncation, cannot be those of any assignment.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalopt.nuisance.guards import collapsed
+    >>> collapsed(np.array([0.5, 1.5] * 20), np.ones(40), 20.0) is None
+    True
+    >>> collapsed(np.array([0.5] * 40), np.ones(40), 20.0)
+    'the mean of its weights is 0.5, where that of the right ones is 1'
+    """
+    if not np.isfinite(s).all() or (s <= 0).any():
+        bad = int((~np.isfinite(s) | (s <= 0)).sum())
+        return f"{bad} of its {len(s)} weights are not positive and finite"
+    share = weight / weight.sum()
+    kept = np.minimum(s, max_weight)
+    mean = float(share @ kept)
+    cut = 1 - mean / float(share @ s)
+    if cut > MOST_CUT:
+        return f"{100 * cut:.0f}% of the mass of its weights is above {max_weight:g} (the largest is {s.max():.3g})"
+    if not MEAN_WEIGHT[0] <= mean <= MEAN_WEIGHT[1]:
+        return f"the mean of its weights is {mean:.3g}, where that of the right ones is 1"
+    size = float((share @ kept) ** 2 / np.sum((share * kept) ** 2))
+    fewest = min(FEWEST_ROWS, float(1 / np.sum(share**2)) / 2)
+    if size < fewest:
+        return f"{len(s)} rows count as {size:.1f} under its weights"
+    return None
