@@ -60,8 +60,8 @@ def test_robustness_is_said_only_of_a_finding():
 def test_thin_is_counted_in_what_was_drawn():
     """Many readings of few texts: thousands of rows, and a handful of texts that carry the weight."""
     rng = np.random.default_rng(1)
-    for texts, rows in ((40, 60), (100, 30)):
-        z, text = rng.normal(size=texts), np.repeat(np.arange(texts), rows)
+    for texts, rows in ((40, 60), (150, 30)):
+        z, text = 1.2 * rng.normal(size=texts), np.repeat(np.arange(texts), rows)
         by_row, by_text = overlap(z[text]), overlap(z[text], cluster=text, unit="texts")
         assert thin_overlap(by_row) is None
         said = thin_overlap(by_text) or ""
