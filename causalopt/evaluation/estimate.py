@@ -74,7 +74,7 @@ class Estimate:
     >>> xi = np.array([1.0, 2.0, 3.0, 4.0])
     >>> a, b = snipw(np.array([0.0, 0.1, 0.2, 0.3]), xi), snipw(np.zeros(4), xi)
     >>> round((a - b).value, 3), round((a - b).se, 3), round(a.se, 3)
-    (0.125, 0.058, 0.643)
+    (0.125, 0.077, 0.649)
     >>> (a - a).value, (a - a).se
     (0.0, 0.0)
     """

@@ -137,7 +137,7 @@ def deletions_of_mean(
     >>> from causalopt.evaluation.jackknife import deletions_of_mean, error_of
     >>> values = np.array([1.0, 2.0, 6.0])  # without the first 4.0, the second 3.5, the third 1.5
     >>> deletions = deletions_of_mean(values - 3.0, np.full(3, 1 / 3))
-    >>> deletions[0].change.tolist()
+    >>> deletions[0].change.round(6).tolist()
     [1.0, 0.5, -1.5]
     >>> round(error_of(deletions).se, 4)
     1.5275

@@ -13,6 +13,7 @@ TOO_FEW = 30.0
 """Effective number of units under which no finding is drawn: the interval rests on a central limit theorem."""
 THIN_FRACTION = 0.1
 THIN_SIZE = 100.0
+"""Or a third of the units: a policy that always shows one of two arms keeps half of them."""
 HEAVY_TAIL = 0.7
 
 Outlook = Literal["better", "worse", "unclear"]
@@ -22,7 +23,7 @@ def thin_overlap(overlap: Overlap) -> str | None:
     """Say in words why the logged texts cannot carry the answer, or None when they can.
 
     Overlap is thin when the effective number of units (texts, prompts, readers: what was drawn) is below 30, below a
-    tenth of the units, or below the smaller one of 100 and half of them; or when the tail of their weights is heavy:
+    tenth of the units, or below the smaller one of 100 and a third of them; or when the tail of their weights is heavy:
     a Pareto k above 0.7.
 
     Examples
@@ -37,7 +38,7 @@ def thin_overlap(overlap: Overlap) -> str | None:
     logged = f"{overlap.clusters:,} logged {overlap.unit}"
     if overlap.unit != "rows" and overlap.clusters < overlap.n:
         logged += f" ({overlap.n:,} rows)"
-    few = overlap.ess < max(TOO_FEW, min(THIN_SIZE, overlap.clusters / 2))
+    few = overlap.ess < max(TOO_FEW, min(THIN_SIZE, overlap.clusters / 3))
     if few or overlap.ess_fraction < THIN_FRACTION:
         return f"Overlap is thin: {logged} count as {overlap.ess:.0f} for this policy."
     if overlap.pareto_k > HEAVY_TAIL:

@@ -60,8 +60,8 @@ def test_robustness_is_said_only_of_a_finding():
 def test_thin_is_counted_in_what_was_drawn():
     """Many readings of few texts: thousands of rows, and a handful of texts that carry the weight."""
     rng = np.random.default_rng(1)
-    for texts, rows in ((40, 60), (100, 30)):
-        z, text = rng.normal(size=texts), np.repeat(np.arange(texts), rows)
+    for texts, rows in ((40, 60), (150, 30)):
+        z, text = 1.2 * rng.normal(size=texts), np.repeat(np.arange(texts), rows)
         by_row, by_text = overlap(z[text]), overlap(z[text], cluster=text, unit="texts")
         assert thin_overlap(by_row) is None
         said = thin_overlap(by_text) or ""
@@ -87,3 +87,15 @@ def test_what_is_barred_is_never_a_gain_and_is_said_first():
     assert noted.text.startswith("A note. The policy is better")
     assert not noted.thin
     assert judge(difference(1.0), GOOD, barred=["The fit of q is bad."]).outlook == "unclear"
+
+
+def test_fewer_than_thirty_are_too_few_though_all_of_them_count():
+    few, enough = (judge(difference(1.0), overlap(np.zeros(n))) for n in (29, 31))
+    assert (few.thin, few.outlook) == (True, "unclear")
+    assert (enough.thin, enough.outlook) == (False, "better")
+
+
+def test_half_of_two_arms_is_not_thin():
+    arm = np.where(np.arange(120) % 2 == 0, 0.0, -60.0)
+    assert thin_overlap(overlap(arm)) is None
+    assert thin_overlap(overlap(np.tile(arm, 5), cluster=np.tile(np.arange(120), 5), unit="readers")) is None
