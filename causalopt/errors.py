@@ -37,5 +37,9 @@ class OverlapWarning(CausalOptWarning):
     """The logged data say little about the policy; the message gives the effective sample size."""
 
 
+class CollapseWarning(CausalOptWarning):
+    """A fit left the data behind and was stopped; the message gives the step and what was seen."""
+
+
 class TruncationWarning(CausalOptWarning):
     """Weights or texts were cut; the message gives the share that was."""

@@ -87,6 +87,7 @@ def prepare(config: RunConfig) -> Plan:
     if config.selection is not None:
         train, selection = train.split(test_size=config.selection.size, seed=config.seed)
     arms = {name: _arm(config, _overridden(config, name)) for name in ("", *config.comparisons)}
+    backend.check([arm.objective for arm in arms.values()], config.samples.per_row)
     check_benchmark(config, train)
     outcome_rows = read_outcome_rows(config, world)
     return Plan(config, train, selection, test, outcome_rows, world, backend, arms.pop(""), arms)
@@ -198,11 +199,10 @@ def check_benchmark(config: RunConfig, data: DirectOutcomeDataset) -> None:
 
 
 def build_backend(config: RunConfig, texts: list[str]) -> Backend:
-    """Build the backend and let it look for its model; one that chooses among candidates is given the texts."""
+    """Build the backend; one that chooses among candidates is given the texts."""
     backend: Any = plugins.backends.create(config.backend)
     if getattr(backend, "candidates", texts) is None:
         backend = backend.with_candidates(texts)
-    backend.check()
     chosen: Backend = backend
     return chosen
 

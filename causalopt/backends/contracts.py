@@ -151,8 +151,11 @@ class Backend(Protocol):
         """See the class."""
         ...
 
-    def check(self) -> None:
-        """Raise a `CausalOptError` now for what would fail later (a model that is not there), without loading it."""
+    def check(self, objectives: Sequence[Objective] = (), per_row: int = 1) -> None:
+        """Raise a `CausalOptError` now for what would fail later (a model that is not there), without loading it.
+
+        ``objectives`` are those that it will be asked to fit, with ``per_row`` sampled texts for each row.
+        """
         ...
 
     def reference(

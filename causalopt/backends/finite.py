@@ -126,7 +126,7 @@ class FiniteBackend:
         other.candidates = _read_candidates(list(dict.fromkeys(texts)))
         return other
 
-    def check(self) -> None:
+    def check(self, objectives: Sequence[Objective] = (), per_row: int = 1) -> None:
         plugins.embedders.create(self.embedder)
 
     def reference(

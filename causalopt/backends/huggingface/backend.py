@@ -17,6 +17,7 @@ from causalopt.backends.contracts import PolicyProblem, Progress, Selection
 from causalopt.backends.huggingface import scratch
 from causalopt.backends.huggingface.checkpoint import fingerprint
 from causalopt.backends.huggingface.choosing import Chooser
+from causalopt.backends.huggingface.collapse import CollapseWatch
 from causalopt.backends.huggingface.fitting import Fit, train
 from causalopt.backends.huggingface.likelihood import Likelihood
 from causalopt.backends.huggingface.metrics import likelihood_metrics, policy_metrics
@@ -48,8 +49,9 @@ from causalopt.backends.huggingface.settings import (
 )
 from causalopt.backends.huggingface.tokenization import OnLongText, TextCodec
 from causalopt.backends.huggingface.vllm_sampling import require_vllm
+from causalopt.backends.huggingface.window import check_window, rows_to_repeat
 from causalopt.errors import ConfigError, DataError, ModelError
-from causalopt.objective import Objective
+from causalopt.objective import Objective, weighs_by_ratio
 from causalopt.population import DRAWN
 from causalopt.processes import shared
 from causalopt.typing import Float64
@@ -174,7 +176,7 @@ class HuggingFaceBackend:
         if model == scratch.NAME and not self.reference_settings.tune:
             raise ConfigError("backend.reference.tune: a model from scratch knows nothing until it is tuned")
 
-    def check(self) -> None:
+    def check(self, objectives: Sequence[Objective] = (), per_row: int = 1) -> None:
         """Raise `ModelError` when there is no such model, `ConfigError` when settings contradict each other."""
         if self.lora is not None:
             lora_config(self.lora)
@@ -183,7 +185,9 @@ class HuggingFaceBackend:
         if self.sampling.engine == "vllm":
             require_vllm()
         for training in (self.training, self.reference_training):
-            training_arguments({}, training, Path(tempfile.gettempdir()), 0)
+            args = training_arguments({}, training, Path(tempfile.gettempdir()), 0)
+            for objective in objectives if training is self.training else ():
+                check_window(objective, per_row, args)
         if self.model != scratch.NAME:
             find_model(self.model)
 
@@ -241,10 +245,15 @@ class HuggingFaceBackend:
             When the reference is not a policy of this backend, or a loss is not finite.
         DataError
             When the objective needs sampled texts and there are none.
+        ConfigError
+            When a step sees so few rows that no outcome can have an effect.
         """
         if not isinstance(reference, HuggingFacePolicy):
             raise ModelError(f"the huggingface backend starts at a HuggingFacePolicy, not {type(reference).__name__}")
         rows = tokenize_problem(problem, objective, reference)
+        per_row = rows.sampled_g.shape[1]
+        window = check_window(objective, per_row, training_arguments({}, self.training, Path(tempfile.gettempdir()), 0))
+        rows.repeated = rows_to_repeat(len(rows), window, objective, per_row)
         chooser = None
         if selection is not None or self.target_kl is not None:
             chooser = Chooser(reference, problem.prompts, selection, self.target_kl, seed)
@@ -259,6 +268,7 @@ class HuggingFaceBackend:
             as_policy=reference.with_model,
             score_first=self.bf16,
             chooser=chooser,
+            watch=CollapseWatch() if weighs_by_ratio(objective, per_row) else None,
             refresh=self._refresh(problem, objective, rows, seed),
             report=progress.callbacks,
             callbacks=self.callbacks,

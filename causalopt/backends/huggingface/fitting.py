@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from transformers import TrainerCallback, TrainerState
 from causalopt.backends.contracts import Callback
 from causalopt.backends.huggingface.checkpoint import last_checkpoint, load_weights
 from causalopt.backends.huggingface.choosing import Chooser
+from causalopt.backends.huggingface.collapse import CollapseWatch
 from causalopt.backends.huggingface.policy import HuggingFacePolicy, forward_limits
 from causalopt.backends.huggingface.products import fast_products
 from causalopt.backends.huggingface.refresh import Refresh
@@ -23,7 +25,7 @@ from causalopt.backends.huggingface.rows import TrainingRows
 from causalopt.backends.huggingface.scoring import CausalLM, SequenceLogProb
 from causalopt.backends.huggingface.settings import CHECKPOINTING, training_arguments
 from causalopt.backends.huggingface.trainer import Describe, ObjectiveTrainer
-from causalopt.errors import ConfigError, ModelError
+from causalopt.errors import CollapseWarning, ConfigError, ModelError
 from causalopt.objective import Objective
 
 
@@ -43,8 +45,9 @@ class Fit:
         Of the order of the rows, and whether the gradient pass computes in bfloat16.
     as_policy:
         Makes a policy of the model as it is on the way.
-    chooser, refresh:
-        Which policy is kept (the last one by default), and whether the g term gets new texts.
+    chooser, watch, refresh:
+        Which policy is kept (the last one by default), what stops a fit that collapses, and whether the g term gets new
+        texts.
     report, callbacks:
         Those of causalopt, and those of transformers.
     """
@@ -60,6 +63,7 @@ class Fit:
     score_first: bool = False
     starts_at_reference: bool = True
     chooser: Chooser | None = None
+    watch: CollapseWatch | None = None
     refresh: Refresh | None = None
     report: Sequence[Callback] = ()
     callbacks: Sequence[TrainerCallback] = ()
@@ -100,6 +104,7 @@ def train(model: CausalLM, fit: Fit, folder: Path | None) -> CausalLM | None:
             starts_at_reference=fit.starts_at_reference,
             as_policy=fit.as_policy,
             chooser=fit.chooser,
+            watch=fit.watch,
             refresh=fit.refresh,
             stage=fit.stage,
             report=tuple(fit.report),
@@ -110,10 +115,17 @@ def train(model: CausalLM, fit: Fit, folder: Path | None) -> CausalLM | None:
         state = None if done is None else TrainerState.load_from_json(str(done / "trainer_state.json"))
         if done is not None and fit.refresh is not None:
             fit.refresh.load(fit.as_policy(model), done)
-        if state is None or fit.chooser is None or not fit.chooser.is_over(state.log_history):
+        history = [] if state is None else state.log_history
+        collapses = [entry["collapsed"] for entry in history if "collapsed" in entry]
+        for message in collapses:
+            warnings.warn(message, CollapseWarning, stacklevel=2)
+        over = bool(collapses) or (fit.chooser is not None and fit.chooser.is_over(history))
+        if state is None or not over:
             _run(loop, done)
             state = loop.state
         trained = loop.whole_model()
+        if over and done is not None:
+            load_weights(trained, done)
         if fit.chooser is not None:
             best = fit.chooser.best_step(state)
             if best is None:

@@ -31,8 +31,8 @@ def policy_metrics(
         ``weights/ess`` (effective rows of the window, Kish) and ``weights/max`` (the largest share one row has of the
         window's weight), both of the ratio to the behavior policy; ``weights/clip_fraction`` (share of the logged
         weight whose ratio the objective clips or truncates); ``logps/data`` and ``logps/sampled`` (mean
-        log-probability of a text, nats); ``kl`` (to the reference, nats, on the texts that it drew: the mean of
-        ``rho log rho - rho + 1``).
+        log-probability of a text, nats); ``forward_kl`` (KL of the reference to the policy, nats, on the texts that the
+        reference drew: the mean of ``rho - 1 - log rho``). KL of the policy to the reference needs texts of the policy.
     """
     weight = inputs.weight.double()
     share = (inputs.log_ratio.double() + weight.log()).softmax(0)
@@ -44,8 +44,7 @@ def policy_metrics(
     if len(inputs.sampled_weight):
         log_ratio = inputs.sampled_log_ratio.double()
         part = inputs.sampled_weight.double() / inputs.sampled_weight.double().sum()
-        ratio = log_ratio.exp()
-        metrics["kl"] = float((part * (ratio * log_ratio - ratio + 1)).sum())
+        metrics["forward_kl"] = float((part * (log_ratio.expm1() - log_ratio)).sum())
         metrics["logps/sampled"] = float((part * (log_ratio + inputs.sampled_reference_log_prob)).sum())
     return metrics
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -44,6 +44,8 @@ class TrainingRows:
         Shape [n, k].
     on_policy:
         Texts of a later policy than the reference, which a batch then holds beside the reference's.
+    repeated:
+        Rows that an epoch sees twice, see `causalopt.backends.huggingface.window.rows_to_repeat`.
     """
 
     logged: Sequence[Tokens]
@@ -55,12 +57,13 @@ class TrainingRows:
     sampled_g: Float64
     sampled_reference_log_prob: Float64
     on_policy: OnPolicyTexts | None = None
+    repeated: int = 0
 
     def __len__(self) -> int:
-        return len(self.logged)
+        return len(self.logged) + self.repeated
 
     def __getitem__(self, row: int) -> int:
-        return row
+        return row % len(self.logged)
 
     def collate(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """Build the batch of some rows: logged sequences first, then their sampled ones, row by row."""
@@ -133,6 +136,19 @@ def objective_inputs(batch: dict[str, Tensor], log_prob: Tensor) -> ObjectiveInp
         sampled_length=scored[n:],
         sampled_reference_log_prob=batch["sampled_reference_log_prob"],
         sampled_on_policy=batch["sampled_on_policy"],
+    )
+
+
+def within(window: ObjectiveInputs, part: ObjectiveInputs, first: int, first_sampled: int) -> ObjectiveInputs:
+    """Put the log-ratios of a part, with their gradient, into its place in a window."""
+
+    def put(whole: Tensor, own: Tensor, start: int) -> Tensor:
+        return torch.cat([whole[:start], own, whole[start + len(own) :]])
+
+    return replace(
+        window,
+        log_ratio=put(window.log_ratio, part.log_ratio, first),
+        sampled_log_ratio=put(window.sampled_log_ratio, part.sampled_log_ratio, first_sampled),
     )
 
 

@@ -1,12 +1,15 @@
 """`transformers.Trainer` on objectives of log-ratios, exact over the accumulation window and over processes.
 
-An objective may couple its batch, so its gradient is not a mean over micro-batches. The whole window is then scored
-first, the objective is differentiated once for each sequence's coefficient, and the micro-batches accumulate
-``coefficient_i * log P^f(x_i)`` (docs/method.md, "Objectives"). A window of one micro-batch is differentiated directly.
+An objective is of the whole window, whether it is a mean over its rows or a sum. One that couples its batch needs all
+log-ratios at once: the window is scored first, the objective is differentiated once for each sequence's coefficient,
+and the micro-batches accumulate ``coefficient_i * log P^f(x_i)`` (docs/method.md, "Objectives"). Where a sequence's
+coefficient does not depend on the other log-ratios, any stand in for them: each micro-batch is differentiated directly,
+within a window in which the other ratios are one.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,18 +18,20 @@ import torch
 from accelerate.utils import send_to_device
 from torch import Tensor, nn
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import SaveStrategy
 
 from causalopt.backends.contracts import Callback
 from causalopt.backends.huggingface.checkpoint import load_weights
 from causalopt.backends.huggingface.choosing import Chooser, ScoreWhenSaved
+from causalopt.backends.huggingface.collapse import CollapseWatch
 from causalopt.backends.huggingface.fused_lora import use_fused_lora
 from causalopt.backends.huggingface.policy import HuggingFacePolicy
 from causalopt.backends.huggingface.quiet import quiet_transformers
 from causalopt.backends.huggingface.refresh import Refresh
-from causalopt.backends.huggingface.rows import TrainingRows, from_tables, objective_inputs, to_tables
+from causalopt.backends.huggingface.rows import TrainingRows, from_tables, objective_inputs, to_tables, within
 from causalopt.backends.huggingface.scoring import CausalLM, SequenceLogProb
 from causalopt.backends.huggingface.sharding import gather, part, scatter
-from causalopt.errors import ConfigError, ModelError
+from causalopt.errors import CollapseWarning, ConfigError, ModelError
 from causalopt.objective import Objective, ObjectiveInputs, coefficients
 from causalopt.progress import track
 
@@ -49,7 +54,7 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
     rows:
         The data.
     objective:
-        Of the whole window. One that does not couple its batch must be a weighted mean over rows.
+        Of the whole window.
     describe:
         Metrics of a window from its scalars and the log-probabilities of its logged texts.
     bf16:
@@ -63,6 +68,8 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
         Makes a policy of a whole model; needed by the next two.
     chooser, refresh:
         Score the policy at every checkpoint, and draw new texts from it.
+    watch:
+        Stops a fit that collapses, at the weights from before.
     stage, report:
         Callbacks that are told of each step, with the name of the stage.
 
@@ -85,6 +92,7 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
         starts_at_reference: bool = True,
         as_policy: Callable[[CausalLM], HuggingFacePolicy] | None = None,
         chooser: Chooser | None = None,
+        watch: CollapseWatch | None = None,
         refresh: Refresh | None = None,
         stage: str = "policy",
         report: tuple[Callback, ...] = (),
@@ -105,6 +113,7 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
         self._unlogged: list[dict[str, float]] = []
         self.as_policy = as_policy
         self.chooser = chooser
+        self.watch = watch
         self.refresh = refresh
         self._whole: CausalLM | None = None
         if self.is_fsdp_enabled:
@@ -137,7 +146,7 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
             self.model.train()  # as in the gradient pass: it is where gradient checkpointing works
             self._attach_coefficients(window)
         else:
-            self._attach_shares(window)
+            self._attach_windows(window)
         return window, None
 
     def compute_loss(
@@ -159,7 +168,11 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
             scalars = objective_inputs(inputs, log_prob)
             self._tables.append(to_tables(scalars, inputs["behavior_log_prob"]))
             self._check_start(scalars.sampled_log_ratio)
-            loss = self.objective(scalars) * inputs["share"]
+            whole, _ = from_tables(inputs["window_data"], inputs["window_sampled"])
+            at_start = self.objective(whole).detach()
+            # Of a sum over sequences this is the micro-batch's own part, and the parts add up to the window's loss.
+            parts = self.current_gradient_accumulation_steps * self.accelerator.num_processes
+            loss = self.objective(within(whole, scalars, *inputs["place"].tolist())) - at_start + at_start / parts
             if not torch.isfinite(loss):
                 self._refuse_not_finite(torch.cat([scalars.log_ratio, scalars.sampled_log_ratio]).exp(), inputs)
         # Trainer divides by the number of micro-batches, and data-parallel training averages over processes.
@@ -222,10 +235,32 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
             **self.describe(inputs, inputs.log_ratio + behavior_log_prob),
         }
         self._unlogged.append({name: value for name, value in metrics.items() if name != "loss"})
+        self._watch(metrics, len(inputs.weight))
         if self.is_world_process_zero():
             step = {"stage": self.stage, "step": self.state.global_step, "epoch": self.state.epoch}
             for callback in self.report:
                 callback("step", {**step, **metrics, "num_tokens": self.state.num_input_tokens_seen})
+
+    def _watch(self, metrics: dict[str, float], rows: int) -> None:
+        """Stop where the fit has collapsed, and go back to the weights from before; all processes see the same."""
+        if self.watch is None:
+            return
+        if not self.watch.sees(metrics, rows):
+            self.watch.stepped(self.model)
+            return
+        self.watch.restore(self.model)
+        self.control.should_training_stop = True
+        self.control.should_save |= self.args.save_strategy != SaveStrategy.NO  # so that a later call knows
+        distance = ""
+        if "forward_kl" in metrics:
+            distance = f", and KL of the reference to the policy is {metrics['forward_kl']:.3g} nats"
+        message = (
+            f"the policy collapsed: at step {self.state.global_step} a window of {rows} texts counts as "
+            f"{metrics['weights/ess']:.1f}{distance}. The fit stopped, and the policy from before is kept: lower "
+            f"training.learning_rate (now {self.args.learning_rate:g}) or raise objective.forward_kl"
+        )
+        self.state.log_history.append({"step": self.state.global_step, "collapsed": message})
+        warnings.warn(message, CollapseWarning, stacklevel=2)
 
     @torch.no_grad()
     def _attach_coefficients(self, window: list[Batch]) -> None:
@@ -264,12 +299,18 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
         one_process = self.accelerator.num_processes == 1 and self.model_wrapped is self.model
         return one_process and (not self.bf16 or self.args.device.type == "cpu")
 
-    def _attach_shares(self, window: list[Batch]) -> None:
-        """Weigh the micro-batches' weighted means into the window's."""
-        weights = torch.stack([batch["weight"].sum() for batch in window])
-        total = self.accelerator.reduce(weights.sum(), "sum")
-        for batch, weight in zip(window, weights, strict=True):
-            batch["share"] = weight / total
+    def _attach_windows(self, window: list[Batch]) -> None:
+        """Give each micro-batch the scalars of the window, all ratios one, and its own place among them."""
+        tables = []
+        for batch in window:
+            start = torch.cat([batch["behavior_log_prob"], batch["sampled_reference_log_prob"]])
+            tables.append(to_tables(objective_inputs(batch, start), batch["behavior_log_prob"]))
+        data, own_data = self._gather(torch.cat([table[0] for table in tables]))
+        sampled, own_sampled = self._gather(torch.cat([table[1] for table in tables]))
+        first = torch.tensor([own_data.start, own_sampled.start])
+        for batch, table in zip(window, tables, strict=True):
+            batch |= {"window_data": data, "window_sampled": sampled, "place": first}
+            first = first + torch.tensor([len(part) for part in table])
 
     def _gather(self, table: Tensor) -> tuple[Tensor, slice]:
         """Stack the rows of all processes, which may have unequally many, and say which are this one's."""
@@ -353,6 +394,8 @@ class _StepCallback(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        if self._trainer.watch is not None:
+            self._trainer.watch.start(self._trainer.model)
         if state.is_world_process_zero:
             self._bar = iter(track(range(state.global_step, state.max_steps), f"training the {self._trainer.stage}"))
             next(self._bar, None)

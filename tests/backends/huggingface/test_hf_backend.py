@@ -90,7 +90,7 @@ def test_fit_raises_the_true_value(
     if not objective.self_normalize:  # normalised weights do not see probability that leaves the texts
         assert np.exp(policy.log_prob(None, TEXTS)).sum() > 0.85
     np.testing.assert_array_equal(reference.log_prob(None, TEXTS), before)
-    assert seen[0]["kl"] < 1e-6 < seen[-1]["kl"]
+    assert seen[0]["forward_kl"] < 1e-6 < seen[-1]["forward_kl"]
     assert seen[0]["weights/ess"] > 25  # 32 rows of unequal weight, all ratios 1
     assert [m["step"] for m in seen] == list(range(1, 41))
     assert {m["stage"] for m in seen} == {"policy"}
@@ -130,7 +130,7 @@ def test_an_adapter_is_trained_further(reference: HuggingFacePolicy, problem: Po
     policy = second.fit(
         again, DRCPO(), reference=start, seed=0, progress=Progress(callbacks=[lambda _, m: seen.append(m)])
     )
-    assert seen[0]["kl"] < 1e-6
+    assert seen[0]["forward_kl"] < 1e-6
     assert not np.allclose(policy.log_prob(None, TEXTS), start.log_prob(None, TEXTS))
     policy.save(tmp_path / "second")
     loaded = HuggingFacePolicy.load(tmp_path / "second")
@@ -275,7 +275,7 @@ def test_log_ratios_at_step_0(reference: HuggingFacePolicy, problem: PolicyProbl
         HuggingFaceBackend(training=SHORT).fit(
             problem, DRCPO(), reference=reference, seed=0, progress=stop_after(1, seen)
         )
-    assert 0 <= seen[0]["kl"] < 1e-8  # of the order of the squared log-ratio
+    assert 0 <= seen[0]["forward_kl"] < 1e-8  # of the order of the squared log-ratio
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])

@@ -15,7 +15,7 @@ from causalopt.objective import DRCPO
 
 NAMES = {
     "loss",
-    "kl",
+    "forward_kl",
     "logps/data",
     "logps/sampled",
     "weights/ess",
