@@ -62,7 +62,8 @@ def evidence_table(metrics: dict[str, Any]) -> Table:
             f"{100 * one['outcome_share']:.1f}% of the outcome, {100 * one['assignment_share']:.1f}% of the "
             f"assignment; without it {one['change']:+.3g}",
         )
-    table.add_row("placebo: texts dealt anew", f"p = {evidence['placebo_p_value']:.3f}")
+    if evidence["placebo_p_value"] is not None:
+        table.add_row("placebo: texts dealt anew", f"p = {evidence['placebo_p_value']:.3f}")
     if evidence["placebo_outcome"] is not None:
         placebo = evidence["placebo_outcome"]
         table.add_row("placebo outcome: difference", f"{_interval(placebo)}, p = {placebo['p_value']:.3f}")

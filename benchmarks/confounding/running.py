@@ -106,7 +106,7 @@ def own_evidence(
         "robustness_value_interval": (
             None if evidence.sensitivity is None else evidence.sensitivity.robustness_value(level=0.95)
         ),
-        "placebo_p_value": evidence.placebo.p_value,
+        "placebo_p_value": None if evidence.placebo is None else evidence.placebo.p_value,
         "imbalance": None if balance is None else float((balance["after"] / balance["chance_after"]).max()),
         "miscalibration": None if calibration is None else float(np.abs(calibration["statistic"]).max()),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
 from causalopt.errors import DataError
@@ -59,5 +60,5 @@ def cluster_sums(values: Float64, codes: Int64) -> Float64:
 
 def pair_codes(first: Int64, second: Int64) -> Int64:
     """Codes of the cells of two ways, shape [n]."""
-    _, codes = np.unique(first * (second.max() + 1) + second, return_inverse=True)
-    return codes.reshape(-1).astype(np.int64)
+    codes, _ = pd.factorize(first * (second.max() + 1) + second)
+    return np.asarray(codes, dtype=np.int64)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from causalopt.dataset import DirectOutcomeDataset
+from causalopt.errors import OverlapError
 from causalopt.evaluation.balance import balance, weight_calibration
 from causalopt.evaluation.estimate import Estimate
 from causalopt.evaluation.placebo import PlaceboAssignment, placebo_assignment, placebo_outcome
@@ -28,19 +29,20 @@ class Evidence:
     Attributes
     ----------
     sensitivity:
-        Omitted-variable bounds and robustness value of the difference; None where policy and reference are the same.
+        Omitted-variable bounds and robustness value of the difference; None where policy and reference are the same, or
+        one row carries the whole weight.
     placebo:
-        The difference when the texts are dealt anew among the readers.
+        The difference when the texts are dealt anew among the readers; None where one cluster carries the whole weight.
     balance, calibration:
         Of the stabilized weights, see `causalopt.evaluation.balance`; None where there are no covariates.
     placebo_outcome:
-        The difference in the data's placebo outcome, its own units; None without one.
+        The difference in the data's placebo outcome, its own units; None without one, and where ``placebo`` is.
     benchmarks:
         By covariate: how strong a confounder it would be, had it been left out.
     """
 
     sensitivity: Sensitivity | None
-    placebo: PlaceboAssignment
+    placebo: PlaceboAssignment | None
     balance: pd.DataFrame | None
     calibration: pd.DataFrame | None
     placebo_outcome: Estimate | None = None
@@ -88,8 +90,8 @@ def gather_evidence(
             terms = policy.with_nuisances(short, seed), reference.with_nuisances(short, seed)
             shorter = terms[0].estimate(estimator) - terms[1].estimate(estimator)
             found = _sensitivity(short, *ratios, shorter)
-            assert found is not None
-            benchmarks[name] = benchmark(bounds, found)
+            if found is not None:
+                benchmarks[name] = benchmark(bounds, found)
     return Evidence(
         bounds,
         _placebo_assignment(pseudo, policy, ratios[0], seed),
@@ -104,32 +106,38 @@ def _sensitivity(
     pseudo: PseudoOutcomes, log_ratio: Float64, log_ratio_reference: Float64, difference: Estimate
 ) -> Sensitivity | None:
     data = pseudo.dataset
-    alpha = riesz_representer(
-        log_ratio, pseudo.s, log_ratio_reference=log_ratio_reference, self_normalize=True, weight=data.weight
-    )
-    if not np.any(alpha != 0):
+    try:
+        alpha = riesz_representer(
+            log_ratio, pseudo.s, log_ratio_reference=log_ratio_reference, self_normalize=True, weight=data.weight
+        )
+    except OverlapError:  # one row carries the whole weight, as the estimators that were left out say
+        return None
+    if not np.any(alpha != 0) or not difference.n:
         return None
     return sensitivity(difference, data.outcome - pseudo.m, alpha, weight=data.weight)
 
 
 def _placebo_assignment(
     pseudo: PseudoOutcomes, policy: PolicyTerms, log_ratio: Float64, seed: int
-) -> PlaceboAssignment:
+) -> PlaceboAssignment | None:
     data = pseudo.dataset
     unit = pd.factorize(pd.Series(list(zip(data.prompts or data.texts, data.texts, strict=True)), dtype=object))[0]
     # Log-probabilities computed elsewhere may differ between rows of a text, by rounding or by an unnamed context; what
     # is dealt is a text's mean.
     dealt = pd.Series(log_ratio).groupby(unit).transform("mean").to_numpy(dtype=np.float64)
-    return placebo_assignment(
-        dealt,
-        pseudo.xi,
-        unit=unit,
-        reader=_readers(data, unit),
-        weight=data.weight,
-        cluster=policy.cluster,
-        repeats=PLACEBO_DEALS,
-        seed=seed,
-    )
+    try:
+        return placebo_assignment(
+            dealt,
+            pseudo.xi,
+            unit=unit,
+            reader=_readers(data, unit),
+            weight=data.weight,
+            cluster=policy.cluster,
+            repeats=PLACEBO_DEALS,
+            seed=seed,
+        )
+    except OverlapError:
+        return None
 
 
 def _readers(data: DirectOutcomeDataset, unit: Int64) -> Int64 | None:
@@ -148,8 +156,11 @@ def _placebo_outcome(
     if data.placebo_outcome is None:
         return None
     s = pseudo.s if pseudo.corrected else None
-    found = [
-        placebo_outcome(ratio, data.placebo_outcome, s=s, weight=data.weight, cluster=policy.cluster)
-        for ratio in (log_ratio, log_ratio_reference)
-    ]
+    try:
+        found = [
+            placebo_outcome(ratio, data.placebo_outcome, s=s, weight=data.weight, cluster=policy.cluster)
+            for ratio in (log_ratio, log_ratio_reference)
+        ]
+    except OverlapError:
+        return None
     return found[0] - found[1]

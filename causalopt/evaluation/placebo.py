@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -10,8 +10,8 @@ from scipy import stats
 from scipy.special import gammaln
 
 from causalopt.errors import DataError
+from causalopt.evaluation.cluster import cluster_codes
 from causalopt.evaluation.estimate import Estimate
-from causalopt.evaluation.ipw import snipw
 from causalopt.evaluation.rows import ratio_estimate
 from causalopt.evaluation.validation import as_codes, as_vector
 from causalopt.evaluation.weights import WeightedRows
@@ -62,18 +62,27 @@ def placebo_outcome(
             raise DataError(f"s[{int(np.argmax(s < 0))}] is negative: a stabilized weight is zero or more")
         with np.errstate(divide="ignore"):
             combined = combined + np.log(s)
-    weighted = snipw(combined, placebo, weight=weight, cluster=cluster)
+    weighted = WeightedRows.of(combined, weight)
+    weighted.warn_if_thin("placebo_outcome", cluster)
+    return _weighted_minus_plain(weighted, placebo, cluster)
+
+
+def _weighted_minus_plain(rows: WeightedRows, values: Float64, cluster: Any) -> Estimate:
+    """Estimate the mean under self-normalised ratios minus the plain mean of the same rows."""
     everybody = WeightedRows(np.zeros(rows.n), rows.exposure)
-    plain = ratio_estimate(
-        everybody,
-        np.ones(rows.n),
-        placebo,
-        self_normalized=True,
-        reader_response=None,
-        cluster=cluster,
-        estimator="mean",
-    )
-    return replace(weighted - plain, estimator="placebo_outcome")
+    means = [
+        ratio_estimate(
+            one,
+            one.normalized_ratio(),
+            values,
+            self_normalized=True,
+            reader_response=None,
+            cluster=cluster,
+            estimator="placebo_outcome",
+        )
+        for one in (rows, everybody)
+    ]
+    return means[0] - means[1]
 
 
 Dealt = Literal["texts", "readers", "rows"]
@@ -153,6 +162,8 @@ def placebo_assignment(
     ------
     DataError
         When the log-ratio varies within a unit, or on arrays that cannot be used.
+    OverlapError
+        When one cluster carries the whole weight.
 
     Examples
     --------
@@ -176,11 +187,11 @@ def placebo_assignment(
     dealt, codes, stratum = _what_is_dealt(rows.log_ratio, texts, readers, repeats)
     if dealt == "texts" and unit is None:
         dealt = "rows"
-    values = rows.log_ratio[_first(codes)]
-    observed = placebo_outcome(rows.log_ratio, xi, weight=weight, cluster=cluster)
+    values, ways = rows.log_ratio[_first(codes)], cluster_codes(cluster, rows.n)
+    observed = _weighted_minus_plain(rows, xi, ways)
     rng = np.random.default_rng(seed)
     estimates = [
-        placebo_outcome(_traded(values, stratum, rng)[codes], xi, weight=weight, cluster=cluster)
+        _weighted_minus_plain(WeightedRows.of(_traded(values, stratum, rng)[codes], weight), xi, ways)
         for _ in track(range(repeats), "dealing texts anew", repeats)
     ]
     value, se, df = np.array([(estimate.value, estimate.se, estimate.df) for estimate in (*estimates, observed)]).T

@@ -6,8 +6,9 @@ import pytest
 
 import causalopt as co
 from causalopt.backends.finite import FinitePolicy
+from causalopt.errors import OverlapWarning
 from causalopt.metrics import evaluation_metrics
-from causalopt.population import FIXED
+from causalopt.population import DRAWN, FIXED
 
 TEXTS = ["A short reminder.", "A long explanation of the same thing."]
 
@@ -42,6 +43,7 @@ def test_readers_who_answer_many_items_on_one_text(column):
     assert (found.overlap.unit, found.overlap.clusters) == (f"{column}s", 120)
     assert found.overlap.ess == pytest.approx(arm.sum(), rel=1e-6)  # readers of the policy's text
     assert found.overlap.ess_rows == pytest.approx(15 * arm.sum(), rel=1e-6)
+    assert found.evidence.placebo is not None
     assert found.evidence.placebo.dealt == "readers"
     assert found.evidence.balance is not None
     chance = found.evidence.balance.loc[0, "chance_before"]
@@ -50,3 +52,34 @@ def test_readers_who_answer_many_items_on_one_text(column):
     assert metrics["finding"] in metrics["verdict"]
     assert (metrics["thin"], metrics["outlook"], metrics["reasons"], metrics["barred"]) == (False, "unclear", [], [])
     assert metrics["overlap"]["clusters"] == 120
+
+
+def test_one_text_that_carries_all_the_weight_is_no_estimate_and_no_crash():
+    """Six texts of 40 rows, a sample; a policy that always writes one of them has the outcome model alone to go by."""
+    rng = np.random.default_rng(1)
+    texts = [f"Text {word} of six." for word in ("one", "two", "three", "four", "five", "six")]
+    which = np.repeat(np.arange(6), 40)
+    frame = pd.DataFrame(
+        {
+            "text": [texts[i] for i in which],
+            "log_q": np.log(1 / 6),
+            "age": rng.normal(size=240),
+            "outcome": rng.normal(size=240) + which,
+        }
+    )
+    logits = np.where(np.arange(6) == 2, 0.0, -60.0)
+    policy = FinitePolicy(texts, logits, np.zeros((6, 1)), np.zeros(1))
+    reference = FinitePolicy(texts, np.zeros(6), np.zeros((6, 1)), np.zeros(1))
+    data = co.DirectOutcomeDataset.from_frame(frame, covariates=["age"], behavior_log_prob="log_q")
+    nuisances = co.PseudoOutcomeEstimator(outcome_model="ridge", assignment_model="randomized", folds=3)
+    with pytest.warns(OverlapWarning):
+        found = co.evaluate(
+            policy, data, reference=reference, estimators=["sndr", "dm"], nuisances=nuisances, population=DRAWN
+        )
+    assert "one of 6 clusters carries the whole weight" in found.left_out["sndr"]
+    assert found.estimator == "dm"
+    assert found.evidence.placebo is None
+    metrics = evaluation_metrics(found, data)
+    assert (metrics["thin"], metrics["outlook"]) == (True, "unclear")
+    assert metrics["evidence"]["placebo_p_value"] is None
+    assert metrics["reasons"][0] == "Overlap is thin: 6 logged texts (240 rows) count as 1 for this policy."
