@@ -48,7 +48,7 @@ def cross_fit(
     prompt_id: Any = None,
     prompt_columns: int = 0,
     outcome_model: Any = "ridge-lightgbm",
-    assignment_model: Any = "gaussian",
+    assignment_model: Any = "auto",
     folds: int = 5,
     repeats: int = 1,
     seed: int = 0,
