@@ -11,9 +11,7 @@ import pandas as pd
 from causalopt.errors import DataError
 from causalopt.nuisance.folds import row_codes
 from causalopt.typing import Array, Float64, Int64
-
-LARGEST = 1e75
-"""Outcomes must be below this in size, and the largest above its inverse: fourth powers of them are computed."""
+from causalopt.validation import LARGEST_OUTCOME
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +60,7 @@ class Rows:
         w = np.zeros((n, 0)) if w is None else as_array("w", w, n, ndim=2)
         y = as_array("y", y, n)
         largest = float(np.abs(y).max())
-        if not LARGEST**-1 < largest < LARGEST and largest > 0:
+        if largest > 0 and not 1 / LARGEST_OUTCOME < largest < LARGEST_OUTCOME:
             raise DataError(
                 f"outcomes reach {largest:.3g} in size, and their squares are beyond double precision: give them in "
                 "other units, or mend a code for missing values"
