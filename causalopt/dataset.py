@@ -310,8 +310,8 @@ class DirectOutcomeDataset:
         """
         group = self.group
         if self.columns.group is None:
-            drawn = self._drawn(population)
-            group = next(codes for codes in (drawn, self.reader, np.arange(len(self))) if codes is not None)
+            drawn = [codes for _, codes in self._drawn(population)]
+            group = next(codes for codes in (*drawn, self.reader, np.arange(len(self))) if codes is not None)
         return replace(self, group=group.astype(np.int64), population=population)
 
     def cluster(self, population: Population | None = None) -> Int64 | tuple[Int64, Int64] | None:
@@ -336,29 +336,48 @@ class DirectOutcomeDataset:
         DataError
             When texts, groups and readers are three different ways.
         """
-        ways = [codes for codes in (self._drawn(population or self.population),) if codes is not None]
-        named = [] if self.columns.group is None else [self.group]
-        for codes in (*named, *([] if self.reader is None else [self.reader])):
-            ways = [way for way in ways if not _within(way, codes)]
-            if not any(_within(codes, way) for way in ways):
-                ways.append(codes)
+        ways = [codes for _, codes in self._ways(population or self.population)]
+        if not ways:
+            return None
+        return ways[0] if len(ways) == 1 else (ways[0], ways[1])
+
+    def units(self, population: Population | None = None) -> tuple[str, ...]:
+        """Name the ways of `cluster` in their order: "prompts", "texts", "groups" or "readers"; "rows" without any.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from causalopt import DirectOutcomeDataset
+        >>> frame = pd.DataFrame({"text": ["a", "b", "b"], "outcome": [1.0, 2.0, 3.0], "who": [1, 1, 2]})
+        >>> DirectOutcomeDataset.from_frame(frame, reader="who").units()
+        ('texts', 'readers')
+        """
+        return tuple(name for name, _ in self._ways(population or self.population)) or ("rows",)
+
+    def _ways(self, population: Population) -> list[tuple[str, Int64]]:
+        """Ways of clustering by name, one or two, or none."""
+        named = [] if self.columns.group is None else [("groups", self.group)]
+        named += [] if self.reader is None else [("readers", self.reader)]
+        ways = self._drawn(population)
+        for name, codes in named:
+            ways = [way for way in ways if not _within(way[1], codes)]
+            if not any(_within(codes, way) for _, way in ways):
+                ways.append((name, codes))
         if len(ways) > 2:
             raise DataError(
                 f"{self.source}: texts, group (column {self.columns.group!r}) and reader (column "
                 f"{self.columns.reader!r}) are three ways of clustering, of which two can be had: name either the "
                 "group or the reader"
             )
-        if not ways:
-            return None
-        return ways[0] if len(ways) == 1 else (ways[0], ways[1])
+        return ways
 
-    def _drawn(self, population: Population) -> Int64 | None:
-        """Codes of the prompts or texts that are a sample; None where both are fixed. A single prompt is no sample."""
+    def _drawn(self, population: Population) -> list[tuple[str, Int64]]:
+        """Codes of the prompts or texts that are a sample; none where both are fixed. A single prompt is no sample."""
         if self.prompts is not None and population.prompts == "drawn":
             prompt = pd.factorize(pd.Series(self.prompts))[0].astype(np.int64)
             if prompt.max(initial=0) > 0:
-                return prompt
-        return self.text_code if population.texts == "drawn" else None
+                return [("prompts", prompt)]
+        return [("texts", self.text_code)] if population.texts == "drawn" else []
 
     def split(self, test_size: float = 0.3, seed: int = 0) -> tuple[DirectOutcomeDataset, DirectOutcomeDataset]:
         """Divide into training and test rows by group: by what is drawn, see `with_population`.

@@ -9,7 +9,7 @@ import numpy as np
 
 from causalopt.dataset import DirectOutcomeDataset
 from causalopt.evaluation.evaluate import Evaluation, describe
-from causalopt.evaluation.verdict import verdict
+from causalopt.evaluation.verdict import judge
 from causalopt.preparation import OutcomeRows, Plan
 from causalopt.pseudo_outcome import PseudoOutcomes
 
@@ -40,16 +40,24 @@ def evaluation_metrics(
     evaluation: Evaluation, test: DirectOutcomeDataset, *, reference: str = "the reference"
 ) -> dict[str, Any]:
     """Values, estimates, overlap and KL of an evaluation, with its verdict; ``reference`` is what that calls it."""
+    found = judge(
+        evaluation.difference,
+        evaluation.overlap,
+        outcome=test.columns.outcome,
+        direction=test.direction,
+        level=evaluation.level,
+        robustness_value=_robustness(evaluation) if test.covariates.shape[1] else None,
+        reference=reference,
+        notes=evaluation.notes,
+        barred=evaluation.barred,
+    )
     return {
-        "verdict": verdict(
-            evaluation.difference,
-            evaluation.overlap,
-            outcome=test.columns.outcome,
-            direction=test.direction,
-            level=evaluation.level,
-            robustness_value=_robustness(evaluation) if test.covariates.shape[1] else None,
-            reference=reference,
-        ),
+        "verdict": found.text,
+        "finding": found.finding,
+        "outlook": found.outlook,
+        "thin": found.thin,
+        "reasons": list(found.reasons),
+        "barred": list(evaluation.barred),
         "estimator": evaluation.estimator,
         "level": evaluation.level,
         "behavior_policy": evaluation.behavior_policy,

@@ -31,7 +31,7 @@ def summary_table(metrics: dict[str, Any]) -> Table:
         row = [f"{name}: difference", f"{value['estimate']:.4g}", f"{value['ci_low']:.4g} to {value['ci_high']:.4g}"]
         table.add_row(*row, *([f"{other['truth']['difference']:.4g}"] if other["truth"] else []))
     overlap = metrics["overlap"]
-    caption = f"effective sample size {overlap['ess']:.0f} ({100 * overlap['ess_fraction']:.0f}% of the test rows)"
+    caption = f"effective {overlap['unit']}: {overlap['ess']:.0f} of {overlap['clusters']}"
     if metrics["kl"] is not None:
         caption += f", KL to the reference {metrics['kl']:.2f} nats"
     if truth:

@@ -95,3 +95,20 @@ def test_a_training_part_whose_outcomes_are_all_equal_is_named():
     found = PseudoOutcomeEstimator(outcome_model="ridge").fit_transform(train)
     with pytest.raises(DataError, match=r"frame: all outcomes of the 28 training rows are 0\.1, .* take another seed"):
         policy_problem(found, np.zeros(28), None)
+
+
+def test_with_prompts_the_level_of_the_reader_is_in_no_reward():
+    """Readers of kind 1 respond higher by ten whatever they read, and their own response to a text is what is left."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"text": rng.choice(TEXTS, 300), "kind": rng.integers(0, 2, 300)})
+    frame["prompt"] = [f"q{i % 30}" for i in range(300)]
+    good = frame["text"].str.contains("please")
+    frame["outcome"] = 10.0 * frame["kind"] + (1 + frame["kind"]) * good + 0.1 * rng.normal(size=300)
+    data = DirectOutcomeDataset.from_frame(frame, prompt="prompt", covariates=["kind"])
+    found = PseudoOutcomeEstimator(outcome_model="ridge", assignment_model="randomized").fit_transform(data)
+    problem = policy_problem(found, np.zeros(300), [["help please", "help now"] for _ in range(300)])
+    sampled = problem.sampled_g * data.outcome.std()
+    effect = 1.0 + frame["kind"].to_numpy()
+    assert sampled == pytest.approx(0.5 * np.column_stack([effect, -effect]), abs=0.2)
+    rows = np.arange(300)
+    assert problem.dose_response(["help please"] * 300, rows) == pytest.approx(problem.sampled_g[:, 0])

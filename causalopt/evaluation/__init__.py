@@ -16,7 +16,7 @@ from causalopt.evaluation.sensitivity import (
     riesz_representer,
     sensitivity,
 )
-from causalopt.evaluation.verdict import thin_overlap, verdict
+from causalopt.evaluation.verdict import Verdict, judge, thin_overlap, verdict
 
 __all__ = [
     "Benchmark",
@@ -26,6 +26,7 @@ __all__ = [
     "PlaceboAssignment",
     "Sensitivity",
     "TTest",
+    "Verdict",
     "balance",
     "benchmark",
     "clipped_ipw",
@@ -33,6 +34,7 @@ __all__ = [
     "dr",
     "dr_os",
     "ipw",
+    "judge",
     "marginal_log_ratio",
     "mdr",
     "mips",

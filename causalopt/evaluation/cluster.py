@@ -1,10 +1,11 @@
-"""Standard error of a mean whose rows come in one or two kinds of clusters."""
+"""Clusters of rows: their codes, the pairs of two ways, and sums in each."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from causalopt.errors import DataError
 from causalopt.evaluation.validation import as_codes
@@ -47,60 +48,16 @@ def cluster_codes(cluster: Any, n: int) -> tuple[Int64, ...]:
     return tuple(codes)
 
 
-def cluster_sums(influence: Float64, codes: Int64) -> Float64:
-    """Sum of the influence values in each cluster, shape [number of clusters]."""
-    return np.bincount(codes, weights=influence).astype(np.float64)
+def cluster_sums(values: Float64, codes: Int64) -> Float64:
+    """Sum of values of rows in each cluster: [n] to [G], or [n, k] to [G, k]."""
+    if values.ndim == 1:
+        return np.bincount(codes, weights=values).astype(np.float64)
+    n = len(values)
+    member = sparse.csr_array((np.ones(n), (codes, np.arange(n))), shape=(int(codes.max()) + 1, n))
+    return np.asarray(member @ values, dtype=np.float64)
 
 
 def pair_codes(first: Int64, second: Int64) -> Int64:
     """Codes of the cells of two ways, shape [n]."""
     _, codes = np.unique(first * (second.max() + 1) + second, return_inverse=True)
     return codes.reshape(-1).astype(np.int64)
-
-
-def standard_error(influence: Float64, cluster: tuple[Int64, ...] = ()) -> float:
-    """Compute the standard error of a mean from its influence values.
-
-    Parameters
-    ----------
-    influence:
-        Shape [n], outcome units, sum zero.
-    cluster:
-        From `cluster_codes`.
-
-    Returns
-    -------
-    float
-        ``sqrt(G / (G - 1) * sum_c (sum_{i in c} influence_i)^2) / n`` with G clusters (rows, when there are none).
-        Two ways A and B (Cameron, Gelbach and Miller 2011): the variances combine as ``A + B - AB``, each with its
-        own ``G / (G - 1)``, where AB clusters by the pair. That difference may come out at or below zero in a small
-        sample; it is then replaced by the larger of A and B.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from causalopt.evaluation.cluster import standard_error
-    >>> round(standard_error(np.array([-1.0, 1.0, -1.0, 1.0])), 4)
-    0.5774
-    >>> standard_error(np.array([-1.0, -1.0, 1.0, 1.0]), (np.array([0, 0, 1, 1]),))
-    1.0
-    """
-    scale = float(np.abs(influence).max(initial=0.0))
-    if scale == 0:
-        return 0.0
-    scaled = influence / scale  # influence values near the largest float must not overflow when squared
-    if not cluster:
-        variance = _sum_of_squares(scaled)
-    elif len(cluster) == 1:
-        variance = _sum_of_squares(cluster_sums(scaled, cluster[0]))
-    else:
-        first = _sum_of_squares(cluster_sums(scaled, cluster[0]))
-        second = _sum_of_squares(cluster_sums(scaled, cluster[1]))
-        both = first + second - _sum_of_squares(cluster_sums(scaled, pair_codes(*cluster)))
-        variance = both if both > 0 else max(first, second)
-    return float(np.sqrt(variance) / len(influence) * scale)
-
-
-def _sum_of_squares(sums: Float64) -> float:
-    count = len(sums)
-    return float(count / (count - 1) * np.sum(sums**2))

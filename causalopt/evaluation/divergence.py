@@ -10,6 +10,11 @@ from causalopt.backends.contracts import EnumerablePolicy, Policy
 from causalopt.dataset import DirectOutcomeDataset
 from causalopt.evaluation.policies import Draws
 
+NEAR = 0.5
+"""Effective share of the draws, as draws of the reference, from which the two laws are near."""
+FARTHEST = 300.0
+"""Nats by which the reference may prefer a draw before it is cut, so that its square is a float."""
+
 
 @dataclass(frozen=True)
 class Divergence:
@@ -22,9 +27,10 @@ class Divergence:
 def divergence(policy: Policy, reference: Policy, data: DirectOutcomeDataset, drawn: Draws) -> Divergence:
     """KL(policy || reference), with prompts the mean over the rows' prompts, nats; never negative.
 
-    On draws x of the policy, with r = log P(x) - log P0(x), it is the mean of r + exp(-r) - 1: the part exp(-r) - 1 has
-    mean zero, makes every term non-negative, and takes away most of r's variance where the two are near (the k3
-    estimator of Schulman 2020, "Approximating KL divergence").
+    On draws x of the policy it is the mean of r = log P(x) - log P0(x). Where the two laws are near, exp(-r) - 1 is
+    added, which has mean zero and takes away most of r's variance (the k3 estimator of Schulman 2020, "Approximating KL
+    divergence"). Where they are not, a few draws that P0 prefers by far would decide that term's mean: it is left out
+    when the weights exp(-r) have an effective sample size below half of the draws. What chance leaves below zero is 0.
 
     Parameters
     ----------
@@ -40,12 +46,14 @@ def divergence(policy: Policy, reference: Policy, data: DirectOutcomeDataset, dr
         if exact is not None:
             return Divergence(exact, 0.0)
     log_ratio = policy.log_prob(drawn.prompts, drawn.texts) - reference.log_prob(drawn.prompts, drawn.texts)
-    with np.errstate(over="ignore"):  # a text that the reference writes more often by more than a float can hold
-        terms = log_ratio + np.expm1(np.minimum(-log_ratio, 700.0))
-    share = np.ones(len(terms)) if drawn.row is None else data.weight[drawn.row]
+    share = np.ones(len(log_ratio)) if drawn.row is None else data.weight[drawn.row]
     share = share / share.sum()
+    terms = log_ratio
+    back = np.exp(np.minimum(-log_ratio, FARTHEST))
+    if (share @ back) ** 2 > NEAR * (share @ back**2):
+        terms = log_ratio + np.expm1(-log_ratio)
     kl = float(share @ terms)
-    return Divergence(kl, float(np.sqrt(share**2 @ (terms - kl) ** 2)))
+    return Divergence(max(kl, 0.0), float(np.sqrt(share**2 @ (terms - kl) ** 2)))
 
 
 def _summed(policy: EnumerablePolicy, reference: EnumerablePolicy, data: DirectOutcomeDataset) -> float | None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from causalopt.errors import DataError
 from causalopt.evaluation.cluster import cluster_codes
 from causalopt.evaluation.estimate import Estimate
 from causalopt.evaluation.plug_in import PlugIn, rows_of
-from causalopt.evaluation.rows import centered
+from causalopt.evaluation.rows import mean_over_readers
 from causalopt.evaluation.validation import as_exposure, as_vector
 
 
@@ -50,13 +49,11 @@ def dm(g_policy: Any, *, reader_response: Any = None, weight: Any = None, cluste
     response = None if reader_response is None else as_vector("reader_response", reader_response)
     n = rows_of(g_policy) if response is None else len(response)
     if not n:
-        plug_in = PlugIn.of(g_policy, None)
-        return Estimate(plug_in.value, np.zeros(0), (), plug_in.draws, "dm")
+        return replace(PlugIn.of(g_policy, None).estimate(()), estimator="dm")
     if n < 2:
         raise DataError(f"reader_response has {n} rows: an estimate needs at least two")
-    exposure = as_exposure(weight, n)
-    plug_in = PlugIn.of(g_policy, exposure)
-    influence = np.zeros(n) if plug_in.influence is None else plug_in.influence
+    exposure, codes = as_exposure(weight, n), cluster_codes(cluster, n)
+    found = PlugIn.of(g_policy, exposure).estimate(codes)
     if response is not None:
-        influence = influence + centered(response, exposure)
-    return Estimate(plug_in.value, influence, cluster_codes(cluster, n), plug_in.draws, "dm")
+        found = found + mean_over_readers(response, exposure, codes)
+    return replace(found, estimator="dm")

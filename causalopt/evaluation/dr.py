@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from causalopt.errors import ConfigError
@@ -63,7 +64,7 @@ def dr(
     Warns
     -----
     OverlapWarning
-        When the effective sample size is below 10, with its number.
+        When the effective number of clusters (rows, without any) is below 10, with that number.
 
     Notes
     -----
@@ -79,7 +80,7 @@ def dr(
     """
     rows, residual = _rows(log_ratio, xi, g, weight)
     ratio = rows.ratio()
-    rows.warn_if_thin("dr")
+    rows.warn_if_thin("dr", cluster)
     return _doubly_robust(rows, ratio, residual, g_policy, reader_response, cluster, "dr")
 
 
@@ -108,7 +109,7 @@ def sndr(
     """
     rows, residual = _rows(log_ratio, xi, g, weight)
     ratio = rows.normalized_ratio()
-    rows.warn_if_thin("sndr")
+    rows.warn_if_thin("sndr", cluster)
     return _doubly_robust(rows, ratio, residual, g_policy, reader_response, cluster, "sndr", self_normalized=True)
 
 
@@ -162,7 +163,7 @@ def switch_dr(
     elif not tau >= 0:
         raise ConfigError(f"tau must be zero or more, not {tau}")
     kept = switched(rows, tau)
-    rows.warn_if_thin("switch_dr")
+    rows.warn_if_thin("switch_dr", cluster)
     details = {
         "tau": float(tau),
         "switched_rows": int((kept.log_ratio != rows.log_ratio).sum()),
@@ -221,7 +222,7 @@ def dr_os(
     elif not lam >= 0:
         raise ConfigError(f"lam must be zero or more, not {lam}")
     kept = shrunk(rows, lam)
-    rows.warn_if_thin("dr_os")
+    rows.warn_if_thin("dr_os", cluster)
     details = {"lambda": float(lam), "shrunk_mass": lost_mass(rows, kept)}
     return _doubly_robust(kept, kept.ratio(), residual, g_policy, reader_response, cluster, "dr_os", details)
 
@@ -253,4 +254,8 @@ def _doubly_robust(
         cluster=cluster,
         estimator=estimator,
     )
-    return plug_in.add_to(correction, {"plug_in": plug_in.value, "correction": correction.value, **(details or {})})
+    return replace(
+        plug_in.estimate(correction.cluster) + correction,
+        estimator=estimator,
+        details={"plug_in": plug_in.value, "correction": correction.value, **(details or {})},
+    )

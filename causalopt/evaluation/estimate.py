@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import sparse, stats
 
 from causalopt.errors import DataError
-from causalopt.evaluation.cluster import cluster_sums, standard_error
+from causalopt.evaluation.jackknife import Deletions, Error, deletions_of_mean, error_of
 from causalopt.typing import Float64, Int64
 
 _CHUNK = 4_000_000  # counts held at once by the bootstrap
@@ -32,8 +32,8 @@ class Estimate:
 
     The error has independent parts, kept apart so that arithmetic is right:
 
-    * *rows*: the logged rows, whose influence values add and subtract row by row. Two policies judged on the same
-      rows share their luck, and the difference is more certain than either value.
+    * *rows*: the logged rows, whose influence values add and subtract row by row, and whose delete-one values cluster
+      by cluster. Two policies judged on the same rows share their luck, and the difference is more certain than either.
     * *draws*: each set of Monte Carlo draws from a policy is its own independent sample, kept as influence values
       under a key made of the draws' content. Different draws: their variances add. The same draws (`dr` and `dm`
       of one policy, or a policy minus itself): their influence values add and subtract draw by draw, so that
@@ -54,13 +54,18 @@ class Estimate:
         Its name, for tables.
     details:
         What else it reports: clipped mass, chosen threshold, ...; a sum or difference has none.
+    deletions:
+        What leaving out each cluster changes, see `causalopt.evaluation.jackknife`. Without them the influence is taken
+        for that of a plain mean over rows.
 
     Notes
     -----
-    The variance is ``se_rows^2 + sum_k se_draws_k^2``, with `causalopt.evaluation.cluster.standard_error` for the
-    rows. Intervals and tests use Student's t at every sample size, with Welch and Satterthwaite's degrees of freedom
-    ``se^4 / sum_k (se_k^4 / df_k)``, where df_k is the number of clusters (rows, draws) less one, and the smaller one
-    of two ways. With many clusters that is the normal law; with few it is wider, as it should be.
+    The variance is ``se_rows^2 + sum_k se_draws_k^2``. That of the rows is the delete-one-cluster jackknife,
+    ``(G - 1) / G * sum_g (theta_(-g) - mean)^2``; of two ways A and B ``V_A + V_B - V_AB``, never below the larger of
+    V_A and V_B. Intervals and tests use Student's t at every sample size, with Welch and Satterthwaite's degrees of
+    freedom ``se^4 / sum_k (se_k^4 / df_k)``. For the rows they are ``(sum_g a_g^2)^2 / sum_g a_g^4`` with a_g the
+    cluster's signed share of the weights, at most G - 1, and the smaller of two ways; for draws their number less one.
+    With many clusters that is the normal law; with few, or few that count, it is wider, as it should be.
 
     Examples
     --------
@@ -69,7 +74,7 @@ class Estimate:
     >>> xi = np.array([1.0, 2.0, 3.0, 4.0])
     >>> a, b = snipw(np.array([0.0, 0.1, 0.2, 0.3]), xi), snipw(np.zeros(4), xi)
     >>> round((a - b).value, 3), round((a - b).se, 3), round(a.se, 3)
-    (0.125, 0.058, 0.643)
+    (0.125, 0.077, 0.649)
     >>> (a - a).value, (a - a).se
     (0.0, 0.0)
     """
@@ -80,12 +85,16 @@ class Estimate:
     draws: Mapping[str, Float64] = field(default_factory=dict)
     estimator: str = "estimate"
     details: Mapping[str, Any] = field(default_factory=dict)
+    deletions: tuple[Deletions, ...] = ()
 
     def __post_init__(self) -> None:
         if not np.isfinite(self.value) or not np.isfinite(self.influence).all():
             raise DataError(f"{self.estimator}: the value or an influence value is not finite")
         if any(len(codes) != len(self.influence) for codes in self.cluster):
             raise DataError(f"{self.estimator}: cluster and influence have different lengths")
+        if self.n and not self.deletions:
+            equal = np.full(self.n, 1 / self.n)
+            object.__setattr__(self, "deletions", deletions_of_mean(self.influence, equal, self.cluster))
 
     @property
     def n(self) -> int:
@@ -100,12 +109,10 @@ class Estimate:
         return tuple(int(codes.max()) + 1 for codes in self.cluster)
 
     @cached_property
-    def _parts(self) -> list[tuple[float, int]]:
+    def _parts(self) -> list[Error]:
         """Standard error and degrees of freedom of each independent part."""
-        parts = [(standard_error(values), len(values) - 1) for values in self.draws.values()]
-        if self.n:
-            parts.append((standard_error(self.influence, self.cluster), min(self.clusters) - 1))
-        return parts
+        parts = [error_of(deletions_of_mean(one, np.full(len(one), 1 / len(one)))) for one in self.draws.values()]
+        return [*parts, error_of(self.deletions)] if self.n else parts
 
     @property
     def se(self) -> float:
@@ -118,7 +125,7 @@ class Estimate:
         total = self.se
         if total == 0:
             return float("inf")
-        return 1.0 / sum((se / total) ** 4 / df for se, df in self._parts)
+        return 1.0 / sum((se / total) ** 4 / df for se, df in self._parts if se > 0)
 
     def confint(self, level: float = 0.95) -> tuple[float, float]:
         """Two-sided confidence interval, ``(low, high)`` in outcome units.
@@ -146,10 +153,11 @@ class Estimate:
         return TTest(statistic, float(2 * stats.t.sf(abs(statistic), self.df)), self.df)
 
     def bootstrap(self, n: int = 1000, seed: int = 0) -> Float64:
-        """Bootstrapped values, shape [n], outcome units, by resampling clusters and draws of the influence values.
+        """Bootstrapped values, shape [n], outcome units, by resampling clusters and draws.
 
-        One-way (or rows): clusters are drawn with replacement. Two-way: both kinds are drawn, and a row counts the
-        product of its two counts (the pigeonhole bootstrap, Owen 2007: mildly conservative). The counts depend
+        One-way (or rows): delete-one values are drawn with replacement, with the variance of the standard error.
+        Two-way: clusters of both kinds are drawn, and a row's influence counts the product of its two counts (the
+        pigeonhole bootstrap, Owen 2007). The counts depend
         on ``seed`` and the rows alone, so the bootstraps of several estimates of the same rows are joint.
 
         Examples
@@ -170,8 +178,9 @@ class Estimate:
 
     def _bootstrap_rows(self, n: int, rng: np.random.Generator) -> Float64:
         if len(self.cluster) < 2:
-            sums = cluster_sums(self.influence, self.cluster[0]) if self.cluster else self.influence
-            return _resample(sums, n, rng) / self.n
+            change = self.deletions[0].change
+            groups = len(change)
+            return _resample((change.mean() - change) * (groups - 1) / groups, n, rng)
         cells = sparse.coo_array((self.influence, self.cluster), shape=self.clusters).tocsr()
         step = max(1, _CHUNK // max(self.clusters))
         parts = []
@@ -192,7 +201,10 @@ class Estimate:
     def __mul__(self, factor: float) -> Estimate:
         factor = float(factor)
         draws = {key: factor * values for key, values in self.draws.items()}
-        return Estimate(factor * self.value, factor * self.influence, self.cluster, draws, self.estimator)
+        deletions = tuple(one.times(factor) for one in self.deletions)
+        return Estimate(
+            factor * self.value, factor * self.influence, self.cluster, draws, self.estimator, deletions=deletions
+        )
 
     __rmul__ = __mul__
 
@@ -202,20 +214,21 @@ class Estimate:
     def _combine(self, other: Estimate, sign: float) -> Estimate:
         if not isinstance(other, Estimate):
             return NotImplemented
-        influence, cluster = self._combined_rows(other, sign)
+        influence, cluster, deletions = self._combined_rows(other, sign)
         draws = dict(self.draws)
         for key, values in other.draws.items():
             draws[key] = draws[key] + sign * values if key in draws else sign * values
         name = self.estimator
         if other.estimator != name:
             name = f"{self.estimator} {'+' if sign > 0 else '-'} {other.estimator}"
-        return Estimate(self.value + sign * other.value, influence, cluster, draws, name)
+        return Estimate(self.value + sign * other.value, influence, cluster, draws, name, deletions=deletions)
 
-    def _combined_rows(self, other: Estimate, sign: float) -> tuple[Float64, tuple[Int64, ...]]:
+    def _combined_rows(self, other: Estimate, sign: float) -> tuple[Float64, tuple[Int64, ...], tuple[Deletions, ...]]:
+        signed = tuple(one.times(sign) for one in other.deletions)
         if not other.n:
-            return self.influence, self.cluster
+            return self.influence, self.cluster, self.deletions
         if not self.n:
-            return sign * other.influence, other.cluster
+            return sign * other.influence, other.cluster, signed
         if self.n != other.n:
             raise DataError(
                 f"estimates of different rows ({self.n} and {other.n}) cannot be combined: "
@@ -224,7 +237,8 @@ class Estimate:
         same = len(self.cluster) == len(other.cluster)
         if not same or any(not np.array_equal(a, b) for a, b in zip(self.cluster, other.cluster, strict=True)):
             raise DataError("estimates with different clusters cannot be combined: pass the same cluster to both")
-        return self.influence + sign * other.influence, self.cluster
+        deletions = tuple(own.plus(one) for own, one in zip(self.deletions, signed, strict=True))
+        return self.influence + sign * other.influence, self.cluster, deletions
 
     def to_frame(self, level: float = 0.95) -> pd.DataFrame:
         """One row: estimator, estimate, se, ci_low, ci_high, p_value, rows, clusters (the smaller way), draws."""

@@ -51,7 +51,7 @@ class Evaluation:
     level:
         Of the confidence intervals.
     overlap:
-        Of the policy's weights rho_i * s_i on the test rows.
+        Of the policy's weights rho_i * s_i on the test rows, in the units that were drawn.
     kl:
         KL(policy || reference), summed or on texts drawn from the policy; None where one of them cannot score texts.
     draws:
@@ -230,7 +230,12 @@ def evaluate(
     estimates, left_out = _estimates(terms, estimators, pseudo.dataset.source)
     headline = next(iter(estimates["difference"]))
     log_s = np.log(pseudo.s) if pseudo.corrected else np.zeros(len(pseudo))
-    shared = overlap(terms["policy"].ratio_of(headline) + log_s, pseudo.dataset.weight)
+    shared = overlap(
+        terms["policy"].ratio_of(headline) + log_s,
+        pseudo.dataset.weight,
+        terms["policy"].cluster,
+        pseudo.dataset.units(population),
+    )
     thin = thin_overlap(shared)
     if thin is not None:
         warnings.warn(f"{pseudo.dataset.source}: {thin}", OverlapWarning, stacklevel=2)
@@ -241,9 +246,16 @@ def evaluate(
     if isinstance(new, ModelPolicy) and isinstance(old, ModelPolicy) and drawn["policy"] is not None:
         kl = divergence(new.policy, old.policy, pseudo.dataset, drawn["policy"])
     law = _logged_law(pseudo, source, behavior_reference, old, new, drawn, row, population, draws, seed)
-    return Evaluation(
-        estimates, headline, level, shared, kl, known, evidence, law, left_out, population, law.notes, law.barred
-    )
+    # Without a stabilized weight nothing is corrected, and no gain is concluded; with the mean for m it is less sharp.
+    notes = (*_failures(pseudo, "outcome model"), *law.notes)
+    barred = (*_failures(pseudo, "assignment model"), *law.barred)
+    return Evaluation(estimates, headline, level, shared, kl, known, evidence, law, left_out, population, notes, barred)
+
+
+def _failures(pseudo: PseudoOutcomes, nuisance: str) -> tuple[str, ...]:
+    """Sentences on what failed."""
+    said = [str(failure) for failure in pseudo.failures if failure.nuisance == nuisance]
+    return tuple(f"{one[0].upper()}{one[1:]}." for one in said)
 
 
 def _logged_law(

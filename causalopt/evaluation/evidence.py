@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from causalopt.dataset import DirectOutcomeDataset
 from causalopt.evaluation.balance import balance, weight_calibration
 from causalopt.evaluation.estimate import Estimate
 from causalopt.evaluation.placebo import PlaceboAssignment, placebo_assignment, placebo_outcome
 from causalopt.evaluation.sensitivity import Benchmark, Sensitivity, benchmark, riesz_representer, sensitivity
 from causalopt.evaluation.terms import PolicyTerms
 from causalopt.pseudo_outcome import PseudoOutcomes
-from causalopt.typing import Float64
+from causalopt.typing import Float64, Int64
 
 PLACEBO_DEALS = 200
 
@@ -77,8 +79,9 @@ def gather_evidence(
     if data.covariates.shape[1] and pseudo.models is not None and pseudo.corrected:
         x = np.asarray(pseudo.models.embed(data.prompts, data.texts), dtype=np.float64)
         w, names = pseudo.models.cross_fit.w, pseudo.models.covariates.names
-        before_after = balance(x, w, pseudo.s, weight=data.weight, names=names)
-        calibration = weight_calibration(x, w, pseudo.s, weight=data.weight, names=names)
+        rest: dict[str, Any] = {"weight": data.weight, "names": names, "cluster": policy.cluster}
+        before_after = balance(x, w, pseudo.s, **rest)
+        calibration = weight_calibration(x, w, pseudo.s, **rest)
     benchmarks = {}
     if bounds is not None:
         for name, short in without.items():
@@ -118,8 +121,24 @@ def _placebo_assignment(
     # is dealt is a text's mean.
     dealt = pd.Series(log_ratio).groupby(unit).transform("mean").to_numpy(dtype=np.float64)
     return placebo_assignment(
-        dealt, pseudo.xi, unit=unit, weight=data.weight, cluster=policy.cluster, repeats=PLACEBO_DEALS, seed=seed
+        dealt,
+        pseudo.xi,
+        unit=unit,
+        reader=_readers(data, unit),
+        weight=data.weight,
+        cluster=policy.cluster,
+        repeats=PLACEBO_DEALS,
+        seed=seed,
     )
+
+
+def _readers(data: DirectOutcomeDataset, unit: Int64) -> Int64 | None:
+    """Labels of who reads, shape [n], or None: the readers, or named groups that are not groups of texts."""
+    if data.reader is not None:
+        return data.reader
+    pairs = pd.DataFrame({"unit": unit, "group": data.group}).drop_duplicates()
+    of_texts = len(pairs) == pairs["unit"].nunique()
+    return None if data.columns.group is None or of_texts else data.group
 
 
 def _placebo_outcome(

@@ -44,7 +44,7 @@ def ipw(log_ratio: Any, xi: Any, *, reader_response: Any = None, weight: Any = N
     Warns
     -----
     OverlapWarning
-        When the effective sample size is below 10, with its number.
+        When the effective number of clusters (rows, without any) is below 10, with that number.
 
     Notes
     -----
@@ -59,7 +59,7 @@ def ipw(log_ratio: Any, xi: Any, *, reader_response: Any = None, weight: Any = N
     """
     rows = WeightedRows.of(log_ratio, weight)
     xi, ratio = rows.column("xi", xi), rows.ratio()
-    rows.warn_if_thin("ipw")
+    rows.warn_if_thin("ipw", cluster)
     return ratio_estimate(
         rows,
         ratio,
@@ -91,7 +91,7 @@ def snipw(log_ratio: Any, xi: Any, *, reader_response: Any = None, weight: Any =
     """
     rows = WeightedRows.of(log_ratio, weight)
     xi, ratio = rows.column("xi", xi), rows.normalized_ratio()
-    rows.warn_if_thin("snipw")
+    rows.warn_if_thin("snipw", cluster)
     return ratio_estimate(
         rows,
         ratio,
@@ -145,7 +145,7 @@ def clipped_ipw(
     if clip is not None and not (np.isfinite(clip) and clip > 0):
         raise ConfigError(f"clip must be a positive number, not {clip}")
     log_clip = np.log(clip) if clip is not None else ionides_log_clip(rows)
-    rows.warn_if_thin("clipped_ipw")
+    rows.warn_if_thin("clipped_ipw", cluster)
     clipped = WeightedRows(np.minimum(rows.log_ratio, log_clip), rows.exposure)
     return ratio_estimate(
         clipped,

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from causalopt.errors import ConfigError, OverlapWarning
-from causalopt.evaluation.cluster import cluster_codes, standard_error
+from causalopt.errors import ConfigError, DataError, OverlapWarning
+from causalopt.evaluation.cluster import cluster_codes
+from causalopt.evaluation.estimate import Estimate
 from causalopt.evaluation.ipw import clipped_mass, ionides_log_clip
 from causalopt.evaluation.weights import LARGEST_LOG, WeightedRows
 from causalopt.typing import Float64
@@ -21,42 +22,55 @@ FACTOR, ERRORS = 2.0, 4.0
 
 @dataclass(frozen=True)
 class Overlap:
-    """Evidence of overlap between the logged texts and a policy.
+    """Evidence of overlap between the logged texts and a policy, counted in the units that were drawn.
 
     Attributes
     ----------
     n:
         Logged rows.
+    unit:
+        What is counted: "texts", "prompts", "readers", "groups", "clusters", or "rows" where nothing repeats. Of two
+        ways of clustering, the one with the smaller effective number.
+    clusters:
+        Number of units.
     ess:
-        Kish's effective sample size, rows: ``(sum a rho)^2 / sum (a rho)^2`` with exposures a.
+        Kish's effective number of units, ``(sum_g a_g)^2 / sum_g a_g^2``, with a_g the sum of exposure times ratio over
+        the rows of unit g.
     ess_fraction:
-        ``ess / n``.
+        ``ess / clusters``.
+    ess_rows:
+        The same number, counted in rows.
     max_weight_share:
-        Share of the sum of weights that the largest row carries.
+        Share of the sum of weights that the largest unit carries.
     pareto_k:
-        Shape of the generalized Pareto law of the largest weights. Below 0.5 their variance exists; up to 0.7 the
-        estimate is usable; above 1 even their mean does not exist (Vehtari, Simpson, Gelman, Yao and Gabry 2024).
-        Infinite where fewer than five weights stand out, so that nothing can be said.
+        Shape of the generalized Pareto law of the largest units' weights (the larger one of two ways). Below 0.5 their
+        variance exists; up to 0.7 the estimate is usable; above 1 even their mean does not exist (Vehtari, Simpson,
+        Gelman, Yao and Gabry 2024). Infinite where fewer than five weights stand out, so that nothing can be said.
     truncated_mass:
-        Share of the sum of weights above sqrt(n) times the mean weight, which `clipped_ipw` would cut.
+        Share of the sum of weights in rows above sqrt(n) times the mean weight, which `clipped_ipw` would cut.
     """
 
     n: int
+    unit: str
+    clusters: int
     ess: float
     ess_fraction: float
+    ess_rows: float
     max_weight_share: float
     pareto_k: float
     truncated_mass: float
 
-    def to_dict(self) -> dict[str, float | int | None]:
-        """Plain numbers for JSON; an infinite ``pareto_k`` becomes None."""
-        numbers: dict[str, float | int | None] = asdict(self)
+    def to_dict(self) -> dict[str, float | int | str | None]:
+        """Plain values for JSON; an infinite ``pareto_k`` becomes None."""
+        numbers: dict[str, float | int | str | None] = asdict(self)
         if not math.isfinite(self.pareto_k):
             numbers["pareto_k"] = None
         return numbers
 
 
-def overlap(log_ratio: Any, weight: Any = None) -> Overlap:
+def overlap(
+    log_ratio: Any, weight: Any = None, cluster: Any = None, unit: str | tuple[str, ...] | None = None
+) -> Overlap:
     """Measure overlap from log-ratios.
 
     Parameters
@@ -66,6 +80,10 @@ def overlap(log_ratio: Any, weight: Any = None) -> Overlap:
         log s_i.
     weight:
         Exposure of each row, shape [n], or None for ones.
+    cluster:
+        None, labels [n] of the unit that was drawn, or a tuple of two arrays of labels (two-way).
+    unit:
+        What a cluster is, for words: one name, or one for each way; see `DirectOutcomeDataset.units`.
 
     Raises
     ------
@@ -81,16 +99,31 @@ def overlap(log_ratio: Any, weight: Any = None) -> Overlap:
     >>> report = overlap(np.log([2.0, 1.0, 0.5, 0.5]) + 700.0)
     >>> round(report.ess, 3), round(report.max_weight_share, 3)
     (2.909, 0.5)
+    >>> report = overlap(np.log([2.0, 2.0, 1.0, 1.0]), cluster=["a", "a", "b", "b"], unit="texts")
+    >>> round(report.ess, 3), report.clusters, report.unit, round(report.ess_rows, 3)
+    (1.8, 2, 'texts', 3.6)
     """
     rows = WeightedRows.of(log_ratio, weight)
-    size = rows.effective_size()
-    share = np.exp(rows.log_weight - np.logaddexp.reduce(rows.log_weight))
+    ways = cluster_codes(cluster, rows.n) or (None,)
+    if unit is None:
+        unit = "rows" if ways == (None,) else "clusters"
+    names = (unit,) * len(ways) if isinstance(unit, str) else unit
+    if len(names) != len(ways):
+        raise DataError(f"unit names {len(names)} kinds of clusters, of which there are {len(ways)}")
+    size, name, codes = min(
+        ((rows.effective_size(codes), name, codes) for name, codes in zip(names, ways, strict=True)),
+        key=lambda way: way[0],
+    )
+    log_weight = rows.cluster_log_weight(codes)
     return Overlap(
         n=rows.n,
+        unit=name,
+        clusters=len(log_weight),
         ess=size,
-        ess_fraction=size / rows.n,
-        max_weight_share=float(share.max()),
-        pareto_k=pareto_k(rows.log_weight),
+        ess_fraction=size / len(log_weight),
+        ess_rows=rows.effective_size(),
+        max_weight_share=float(np.exp(log_weight.max() - np.logaddexp.reduce(log_weight))),
+        pareto_k=max(pareto_k(rows.cluster_log_weight(codes)) for codes in ways),
         truncated_mass=clipped_mass(rows, ionides_log_clip(rows)),
     )
 
@@ -115,7 +148,7 @@ def warn_if_mean_ratio_is_not_one(log_ratio: Any, *, weight: Any = None, cluster
     rows = WeightedRows.of(log_ratio, weight)
     top = float(rows.log_ratio.max())
     scaled = rows.exposure * np.exp(rows.log_ratio - top)
-    error = standard_error(scaled - scaled.mean(), cluster_codes(cluster, rows.n)) / scaled.mean()
+    error = Estimate(0.0, scaled - scaled.mean(), cluster_codes(cluster, rows.n)).se / scaled.mean()
     log_mean = top + float(np.log(scaled.mean()))
     too_small = log_mean + np.log1p(ERRORS * error) < -np.log(FACTOR)
     too_large = ERRORS * error < 1 and log_mean + np.log1p(-ERRORS * error) > np.log(FACTOR)

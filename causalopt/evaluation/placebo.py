@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
+from scipy import stats
 from scipy.special import gammaln
 
 from causalopt.errors import DataError
-from causalopt.evaluation.cluster import cluster_codes
 from causalopt.evaluation.estimate import Estimate
 from causalopt.evaluation.ipw import snipw
-from causalopt.evaluation.rows import centered, weighted_mean
+from causalopt.evaluation.rows import ratio_estimate
 from causalopt.evaluation.validation import as_codes, as_vector
 from causalopt.evaluation.weights import WeightedRows
 from causalopt.progress import track
@@ -63,14 +63,20 @@ def placebo_outcome(
         with np.errstate(divide="ignore"):
             combined = combined + np.log(s)
     weighted = snipw(combined, placebo, weight=weight, cluster=cluster)
-    plain = Estimate(
-        weighted_mean(placebo, rows.exposure),
-        centered(placebo, rows.exposure),
-        cluster_codes(cluster, rows.n),
+    everybody = WeightedRows(np.zeros(rows.n), rows.exposure)
+    plain = ratio_estimate(
+        everybody,
+        np.ones(rows.n),
+        placebo,
+        self_normalized=True,
+        reader_response=None,
+        cluster=cluster,
         estimator="mean",
     )
-    difference = weighted - plain
-    return Estimate(difference.value, difference.influence, difference.cluster, {}, "placebo_outcome")
+    return replace(weighted - plain, estimator="placebo_outcome")
+
+
+Dealt = Literal["texts", "readers", "rows"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,19 +90,19 @@ class PlaceboAssignment:
     placebo:
         The same with the texts dealt at random, shape [repeats], outcome units.
     p_value:
-        Share of the deals (the real one counted among them) at least as far from the mean of all as ``observed``: a
-        test of "no text moves anybody", exact under the assumptions of `placebo_assignment`.
+        Share of the deals (the real one counted among them) at least as far from the mean of all as ``observed``, each
+        in its own clustered standard errors: a test of "no text moves anybody", see `placebo_assignment`.
     rejections:
         Share of the deals whose 95% interval excludes zero; near 0.05 when the standard error is right.
-    whole_units:
-        Whether whole units traded places, or rows.
+    dealt:
+        What traded places: whole texts, whole readers, or rows.
     """
 
     observed: Estimate
     placebo: Float64
     p_value: float
     rejections: float
-    whole_units: bool
+    dealt: Dealt
 
 
 def placebo_assignment(
@@ -104,6 +110,7 @@ def placebo_assignment(
     xi: Any,
     *,
     unit: Any = None,
+    reader: Any = None,
     weight: Any = None,
     cluster: Any = None,
     repeats: int = 500,
@@ -118,8 +125,9 @@ def placebo_assignment(
     xi:
         Pseudo-outcome of each row, shape [n], outcome units; stays where it is.
     unit:
-        Labels [n] of texts, or None for rows that all differ. Units trade places with units of as many rows; the
-        log-ratio must be constant within a unit.
+        Labels [n] of texts, or None for rows that all differ. The log-ratio must be constant within a unit.
+    reader:
+        Labels [n] of readers who may have several rows, or None for rows of different readers.
     weight, cluster:
         As in `ipw`.
     repeats, seed:
@@ -127,13 +135,19 @@ def placebo_assignment(
 
     Notes
     -----
-    A text that was shown often differs from one that was shown seldom, in its log-ratio too, so that they cannot trade
-    places. Trades of whole units of as many rows make an exact test both where each row drew its text at random and
-    where rows of a text share a shock of their own, if units of as many rows are alike before anybody reads. Where
-    sizes differ so much that such trades leave fewer different deals than ``repeats``, rows are dealt in place of
-    units: the test is then exact where each row drew its text at random by the same law, and rejects too often where
-    rows of a text share a shock. Where texts were not randomised (s is not 1, or the law depends on a prompt) the test
-    is approximate at best: rows of the same s and prompt are alike, others are not.
+    What is dealt is what was assigned:
+
+    * *texts* trade places with texts of as many rows, as long as such trades leave ``repeats`` different deals. (A text
+      that was shown often differs from one that was shown seldom, in its log-ratio too.) Exact where each row drew its
+      text at random, and where rows of a text share a shock, if units of as many rows are alike before anybody reads.
+    * else *readers*, where each was shown texts of one log-ratio: they trade these places, exact where readers drew
+      their text at random.
+    * else *rows*, those of one reader among themselves: exact where each row drew its text at random by the same law.
+
+    Distances are in standard errors by ``cluster``, so that a deal that breaks clusters up (a text's rows that share a
+    shock, readers who were shown texts of one kind) does not by itself make the real one stand out: with many
+    clusters the test holds there too (Chung and Romano 2013). Where texts were not randomised (s is not 1, or the law
+    depends on a prompt) it is approximate at best: rows of the same s and prompt are alike, others are not.
 
     Raises
     ------
@@ -154,30 +168,60 @@ def placebo_assignment(
     xi = as_vector("xi", xi, rows.n)
     if repeats < 1:
         raise DataError(f"repeats must be at least 1, not {repeats}")
-    codes = np.arange(rows.n) if unit is None else as_codes("unit", unit, rows.n)
-    dealt = rows.log_ratio[np.unique(codes, return_index=True)[1]]
-    if not np.array_equal(dealt[codes], rows.log_ratio):
-        row = int(np.argmax(dealt[codes] != rows.log_ratio))
+    texts = np.arange(rows.n) if unit is None else as_codes("unit", unit, rows.n)
+    if not _constant(rows.log_ratio, texts):
+        row = int(np.argmax(rows.log_ratio[_first(texts)][texts] != rows.log_ratio))
         raise DataError(f"log_ratio[{row}] differs from another row of its unit: a text has one log-ratio")
-    whole_units = _can_trade(codes, repeats)
-    if not whole_units:
-        codes, dealt = np.arange(rows.n), rows.log_ratio
-    size = np.bincount(codes)
+    readers = np.arange(rows.n) if reader is None else as_codes("reader", reader, rows.n)
+    dealt, codes, stratum = _what_is_dealt(rows.log_ratio, texts, readers, repeats)
+    if dealt == "texts" and unit is None:
+        dealt = "rows"
+    values = rows.log_ratio[_first(codes)]
     observed = placebo_outcome(rows.log_ratio, xi, weight=weight, cluster=cluster)
     rng = np.random.default_rng(seed)
     estimates = [
-        placebo_outcome(_traded(dealt, size, rng)[codes], xi, weight=weight, cluster=cluster)
+        placebo_outcome(_traded(values, stratum, rng)[codes], xi, weight=weight, cluster=cluster)
         for _ in track(range(repeats), "dealing texts anew", repeats)
     ]
-    values = np.array([estimate.value for estimate in estimates])
-    distance = np.abs(np.append(values, observed.value) - np.append(values, observed.value).mean())
+    value, se, df = np.array([(estimate.value, estimate.se, estimate.df) for estimate in (*estimates, observed)]).T
+    apart = value - value.mean()
+    apart[np.abs(apart) <= 1e-12 * np.abs(value).max()] = 0.0  # rounding, where no deal changes anything
+    distance = _in_errors(apart, se)
+    p_values = 2 * stats.t.sf(_in_errors(value, se), df)
     return PlaceboAssignment(
         observed=observed,
-        placebo=values,
+        placebo=value[:-1],
         p_value=float(np.mean(distance >= distance[-1] * (1 - 1e-12))),
-        rejections=float(np.mean([estimate.test().p_value < 0.05 for estimate in estimates])),
-        whole_units=whole_units and unit is not None,
+        rejections=float(np.mean(p_values[:-1] < 0.05)),
+        dealt=dealt,
     )
+
+
+def _in_errors(value: Float64, se: Float64) -> Float64:
+    """Size of values in standard errors, shape [k]; zero is zero, and anything else without an error infinite."""
+    infinite = np.where(value == 0, 0.0, np.inf)
+    return np.divide(np.abs(value), se, out=infinite, where=se > 0)
+
+
+def _what_is_dealt(log_ratio: Float64, texts: Int64, readers: Int64, repeats: int) -> tuple[Dealt, Int64, Int64]:
+    """Name the units that trade places, their codes, shape [n], and the stratum of each within which they do."""
+    size = np.bincount(texts)
+    alone = len(size) == len(texts)
+    repeated = readers.max() + 1 < len(readers)
+    if not (alone and repeated) and _can_trade(texts, repeats):
+        return "texts", texts, size
+    if repeated and _constant(log_ratio, readers):
+        return "readers", readers, np.zeros(readers.max() + 1, dtype=np.int64)
+    return "rows", np.arange(len(texts)), readers if repeated else np.zeros(len(texts), dtype=np.int64)
+
+
+def _first(codes: Int64) -> Int64:
+    """Position of the first row of each unit."""
+    return np.asarray(np.unique(codes, return_index=True)[1], dtype=np.int64)
+
+
+def _constant(values: Float64, codes: Int64) -> bool:
+    return np.array_equal(values[_first(codes)][codes], values)
 
 
 def _can_trade(codes: Int64, repeats: int) -> bool:
@@ -187,8 +231,8 @@ def _can_trade(codes: Int64, repeats: int) -> bool:
     return bool(2 * movable >= len(codes) and gammaln(alike + 1).sum() >= np.log(repeats))
 
 
-def _traded(values: Float64, size: Int64, rng: np.random.Generator) -> Float64:
-    """Values of the units after units of equal size have traded places at random, shape [units]."""
+def _traded(values: Float64, stratum: Int64, rng: np.random.Generator) -> Float64:
+    """Values of the units after units of one stratum have traded places at random, shape [units]."""
     traded = np.empty_like(values)
-    traded[np.argsort(size, kind="stable")] = values[np.lexsort((rng.random(len(size)), size))]
+    traded[np.argsort(stratum, kind="stable")] = values[np.lexsort((rng.random(len(stratum)), stratum))]
     return traded

@@ -11,6 +11,7 @@ import numpy as np
 
 from causalopt.errors import DataError
 from causalopt.evaluation.estimate import Estimate
+from causalopt.evaluation.jackknife import deletions_of_mean
 from causalopt.evaluation.validation import as_matrix, as_vector
 from causalopt.typing import Float64, Int64
 
@@ -52,13 +53,16 @@ class PlugIn:
     value:
         Outcome units.
     influence:
-        Influence of each row, [n], for the shape [n, k]; else None.
+        Influence of each row, [n], for draws in the contexts of rows; else None.
+    leverage:
+        The row's share of the mean, [n], where there is an influence.
     draws:
         Influence of each draw under a key made of the draws' content, for the shape [m]; else empty.
     """
 
     value: float
     influence: Float64 | None = None
+    leverage: Float64 | None = None
     draws: Mapping[str, Float64] = field(default_factory=dict)
 
     @classmethod
@@ -91,15 +95,17 @@ class PlugIn:
         share = np.ones(len(g)) if exposure is None else exposure[drawn.row]
         share = share / share.sum()
         value = float(share @ g)
-        influence = np.zeros(drawn.n)
+        influence, leverage = np.zeros(drawn.n), np.zeros(drawn.n)
         np.add.at(influence, drawn.row, drawn.n * share * (g - value))
-        return cls(value, influence=influence)
+        np.add.at(leverage, drawn.row, share)
+        return cls(value, influence, leverage)
 
-    def add_to(self, correction: Estimate, details: Mapping[str, Any]) -> Estimate:
-        """Return plug-in plus correction; the correction rests on the same rows and on no draws."""
-        influence = correction.influence if self.influence is None else correction.influence + self.influence
-        value = self.value + correction.value
-        return Estimate(value, influence, correction.cluster, self.draws, correction.estimator, details)
+    def estimate(self, cluster: tuple[Int64, ...]) -> Estimate:
+        """Return the mean as an estimate, which rests on rows where they are the contexts."""
+        if self.influence is None or self.leverage is None:
+            return Estimate(self.value, np.zeros(0), (), self.draws)
+        deletions = deletions_of_mean(self.influence, self.leverage, cluster)
+        return Estimate(self.value, self.influence, cluster, self.draws, deletions=deletions)
 
 
 def rows_of(g_policy: Any) -> int:

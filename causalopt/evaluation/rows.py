@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ import numpy as np
 from causalopt.errors import OverlapError
 from causalopt.evaluation.cluster import cluster_codes
 from causalopt.evaluation.estimate import Estimate
+from causalopt.evaluation.jackknife import deletions_of_mean
 from causalopt.evaluation.weights import WeightedRows
-from causalopt.typing import Float64
+from causalopt.typing import Float64, Int64
 
 
 def weighted_mean(values: Float64, exposure: Float64) -> float:
@@ -31,7 +33,7 @@ def ratio_estimate(
     estimator: str,
     details: Mapping[str, Any] | None = None,
 ) -> Estimate:
-    """Estimate ``mean_i ratio_i * reward_i`` with the influence of every row.
+    """Estimate ``mean_i ratio_i * reward_i`` with the influence of every row and the delete-one value of every cluster.
 
     Row i has influence ``a_i * (ratio_i * reward_i - c)`` with exposure a_i (mean one) and c the mean; with
     self-normalised ratios (already of mean one) ``a_i * ratio_i * (reward_i - c)``, the linearisation of a ratio of
@@ -46,9 +48,18 @@ def ratio_estimate(
             f"{estimator}: the largest log-ratio is {rows.log_ratio.max():.1f} nats, and ratio times outcome is more "
             "than a float can hold: use a self-normalised estimator (snipw, sndr)"
         )
+    codes, share = cluster_codes(cluster, rows.n), rows.exposure * ratio / rows.n
+    leverage = share if self_normalized else rows.exposure / rows.n
+    found = Estimate(center, influence, codes, deletions=deletions_of_mean(influence, leverage, codes, share))
     if reader_response is not None:
-        influence = influence + centered(rows.column("reader_response", reader_response), rows.exposure)
-    return Estimate(center, influence, cluster_codes(cluster, rows.n), {}, estimator, details or {})
+        found = found + mean_over_readers(rows.column("reader_response", reader_response), rows.exposure, codes)
+    return replace(found, estimator=estimator, details=details or {})
+
+
+def mean_over_readers(response: Float64, exposure: Float64, codes: tuple[Int64, ...]) -> Estimate:
+    """Error of the mean over readers inside g, whose value g already holds: an estimate of zero."""
+    influence = centered(response, exposure)
+    return Estimate(0.0, influence, codes, deletions=deletions_of_mean(influence, exposure / len(exposure), codes))
 
 
 def centered(values: Float64, exposure: Float64) -> Float64:

@@ -11,6 +11,7 @@ from scipy.optimize import brentq
 
 from causalopt.errors import ConfigError, DataError
 from causalopt.evaluation.estimate import Estimate
+from causalopt.evaluation.jackknife import deletions_of_mean
 from causalopt.evaluation.rows import centered, weighted_mean
 from causalopt.evaluation.validation import as_exposure, as_vector
 from causalopt.evaluation.weights import WeightedRows
@@ -166,7 +167,9 @@ def sensitivity(
     influence = np.zeros(n)
     if size > 0:
         influence = (sigma2 * centered(square, exposure) + nu2 * centered(residual**2, exposure)) / (2 * size)
-    return Sensitivity(estimate, sigma2, nu2, Estimate(size, influence, estimate.cluster, estimator="max_bias"))
+    deletions = deletions_of_mean(influence, exposure / n, estimate.cluster)
+    max_bias = Estimate(size, influence, estimate.cluster, estimator="max_bias", deletions=deletions)
+    return Sensitivity(estimate, sigma2, nu2, max_bias)
 
 
 def riesz_representer(

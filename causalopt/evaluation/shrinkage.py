@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from causalopt.errors import OverlapError
-from causalopt.evaluation.cluster import standard_error
+from causalopt.evaluation.estimate import Estimate
 from causalopt.evaluation.rows import centered, weighted_mean
 from causalopt.evaluation.weights import WeightedRows
 from causalopt.typing import Float64, Int64
@@ -113,7 +113,7 @@ def _smallest_error(
         kept = transform(rows, candidate)
         term = kept.ratio() * residual
         with np.errstate(over="ignore"):
-            variance = np.square(standard_error(centered(term, rows.exposure), cluster))
+            variance = np.square(Estimate(0.0, centered(term, rows.exposure), cluster).se)
             error = float(variance + np.square(bias(kept, ratio - kept.ratio())))
         if error <= smallest:
             best, smallest = float(candidate), error

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from causalopt.errors import DataError, OverlapError, OverlapWarning
+from causalopt.evaluation.cluster import cluster_codes, cluster_sums
 from causalopt.evaluation.validation import as_exposure, as_log_ratio, as_vector
-from causalopt.typing import Float64
+from causalopt.typing import Float64, Int64
 
 THIN_SAMPLE_SIZE = 10.0
-"""Below this effective sample size (or half the rows, when they are few) an estimator warns."""
+"""Below this effective number of clusters (or half of them, when they are few) an estimator warns."""
 
 LARGEST_LOG = float(np.log(np.finfo(np.float64).max))
 
@@ -93,17 +94,32 @@ class WeightedRows:
         ratio = np.exp(self.log_ratio - self.log_ratio.max())
         return np.asarray(ratio / np.mean(self.exposure * ratio), dtype=np.float64)
 
-    def effective_size(self) -> float:
-        """Compute Kish's effective sample size, ``(sum a rho)^2 / sum (a rho)^2``, rows."""
-        weight = self.exposure * np.exp(self.log_ratio - self.log_ratio.max())
+    def cluster_log_weight(self, codes: Int64 | None = None) -> Float64:
+        """Log of the sum of exposure times ratio in each cluster, shape [G]; of each row, where there are no codes."""
+        if codes is None:
+            return self.log_weight
+        top = self.log_weight.max()
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(cluster_sums(np.exp(self.log_weight - top), codes)) + top, dtype=np.float64)
+
+    def effective_size(self, codes: Int64 | None = None) -> float:
+        """Compute Kish's effective number of clusters (of rows, without codes): (sum_g a_g)^2 / sum_g a_g^2.
+
+        a_g is the sum of exposure times ratio in cluster g.
+        """
+        log_weight = self.cluster_log_weight(codes)
+        weight = np.exp(log_weight - log_weight.max())
         return float(weight.sum() ** 2 / np.sum(weight**2))
 
-    def warn_if_thin(self, estimator: str) -> None:
-        """Warn with the effective sample size when it is below `THIN_SAMPLE_SIZE`."""
-        size = self.effective_size()
-        if size < min(THIN_SAMPLE_SIZE, self.n / 2):
-            warnings.warn(
-                f"{estimator}: {self.n} logged texts count as {size:.1f} for this policy; do not trust its interval",
-                OverlapWarning,
-                stacklevel=3,
-            )
+    def warn_if_thin(self, estimator: str, cluster: Any = None) -> None:
+        """Warn with the effective number of clusters (of either of two ways) when it is too small to be used."""
+        for codes in cluster_codes(cluster, self.n) or (None,):
+            size, units = self.effective_size(codes), self.n if codes is None else int(codes.max()) + 1
+            if size < min(THIN_SAMPLE_SIZE, units / 2):
+                what = f"{units} logged texts" if codes is None else f"{units} clusters of {self.n} logged texts"
+                warnings.warn(
+                    f"{estimator}: {what} count as {size:.1f} for this policy; do not trust its interval",
+                    OverlapWarning,
+                    stacklevel=3,
+                )
+                return

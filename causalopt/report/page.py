@@ -12,7 +12,6 @@ import jinja2
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-import yaml
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -91,14 +90,13 @@ def _context(run: RunFiles) -> dict[str, Any]:
         "manifest": run.manifest,
         "plots": _plots(run),
         "headline": text.headline(metrics),
-        "outlook": "thin" if text.thin_overlap(metrics) else text.outlook(metrics),
+        "outlook": text.outlook(metrics),
         "answer": text.answer(metrics),
         "outcome": text.outcome_of(metrics),
         "level": text.level_of(metrics),
         "covers": text.covers,
         "truths": _truths(metrics),
-        "thin": text.thin_overlap(metrics),
-        "assumptions": text.assumptions(metrics, _behavior(run.config)),
+        "assumptions": text.assumptions(metrics),
         "estimates": _by_estimator(metrics),
         "nuisance": _nuisance(metrics),
         "weights": _quantiles({"s": run.pseudo_outcomes["s"]})["s"],
@@ -113,16 +111,6 @@ def _context(run: RunFiles) -> dict[str, Any]:
 
 def _digest(script: str) -> str:
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
-
-def _behavior(config: str) -> str | None:
-    """Which density of the logged texts the run stands on, if its configuration says."""
-    try:
-        settings = yaml.safe_load(config)
-    except yaml.YAMLError:
-        return None
-    behavior = settings.get("behavior_policy") if isinstance(settings, dict) else None
-    return behavior if isinstance(behavior, str) else None
 
 
 def _plots(run: RunFiles) -> dict[str, Markup]:

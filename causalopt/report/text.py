@@ -8,13 +8,6 @@ from typing import Any
 
 Record = Mapping[str, Any]
 
-# Pareto-k above 0.7: importance-weighted means are unreliable at any practical sample size
-# (Vehtari, Simpson, Gelman, Yao and Gabry 2024). The other two bounds are conventions: under 50 effective rows the
-# normal interval is not to be trusted, and one row that carries a tenth of the weight decides the answer alone.
-THIN_ESS = 50.0
-THIN_SHARE = 0.1
-THIN_PARETO_K = 0.7
-
 
 def number(value: Any) -> str:
     """Write a number for a reader: three significant digits, thousands apart, a dash where there is none.
@@ -87,78 +80,39 @@ def outcome_of(metrics: Record) -> str:
     return f"{metrics['outcome']} ({better} is better)"
 
 
-def thin_overlap(metrics: Record, most: int | None = None) -> str:
-    """Say in words, for at most ``most`` reasons, that the data hardly speak about this policy; empty when they do."""
-    overlap = metrics.get("overlap") or {}
-    ess, share, k = (_finite(overlap.get(key)) for key in ("ess", "max_weight_share", "pareto_k"))
-    reasons = []
-    if ess is not None and ess < THIN_ESS:
-        rows = (metrics.get("data") or {}).get("test_rows")
-        held_out = f"{rows:,} held-out rows" if isinstance(rows, int) else "held-out rows"
-        reasons.append(f"the {held_out} count like {ess:,.0f}")
-    if share is not None and share > THIN_SHARE:
-        reasons.append(f"one row carries {percent(share)} of the weight")
-    if k is not None and k > THIN_PARETO_K:
-        reasons.append(f"the tail of the weights is heavy (Pareto k {number(k)}, above {THIN_PARETO_K})")
-    return f"Overlap is thin, so trust this little: {'; '.join(reasons[:most])}." if reasons else ""
-
-
-def verdict(metrics: Record) -> str:
-    """Answer in plain language whether the optimised model is better, thin overlap first.
+def headline(metrics: Record) -> str:
+    """First line of the page: the run's own verdict, or, where it recorded none, the difference without one.
 
     Examples
     --------
-    >>> part = {"estimate": 0.5, "ci_low": 0.2, "ci_high": 0.8}
-    >>> verdict({"outcome": "rating", "direction": "maximize", "level": 0.95, "value": {"difference": part}})
-    'The optimised model is better: rating would rise by 0.50 on average (95% interval 0.20 to 0.80).'
+    >>> headline({"verdict": "The policy is better than the reference."})
+    'The policy is better than the reference.'
     """
-    part = metrics["value"]["difference"]
-    _, low, high = interval(part)
-    bounds = f"{level_of(metrics)} interval {low} to {high}"
-    if not all(math.isfinite(part[key]) for key in ("estimate", "ci_low", "ci_high")):
-        answer = "The data give no interval for the difference, so they do not show that the optimised model is better."
-    elif covers(part, 0.0):
-        answer = (
-            "The data do not show that the optimised model is better: "
-            f"the interval of the difference in {metrics['outcome']} covers zero ({bounds})."
-        )
-    else:
-        better = outlook(metrics) == "better"
-        move = "rise" if part["estimate"] > 0 else "fall"
-        size = interval({**part, "estimate": abs(part["estimate"])})[0]
-        answer = (
-            f"The optimised model is {'better' if better else 'worse'}: "
-            f"{metrics['outcome']} would {move} by {size} on average ({bounds})."
-        )
-    return f"{thin_overlap(metrics, most=1)} {answer}".strip()
+    own = str(metrics.get("verdict") or "").strip()
+    if own:
+        return own
+    estimate, low, high = interval(metrics["value"]["difference"])
+    return (
+        f"This run recorded no verdict. The difference in {metrics['outcome']} is {estimate} "
+        f"({level_of(metrics)} interval {low} to {high})."
+    )
 
 
 def outlook(metrics: Record) -> str:
-    """Class of the verdict: "better", "worse" or "unclear" (the interval covers zero, or there is none)."""
-    part = metrics["value"]["difference"]
-    sign = 1.0 if metrics["direction"] == "maximize" else -1.0
-    low, high = sorted((sign * part["ci_low"], sign * part["ci_high"]))
-    return "better" if low > 0 else "worse" if high < 0 else "unclear"
-
-
-def headline(metrics: Record) -> str:
-    """First line of the page: the run's own verdict, which never hides thin overlap; ours where it has none."""
-    own = str(metrics.get("verdict") or "").strip()
-    if not own:
-        return verdict(metrics)
-    return own if "overlap" in own.lower() else f"{thin_overlap(metrics, most=1)} {own}".strip()
+    """Class of the verdict: "thin" before all others, else "better", "worse" or "unclear", as the run judged."""
+    return "thin" if metrics.get("thin") else str(metrics.get("outlook") or "unclear")
 
 
 def answer(metrics: Record) -> str:
-    """State the two values, their difference and what its interval says."""
+    """State the two values, their difference and what the run concluded from it."""
     value, outcome = metrics["value"], metrics["outcome"]
     reference, policy = (interval(value[key])[0] for key in ("reference", "policy"))
     difference, low, high = interval(value["difference"])
     closing = {
-        "better": "The interval lies wholly on the better side of zero.",
-        "worse": "The interval lies wholly on the worse side of zero.",
-        "unclear": "The interval covers zero: with these data a gain cannot be told from no change, or from a loss.",
-    }[outlook(metrics)]
+        "better": "The optimised model is better.",
+        "worse": "The optimised model is worse.",
+        "unclear": "A gain cannot be told from no change, or from a loss.",
+    }[str(metrics.get("outlook") or "unclear")]
     better = "Higher" if metrics["direction"] == "maximize" else "Lower"
     return (
         f"{better} {outcome} is better. If everybody read texts from the reference model, {outcome} would average "
@@ -167,7 +121,7 @@ def answer(metrics: Record) -> str:
     )
 
 
-def assumptions(metrics: Record, behavior: str | None = None) -> list[tuple[str, str]]:
+def assumptions(metrics: Record) -> list[tuple[str, str]]:
     """Name what the numbers rest on, and say whether the data can contradict it."""
     covariates = (metrics.get("data") or {}).get("covariates") or []
     given = (
@@ -181,7 +135,7 @@ def assumptions(metrics: Record, behavior: str | None = None) -> list[tuple[str,
         "logged": " The density of the logged texts is what the logging system recorded.",
         "reference": " The density of the logged texts is that of the reference model, itself an estimate.",
         "embedding": " The density of the logged texts is a ratio estimated in embedding space.",
-    }.get(behavior or "", "")
+    }.get(metrics.get("behavior_policy") or "", "")
     return [
         (
             "Consistency",
@@ -195,7 +149,3 @@ def assumptions(metrics: Record, behavior: str | None = None) -> list[tuple[str,
             + stands_on,
         ),
     ]
-
-
-def _finite(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from causalopt.errors import DataError
 from causalopt.evaluation import balance, weight_calibration
@@ -98,3 +99,57 @@ def test_bad_input_is_named(study):
         balance(x, w, np.ones(study.n), names=["a", "b"])
     with pytest.raises(DataError, match="w has 3 rows"):
         weight_calibration(x, w[:3], np.ones(study.n))
+
+
+def panel(rng, one_text):
+    """60 readers of 20 rows, whose covariate and (if ``one_text``) text are their own; they are independent."""
+    reader = np.repeat(np.arange(60), 20)
+    w = rng.normal(size=(60, 1))[reader]
+    x = rng.normal(size=(60, 4))[reader] if one_text else rng.normal(size=(1200, 4))
+    return x, w, reader
+
+
+@pytest.mark.parametrize(("one_text", "units"), [(True, 60), (False, 1200)])
+def test_chance_is_what_independence_shows(one_text, units):
+    """Squares of four correlations have mean 1 / units; over 200 samples the mean of 800 has a relative error of 5%."""
+    rng = np.random.default_rng(3)
+    found, chance, by_row = [], [], []
+    for _ in range(200):
+        x, w, reader = panel(rng, one_text)
+        frame = balance(x, w, np.ones(1200), cluster=reader)
+        found.append(frame["before"][0] ** 2)
+        chance.append(frame["chance_before"][0] ** 2)
+        by_row.append(balance(x, w, np.ones(1200))["chance_before"][0])
+    assert np.mean(found) == pytest.approx(1 / units, rel=0.25)
+    assert np.mean(chance) == pytest.approx(1 / units, rel=0.12)
+    assert np.allclose(by_row, 1200**-0.5)
+
+
+def test_coordinates_that_do_not_vary_hide_no_imbalance():
+    rng = np.random.default_rng(4)
+    x, w = rng.normal(size=(200, 1)), rng.normal(size=(200, 1))
+    padded = np.column_stack([x, np.full((200, 9), 0.3)])
+    for cluster in (None, np.arange(200) % 20):
+        columns = ["before", "after", "largest_before", "chance_before", "chance_after"]
+        frames = [balance(one, w, np.exp(w[:, 0]), cluster=cluster)[columns] for one in (x, padded)]
+        np.testing.assert_allclose(frames[0], frames[1], rtol=1e-10)
+
+
+def test_calibration_of_right_weights_is_rejected_as_often_as_stated(within_binomial):
+    """Readers of 20 rows whose text depends on their covariate, with the known ratio: by reader 5% of tests reject.
+
+    400 samples, failing below 1e-6 where the true rate is in the band; by row most would reject.
+    """
+    rng = np.random.default_rng(5)
+    reader = np.repeat(np.arange(80), 20)
+    clustered, by_row = [], []
+    for _ in range(400):
+        w = rng.normal(size=80)
+        x = 0.3 * w + rng.normal(size=80)
+        log_s = -0.5 * np.log(1.09) - x**2 / 2.18 + 0.5 * (x - 0.3 * w) ** 2
+        arrays = x[reader, None], w[reader, None], np.exp(log_s)[reader]
+        for found, cluster in ((clustered, reader), (by_row, None)):
+            frame = weight_calibration(*arrays, cluster=cluster)
+            found.append(abs(frame["statistic"][0]) <= stats.t.ppf(0.975, 79))
+    within_binomial(clustered, (0.90, 0.97))
+    assert np.mean(by_row) < 0.6

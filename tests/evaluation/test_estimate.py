@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from causalopt.errors import DataError
-from causalopt.evaluation import Estimate, dm, dr, sndr, snipw
+from causalopt.evaluation import Estimate, dm, dr, ipw, sndr, snipw
 
 
 @pytest.fixture
@@ -36,16 +36,15 @@ def test_a_number_minus_itself_is_exactly_zero(pair, study):
         np.testing.assert_array_equal(difference.bootstrap(5), np.zeros(5))
 
 
-def test_rows_subtract_and_different_draws_add(pair):
+def test_rows_subtract_and_different_draws_add(pair, study):
     a, b = pair
-    difference, total = a - b, a + b
-    rows = Estimate(0.0, a.influence - b.influence, a.cluster)
+    shared = {"weight": study.weight, "cluster": (study.texts, study.readers)}
     of_draws = stats.sem(next(iter(a.draws.values()))) ** 2 + stats.sem(next(iter(b.draws.values()))) ** 2
-    np.testing.assert_allclose(difference.se**2, rows.se**2 + of_draws, rtol=1e-12)
-    np.testing.assert_allclose(
-        total.se**2, Estimate(0.0, a.influence + b.influence, a.cluster).se ** 2 + of_draws, rtol=1e-12
-    )
-    assert difference.value == a.value - b.value
+    ratios = np.exp(study.log_ratio), np.exp(study.log_ratio_other)
+    for combined, ratio in ((a - b, ratios[0] - ratios[1]), (a + b, ratios[0] + ratios[1])):
+        rows = ipw(np.zeros(study.n), ratio * (study.xi - study.g), **shared)  # one mean with the same weights
+        np.testing.assert_allclose(combined.se**2, rows.se**2 + of_draws, rtol=1e-12)
+    assert (a - b).value == a.value - b.value
 
 
 def test_the_same_draws_of_one_policy_subtract(study):
@@ -86,18 +85,20 @@ def test_estimates_of_different_rows_do_not_combine(study):
 
 
 def test_intervals_are_students_with_satterthwaite_degrees_of_freedom(study):
-    rows_only = snipw(study.log_ratio, study.xi, cluster=study.texts % 7)
-    assert rows_only.df == pytest.approx(6)
+    cluster = study.texts % 7
+    rows_only = snipw(study.log_ratio, study.xi, cluster=cluster)
+    share = np.bincount(cluster, np.exp(study.log_ratio))  # a shares' common factor changes nothing
+    df = (share**2).sum() ** 2 / (share**4).sum()
+    assert rows_only.df == pytest.approx(min(df, 6), rel=1e-12)
     low, high = rows_only.confint(0.9)
-    np.testing.assert_allclose((high - low) / 2, stats.t.ppf(0.95, 6) * rows_only.se, rtol=1e-12)
+    np.testing.assert_allclose((high - low) / 2, stats.t.ppf(0.95, rows_only.df) * rows_only.se, rtol=1e-12)
     draws_only = dm(study.g_policy)
     reference = stats.t.interval(0.95, study.m - 1, study.g_policy.mean(), stats.sem(study.g_policy))
     np.testing.assert_allclose(draws_only.confint(), reference, rtol=1e-12)
     both = rows_only - draws_only
     v = np.array([rows_only.se**2, draws_only.se**2])
-    np.testing.assert_allclose(both.df, v.sum() ** 2 / (v[0] ** 2 / 6 + v[1] ** 2 / (study.m - 1)), rtol=1e-12)
-    two_way = snipw(study.log_ratio, study.xi, cluster=(study.texts % 9, study.readers % 5))
-    assert two_way.df == pytest.approx(4)
+    satterthwaite = v.sum() ** 2 / (v[0] ** 2 / rows_only.df + v[1] ** 2 / (study.m - 1))
+    np.testing.assert_allclose(both.df, satterthwaite, rtol=1e-12)
 
 
 def test_the_t_test_equals_scipys_and_welchs():

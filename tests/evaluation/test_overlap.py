@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from causalopt.errors import ConfigError, OverlapWarning
-from causalopt.evaluation import overlap, pareto_k, truncated_mass
+from causalopt.errors import ConfigError, DataError, OverlapWarning
+from causalopt.evaluation import overlap, pareto_k, snipw, truncated_mass
 from causalopt.evaluation.overlap import warn_if_mean_ratio_is_not_one
 
 
@@ -21,6 +21,45 @@ def test_sizes_written_out(study):
     np.testing.assert_allclose(report.ess, total**2 / square, rtol=1e-10)
     np.testing.assert_allclose(report.ess_fraction, total**2 / square / study.n, rtol=1e-10)
     np.testing.assert_allclose(report.max_weight_share, largest / total, rtol=1e-10)
+    assert (report.unit, report.clusters) == ("rows", study.n)
+
+
+def test_sizes_by_cluster_written_out(study):
+    """Weights are summed in each cluster first; of two ways, the smaller effective number counts."""
+    weight = study.weight * np.exp(study.log_ratio)
+    sizes, tails = {}, {}
+    for name, labels in (("texts", study.texts), ("readers", study.readers)):
+        sums = np.array([weight[labels == label].sum() for label in np.unique(labels)])
+        sizes[name], tails[name] = sums.sum() ** 2 / (sums**2).sum(), pareto_k(np.log(sums))
+        report = overlap(study.log_ratio, study.weight, labels, name)
+        np.testing.assert_allclose(report.ess, sizes[name], rtol=1e-10)
+        np.testing.assert_allclose(report.ess_fraction, sizes[name] / len(sums), rtol=1e-10)
+        np.testing.assert_allclose(report.ess_rows, weight.sum() ** 2 / (weight**2).sum(), rtol=1e-10)
+        np.testing.assert_allclose(report.max_weight_share, sums.max() / sums.sum(), rtol=1e-10)
+        np.testing.assert_allclose(report.pareto_k, tails[name], rtol=1e-8)
+        assert (report.n, report.unit, report.clusters) == (study.n, name, len(sums))
+    assert sizes["readers"] < sizes["texts"]
+    for ways, names in (
+        ((study.texts, study.readers), ("texts", "readers")),
+        ((study.readers, study.texts), ("readers", "texts")),
+    ):
+        report = overlap(study.log_ratio, study.weight, ways, names)
+        np.testing.assert_allclose(report.ess, sizes["readers"], rtol=1e-10)
+        np.testing.assert_allclose(report.pareto_k, max(tails.values()), rtol=1e-8)
+        assert report.unit == "readers"
+    with pytest.raises(DataError, match="unit names 2 kinds of clusters, of which there are 1"):
+        overlap(study.log_ratio, cluster=study.texts, unit=("texts", "readers"))
+
+
+def test_an_estimator_warns_of_few_clusters():
+    """A thousand rows of thirty texts, of which three count."""
+    text = np.repeat(np.arange(30), 40)
+    log_ratio = np.where(text < 3, 5.0, 0.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        snipw(log_ratio, np.arange(1200.0) % 7)
+    with pytest.warns(OverlapWarning, match=r"snipw: 30 clusters of 1200 logged texts count as 3\.4"):
+        snipw(log_ratio, np.arange(1200.0) % 7, cluster=text)
 
 
 def test_no_weighting_is_full_overlap():
@@ -35,7 +74,8 @@ def test_no_weighting_is_full_overlap():
 def test_a_shift_changes_nothing(study, shift):
     before, after = overlap(study.log_ratio), overlap(study.log_ratio + shift)
     for name, value in before.to_dict().items():
-        assert after.to_dict()[name] == pytest.approx(value, rel=1e-8, abs=1e-12)
+        expected = value if isinstance(value, str) else pytest.approx(value, rel=1e-8, abs=1e-12)
+        assert after.to_dict()[name] == expected
 
 
 @pytest.mark.parametrize("k", [0.2, 0.5, 0.8, 1.3])
@@ -70,13 +110,13 @@ def test_weights_all_but_one_zero_give_numbers():
     assert report.max_weight_share == 1.0
     assert report.pareto_k == math.inf
     assert report.to_dict()["pareto_k"] is None
-    assert not any(value is not None and math.isnan(value) for value in report.to_dict().values())
+    assert not any(isinstance(value, float) and math.isnan(value) for value in report.to_dict().values())
 
 
 @pytest.mark.parametrize("n", [2, 5, 6, 10, 26])
 def test_few_rows_give_numbers(n):
     report = overlap(np.random.default_rng(n).normal(size=n))
-    assert not any(math.isnan(value) for value in vars(report).values())
+    assert not any(isinstance(value, float) and math.isnan(value) for value in vars(report).values())
 
 
 def test_truncated_mass(study):

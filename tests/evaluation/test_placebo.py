@@ -75,7 +75,7 @@ def test_texts_shown_unequally_often_are_rejected_as_often_as_stated(within_bino
         text = rng.choice(texts, 400, p=share)
         xi = rng.normal(size=400) + shock * rng.normal(size=texts)[text]
         found = placebo_assignment(-0.5 * np.log(texts * share)[text], xi, unit=text, repeats=19, seed=index)
-        assert found.whole_units == whole
+        assert found.dealt == ("texts" if whole else "rows")
         low.append(found.p_value < 0.051)
     within_binomial(low, (0.05, 0.05))
 
@@ -85,12 +85,12 @@ def test_whole_texts_trade_with_texts_of_as_many_rows_alone():
     text = np.repeat(np.arange(14), [1] * 6 + [15] * 6 + [30, 50])
     log_ratio, xi = np.log(np.arange(1.0, 15.0))[text], np.where(text >= 12, 1.0, 0.0)
     found = placebo_assignment(log_ratio, xi, unit=text, repeats=50)
-    assert found.whole_units
+    assert found.dealt == "texts"
     assert found.observed.value > 0.05
     assert found.placebo.std() < 0.5 * found.observed.value  # the ratio's mean moves
     assert found.p_value > 0.05
     rows = placebo_assignment(log_ratio, xi, repeats=50)
-    assert not rows.whole_units
+    assert rows.dealt == "rows"
     assert rows.p_value == pytest.approx(1 / 51)
 
 
@@ -114,3 +114,55 @@ def test_bad_input_is_named(study):
         placebo_outcome(study.log_ratio, study.xi, s=np.append(-1.0, np.ones(study.n - 1)))
     with pytest.raises(DataError, match="repeats"):
         placebo_assignment(study.log_ratio, study.xi, repeats=0)
+
+
+def test_texts_assigned_by_reader_are_rejected_as_often_as_stated(within_binomial):
+    """Each of 40 readers was shown one of two texts and answered ten items: readers are what is dealt.
+
+    P(p <= 1/20) = 0.05 exactly, failing below 1e-6. Dealt by row, nearly half of the tests would reject.
+    """
+    rng = np.random.default_rng(5)
+    reader = np.repeat(np.arange(40), 10)
+    low = []
+    for index in range(300):
+        text = (rng.random(40) < 0.5)[reader].astype(int)
+        xi = rng.normal(size=40)[reader] + rng.normal(size=400)
+        found = placebo_assignment(1.0 * text, xi, unit=text, reader=reader, cluster=reader, repeats=19, seed=index)
+        assert found.dealt == "readers"
+        low.append(found.p_value < 0.051)
+    within_binomial(low, (0.05, 0.05))
+
+
+def test_readers_who_were_shown_texts_of_one_kind(within_binomial):
+    """50 readers have levels, and see texts of their kind: whole texts are dealt, which breaks up what a reader saw.
+
+    Only clustered errors keep the test near to its level: 200 samples, failing below 1e-6 where the true rate of
+    P(p <= 1/20) is in the band. By row more than half would reject.
+    """
+    rng = np.random.default_rng(6)
+    reader, kind_of_text = np.repeat(np.arange(50), 8), np.arange(80) % 2
+    low = []
+    for index in range(200):
+        kind = np.repeat(rng.random(50) < 0.5, 8).astype(int)
+        text = 2 * rng.integers(40, size=400) + kind
+        xi = 1.5 * rng.normal(size=50)[reader] + rng.normal(size=400)
+        log_ratio = (0.8 * kind_of_text + 0.1 * rng.normal(size=80))[text]
+        found = placebo_assignment(
+            log_ratio, xi, unit=text, reader=reader, cluster=(text, reader), repeats=19, seed=index
+        )
+        assert found.dealt == "texts"
+        low.append(found.p_value < 0.051)
+    within_binomial(low, (0.02, 0.10))
+
+
+def test_rows_are_dealt_within_readers():
+    """Texts that nothing can trade places with; an outcome that is the reader's level alone never moves."""
+    rng = np.random.default_rng(7)
+    text = rng.permutation(np.repeat(np.arange(8), [10, 14, 18, 22, 26, 30, 34, 46]))
+    reader = np.arange(200) % 20
+    log_ratio, level = rng.normal(size=8)[text], rng.normal(size=20)[reader]
+    found = placebo_assignment(log_ratio, level, unit=text, reader=reader, cluster=reader, repeats=20)
+    assert found.dealt == "rows"
+    np.testing.assert_allclose(found.placebo, found.observed.value, rtol=1e-10)
+    assert found.p_value == 1.0
+    assert np.ptp(placebo_assignment(log_ratio, level, unit=text, repeats=20).placebo) > 0.01

@@ -21,15 +21,13 @@ def loop_mean(values, weight):
     return top / bottom
 
 
-def loop_se(influence, cluster=None):
-    """Influence values already hold the exposure; one-way clusters or rows."""
-    n = len(influence)
-    sums = {}
-    for i in range(n):
-        key = i if cluster is None else cluster[i]
-        sums[key] = sums.get(key, 0.0) + influence[i]
-    total = sum(v * v for v in sums.values())
-    return math.sqrt(total * len(sums) / (len(sums) - 1)) / n
+def loop_jackknife_variance(value_of, n, cluster=None):
+    """(G - 1) / G times the sum of squares of delete-one values about their mean; ``value_of`` takes kept rows."""
+    labels = list(range(n)) if cluster is None else list(cluster)
+    groups = sorted(set(labels))
+    values = [value_of([i for i in range(n) if labels[i] != group]) for group in groups]
+    mean = sum(values) / len(values)
+    return (len(groups) - 1) / len(groups) * sum((v - mean) ** 2 for v in values)
 
 
 def loop_ratio_value(ratio, reward, weight, reader, self_normalized):
@@ -66,7 +64,14 @@ def expected(study, options, ratio, reward, self_normalized, plug_in):
     weight = options.get("weight", np.ones(study.n))
     reader = options.get("reader_response", np.zeros(study.n))
     value, influence = loop_ratio_value(ratio, reward, weight, reader, self_normalized)
-    variance = loop_se(influence, options.get("cluster")) ** 2
+
+    def value_of(kept):
+        """Without some rows; what g loses is the change of the readers' mean."""
+        ratios, rewards, weights, readers = ([array[i] for i in kept] for array in (ratio, reward, weight, reader))
+        rest, _ = loop_ratio_value(ratios, rewards, weights, readers, self_normalized)
+        return rest + loop_mean(readers, weights)
+
+    variance = loop_jackknife_variance(value_of, study.n, options.get("cluster"))
     if plug_in:
         mean, of_draws = loop_draws(study.g_policy)
         value, variance = value + mean, variance + of_draws
@@ -119,9 +124,11 @@ def test_dm_closed_form(study):
     alone = dm(study.g_policy)
     np.testing.assert_allclose([alone.value, alone.se], [mean, math.sqrt(variance)], **EXACT)
     with_readers = dm(study.g_policy, reader_response=study.reader, weight=study.weight, cluster=study.texts)
-    scale = study.weight / study.weight.mean()
-    influence = scale * (study.reader - loop_mean(study.reader, study.weight))
-    expected_se = math.sqrt(variance + loop_se(influence, study.texts) ** 2)
+
+    def value_of(kept):
+        return loop_mean(study.reader[kept], study.weight[kept])
+
+    expected_se = math.sqrt(variance + loop_jackknife_variance(value_of, study.n, study.texts))
     np.testing.assert_allclose([with_readers.value, with_readers.se], [mean, expected_se], **EXACT)
 
 
@@ -131,9 +138,12 @@ def test_draws_in_the_context_of_each_row_are_a_row_term(study):
     estimate = dr(study.log_ratio, study.xi, study.g, per_row, weight=study.weight, cluster=study.texts)
     rho = np.exp(study.log_ratio)
     reward = rho * (study.xi - study.g) + per_row.mean(axis=1)  # one mean of one term a row
-    value = loop_mean(reward, study.weight)
-    influence = study.weight / study.weight.mean() * (reward - value)
-    np.testing.assert_allclose([estimate.value, estimate.se], [value, loop_se(influence, study.texts)], **EXACT)
+
+    def value_of(kept):
+        return loop_mean(reward[kept], study.weight[kept])
+
+    se = math.sqrt(loop_jackknife_variance(value_of, study.n, study.texts))
+    np.testing.assert_allclose([estimate.value, estimate.se], [loop_mean(reward, study.weight), se], **EXACT)
     assert not estimate.draws
     row_only = dm(per_row, weight=study.weight)
     np.testing.assert_allclose(row_only.value, loop_mean(per_row.mean(axis=1), study.weight), **EXACT)
@@ -150,12 +160,14 @@ def test_draws_in_the_contexts_of_some_rows(study):
         found = estimator(study.log_ratio, study.xi, study.g, everywhere, **rest)
         np.testing.assert_allclose([found.value, found.se], [asked.value, asked.se], **EXACT)
     row = np.sort(rng.choice(study.n, study.n // 3, replace=False))
-    some = dm(ContextDraws(per_row[row, 0], row, study.n), weight=study.weight)
-    weight = study.weight[row]
-    value = sum(w * g for w, g in zip(weight, per_row[row, 0], strict=True)) / sum(weight)
-    np.testing.assert_allclose(some.value, value, **EXACT)
-    variance = sum((w * (g - value)) ** 2 for w, g in zip(weight, per_row[row, 0], strict=True)) / sum(weight) ** 2
-    np.testing.assert_allclose(some.se**2, variance * study.n / (study.n - 1), **EXACT)
+    some = dm(ContextDraws(per_row[row, 0], row, study.n), weight=study.weight, cluster=study.texts)
+
+    def value_of(kept):
+        left = row[np.isin(row, kept)]
+        return loop_mean(per_row[left, 0], study.weight[left])
+
+    variance = loop_jackknife_variance(value_of, study.n, study.texts)
+    np.testing.assert_allclose([some.value, some.se], [value_of(np.arange(study.n)), math.sqrt(variance)], **EXACT)
     with pytest.raises(DataError, match="1 draws"):
         dm(ContextDraws(np.ones(1), np.zeros(1, int), study.n))
 

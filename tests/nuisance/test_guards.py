@@ -123,7 +123,7 @@ def test_a_loss_hardly_above_that_of_the_mean_is_no_failure():
 
 
 def test_the_error_of_a_loss_counts_clusters_and_not_rows():
-    """Ten texts of twenty rows: m = c y has an excess loss of c^2 - 2 c, 0.45 in the mean; its error is that of ten."""
+    """Ten texts of twenty equal rows: m = c y has an excess of c^2 - 2 c, 0.45 in the mean, with the error of ten."""
     c = np.repeat([-0.5] * 6 + [0.5] * 4, 20)
     y, zero, one = np.tile([1.0, -1.0], 100), np.zeros(200), np.ones(200)
     excess = c**2 - 2 * c

@@ -36,7 +36,13 @@ def full_metrics() -> dict[str, Any]:
         "estimator": "sndr",
         "level": 0.95,
         "objective": "dr_cpo",
-        "verdict": "",
+        "verdict": "Overlap is thin. The policy is better than the reference: it would move rating by +0.5.",
+        "finding": "The policy is better than the reference: it would move rating by +0.5.",
+        "outlook": "better",
+        "thin": True,
+        "reasons": ["Overlap is thin."],
+        "barred": [],
+        "behavior_policy": "reference",
         "warnings": [f"the outcome model explains little {HOSTILE}"],
         "data": {
             "source": "survey.csv",
@@ -52,7 +58,16 @@ def full_metrics() -> dict[str, Any]:
             for estimator, shift in (("sndr", 0.0), ("dr", 0.1), ("snipw", -0.4), ("dm", 0.05))
             for quantity, centre in (("reference", 3.1), ("policy", 3.6), ("difference", 0.5))
         ],
-        "overlap": {"ess": 311.2, "ess_fraction": 0.519, "max_weight_share": 0.021, "pareto_k": 0.31},
+        "overlap": {
+            "n": 600,
+            "unit": "texts",
+            "clusters": 560,
+            "ess": 311.2,
+            "ess_fraction": 0.519,
+            "ess_rows": 344.0,
+            "max_weight_share": 0.021,
+            "pareto_k": 0.31,
+        },
         "kl": 1.2,
         "evidence": {
             "robustness_value": 0.123,

@@ -56,11 +56,13 @@ def test_the_page_answers_in_order_and_needs_no_script(full_run: Path) -> None:
     page = Page(path)
     places = [page.text.rindex(heading) for heading in HEADINGS]
     assert places == sorted(places)
-    assert page.text.index("The optimised model is better: rating would rise by 0.50") < places[0]
+    assert page.text.index("Overlap is thin. The policy is better than the reference") < places[0]
     for shown in (
         "3.60",
         "0.25 to 0.75",
         "311",
+        "Texts that the weighted texts are worth: 51.9% of 560; counted in rows 344",
+        "The density of the logged texts is that of the reference model",
         "2.1%",
         "0.310",
         "6 (no text)",
@@ -126,13 +128,19 @@ def test_what_is_absent_is_left_out(small_run: Path) -> None:
     assert "Every stabilized weight is 1" in page.text
 
 
-def test_an_interval_that_covers_zero_is_called_that(small_run: Path) -> None:
-    metrics = json.loads((small_run / "metrics.json").read_text())
-    metrics["value"]["difference"].update(ci_low=-0.1, ci_high=1.1)
-    change(small_run / "metrics.json", value=metrics["value"], direction="minimize")
+def test_a_run_without_a_verdict_is_given_none(small_run: Path) -> None:
+    change(small_run / "metrics.json", direction="minimize")
     page = Page(write_report(small_run))
-    assert "The data do not show that the optimised model is better" in page.text
+    assert "This run recorded no verdict. The difference in rating is 0.50 (95% interval 0.25 to 0.75)." in page.text
     assert "Lower rating is better." in page.text
+
+
+def test_what_stands_before_the_finding_stands_under_the_second_question_too(full_run: Path) -> None:
+    change(full_run / "metrics.json", reasons=["The fit of q is bad.", "Overlap is thin."], outlook="unclear")
+    page = Page(write_report(full_run))
+    section = page.text[page.text.rindex(HEADINGS[1]) : page.text.rindex(HEADINGS[2])]
+    assert section.index("The fit of q is bad.") < section.index("Overlap is thin.")
+    assert "A gain cannot be told from no change" in page.text
 
 
 @pytest.mark.parametrize(("direction", "first"), [("maximize", 9.0), ("minimize", 1.0)])
