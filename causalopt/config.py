@@ -197,7 +197,7 @@ class RunConfig(Section):
     outcome_data: OutcomeDataConfig | None = None
     embedder: NamedPart = {"name": "tfidf-svd"}
     outcome_model: NamedPart = {"name": "ridge-lightgbm"}
-    assignment_model: NamedPart = {"name": "gaussian"}
+    assignment_model: NamedPart = {"name": "auto"}
     cross_fitting: CrossFittingConfig = CrossFittingConfig()
     behavior_policy: Literal["logged", "reference", "embedding"] | None = Field(
         None, description="where q comes from; by default logged when there is a column, else the reference"

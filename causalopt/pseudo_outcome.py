@@ -320,7 +320,7 @@ class PseudoOutcomeEstimator:
         self,
         embedder: Any = "tfidf-svd",
         outcome_model: Any = "ridge-lightgbm",
-        assignment_model: Any = "gaussian",
+        assignment_model: Any = "auto",
         folds: int = 5,
         repeats: int = 1,
         max_weight: float = 20.0,

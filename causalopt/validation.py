@@ -15,6 +15,9 @@ from causalopt.columns import Columns
 from causalopt.errors import DataError
 from causalopt.typing import Array
 
+LARGEST_OUTCOME = 1e75
+"""Outcomes must be below this in size, and the largest above its inverse: fourth powers of them are computed."""
+
 
 def clean(frame: pd.DataFrame, columns: Columns, source: str) -> pd.DataFrame:
     """Give each role's column its type: strings for texts and categories (or None), float64 for numbers (or nan).
@@ -64,10 +67,16 @@ def missing_reasons(table: pd.DataFrame, columns: Columns) -> dict[str, Array]:
 
 
 def check_outcome_varies(outcome: pd.Series, column: str, source: str) -> None:
-    """Raise `DataError` when there is nothing to learn from the outcome."""
+    """Raise `DataError` when there is nothing to learn from the outcome, or no float holds its fourth power."""
     if outcome.nunique() < 2:
         raise DataError(
             f"{source}: all outcomes in column {column!r} are {outcome.iloc[0]:g}; there is nothing to learn"
+        )
+    largest = float(outcome.abs().max())
+    if not 1 / LARGEST_OUTCOME < largest < LARGEST_OUTCOME:
+        raise DataError(
+            f"{source}: outcomes in column {column!r} reach {largest:.3g} in size, and their squares are beyond double "
+            "precision: give them in other units, or mend a code for missing values"
         )
 
 

@@ -258,3 +258,31 @@ def test_confounding_is_removed_in_a_world_of_known_truth():
     assert slope == pytest.approx(1, abs=0.2)
     new = pseudo.dose_response(world.texts)
     assert np.corrcoef(new, world.dose_response)[0, 1] > 0.95
+
+
+def test_a_failed_assignment_model_leaves_the_outcome_model_alone_and_is_kept_in_the_file(tmp_path):
+    class Half:
+        def fit(self, x, w, weight):
+            return self
+
+        def stabilized_weight(self, x, w):
+            return np.full(len(x), 0.5)
+
+    data = dataset(frame())
+    with pytest.warns(CausalOptWarning, match="values stand on the outcome model alone"):
+        pseudo = PseudoOutcomeEstimator(outcome_model="ridge", assignment_model=Half()).fit_transform(data)
+    assert not pseudo.corrected
+    np.testing.assert_array_equal(pseudo.residual, 0)
+    np.testing.assert_allclose(pseudo.xi, pseudo.g, atol=1e-12)
+    pseudo.save(tmp_path / "pseudo.parquet")
+    loaded = PseudoOutcomes.load(tmp_path / "pseudo.parquet")
+    assert loaded.failures == pseudo.failures
+    assert not loaded.corrected
+
+
+@pytest.mark.parametrize("size", [1e300, 1e-300])
+def test_outcomes_beyond_double_precision_are_refused_by_name(size):
+    rows = frame()
+    rows["resp"] *= size
+    with pytest.raises(DataError, match="outcomes in column 'resp' reach"):
+        dataset(rows)

@@ -55,6 +55,10 @@ class Arms:
     def count(self) -> int:
         return len(self.rows)
 
+    def known(self, x: Array) -> Array:
+        """Whether each row is one of the arms, shape [n]."""
+        return np.asarray(_distance(np.asarray(x, dtype=np.float64), self.rows).min(axis=1) <= ROUNDING)
+
     def codes(self, x: Array) -> Int64:
         """Position of each row among the arms, shape [n]; a row that is none of them raises `DataError`."""
         distance = _distance(np.asarray(x, dtype=np.float64), self.rows)

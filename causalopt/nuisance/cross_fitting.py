@@ -20,6 +20,7 @@ from causalopt.nuisance.folds import external_folds, group_folds
 from causalopt.nuisance.given_prompt import GivenPrompt
 from causalopt.nuisance.guards import UNFIT, Failure, MeanOutcome, collapsed, wild, worse_than_mean
 from causalopt.nuisance.outcome import ZeroOutcome
+from causalopt.nuisance.randomized import RandomizedAssignment
 from causalopt.nuisance.rows import Rows, as_array
 from causalopt.nuisance.scoring import deal, discrimination_loss, squared_loss
 from causalopt.nuisance.separation import (
@@ -48,7 +49,7 @@ def cross_fit(
     prompt_id: Any = None,
     prompt_columns: int = 0,
     outcome_model: Any = "ridge-lightgbm",
-    assignment_model: Any = "gaussian",
+    assignment_model: Any = "auto",
     folds: int = 5,
     repeats: int = 1,
     seed: int = 0,
@@ -179,7 +180,7 @@ def cross_fit(
         )
         fitted_s = np.median(picked.arrays[0], axis=0)
         assignments = picked.models
-        failures += picked.failures
+        failures += picked.failures[:1]
         no_weight = bool(picked.failures)
     if failures:
         warnings.warn(". ".join(str(failure) for failure in failures), CausalOptWarning, stacklevel=2)
@@ -403,6 +404,7 @@ def _fit_assignment(spec: Any, rows: Rows, labels: Int64, seed: int, max_weight:
         x, w = within.transform(test.x, test.w)
         text, reader = deal(len(test), np.random.default_rng([seed, r, k]))
         loss = float(np.log(2))
+        model = models.assignment_model(spec)
         try:
             model = models.fit_assignment(spec, *within.transform(train.x, train.w), train.weight, train.text_id)
             s[r, out], dealt = model.stabilized_weight(x, w), model.stabilized_weight(x[text], w[reader])
@@ -416,6 +418,9 @@ def _fit_assignment(spec: Any, rows: Rows, labels: Int64, seed: int, max_weight:
             unfit = f"it cannot be fitted in fold {k}{_of_repeat(r, labels)} ({exception})"
             failures.append(Failure("assignment model", name, unfit))
         records.append(_score((r, k, "assignment", name, len(test)), loss, float(np.log(2)), 0.0))
+        if not isinstance(model, RandomizedAssignment) and len(np.unique(train.text_id[train.weight > 0])) < 2:
+            # It then says 1 of every reader, which nothing in these rows speaks for.
+            failures.append(Failure("assignment model", name, f"there is a single text outside fold {k}"))
     for r in range(len(labels)):
         reason = None if failures else collapsed(s[r], rows.weight, max_weight)
         if reason is not None:

@@ -45,6 +45,10 @@ class Penalty:
         return factors[block] * variance**-self.anisotropy
 
 
+NOTHING = Penalty(DROPPED, DROPPED, DROPPED, 0.0)
+"""Leaves the constant alone."""
+
+
 @dataclass(frozen=True, eq=False)
 class Moments:
     """Sums over the rows of one fold, with a leading constant column: Z'AZ, Z'Ay, y'Ay for weights A."""

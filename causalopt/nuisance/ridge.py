@@ -8,7 +8,7 @@ import numpy as np
 
 from causalopt.nuisance.bilinear import BilinearDesign
 from causalopt.nuisance.folds import inner_folds, text_ids
-from causalopt.nuisance.penalty import Moments, Penalty, Split, choose_penalty
+from causalopt.nuisance.penalty import NOTHING, Moments, Penalty, Split, choose_penalty
 from causalopt.typing import Array, Float64, Int64
 
 INNER_FOLDS = 5
@@ -65,6 +65,9 @@ class RidgeOutcome:
             for design, split, rows in zip(designs, splits, out, strict=True):
                 function = design.function(split.solve(self.penalty_))
                 self.held_out_[rows] += function.predict(x[rows], w[rows])
+            if not _better(y, self.held_out_, center, weight, text_ids(x, text_id)):
+                self.penalty_ = NOTHING
+                self.held_out_[:] = center
         design = BilinearDesign.of(x, w, weight, self.products)
         everything = Moments.of(design.matrix(x, w), y - center, weight)
         coefficients = everything.solve(self.penalty_.vector(design.block, design.variance))
@@ -87,3 +90,14 @@ class RidgeOutcome:
     def reader_response(self, x_draws: Array, w: Array) -> Float64:
         """Mean over texts of m(x_j, w_i), exact, shape [n]."""
         return self.function_.reader_response(x_draws, w)
+
+
+def _better(y: Float64, held_out: Float64, center: float, weight: Float64, text_id: Int64) -> bool:
+    """Say whether held-out loss is below that of the mean by a standard error, clustered by text.
+
+    The smallest of many losses is small by chance as well: what is not below the mean's by more is noise.
+    """
+    scale = float(np.sqrt(np.average((y - center) ** 2, weights=weight))) or 1.0
+    gain = weight * (((y - center) / scale) ** 2 - ((y - held_out) / scale) ** 2)
+    by_text = np.bincount(np.unique(text_id, return_inverse=True)[1], weights=gain)
+    return bool(by_text.sum() > np.sqrt(np.sum((by_text - by_text.mean()) ** 2)))

@@ -11,6 +11,7 @@ import pandas as pd
 from causalopt.errors import DataError
 from causalopt.nuisance.folds import row_codes
 from causalopt.typing import Array, Float64, Int64
+from causalopt.validation import LARGEST_OUTCOME
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +59,12 @@ class Rows:
             raise DataError("x has no rows")
         w = np.zeros((n, 0)) if w is None else as_array("w", w, n, ndim=2)
         y = as_array("y", y, n)
+        largest = float(np.abs(y).max())
+        if largest > 0 and not 1 / LARGEST_OUTCOME < largest < LARGEST_OUTCOME:
+            raise DataError(
+                f"outcomes reach {largest:.3g} in size, and their squares are beyond double precision: give them in "
+                "other units, or mend a code for missing values"
+            )
         weight = np.ones(n) if weight is None else as_array("weight", weight, n)
         if (weight < 0).any():
             raise DataError(f"weight is negative at row {int(np.argmax(weight < 0))}: weights are exposures")

@@ -405,8 +405,18 @@ def test_a_fold_of_one_row_or_of_one_weight_says_nothing_of_the_assignment(model
     assert bool(few) == (model == "classifier")
 
 
-@pytest.mark.filterwarnings("ignore:assignment model gaussian. the mean of its weights is 1.25")
+@pytest.mark.filterwarnings("ignore:assignment model auto. the mean of its weights is 1.25")
 def test_every_row_its_own_fold():
     law = additive_and_crossed(30, 4, seed=0)
     fit = cross_fit(law.x, law.w, law.y, outcome_model="ridge", folds=30)
     assert fit.scores.loc[fit.scores["nuisance"] == "assignment", "skill"].tolist() == pytest.approx([0.0] * 30)
+
+
+@pytest.mark.parametrize("size", [1e300, 1e-300])
+def test_outcomes_whose_squares_no_float_holds_are_refused(size):
+    law = additive_and_crossed(60, 4, seed=0)
+    with pytest.raises(DataError, match="give them in other units"):
+        cross_fit(law.x, law.w, size * law.y)
+    settings = {"outcome_model": "ridge", "assignment_model": "randomized"}
+    large = cross_fit(law.x, law.w, 1e50 * law.y, **settings).m
+    np.testing.assert_allclose(large, 1e50 * cross_fit(law.x, law.w, law.y, **settings).m, rtol=1e-6, atol=1e44)

@@ -144,3 +144,14 @@ def test_no_outcome_model_is_a_choice_and_no_failure():
     fit = cross_fit(rows.x, rows.w, rows.y + 100, outcome_model="zero", assignment_model="randomized")
     assert fit.failures == ()
     np.testing.assert_array_equal(fit.m, 0)
+
+
+def test_a_fold_without_a_second_text_to_learn_from_has_no_weight_and_does_not_claim_randomisation():
+    rng = np.random.default_rng(0)
+    text, w, y = np.arange(100) % 2, rng.normal(size=(100, 1)), rng.normal(size=100)
+    x = np.eye(2)[text]
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        fit = cross_fit(x, w, y, group=text, folds=2, outcome_model="ridge", assignment_model="gaussian")
+    assert any("there is a single text outside fold 0" in str(one.message) for one in said)
+    np.testing.assert_array_equal(fit.s, 0)

@@ -131,3 +131,21 @@ def test_settings_are_chosen_as_blind_to_new_directions_as_the_fit_will_be():
     model = RidgeOutcome().fit(x[:80], w[:80], y[:80], np.ones(80))
     assert np.abs(model.predict(x[80:], w[80:])).max() < 2 * np.abs(y).max()
     assert np.mean(model.held_out_**2) < 0.5
+
+
+def test_noise_leaves_the_mean():
+    """The smallest of many held-out losses is below the mean's by chance: by less than a standard error it is noise.
+
+    In the winner's favour a fit of noise passes one standard error in some 20% of the draws: 20 or more of 40 do with
+    probability 4e-5 (binomial). Without the rule none of the fits is the mean.
+    """
+    excess, alone = [], 0
+    for seed in range(40):
+        rng = np.random.default_rng([6, seed])
+        x, w, y = rng.normal(size=(550, 8)), rng.normal(size=(550, 1)), rng.normal(size=550)
+        model = RidgeOutcome().fit(x[:50], w[:50], y[:50], np.ones(50))
+        predicted = model.predict(x[50:], w[50:]) - y[:50].mean()
+        excess.append(np.mean(predicted**2))
+        alone += np.ptp(predicted) < 1e-4
+    assert alone > 20
+    assert np.median(excess) < 1e-9
