@@ -31,6 +31,7 @@ from causalopt.evaluation.policies import (
 )
 from causalopt.evaluation.terms import ESTIMATORS, MARGINALIZED, PolicyTerms, policy_terms
 from causalopt.evaluation.verdict import thin_overlap
+from causalopt.evaluation.weights import WeightedRows
 from causalopt.population import DRAWN, Population
 from causalopt.problem import BehaviorPolicy, behavior_log_prob, behavior_source
 from causalopt.progress import track
@@ -230,8 +231,10 @@ def evaluate(
     estimates, left_out = _estimates(terms, estimators, pseudo.dataset.source)
     headline = next(iter(estimates["difference"]))
     log_s = np.log(pseudo.s) if pseudo.corrected else np.zeros(len(pseudo))
+    log_ratio = terms["policy"].ratio_of(headline) + log_s
+    WeightedRows.of(log_ratio, pseudo.dataset.weight).refuse_single_row()
     shared = overlap(
-        terms["policy"].ratio_of(headline) + log_s,
+        log_ratio,
         pseudo.dataset.weight,
         terms["policy"].cluster,
         pseudo.dataset.units(population),

@@ -78,7 +78,8 @@ def gather_evidence(
     before_after: pd.DataFrame | None = None
     calibration: pd.DataFrame | None = None
     data = pseudo.dataset
-    if data.covariates.shape[1] and pseudo.models is not None and pseudo.corrected:
+    # A constant covariate leaves no column.
+    if pseudo.models is not None and pseudo.models.cross_fit.w.shape[1] and pseudo.corrected:
         x = np.asarray(pseudo.models.embed(data.prompts, data.texts), dtype=np.float64)
         w, names = pseudo.models.cross_fit.w, pseudo.models.covariates.names
         rest: dict[str, Any] = {"weight": data.weight, "names": names, "cluster": policy.cluster}

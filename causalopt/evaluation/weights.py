@@ -81,18 +81,21 @@ class WeightedRows:
         return np.exp(self.log_ratio)
 
     def normalized_ratio(self) -> Float64:
-        """Ratios divided by their exposure-weighted mean, shape [n] (Hajek weights).
+        """Ratios divided by their exposure-weighted mean, shape [n] (Hajek weights); see `refuse_single_row`."""
+        self.refuse_single_row()
+        ratio = np.exp(self.log_ratio - self.log_ratio.max())
+        return np.asarray(ratio / np.mean(self.exposure * ratio), dtype=np.float64)
 
-        A single row that carries everything raises `OverlapError`: the estimate would be that row's outcome with
-        a standard error of zero.
+    def refuse_single_row(self) -> None:
+        """Raise `OverlapError` when a single row carries everything.
+
+        The estimate would be that row's outcome with a standard error of zero.
         """
         if self.effective_size() < 1 + 1e-9:
             raise OverlapError(
                 f"one of {self.n} logged texts carries the whole weight (effective sample size 1.0): "
                 "its outcome is not an estimate; the policy is too far from the logged texts"
             )
-        ratio = np.exp(self.log_ratio - self.log_ratio.max())
-        return np.asarray(ratio / np.mean(self.exposure * ratio), dtype=np.float64)
 
     def cluster_log_weight(self, codes: Int64 | None = None) -> Float64:
         """Log of the sum of exposure times ratio in each cluster, shape [G]; of each row, where there are no codes."""

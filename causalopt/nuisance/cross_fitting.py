@@ -179,9 +179,9 @@ def cross_fit(
             [_fit_assignment(spec, rows, labels, seed, max_weight) for spec in specs], rows, labels, scores
         )
         fitted_s = np.median(picked.arrays[0], axis=0)
-        assignments = picked.models
         failures += picked.failures[:1]
         no_weight = bool(picked.failures)
+        assignments = None if no_weight else picked.models  # one that cannot be fitted leaves folds without a model
     if failures:
         warnings.warn(". ".join(str(failure) for failure in failures), CausalOptWarning, stacklevel=2)
     if p:

@@ -155,3 +155,21 @@ def test_a_fold_without_a_second_text_to_learn_from_has_no_weight_and_does_not_c
         fit = cross_fit(x, w, y, group=text, folds=2, outcome_model="ridge", assignment_model="gaussian")
     assert any("there is a single text outside fold 0" in str(one.message) for one in said)
     np.testing.assert_array_equal(fit.s, 0)
+
+
+def test_a_model_that_cannot_be_fitted_to_one_fold_leaves_no_weight():
+    class Singular:
+        def fit(self, x, w, weight):
+            if len(x) % 2:
+                raise np.linalg.LinAlgError("singular")
+            return self
+
+        def stabilized_weight(self, x, w):
+            return np.ones(len(x))
+
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(101, 2)), rng.normal(size=(101, 1))
+    y = w[:, 0] + rng.normal(size=101)
+    with pytest.warns(CausalOptWarning, match=r"it cannot be fitted in fold . \(singular\).*outcome model alone"):
+        found = cross_fit(x, w, y, outcome_model="ridge", assignment_model=Singular())
+    assert (found.s == 0).all()
