@@ -281,8 +281,7 @@ class FittedNuisances:
         their laws are one.
         """
         embedder: Any = copy.deepcopy(self.embedder)
-        strings = dict.fromkeys([*texts, *(prompts or ()), *drawn_texts, *(drawn_prompts or ())])
-        both: Embedder = embedder.fit(list(strings))
+        both: Embedder = embedder.fit(sorted({*texts, *(prompts or ()), *drawn_texts, *(drawn_prompts or ())}))
         return embed(both, prompts, texts), embed(both, drawn_prompts, drawn_texts)
 
 

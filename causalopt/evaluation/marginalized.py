@@ -29,6 +29,7 @@ def marginal_log_ratio(
     *,
     weight: Any = None,
     group: Any = None,
+    text: Any = None,
     classifier: Any = None,
     folds: int = 5,
     seed: int = 0,
@@ -48,7 +49,9 @@ def marginal_log_ratio(
     weight:
         Exposure of the logged rows, shape [n], or None for ones.
     group:
-        Labels [n] of logged rows that share a fold, or None: rows of equal embedding.
+        Labels [n] of logged rows that share a fold, or None: equal texts.
+    text:
+        Labels [n + m] of equal texts among the logged ones and then the policy's, or None: equal embeddings.
     classifier:
         Any scikit-learn classifier with ``predict_proba`` that takes ``sample_weight``. None takes a logistic
         regression on the coordinates, or on standardised ones and their squares; which, and with which penalty, is
@@ -86,7 +89,7 @@ def marginal_log_ratio(
     >>> bool(np.corrcoef(log_ratio, truth)[0, 1] > 0.99)
     True
     """
-    sample = TwoSamples.of(x_logged, x_policy, weight=weight, group=group, folds=folds, seed=seed)
+    sample = TwoSamples.of(x_logged, x_policy, weight=weight, group=group, text=text, folds=folds, seed=seed)
     drawn = sample.label == 1
     if len(np.unique(sample.fold[drawn])) < 2:
         raise DataError(

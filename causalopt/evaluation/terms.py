@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -184,7 +184,15 @@ def embedding_log_ratio(
     """
     data, fitted = pseudo.dataset, pseudo.fitted()
     logged, drawn = fitted.embed_together(data.prompts, data.texts, prompts, texts)
-    return marginal_log_ratio(logged, drawn, weight=data.weight, seed=seed, **settings)
+    text = [*_labels(data.prompts, data.texts), *_labels(prompts, texts)]
+    return marginal_log_ratio(logged, drawn, weight=data.weight, text=text, seed=seed, **settings)
+
+
+def _labels(prompts: Sequence[str] | None, texts: Sequence[str]) -> list[str]:
+    """Say which texts are equal, each with its prompt: folds dealt by these do not depend on the order of the rows."""
+    return (
+        list(texts) if prompts is None else [f"{prompt}\0{text}" for prompt, text in zip(prompts, texts, strict=True)]
+    )
 
 
 def _reader_response(pseudo: PseudoOutcomes, log_ratio: Float64, draws: Draws | None, seed: int) -> Float64 | None:

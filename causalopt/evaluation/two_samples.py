@@ -38,7 +38,7 @@ class TwoSamples:
     fold:
         Shape [n + m]; rows of a group, and drawn texts that equal a logged one, share a fold.
     text:
-        Code of equal embeddings, shape [n + m].
+        Code of equal texts (of equal embeddings, where nobody has said), shape [n + m].
     """
 
     x: Float64
@@ -55,10 +55,11 @@ class TwoSamples:
         *,
         weight: Any = None,
         group: Any = None,
+        text: Any = None,
         folds: int = 5,
         seed: int = 0,
     ) -> TwoSamples:
-        """Validate, and deal groups (rows of equal embedding, when None) over folds."""
+        """Validate, and deal groups (equal texts, when None) over folds; ``text`` are labels [n + m] of equal texts."""
         logged = as_matrix("x_logged", x_logged)
         policy = as_matrix("x_policy", x_policy)
         n, m = len(logged), len(policy)
@@ -67,7 +68,7 @@ class TwoSamples:
         if n == 0 or m == 0:
             raise DataError(f"x_logged has {n} rows and x_policy {m}: both need some")
         x = np.concatenate([logged, policy])
-        same = row_codes(x)
+        same = row_codes(x) if text is None else np.unique(np.asarray(text), return_inverse=True)[1].astype(np.int64)
         codes = same[:n] if group is None else as_codes("group", group, n)
         return cls(
             x=x,
