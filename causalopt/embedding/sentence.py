@@ -102,7 +102,7 @@ class SentenceTransformerEmbedder:
 
             try:
                 with quiet_transformers():
-                    self._encoder = SentenceTransformer(self._source)
+                    self._encoder = SentenceTransformer(self._source, trust_remote_code=False)
             except Exception as error:  # four libraries read the files, and each raises kinds of its own
                 reason = " ".join((str(error).strip() or type(error).__name__).splitlines()[0].split())
                 raise ModelError(

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from peft import LoraConfig, TaskType, get_peft_model
+from safetensors import SafetensorError
 from torch.nn import functional
 from transformers import (
     AutoModelForSequenceClassification,
@@ -25,6 +26,7 @@ from transformers import (
 
 from causalopt.backends.huggingface import scratch, smollm2
 from causalopt.backends.huggingface.device import default_device
+from causalopt.backends.huggingface.loading import check_whole, refuse_own_code
 from causalopt.backends.huggingface.model import find_model
 from causalopt.backends.huggingface.quiet import quiet_transformers
 from causalopt.backends.huggingface.settings import LORA, check_lora, check_training, training_arguments
@@ -194,14 +196,18 @@ class _RegressionTrainer(Trainer):  # type: ignore[misc]
 def _pretrained(name: str) -> tuple[Any, Any]:
     """Load a model with a head of one number, frozen, and its tokenizer, which pads on the right."""
     source = str(smollm2.smollm2_folder()) if name == smollm2.NAME else name
+    refuse_own_code(Path(source))
     try:
         with quiet_transformers():
-            tokenizer = AutoTokenizer.from_pretrained(source)
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
             tokenizer.padding_side = "right"
             if tokenizer.pad_token_id is None:
                 tokenizer.pad_token = tokenizer.eos_token
-            model = AutoModelForSequenceClassification.from_pretrained(source, num_labels=1, dtype=torch.float32)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+            model, info = AutoModelForSequenceClassification.from_pretrained(
+                source, num_labels=1, dtype=torch.float32, trust_remote_code=False, output_loading_info=True
+            )
+        check_whole(name, info, new_head="score")
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"model {name!r} cannot be loaded: {str(error).strip().splitlines()[0]}") from error
     model.config.pad_token_id = tokenizer.pad_token_id
     return model.requires_grad_(False), tokenizer

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from peft import PeftModel, set_peft_model_state_dict
+from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
-from transformers.trainer_utils import load_sharded_checkpoint
+from torch import Tensor, nn
 
+from causalopt.backends.huggingface.loading import compare, read_json
 from causalopt.backends.huggingface.scoring import CausalLM
 from causalopt.errors import ModelError
 
@@ -69,13 +71,28 @@ def load_weights(model: CausalLM, checkpoint: Path) -> None:
     adapter, full = checkpoint / "adapter_model.safetensors", checkpoint / "model.safetensors"
     try:
         if isinstance(model, PeftModel):
-            set_peft_model_state_dict(model, load_file(adapter))
-        elif full.is_file():
-            model.load_state_dict(load_file(full), strict=False)  # a tied weight is written once
-            model.tie_weights()
+            found = load_file(adapter)
+            compare(checkpoint, found, get_peft_model_state_dict(model))
+            set_peft_model_state_dict(model, found)
         else:
-            load_sharded_checkpoint(model, str(checkpoint), strict=False)
-    except (OSError, RuntimeError) as error:
+            found = load_file(full) if full.is_file() else _shards(checkpoint)
+            wanted = model.state_dict()
+            compare(checkpoint, found, wanted, optional=partial(_is_tied, wanted, found))
+            model.load_state_dict(found, strict=False)
+            model.tie_weights()
+    except (OSError, RuntimeError, KeyError, SafetensorError) as error:
         raise ModelError(
             f"{checkpoint}: its weights are not those of this fit: {str(error).splitlines()[0]}"
         ) from error
+
+
+def _shards(checkpoint: Path) -> dict[str, Tensor]:
+    """Read a model that was written in several files."""
+    index = read_json(checkpoint / "model.safetensors.index.json")
+    files = sorted(set(index["weight_map"].values()))
+    return {name: tensor for file in files for name, tensor in load_file(checkpoint / file).items()}
+
+
+def _is_tied(wanted: dict[str, Tensor], found: dict[str, Tensor], name: str) -> bool:
+    """Whether a tensor that was not written shares its memory with one that was: a tied weight is written once."""
+    return any(wanted[other].data_ptr() == wanted[name].data_ptr() for other in found if other in wanted)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
@@ -11,11 +10,13 @@ from typing import Any, NamedTuple
 
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
 from causalopt.backends.huggingface import smollm2
 from causalopt.backends.huggingface.attention import use_short_attention
 from causalopt.backends.huggingface.device import default_device
+from causalopt.backends.huggingface.loading import check_adapter, check_whole, read_json, refuse_own_code
 from causalopt.backends.huggingface.quantization import quantization_config, settle
 from causalopt.backends.huggingface.quiet import quiet_transformers
 from causalopt.backends.huggingface.scoring import CausalLM
@@ -49,10 +50,11 @@ def load_model(
     ConfigError
         When bitsandbytes is needed and not installed.
     ModelError
-        When there is no such model, or its files cannot be read.
+        When there is no such model, its files cannot be read or lack a tensor, or it asks for code of its own.
     """
     path = Path(smollm2.smollm2_folder()) if str(name) == smollm2.NAME else Path(name)
     adapter = path / "adapter_config.json"
+    refuse_own_code(path)
     try:
         if adapter.is_file():
             beside = _is_model(path / "base")
@@ -63,27 +65,31 @@ def load_model(
             )
             base = None if beside else base
             if (path / "tokenizer_config.json").is_file():
-                tokenizer = AutoTokenizer.from_pretrained(path)
+                tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
             with quiet_transformers():
                 model: CausalLM = PeftModel.from_pretrained(plain, path)
+            check_adapter(path, model)
         else:
             source, base = (str(path) if path.is_dir() else str(name)), str(name)
             with quiet_transformers():
-                config = AutoConfig.from_pretrained(source)
+                config = AutoConfig.from_pretrained(source, trust_remote_code=False)
                 _remove_dropout(config)
-                tokenizer = AutoTokenizer.from_pretrained(source)
-                model = AutoModelForCausalLM.from_pretrained(
+                tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+                model, info = AutoModelForCausalLM.from_pretrained(
                     source,
                     config=config,
+                    trust_remote_code=False,
+                    output_loading_info=True,
                     dtype=torch.float32,
                     attn_implementation=attn_implementation,
                     **_in_4_bits(config, quantization),
                 )
+            check_whole(name, info)
             if getattr(model, "is_loaded_in_4bit", False):
                 settle(model)
             if attn_implementation is None:
                 use_short_attention(model)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise _not_loaded(name, error) from error
     prepare(model, tokenizer)
     return Loaded(model, tokenizer, base)
@@ -102,9 +108,10 @@ def find_model(name: str | Path) -> None:
     path = Path(name)
     if (path / "adapter_config.json").is_file():
         return find_model(path / "base" if _is_model(path / "base") else _base_of(path / "adapter_config.json"))
+    refuse_own_code(path)
     try:
         with quiet_transformers():
-            AutoConfig.from_pretrained(str(path) if path.is_dir() else str(name))
+            AutoConfig.from_pretrained(str(path) if path.is_dir() else str(name), trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise _not_loaded(name, error) from error
 
@@ -200,9 +207,9 @@ def _is_model(folder: Path) -> bool:
 def _base_of(adapter: Path) -> str:
     """Find an adapter's base by the name that a policy noted, or where peft noted it."""
     noted = _note(adapter)
-    if noted:
+    if noted.get("base"):
         return str(noted["base"])
-    base = json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    base = read_json(adapter).get("base_model_name_or_path")
     if not base:
         raise ModelError(f"{adapter}: names no base model")
     return str(base)
@@ -211,7 +218,7 @@ def _base_of(adapter: Path) -> str:
 def _note(adapter: Path) -> dict[str, Any]:
     """Read what a policy noted beside its adapter; nothing for an adapter of peft alone."""
     noted = adapter.parent / "causalopt_policy.json"
-    return dict(json.loads(noted.read_text(encoding="utf-8"))) if noted.is_file() else {}
+    return read_json(noted) if noted.is_file() else {}
 
 
 def _in_4_bits(config: Any, quantization: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from peft import PeftModel
 from causalopt.backends.huggingface import vllm_sampling
 from causalopt.backends.huggingface.cache import kept, kept_ids, tokenizer_digest, weights_digest
 from causalopt.backends.huggingface.card import model_card
+from causalopt.backends.huggingface.loading import read_json
 from causalopt.backends.huggingface.model import load_model
 from causalopt.backends.huggingface.passes import length_buckets, pack
 from causalopt.backends.huggingface.products import fast_products
@@ -208,7 +209,7 @@ class HuggingFacePolicy:
         """
         note: dict[str, Any] = {}
         if (Path(directory) / _NOTE).is_file():
-            note = json.loads((Path(directory) / _NOTE).read_text(encoding="utf-8"))
+            note = read_json(Path(directory) / _NOTE)
         model, tokenizer, base = load_model(directory, note.get("attn_implementation"))
         codec = TextCodec(
             tokenizer,

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from causalopt.backends.huggingface.loading import check_whole
 from causalopt.backends.huggingface.quiet import quiet_transformers
 from causalopt.errors import ModelError
 
@@ -56,8 +57,15 @@ def check_smollm2() -> None:
 
 def _convert(source: Path, target: Path) -> None:
     with quiet_transformers():
-        tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
-        model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name, trust_remote_code=False)
+        model, info = AutoModelForCausalLM.from_pretrained(
+            source.parent,
+            gguf_file=source.name,
+            dtype=torch.float32,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+        check_whole(source, info)
         # Both speak of the GGUF file's quantisation, which the weights no longer have.
         model.hf_quantizer = None
         if hasattr(model.config, "quantization_config"):

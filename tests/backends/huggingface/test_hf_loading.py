@@ -1,0 +1,152 @@
+"""A model or adapter is loaded whole or not at all, and never runs code of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import TEXTS
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from causalopt.backends.contracts import PolicyProblem, Progress
+from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
+from causalopt.backends.huggingface.checkpoint import load_weights
+from causalopt.backends.huggingface.model import find_model, trainable_twin
+from causalopt.cli import main
+from causalopt.errors import ModelError
+from causalopt.nuisance.text_regression import _pretrained
+from causalopt.objective import DRCPO
+
+Tensors = dict[str, Tensor]
+
+
+def without_first(tensors: Tensors) -> Tensors:
+    return {name: tensors[name] for name in sorted(tensors)[1:]}
+
+
+def renamed(tensors: Tensors) -> Tensors:
+    return {f"another.{name}": tensor for name, tensor in tensors.items()}
+
+
+def half(tensors: Tensors) -> Tensors:
+    names = sorted(tensors)
+    return {name: tensors[name] for name in names[: len(names) // 2]}
+
+
+def empty(tensors: Tensors) -> Tensors:
+    return {"nothing": torch.zeros(0)}
+
+
+def reshaped(tensors: Tensors) -> Tensors:
+    return {name: tensor[:1].clone() if tensor.ndim == 2 else tensor for name, tensor in tensors.items()}
+
+
+DAMAGE = [without_first, renamed, half, empty, reshaped]
+
+
+@pytest.fixture(scope="module")
+def saved(reference: HuggingFacePolicy, problem: PolicyProblem, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``full`` is a whole model, ``adapter`` an adapter with its base."""
+    folder = tmp_path_factory.mktemp("saved")
+    reference.save(folder / "full")
+    training = {"max_steps": 1, "per_device_train_batch_size": 8}
+    policy = HuggingFaceBackend(training=training).fit(
+        problem, DRCPO(), reference=reference, seed=0, progress=Progress()
+    )
+    policy.save(folder / "adapter")
+    return folder
+
+
+def damaged(source: Path, target: Path, change: Callable[[Tensors], Tensors], file: str) -> Path:
+    shutil.copytree(source, target)
+    save_file(change(load_file(target / file)), target / file, metadata={"format": "pt"})
+    return target
+
+
+def test_what_is_whole_is_loaded(saved: Path) -> None:
+    for name in ("full", "adapter"):
+        assert np.isfinite(HuggingFacePolicy.load(saved / name).log_prob(None, TEXTS[:2])).all()
+
+
+@pytest.mark.parametrize("change", DAMAGE)
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("full", "model.safetensors"),
+        ("adapter", "adapter_model.safetensors"),
+        ("adapter", "base/model.safetensors"),
+    ],
+)
+def test_a_model_without_all_its_tensors_is_refused(
+    saved: Path, tmp_path: Path, change: Callable[[Tensors], Tensors], name: str, file: str
+) -> None:
+    folder = damaged(saved / name, tmp_path / name, change, file)
+    with pytest.raises(ModelError, match=str(tmp_path)) as raised:
+        HuggingFacePolicy.load(folder)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "adapter_model.safetensors"])
+def test_a_file_that_is_cut_off_or_gone_is_refused(saved: Path, tmp_path: Path, name: str) -> None:
+    source = saved / ("adapter" if name.startswith("adapter") else "full")
+    cut = shutil.copytree(source, tmp_path / "cut")
+    (cut / name).write_bytes((cut / name).read_bytes()[:-100])
+    gone = shutil.copytree(source, tmp_path / "gone")
+    (gone / name).unlink()
+    for folder in (cut, gone):
+        with pytest.raises(ModelError):
+            HuggingFacePolicy.load(folder)
+
+
+@pytest.mark.parametrize("change", [without_first, renamed, half, empty])
+@pytest.mark.parametrize("lora", [{"r": 2}, None])
+def test_a_checkpoint_without_all_its_tensors_is_refused(
+    reference: HuggingFacePolicy, tmp_path: Path, change: Callable[[Tensors], Tensors], lora: dict[str, int] | None
+) -> None:
+    model = trainable_twin(reference.model, lora, 0)
+    model.save_pretrained(tmp_path / "whole")
+    load_weights(model, tmp_path / "whole")
+    file = "model.safetensors" if lora is None else "adapter_model.safetensors"
+    with pytest.raises(ModelError, match="tensors are missing"):
+        load_weights(model, damaged(tmp_path / "whole", tmp_path / "other", change, file))
+
+
+def test_an_outcome_model_of_text_is_whole_but_for_its_head(saved: Path, tmp_path: Path) -> None:
+    _pretrained(str(saved / "full"))
+    folder = damaged(saved / "full", tmp_path / "half", half, "model.safetensors")
+    with pytest.raises(ModelError, match="tensors are missing"):
+        _pretrained(str(folder))
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
+def test_a_folder_s_own_code_is_not_run(saved: Path, tmp_path: Path, name: str) -> None:
+    folder = shutil.copytree(saved / "full", tmp_path / "own")
+    marker = tmp_path / "ran"
+    (folder / "own.py").write_text(f"open({str(marker)!r}, 'w').close()\nclass Own: pass\n")
+    content = json.loads((folder / name).read_text())
+    content["auto_map"] = {"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Own", "AutoTokenizer": "own.Own"}
+    (folder / name).write_text(json.dumps(content))
+    for load in (HuggingFacePolicy.load, find_model, lambda path: _pretrained(str(path))):
+        with pytest.raises(ModelError, match="brings its own Python code"):
+            load(folder)
+    assert not marker.exists()
+
+
+def test_the_command_line_says_it_in_a_line(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = damaged(saved / "adapter", tmp_path / "half", half, "adapter_model.safetensors")
+    monkeypatch.setattr(sys, "argv", ["causalopt", "generate", str(folder)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert "tensors are missing" in said
+    assert "Traceback" not in said
