@@ -47,7 +47,7 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Run directory; runs/NAME by default.")] = None,
     set_: SetOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete an earlier run in the directory.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run when all is done.")] = False,
 ) -> None:
     """Do all of it: nuisances, reference, optimisation, evaluation, report."""
     from causalopt.config import load_config
@@ -55,6 +55,7 @@ def run(
     from causalopt.preparation import prepare
     from causalopt.processes import is_main, leave
     from causalopt.progress import show_progress
+    from causalopt.run_directory import is_finished
     from causalopt.summary import summary_table
 
     if resume and overwrite:
@@ -64,10 +65,14 @@ def run(
     if not is_main():
         warnings.simplefilter("ignore", CausalOptWarning)
     plan = prepare(settings)
+    done = resume and is_finished(directory)
     with show_progress(stderr) if is_main() else nullcontext():
-        metrics = run_plan(plan, directory, resume=resume, overwrite=overwrite)
+        metrics = run_plan(plan, directory, resume=resume, overwrite=overwrite, source=config)
     leave()
     if not is_main():
+        return
+    if done:
+        console.print(f"{directory}: this run is finished; nothing was left to do", soft_wrap=True, highlight=False)
         return
     console.print(summary_table(metrics))
     console.print(escaped(metrics["verdict"]), soft_wrap=True)

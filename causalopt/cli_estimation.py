@@ -10,6 +10,7 @@ import typer
 
 from causalopt.console import console, escaped, show_warning, stderr
 from causalopt.errors import CausalOptWarning, ConfigError
+from causalopt.replacement import FILES, read_manifest
 
 RunArgument = Annotated[Path, typer.Argument(help="Directory that a run left.", show_default=False)]
 DataOption = Annotated[
@@ -52,6 +53,7 @@ def estimate(
     """Estimate what would happen if everybody read a policy's texts, from a table alone: nothing is optimised."""
     from causalopt.config import load_config, table_config
     from causalopt.estimation import estimate_value
+    from causalopt.pipeline import input_paths
     from causalopt.progress import show_progress
 
     given: dict[str, Any] = {
@@ -68,7 +70,7 @@ def estimate(
     overrides = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None] + (set_ or [])
     is_config = source.suffix.lower() in (".yaml", ".yml")
     config = load_config(source, overrides) if is_config else table_config(source, overrides)
-    _check_out(out)
+    _check_out(out, source, *input_paths(config).values())
     with show_progress(stderr):
         metrics = estimate_value(config)
     for warning in metrics["warnings"]:
@@ -93,7 +95,7 @@ def evaluate(
     from causalopt.progress import show_progress
     from causalopt.reevaluation import evaluate_run
 
-    _check_out(out)
+    _check_out(out, data, policy_draws, *_inputs_of(run_directory))
     with show_progress(stderr):
         metrics = evaluate_run(
             run_directory,
@@ -118,15 +120,53 @@ def compare(
     from causalopt.progress import show_progress
     from causalopt.reevaluation import compare_runs
 
-    _check_out(out)
+    _check_out(out, data, *_inputs_of(run_a), *_inputs_of(run_b))
     with show_progress(stderr):
         metrics = compare_runs(run_a, run_b, data=data, draws=draws)
     _show(metrics, out)
 
 
-def _check_out(out: Path | None) -> None:
-    if out is not None and not out.parent.is_dir():
+def _check_out(out: Path | None, *inputs: Path | None) -> None:
+    """Raise for an ``--out`` that cannot be written, or that holds anything but the numbers of an earlier call.
+
+    Raises
+    ------
+    ConfigError
+        One line that says what is there.
+    """
+    if out is None:
+        return
+    if not out.parent.is_dir():
         raise ConfigError(f"{out}: there is no such folder to write to")
+    if out.is_dir():
+        raise ConfigError(f"{out}: is a folder; name a file with --out")
+    if not out.exists():
+        return
+    if any(path is not None and path.exists() and path.samefile(out) for path in inputs):
+        raise ConfigError(f"{out}: is an input of this command, so it is not overwritten; name another file with --out")
+    in_run = out.resolve().name in FILES and read_manifest(out.resolve().parent) is not None
+    if in_run or not _holds_numbers(out):
+        raise ConfigError(
+            f"{out}: exists already and is not what an earlier --out wrote, so it is not overwritten; "
+            "name another file with --out"
+        )
+
+
+def _inputs_of(run_directory: Path) -> list[Path]:
+    """Return the tables of a run; none where there is no run, which is reported later."""
+    from causalopt.config import load_config
+    from causalopt.pipeline import input_paths
+
+    config = run_directory / "config.yaml"
+    return list(input_paths(load_config(config)).values()) if config.is_file() else []
+
+
+def _holds_numbers(path: Path) -> bool:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and {"value", "verdict"} <= found.keys()
 
 
 def _show(metrics: dict[str, Any], out: Path | None) -> None:

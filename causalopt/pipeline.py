@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ import pandas as pd
 
 from causalopt.backends import load_policy
 from causalopt.backends.contracts import Policy, Progress, Selection
+from causalopt.config import RunConfig
 from causalopt.dataset import DirectOutcomeDataset
 from causalopt.errors import CausalOptWarning
 from causalopt.evaluation.evaluate import Evaluation, evaluate
@@ -29,11 +31,15 @@ from causalopt.simulation.contracts import World
 from causalopt.truth import true_responses, truth_metrics
 
 
-def run(plan: Plan, directory: Path, *, resume: bool = False, overwrite: bool = False) -> dict[str, Any]:
+def run(
+    plan: Plan, directory: Path, *, resume: bool = False, overwrite: bool = False, source: Path | None = None
+) -> dict[str, Any]:
     """Carry out a plan and leave everything under ``directory`` (docs/run-directory.md).
 
     A run that was killed goes on where it stopped under ``resume``: the reference, the drawn texts and the checkpoints
-    of the optimisation are kept until the end; the rest is computed again and gives the same numbers.
+    of the optimisation are kept until the end; the rest is computed again and gives the same numbers. Of a run that is
+    finished, ``resume`` returns the metrics and changes nothing. Under ``overwrite`` the new run takes the place of an
+    earlier one once it is whole; ``source`` is the configuration's file, and a directory that holds it is refused.
 
     Under `torchrun` or `accelerate launch` every process calls this: all train, the main one does the rest.
 
@@ -46,22 +52,32 @@ def run(plan: Plan, directory: Path, *, resume: bool = False, overwrite: bool = 
     if not is_main():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", CausalOptWarning)  # the main process says it
-            return _Stages(plan, files).follow()
+            files.path = shared(lambda: files.path)
+            return shared(dict) if shared(bool) else _Stages(plan, files).follow()
     facts = {
         "seed": plan.config.seed,
         "fingerprint": {name: data.fingerprint() for name, data in plan.data_sets().items()},
         "world": None if plan.world is None else plan.world.describe(),
     }
     with (
-        files.open(plan.config.dump(), resume=resume, overwrite=overwrite, facts=facts),
+        files.open(
+            plan.config.dump(),
+            resume=resume,
+            overwrite=overwrite,
+            facts=facts,
+            inputs=input_paths(plan.config) | ({} if source is None else {"the configuration": source}),
+        ) as finished,
         warnings.catch_warnings(record=True) as caught,
     ):
+        shared(lambda: files.path)
+        if shared(lambda: finished):
+            return shared(lambda: dict(json.loads((directory / "metrics.json").read_text(encoding="utf-8"))))
         warnings.simplefilter("always", CausalOptWarning)
         metrics = _Stages(plan, files).carry_out()
         metrics["warnings"] = sorted({str(w.message) for w in caught if issubclass(w.category, CausalOptWarning)})
         files.write_json("metrics.json", metrics)
         with files.stage("report"):
-            write_report(directory)
+            write_report(files.path)
         return shared(lambda: metrics)
 
 
@@ -241,10 +257,27 @@ class _Stages:
 
     def log(self, name: str) -> Any:
         """Return a callback that appends each step's metrics to ``training.jsonl``."""
+        first = True
 
         def append(event: str, metrics: Mapping[str, Any]) -> None:
+            nonlocal first
             if event == "step":
-                with (self.files.path / "training.jsonl").open("a", encoding="utf-8") as stream:
-                    stream.write(json.dumps({"policy": name, **metrics}) + "\n")
+                self.files.log_step(name, metrics, first=first)
+                first = False
 
         return append
+
+
+def input_paths(config: RunConfig) -> dict[str, Path]:
+    """Return the files and folders that a configuration names (tables, models), by their keys."""
+    found = {}
+
+    def look(value: Any, key: str) -> None:
+        if isinstance(value, Mapping):
+            for name, part in value.items():
+                look(part, f"{key}.{name}" if key else str(name))
+        elif isinstance(value, (str, Path)) and str(value) and len(str(value)) < 1000 and os.path.lexists(value):
+            found[key] = Path(value)
+
+    look(config.model_dump(), "")
+    return found
