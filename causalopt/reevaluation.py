@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from causalopt.dataset import DirectOutcomeDataset
 from causalopt.errors import ConfigError
 from causalopt.estimation import evaluated
 from causalopt.preparation import read_data, read_outcome_rows
+from causalopt.replacement import read_manifest
 from causalopt.simulation.contracts import World
 from causalopt.subjects import NamedPolicy, external_policy, named_policy
 
@@ -110,7 +110,7 @@ def _rows(
 
 
 def _fingerprint(run_directory: Path) -> Any:
-    path = run_directory / "manifest.json"
-    if not path.exists():
-        raise ConfigError(f"{run_directory}: has no manifest.json, so this is not a finished run")
-    return json.loads(path.read_text(encoding="utf-8")).get("fingerprint")
+    manifest = read_manifest(run_directory)
+    if manifest is None or not manifest["finished"]:
+        raise ConfigError(f"{run_directory}: its manifest.json is not that of a finished run")
+    return manifest.get("fingerprint")
