@@ -69,6 +69,8 @@ def run(
     leave()
     if not is_main():
         return
+    for warning in metrics["warnings"]:
+        show_warning(warning, CausalOptWarning)
     console.print(summary_table(metrics))
     console.print(escaped(metrics["verdict"]), soft_wrap=True)
     console.print(f"Report: {directory / 'report.html'}", soft_wrap=True, highlight=False)
