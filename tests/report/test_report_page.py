@@ -90,6 +90,9 @@ def test_the_evidence_stands_under_the_second_question(full_run: Path) -> None:
         "Texts dealt anew–0.00500",
         "left out zero in 5.2% of the deals",
         "age0.3130.04270.0617",
+        "The prompts are fixed; the texts a sample.",
+        "Fit of the behavior policy0.621 (0.554 to 0.688)Questionable: area under the curve",
+        "Overlap with the logged texts187What 560 logged units are worth, by a ratio to the logged texts themselves; 3.4%",
     ):
         assert shown in section, shown
 
@@ -99,6 +102,14 @@ def test_nothing_refers_to_another_file(full_run: Path) -> None:
     for tag, attributes in page.tags:
         assert not attributes.get("src"), tag
         assert re.match(r"#|data:", attributes.get("href") or "#"), tag
+
+
+def test_where_nothing_was_written_of_fit_and_support_no_row_is_shown(full_run: Path) -> None:
+    change(full_run / "metrics.json", behavior_fit=None, support=None, population=None)
+    page = Page(write_report(full_run))
+    assert "Pareto k" in page.text
+    assert "Fit of the behavior policy" not in page.text
+    assert "Overlap with the logged texts" not in page.text
 
 
 def test_hostile_strings_are_text(full_run: Path) -> None:
@@ -121,6 +132,8 @@ def test_what_is_absent_is_left_out(small_run: Path) -> None:
         "hidden confounder",
         "Effects that cannot be there",
         "By chance",
+        "Fit of the behavior policy",
+        "Overlap with the logged texts",
         "nan",
         "None",
         "Undefined",
