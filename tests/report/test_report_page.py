@@ -92,7 +92,8 @@ def test_the_evidence_stands_under_the_second_question(full_run: Path) -> None:
         "age0.3130.04270.0617",
         "The prompts are fixed; the texts a sample.",
         "Fit of the behavior policy0.621 (0.554 to 0.688)Questionable: area under the curve",
-        "Overlap with the logged texts187What 560 logged units are worth, by a ratio to the logged texts themselves; 3.4%",
+        "Overlap with the logged texts187What 560 logged units are worth, by a ratio to the logged texts themselves",
+        "; 3.4% of 1,000 texts that the model wrote",
     ):
         assert shown in section, shown
 
