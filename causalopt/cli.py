@@ -74,6 +74,8 @@ def run(
     if done:
         console.print(f"{directory}: this run is finished; nothing was left to do", soft_wrap=True, highlight=False)
         return
+    for warning in metrics["warnings"]:
+        show_warning(warning, CausalOptWarning)
     console.print(summary_table(metrics))
     console.print(escaped(metrics["verdict"]), soft_wrap=True)
     console.print(f"Report: {directory / 'report.html'}", soft_wrap=True, highlight=False)

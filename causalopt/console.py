@@ -19,4 +19,5 @@ def escaped(text: str) -> str:
 def show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
     """Print a warning of ours as one line; those of other libraries are not for the user to mend."""
     if issubclass(category, CausalOptWarning):
-        stderr.print(f"[yellow]warning:[/] {escaped(str(message))}", soft_wrap=True, highlight=False)
+        line = escaped(" ".join(str(message).split()))
+        stderr.print(f"[yellow]warning:[/] {line}", soft_wrap=True, highlight=False)

@@ -14,6 +14,7 @@ from causalopt.config import Part, RunConfig
 from causalopt.dataset import DirectOutcomeDataset
 from causalopt.errors import ConfigError
 from causalopt.evaluation.evaluate import leave_out
+from causalopt.fingerprint import refuse_seen_rows
 from causalopt.nuisance.second_stage import check_second_stage
 from causalopt.objective import Objective
 from causalopt.plugins import Registry
@@ -163,6 +164,7 @@ def _divide(
     data = data.with_population(population)
     if apart is None:
         return data.split(test_size=config.data.test.size, seed=config.seed)
+    refuse_seen_rows(apart, [data], "name another table in data.test.path, or none to have rows split off")
     return data, apart.with_population(population)
 
 

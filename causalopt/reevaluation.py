@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ from causalopt import plugins
 from causalopt.backends import load_policy
 from causalopt.config import RunConfig, load_config
 from causalopt.dataset import DirectOutcomeDataset
-from causalopt.errors import ConfigError
+from causalopt.errors import CausalOptWarning, ConfigError
 from causalopt.estimation import evaluated
+from causalopt.fingerprint import refuse_seen_rows
 from causalopt.preparation import read_data, read_outcome_rows
 from causalopt.replacement import read_manifest
 from causalopt.simulation.contracts import World
@@ -48,6 +50,8 @@ def evaluate_run(
     ------
     ConfigError
         When this is no run, or ``policy`` is given beside columns of another.
+    DataError
+        When ``data`` holds the rows that the run, or another one whose policy is given, was trained on or chosen by.
     """
     config = _config_of(run_directory)
     columns = {"policy_log_prob": policy_log_prob, "policy_text": policy_text}
@@ -56,6 +60,8 @@ def evaluate_run(
         raise ConfigError("--policy and what is known of another policy (--policy-log-prob, ...) exclude each other")
     config = config.model_copy(update={"data": config.data.model_copy(update=named)})
     rows, outcome_data, world = _rows(config, data)
+    if data is not None:
+        _refuse_seen_rows(rows, [run_directory, *([] if policy is None else [Path(policy)])])
     if policy is None and not named and policy_draws is None:
         chosen = NamedPolicy(str(run_directory), load_policy(run_directory / "policy"))
     else:
@@ -79,6 +85,8 @@ def compare_runs(run_a: Path, run_b: Path, *, data: Path | None = None, draws: i
     ------
     ConfigError
         When one is no run, or the second may have been tuned on the first one's test rows.
+    DataError
+        When ``data`` holds the rows that one of them was trained on or chosen by.
     """
     config = _config_of(run_a)
     _config_of(run_b)
@@ -88,6 +96,8 @@ def compare_runs(run_a: Path, run_b: Path, *, data: Path | None = None, draws: i
             "other: name a table that neither has seen with --data"
         )
     rows, outcome_data, world = _rows(config, data)
+    if data is not None:
+        _refuse_seen_rows(rows, [run_a, run_b])
     a, b = named_policy(str(run_a)), named_policy(str(run_b))
     return evaluated(
         config, rows, b, a, outcome_data=outcome_data, behavior_reference=a.reference, draws=draws, world=world
@@ -107,6 +117,25 @@ def _rows(
     world: World | None = None if config.data.world is None else plugins.worlds.create(config.data.world)
     rows = read_data(config, world)[1] if data is None else DirectOutcomeDataset.from_path(data, **config.data.roles())
     return rows, read_outcome_rows(config, world).test, world
+
+
+def _refuse_seen_rows(rows: DirectOutcomeDataset, runs: list[Path]) -> None:
+    """Raise when a policy would be graded on rows that its run was trained on or chosen by."""
+    for run in runs:
+        if not (run / "config.yaml").is_file() or not (run / "manifest.json").is_file():
+            continue  # a policy that no run made
+        config = load_config(run / "config.yaml")
+        if config.data.path is not None and not config.data.path.exists():
+            warnings.warn(
+                f"{config.data.path}: is not there any more, so whether {run} was trained on rows of {rows.source} "
+                "cannot be told",
+                CausalOptWarning,
+                stacklevel=3,
+            )
+            continue
+        world = None if config.data.world is None else plugins.worlds.create(config.data.world)
+        train, _ = read_data(config, world)  # among them those that selected the policy
+        refuse_seen_rows(rows, [train], f"without --data, {run} is evaluated on the rows that it never saw")
 
 
 def _fingerprint(run_directory: Path) -> Any:

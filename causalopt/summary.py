@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from rich.table import Table
 
 from causalopt.console import escaped
@@ -98,7 +99,9 @@ def plan_table(plan: Plan) -> Table:
     if plan.outcome_rows.train is not None and plan.outcome_rows.test is not None:
         second = f"{plan.outcome_rows.train.source}: {len(plan.outcome_rows.train)} rows for the training rows, "
         table.add_row("outcome model from", f"{second}{len(plan.outcome_rows.test)} for the test rows")
-    table.add_row("outcome", f"{data.columns.outcome}, {data.direction}, mean {data.outcome.mean():.4g}")
+    mean = "mean" if data.columns.weight is None else "weighted mean"
+    value = np.average(data.outcome, weights=data.weight)
+    table.add_row("outcome", f"{data.columns.outcome}, {data.direction}, {mean} {value:.4g}")
     table.add_row("covariates", ", ".join(data.covariates.columns) or "none: the texts are taken as randomised")
     for part in ("embedder", "outcome_model", "assignment_model", "objective", "backend"):
         settings = dict(getattr(config, part))

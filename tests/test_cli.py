@@ -78,6 +78,37 @@ def test_from_a_table_to_a_policy_and_its_texts(call, survey):
     assert "holds a run already" in err
 
 
+def test_a_run_prints_each_warning_as_a_line_before_its_table(call, survey, monkeypatch):
+    part = {"estimate": 0.5, "ci_low": 0.2, "ci_high": 0.8}
+    found = {
+        "value": dict.fromkeys(("reference", "policy", "difference"), part),
+        "overlap": {"unit": "texts", "ess": 12.0, "clusters": 27},
+        "warnings": ["too thin:\n  [bold] weights", "too few " + 50 * "texts "],
+        **{"outcome": "resp", "estimator": "sndr", "level": 0.95, "kl": None, "verdict": "Unclear."},
+    }
+    monkeypatch.setattr("causalopt.pipeline.run", lambda *_, **__: found)
+    code, out, err = call("run", survey / "survey.yaml", "--out", survey / "run")
+    assert code == 0
+    assert "difference" in out
+    lines = err.strip().splitlines()
+    assert lines == ["warning: too thin: [bold] weights", "warning: too few " + (50 * "texts ").strip()]
+
+
+def test_check_shows_the_mean_that_the_run_works_with(call, survey):
+    code, out, _ = call("check", survey / "survey.yaml")
+    frame = pd.read_csv(survey / "survey.csv")
+    assert code == 0
+    assert "weighted" not in out
+    frame["readers"] = np.where(frame["resp"] > 3, 9, 1)
+    frame.to_csv(survey / "survey.csv", index=False)
+    code, out, _ = call("check", survey / "survey.yaml", "--set", "data.weight=readers", "--set", "data.test.size=0.01")
+    assert code == 0
+    shown = float(" ".join(out.split()).split("weighted mean ")[1].split()[0])
+    expected = np.average(frame["resp"], weights=frame["readers"])
+    assert shown == pytest.approx(expected, abs=0.1)
+    assert abs(expected - frame["resp"].mean()) > 0.3
+
+
 def test_init_writes_a_configuration_that_checks(call, survey):
     code, *_ = call("init", survey / "survey.csv", "--text", "text", "--outcome", "resp", "--out", survey / "new.yaml")
     assert code == 0

@@ -32,6 +32,7 @@ from causalopt.evaluation.policies import (
 from causalopt.evaluation.terms import ESTIMATORS, MARGINALIZED, PolicyTerms, policy_terms
 from causalopt.evaluation.verdict import thin_overlap
 from causalopt.evaluation.weights import WeightedRows
+from causalopt.fingerprint import refuse_seen_rows
 from causalopt.population import DRAWN, Population
 from causalopt.problem import BehaviorPolicy, behavior_log_prob, behavior_source
 from causalopt.progress import track
@@ -149,8 +150,8 @@ def evaluate(
     policy:
         A policy at hand, or an `ExternalPolicy`, whose log-probabilities are a column of the data.
     data:
-        Rows that took no part in training the policy; nuisances are cross-fitted on them alone. Or their
-        pseudo-outcomes, when they are at hand.
+        Rows that took no part in training the policy, or in choosing it; nuisances are cross-fitted on them alone. Or
+        their pseudo-outcomes, when they are at hand.
     reference:
         What to compare with; may be left out for a policy that `optimize` returned. `LoggedPolicy` compares with the
         texts as they were logged.
@@ -187,6 +188,8 @@ def evaluate(
 
     Raises
     ------
+    DataError
+        When more than half of the rows are among those that `optimize` made the policy from.
     MissingPartError
         When nothing says how probable the logged texts are under the policy.
 
@@ -203,6 +206,10 @@ def evaluate(
     for name in estimators:
         if name not in ESTIMATORS:
             raise ConfigError(f"there is no estimator {name!r}; there are: {', '.join(ESTIMATORS)}")
+    for one in (policy, reference):
+        if isinstance(one, OptimizedPolicy):
+            rows = data.dataset if isinstance(data, PseudoOutcomes) else data
+            refuse_seen_rows(rows, one.seen, "evaluate it on rows that it never saw, such as the other side of a split")
     new, old = as_subject(policy), as_subject(reference)
     if population is None:
         population = population_of(new)

@@ -108,4 +108,8 @@ def _training(path: Path) -> pd.DataFrame | None:
     if not records:
         return None
     frame = pd.DataFrame(records)
-    return frame if "step" in frame else frame.assign(step=range(1, len(frame) + 1))
+    frame = frame.assign(policy=frame["policy"].astype(str) if "policy" in frame else "")
+    counted = frame.groupby("policy").cumcount() + 1
+    frame = frame.assign(step=frame["step"].fillna(counted) if "step" in frame else counted)
+    # A run that went on after a kill does the steps after its last checkpoint once more.
+    return frame.drop_duplicates(["policy", "step"], keep="last")

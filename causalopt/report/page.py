@@ -102,6 +102,7 @@ def _context(run: RunFiles) -> dict[str, Any]:
         "weights": _quantiles({"s": run.pseudo_outcomes["s"]})["s"],
         "randomized": bool((run.pseudo_outcomes["s"] == 1.0).all()),
         "samples": _samples(run),
+        "several_trained": run.training is not None and len(_by_policy(run.training)) > 1,
         "plotly_js": Markup(plotly_js),
         "draw_js": Markup(DRAW),
         # Only these two scripts may run, so markup that slipped through an escape would still be inert.
@@ -134,7 +135,7 @@ def _plots(run: RunFiles) -> dict[str, Markup]:
     if (weights != 1.0).any():
         figures["weights"] = plots.histogram({"weights": weights}, "stabilized weight s(x, w)")
     if run.samples is not None and len(run.samples):
-        groups = {name: np.asarray(g, dtype=np.float64) for name, g in _by_policy(run.samples).items()}
+        groups = {name: rows["g"].to_numpy(dtype=np.float64) for name, rows in _by_policy(run.samples).items()}
         figures["samples"] = plots.histogram(groups, f"dose response g, in {metrics['outcome']}")
     if others := metrics.get("comparisons"):
         this_run = str(metrics.get("objective", "this run"))
@@ -145,7 +146,7 @@ def _plots(run: RunFiles) -> dict[str, Markup]:
         known = {name: true for name, true in gains.items() if true is not None}
         figures["comparisons"] = plots.intervals(compared, axis, truth=known, zero=True)
     if run.training is not None and (keys := _curve_keys(run.training)):
-        figures["training"] = plots.curves(run.training, keys)
+        figures["training"] = plots.curves(_by_policy(run.training), keys)
     return {name: _embedded(figure) for name, figure in figures.items()}
 
 
@@ -178,12 +179,12 @@ def _curve_keys(training: pd.DataFrame) -> list[str]:
     return sorted(varying, key=lambda key: ("loss" not in key, "kl" not in key))[:4]
 
 
-def _by_policy(samples: pd.DataFrame) -> dict[str, pd.Series[float]]:
-    """G of each policy's texts: the reference, the optimised policy, then the comparisons."""
+def _by_policy(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Rows of each policy: the reference, the optimised policy, then the comparisons."""
     labels = {"reference": "reference", "policy": "optimised"}
-    present = list(dict.fromkeys(samples["policy"]))
+    present = list(dict.fromkeys(table["policy"]))
     names = [name for name in labels if name in present] + [name for name in present if name not in labels]
-    return {labels.get(name, str(name)): samples.loc[samples["policy"] == name, "g"] for name in names}
+    return {labels.get(name, str(name)): table[table["policy"] == name] for name in names}
 
 
 def _quantiles(groups: Mapping[str, pd.Series[float]]) -> dict[str, list[tuple[str, float]]]:
@@ -221,4 +222,5 @@ def _samples(run: RunFiles) -> dict[str, Any] | None:
         columns[name] = shown.where(shown.notna(), None).to_dict("records")
     length = max(map(len, columns.values()))
     pairs = [tuple(column[i] if i < len(column) else None for column in columns.values()) for i in range(length)]
-    return {"pairs": pairs, "quantiles": _quantiles(_by_policy(run.samples)), "total": len(run.samples)}
+    groups = {name: rows["g"] for name, rows in _by_policy(run.samples).items()}
+    return {"pairs": pairs, "quantiles": _quantiles(groups), "total": len(run.samples)}

@@ -16,6 +16,7 @@ from causalopt.typing import Float64
 
 # After Okabe and Ito: distinct under colour blindness, and at least 3:1 on white and on the dark background.
 COLORS = ("#0b7fc0", "#d55e00", "#0f9b76", "#b5679a")
+DASHES = ("solid", "dash", "dot")
 
 
 def intervals(
@@ -73,7 +74,7 @@ def histogram(values: Mapping[str, Float64], axis: str) -> go.Figure:
             x=np.repeat(edges, 2)[1:-1],
             y=np.repeat(counts / max(1, len(array)), 2),
             mode="lines",
-            line={"color": COLORS[index % len(COLORS)], "width": 2, "dash": ("solid", "dash", "dot")[index % 3]},
+            line={"color": COLORS[index % len(COLORS)], "width": 2, "dash": DASHES[index % len(DASHES)]},
             fill="tozeroy" if len(finite) == 1 else None,
             name=_plain(name),
             showlegend=len(finite) > 1,
@@ -83,25 +84,35 @@ def histogram(values: Mapping[str, Float64], axis: str) -> go.Figure:
     return _styled(figure, height=300)
 
 
-def curves(training: pd.DataFrame, keys: Sequence[str]) -> go.Figure:
-    """Draw each logged quantity over the optimiser's steps, one panel below another."""
+def curves(training: Mapping[str, pd.DataFrame], keys: Sequence[str]) -> go.Figure:
+    """Draw each logged quantity over the optimiser's steps, one panel below another, with a line for each model."""
     figure = make_subplots(rows=len(keys), cols=1, shared_xaxes=True, vertical_spacing=0.06)
+    several, named = len(training) > 1, set()
     for index, key in enumerate(keys):
-        points = training[["step", key]].dropna()
-        figure.add_scatter(
-            x=points["step"].to_numpy(),
-            y=points[key].to_numpy(dtype=np.float64),
-            mode="lines+markers" if len(points) <= 60 else "lines",
-            marker={"size": 5},
-            line={"color": COLORS[index % len(COLORS)], "width": 2},
-            name=_plain(key),
-            showlegend=False,
-            row=index + 1,
-            col=1,
-        )
+        for which, (name, logged) in enumerate(training.items()):
+            points = logged[["step", key]].dropna()
+            if points.empty:
+                continue
+            figure.add_scatter(
+                x=points["step"].to_numpy(),
+                y=points[key].to_numpy(dtype=np.float64),
+                mode="lines+markers" if len(points) <= 60 else "lines",
+                marker={"size": 5},
+                line={
+                    "color": COLORS[(which if several else index) % len(COLORS)],
+                    "width": 2,
+                    "dash": DASHES[which % len(DASHES)],
+                },
+                name=_plain(name if several else key),
+                legendgroup=name,
+                showlegend=several and name not in named,
+                row=index + 1,
+                col=1,
+            )
+            named.add(name)
         figure.update_yaxes(title=_plain(key.replace("_", " ")), automargin=True, row=index + 1, col=1)
     figure.update_xaxes(title="step", row=len(keys), col=1)
-    return _styled(figure, height=90 + 150 * len(keys))
+    return _styled(figure, height=90 + 150 * len(keys) + (20 if several else 0))
 
 
 def _styled(figure: go.Figure, height: int) -> go.Figure:

@@ -68,6 +68,9 @@ def full_metrics() -> dict[str, Any]:
             "max_weight_share": 0.021,
             "pareto_k": 0.31,
         },
+        "population": {"texts": "drawn", "prompts": "fixed", "sentence": "The prompts are fixed; the texts a sample."},
+        "behavior_fit": {"auc": 0.621, "auc_low": 0.554, "auc_high": 0.688, "judgement": "questionable"},
+        "support": {"clusters": 560, "effective_clusters": 187.4, "mean_ratio": 0.9, "outside": 0.034, "draws": 1000},
         "kl": 1.2,
         "evidence": {
             "robustness_value": 0.123,

@@ -10,8 +10,9 @@ import plotly.graph_objects as go
 import pytest
 
 from causalopt.errors import DataError
-from causalopt.report import write_report
-from causalopt.report.page import _embedded
+from causalopt.report import plots, write_report
+from causalopt.report.load import load_run
+from causalopt.report.page import _by_policy, _embedded
 
 HEADINGS = [
     "1. What would happen if everybody read texts from this model?",
@@ -89,6 +90,10 @@ def test_the_evidence_stands_under_the_second_question(full_run: Path) -> None:
         "Texts dealt anew–0.00500",
         "left out zero in 5.2% of the deals",
         "age0.3130.04270.0617",
+        "The prompts are fixed; the texts a sample.",
+        "Fit of the behavior policy0.621 (0.554 to 0.688)Questionable: area under the curve",
+        "Overlap with the logged texts187What 560 logged units are worth, by a ratio to the logged texts themselves",
+        "; 3.4% of 1,000 texts that the model wrote",
     ):
         assert shown in section, shown
 
@@ -98,6 +103,14 @@ def test_nothing_refers_to_another_file(full_run: Path) -> None:
     for tag, attributes in page.tags:
         assert not attributes.get("src"), tag
         assert re.match(r"#|data:", attributes.get("href") or "#"), tag
+
+
+def test_where_nothing_was_written_of_fit_and_support_no_row_is_shown(full_run: Path) -> None:
+    change(full_run / "metrics.json", behavior_fit=None, support=None, population=None)
+    page = Page(write_report(full_run))
+    assert "Pareto k" in page.text
+    assert "Fit of the behavior policy" not in page.text
+    assert "Overlap with the logged texts" not in page.text
 
 
 def test_hostile_strings_are_text(full_run: Path) -> None:
@@ -120,6 +133,8 @@ def test_what_is_absent_is_left_out(small_run: Path) -> None:
         "hidden confounder",
         "Effects that cannot be there",
         "By chance",
+        "Fit of the behavior policy",
+        "Overlap with the logged texts",
         "nan",
         "None",
         "Undefined",
@@ -184,6 +199,44 @@ def test_a_malformed_file_is_one_clear_line(small_run: Path, name: str, content:
 
 def test_the_same_run_gives_the_same_page(full_run: Path) -> None:
     assert write_report(full_run).read_bytes() == write_report(full_run).read_bytes()
+
+
+def test_training_has_a_line_for_each_model(full_run: Path) -> None:
+    """Each counts its own steps; those after a checkpoint are done, and logged, again by a run that goes on."""
+    log = [
+        {"policy": policy, "step": step, "loss": 1.0 / step + shift, **({} if policy == "reference" else {"kl": step})}
+        for policy, steps, shift in (
+            ("reference", [1, 2, 3], 0.0),
+            ("policy", [1, 2], 5.0),
+            ("policy", [2, 3, 4], 1.0),
+            ("<b>naive</b>", [1, 2], 2.0),
+        )
+        for step in steps
+    ]
+    (full_run / "training.jsonl").write_text("\n".join(map(json.dumps, log)))
+    page = write_report(full_run)
+    figure = json.loads(re.search(r'data-plot="plot-training">(.*?)</script>', page.read_text())[1])
+    lines = [(line["name"], line["yaxis"], line.get("showlegend")) for line in figure["data"]]
+    assert lines == [
+        ("reference", "y", True),
+        ("optimised", "y", True),
+        ("&lt;b&gt;naive&lt;/b&gt;", "y", True),
+        ("optimised", "y2", False),
+        ("&lt;b&gt;naive&lt;/b&gt;", "y2", False),
+    ]
+    loss = plots.curves(_by_policy(load_run(full_run).training), ["loss"]).data
+    assert [line.x.tolist() for line in loss] == [[1, 2, 3], [1, 2, 3, 4], [1, 2]]
+    assert loss[1].y.tolist() == [6.0, 1.5, 1 + 1 / 3, 1.25]
+    assert len({line.line.color for line in loss}) == 3
+    assert "over 9 steps, a line for each model." in Page(page).text
+
+
+def test_steps_that_are_not_numbered_are_counted_for_each_model(small_run: Path) -> None:
+    log = [{"policy": name, "loss": loss} for name in ("policy", "naive") for loss in (3.0, 2.0)]
+    (small_run / "training.jsonl").write_text("\n".join(map(json.dumps, log)))
+    training = load_run(small_run).training
+    assert training is not None
+    assert training["step"].tolist() == [1, 2, 1, 2]
 
 
 def test_a_plot_cannot_end_the_script_it_stands_in() -> None:
