@@ -351,7 +351,8 @@ def _fit_outcome(spec: Any, rows: Rows, labels: Int64, outcome_rows: Rows | None
         more = f" (and in {len(unusable) - 1} more folds)" if len(unusable) > 1 else ""
         failures.append(Failure("outcome model", name, unusable[0] + more))
     for r in range(len(labels)):
-        if isinstance(fitted[r][0], ZeroOutcome):
+        # No model is a choice; and so is one of other data, which may mislead here: the correction makes up for it.
+        if isinstance(fitted[r][0], ZeroOutcome) or outcome_rows is not None:
             continue
         reason = worse_than_mean(rows.y, m[r], mean[r], rows.weight, rows.group)
         if reason is not None:
