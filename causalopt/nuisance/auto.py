@@ -23,13 +23,13 @@ FOLDS = 3
 
 
 class AutoAssignment:
-    """s(x, w) by the simplest of the models that foresee held-out pairs of text and reader best.
+    """s(x, w) by the model that foresees held-out pairs of text and reader best.
 
     The candidates are `ArmsAssignment`, where at most 20 texts were each read 20 times or more, and
     `GaussianAssignment`. Fitted on two thirds of the rows, each is scored on the others by the logistic loss of telling
-    real pairs (x, w) from dealt ones, with log-odds -log s (see `scoring`). Arms are taken where their loss is within
-    one standard error of the smallest. Covariates that tell nothing of the text leave s = 1 by the candidates' own
-    shrinkage. With prompts the rows are what is left of text and reader given the prompt (`GivenPrompt`).
+    real pairs (x, w) from dealt ones, with log-odds -log s (see `scoring`). Arms, which have a slope for every text, are
+    taken where their loss is smaller by a standard error. Covariates that tell nothing of the text leave s = 1 by the
+    candidates' own shrinkage. With prompts the rows are what is left of text and reader given the prompt (`GivenPrompt`).
     `ClassifierAssignment`, some five times slower than the Gaussian model, is compared where it is named: a list of
     models takes the one with the smallest held-out loss.
 
@@ -90,7 +90,7 @@ class AutoAssignment:
             other = np.log(fitted.stabilized_weight(x[test][dealt], w[test][reader]))
             losses.append(_loss_by_row(real, other, weight[test], together, dealt))
         excess = losses[0] - losses[1]
-        return "arms" if excess.sum() <= np.sqrt(np.sum((excess - excess.mean()) ** 2)) else "gaussian"
+        return "arms" if excess.sum() < -np.sqrt(np.sum((excess - excess.mean()) ** 2)) else "gaussian"
 
 
 def _loss_by_row(real: Float64, other: Float64, weight: Float64, together: Float64, dealt: Int64) -> Float64:

@@ -30,7 +30,8 @@ def test_no_leak_through_texts_that_are_rated_often(model):
     assert r_squared(y, by_text.m) < 0.05
     with pytest.warns(CausalOptWarning, match="split 60 of 60 groups"):
         by_row = cross_fit(x, None, y, group=text, fold=rng.permutation(1200) % 5, **settings)
-    assert r_squared(y, by_row.m) > 0.15
+    if isinstance(model, RandomForestRegressor):  # the others look for themselves what holds for other texts: nothing
+        assert r_squared(y, by_row.m) > 0.15
 
 
 def test_the_default_folds_hold_no_row_of_the_training_rows_groups():
