@@ -27,11 +27,11 @@ class AutoAssignment:
 
     The candidates are `ArmsAssignment`, where at most 20 texts were each read 20 times or more, and
     `GaussianAssignment`. Fitted on two thirds of the rows, each is scored on the others by the logistic loss of telling
-    real pairs (x, w) from dealt ones, with log-odds -log s (see `scoring`). Arms, which have a slope for every text, are
+    real pairs (x, w) from dealt ones, with log-odds -log s (see `scoring`). Arms have a slope for every text, and are
     taken where their loss is smaller by a standard error. Covariates that tell nothing of the text leave s = 1 by the
-    candidates' own shrinkage. With prompts the rows are what is left of text and reader given the prompt (`GivenPrompt`).
-    `ClassifierAssignment`, some five times slower than the Gaussian model, is compared where it is named: a list of
-    models takes the one with the smallest held-out loss.
+    candidates' own shrinkage. With prompts the rows are what is left of text and reader given the prompt
+    (`GivenPrompt`). `ClassifierAssignment`, some five times slower than the Gaussian model, is compared where it is
+    named: a list of models takes the one with the smallest held-out loss.
 
     Parameters
     ----------
