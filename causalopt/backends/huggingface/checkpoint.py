@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from causalopt.backends.huggingface.loading import compare, read_json
+from causalopt.backends.huggingface.loading import differences, read_json
 from causalopt.backends.huggingface.scoring import CausalLM
 from causalopt.errors import ModelError
 
@@ -72,15 +72,19 @@ def load_weights(model: CausalLM, checkpoint: Path) -> None:
     try:
         if isinstance(model, PeftModel):
             found = load_file(adapter)
-            compare(checkpoint, found, get_peft_model_state_dict(model))
+            other = differences(found, get_peft_model_state_dict(model))
+            if other:
+                raise ValueError(other)
             set_peft_model_state_dict(model, found)
         else:
             found = load_file(full) if full.is_file() else _shards(checkpoint)
             wanted = model.state_dict()
-            compare(checkpoint, found, wanted, optional=partial(_is_tied, wanted, found))
+            other = differences(found, wanted, optional=partial(_is_tied, wanted, found))
+            if other:
+                raise ValueError(other)
             model.load_state_dict(found, strict=False)
             model.tie_weights()
-    except (OSError, RuntimeError, KeyError, SafetensorError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, SafetensorError, ModelError) as error:
         raise ModelError(
             f"{checkpoint}: its weights are not those of this fit: {str(error).splitlines()[0]}"
         ) from error

@@ -54,7 +54,7 @@ def check_whole(name: str | Path, info: Mapping[str, Any], new_head: str | None 
     missing = [key for key in info["missing_keys"] if new_head is None or not key.startswith(new_head)]
     unexpected = [key for key in info["unexpected_keys"] if new_head is None or not key.startswith("lm_head")]
     mismatched = [one[0] if isinstance(one, tuple | list) else one for one in info["mismatched_keys"]]
-    _refuse(name, missing, unexpected, mismatched)
+    _refuse(name, _listed(missing, unexpected, mismatched))
 
 
 def check_adapter(folder: Path, model: PeftModel) -> None:
@@ -62,19 +62,21 @@ def check_adapter(folder: Path, model: PeftModel) -> None:
     compare(folder, load_peft_weights(str(folder), device="cpu"), get_peft_model_state_dict(model))
 
 
-def compare(
-    name: str | Path,
-    found: Mapping[str, Tensor],
-    wanted: Mapping[str, Tensor],
-    optional: Callable[[str], bool] = lambda key: False,
-) -> None:
-    """Raise `ModelError` unless two sets of tensors have the same names and shapes; ``optional`` ones may be absent."""
+def compare(name: str | Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Raise `ModelError` unless two sets of tensors have the same names and shapes."""
+    _refuse(name, differences(found, wanted))
+
+
+def differences(
+    found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], optional: Callable[[str], bool] = lambda key: False
+) -> str:
+    """Say in which names and shapes two sets of tensors differ, or nothing; ``optional`` ones may be absent."""
     missing = [key for key in wanted if key not in found and not optional(key)]
     mismatched = [key for key in wanted if key in found and found[key].shape != wanted[key].shape]
-    _refuse(name, missing, [key for key in found if key not in wanted], mismatched)
+    return _listed(missing, [key for key in found if key not in wanted], mismatched)
 
 
-def _refuse(name: str | Path, missing: list[str], unexpected: list[str], mismatched: list[str]) -> None:
+def _listed(missing: list[str], unexpected: list[str], mismatched: list[str]) -> str:
     said = [
         f"{len(keys)} {what} ({', '.join(sorted(keys)[:SHOWN])}{', ...' if len(keys) > SHOWN else ''})"
         for keys, what in (
@@ -84,5 +86,9 @@ def _refuse(name: str | Path, missing: list[str], unexpected: list[str], mismatc
         )
         if keys
     ]
+    return "; ".join(said)
+
+
+def _refuse(name: str | Path, said: str) -> None:
     if said:
-        raise ModelError(f"{name}: its files do not hold this model: {'; '.join(said)}; get the files again")
+        raise ModelError(f"{name}: its files do not hold this model: {said}; get the files again")
