@@ -35,7 +35,7 @@ def test_ratios_are_taken_round_by_round_and_growth_is_the_slope() -> None:
 
 
 def test_a_run_leaves_its_files(tmp_path: Path) -> None:
-    run(tmp_path, sizes=(500, 1000), rounds=1, systems=("causalopt", "causalopt, same learners"))
+    run(tmp_path, sizes=(200, 400), rounds=1, systems=("causalopt", "causalopt, same learners"))
     results = pd.read_parquet(tmp_path / "results.parquet")
     assert len(results) == 4
     assert (results[["seconds", "processor_seconds"]] > 0).all(axis=None)

@@ -41,7 +41,9 @@ def evaluation(seed, draws, n=400):
     frame = pd.DataFrame({"prompt": [f"c {v:.6f}" for v in c], "text": [f"x {v:.6f}" for v in x]})
     frame["outcome"], frame["log_q"] = 2 * c + x + 0.5 * rng.normal(size=n), -0.5 * x**2
     data = co.DirectOutcomeDataset.from_frame(frame, prompt="prompt", behavior_log_prob="log_q")
-    estimator = co.PseudoOutcomeEstimator(embedder=Number(), outcome_model="ridge", assignment_model="randomized")
+    estimator = co.PseudoOutcomeEstimator(
+        embedder=Number(), outcome_model="ridge", assignment_model="randomized", folds=2
+    )
     pseudo = estimator.fit_transform(data)
     policies = {"policy": Shifted(VALUE), "reference": Shifted(0.0)}
     return co.evaluate(policies["policy"], pseudo, reference=policies["reference"], draws=draws, seed=seed)
