@@ -17,6 +17,7 @@ from causalopt.errors import CausalOptWarning, DataError, OverlapError, OverlapW
 from causalopt.evaluation.evaluate import evaluate
 from causalopt.evaluation.policies import ExternalPolicy, LoggedPolicy
 from causalopt.evaluation.terms import ESTIMATORS
+from causalopt.metrics import evaluation_metrics
 
 TEXTS = [f"{a} {b} {c}" for a in ("help", "give") for b in ("now", "soon") for c in ("we", "you", "all")]
 
@@ -212,3 +213,24 @@ def test_no_overlap_through_the_functions():
     ):
         evaluate(ExternalPolicy(), pseudo, reference=LoggedPolicy(), estimators=ESTIMATORS)
     assert any("dr: 12 clusters of 160 logged texts count as 1.0" in str(one.message) for one in caught)
+
+
+def test_without_a_stabilized_weight_nothing_is_concluded_and_that_is_the_first_thing_said():
+    class Half:
+        """An assignment model whose weights have mean one half."""
+
+        def fit(self, x, w, weight):
+            return self
+
+        def stabilized_weight(self, x, w):
+            return np.full(len(x), 0.5)
+
+    frame, shown = table()
+    data = dataset(frame.assign(resp=10.0 * (shown > 5) + frame["resp"]))
+    with warnings.catch_warnings(action="ignore", category=CausalOptWarning):
+        pseudo = co.PseudoOutcomeEstimator(outcome_model="ridge", assignment_model=Half()).fit_transform(data)
+        found = evaluate(ExternalPolicy(), pseudo, reference=LoggedPolicy())
+    metrics = evaluation_metrics(found, data)
+    assert metrics["outlook"] == "unclear"
+    assert metrics["verdict"].startswith("Assignment model Half: the mean of its weights is 0.5")
+    assert "outcome model alone" in metrics["barred"][0]
