@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 from typing import Self
 
 import numpy as np
@@ -80,30 +79,11 @@ class CanonicalPairs:
     center: Float64
     spread: Float64
 
-    @classmethod
-    def of(cls, moments: RegressionMoments, penalty: float, shrinkage: float) -> Self:
-        """Fit with a ridge penalty and a shrunk residual covariance."""
-        added = np.full(len(moments.features), (penalty + 1e-9) * moments.total)
-        added[0] = 1e-12 * moments.total
-        coefficients = np.linalg.solve(moments.features + np.diag(added), moments.cross)
-        both = coefficients.T @ moments.cross
-        residual = moments.texts - both - both.T + coefficients.T @ moments.features @ coefficients
-        values, vectors = np.linalg.eigh(residual / moments.total)
-        whiten = vectors / np.sqrt(shrunk(values, shrinkage))
-        scaled = coefficients @ whiten
-        mean = moments.features[0] / moments.total
-        covariance = moments.features / moments.total - np.outer(mean, mean)
-        spread, rotation = np.linalg.eigh(scaled.T @ covariance @ scaled)
-        count = min(len(coefficients) - 1, len(spread))
-        rotation, spread = rotation[:, ::-1][:, :count], spread[::-1][:count]
-        reader = scaled @ rotation
-        return cls(whiten @ rotation, reader, mean @ reader, np.maximum(spread, 0.0))
-
     def gains(self, held_out: RegressionMoments) -> Float64:
         """Sum over held-out rows of log N(z_j; reader_j' phi, 1) - log N(z_j; mean, 1 + spread_j), shape [k], nats."""
-        squares = np.einsum("ij,ik,kj->j", self.text, held_out.texts, self.text)
-        products = np.einsum("ij,ik,kj->j", self.reader, held_out.cross, self.text)
-        fitted = np.einsum("ij,ik,kj->j", self.reader, held_out.features, self.reader)
+        squares = np.sum(self.text * (held_out.texts @ self.text), axis=0)
+        products = np.sum(self.reader * (held_out.cross @ self.text), axis=0)
+        fitted = np.sum(self.reader * (held_out.features @ self.reader), axis=0)
         about_center = squares - 2 * self.center * (held_out.cross[0] @ self.text) + held_out.total * self.center**2
         conditional = squares - 2 * products + fitted
         return np.asarray(
@@ -113,6 +93,52 @@ class CanonicalPairs:
     def slope(self, rank: int) -> Float64:
         """Return S, shape [f, q]: phi' S u is the part of log p(u | phi) that text and reader have together."""
         return np.asarray(self.reader[1:, :rank] @ self.text[:, :rank].T)
+
+
+@dataclass(frozen=True, eq=False)
+class MultivariateRegression:
+    """Ridge regression of u on phi, with what every shrinkage of its residual covariance has in common.
+
+    Attributes
+    ----------
+    coefficients:
+        B with the constant first, shape [1 + f, q].
+    variances, axes:
+        Eigenvalues and eigenvectors of the residual covariance, shapes [q] and [q, q].
+    mean, root:
+        Mean of [1, phi], shape [1 + f], and R with R'R its covariance, shape [1 + f, 1 + f].
+    """
+
+    coefficients: Float64
+    variances: Float64
+    axes: Float64
+    mean: Float64
+    root: Float64
+
+    @classmethod
+    def of(cls, moments: RegressionMoments, penalty: float) -> Self:
+        """Fit with a ridge penalty, in pseudo-rows per row of data."""
+        added = np.full(len(moments.features), (penalty + 1e-9) * moments.total)
+        added[0] = 1e-12 * moments.total
+        coefficients = np.linalg.solve(moments.features + np.diag(added), moments.cross)
+        both = coefficients.T @ moments.cross
+        residual = moments.texts - both - both.T + coefficients.T @ moments.features @ coefficients
+        variances, axes = np.linalg.eigh(residual / moments.total)
+        mean = moments.features[0] / moments.total
+        spread, directions = np.linalg.eigh(moments.features / moments.total - np.outer(mean, mean))
+        root = np.sqrt(np.maximum(spread, 0.0))[:, None] * directions.T
+        return cls(coefficients, variances, axes, mean, root)
+
+    def pairs(self, shrinkage: float) -> CanonicalPairs:
+        """Rotate texts, whitened by the residual covariance, to the directions that readers move most."""
+        whiten = self.axes / np.sqrt(shrunk(self.variances, shrinkage))
+        scaled = self.coefficients @ whiten
+        # The variances of phi'B' over readers are the squared singular values of R B: phi has fewer columns than u.
+        _, spread, rotation = np.linalg.svd(self.root @ scaled, full_matrices=False)
+        count = min(len(self.coefficients) - 1, len(spread))
+        rotation = rotation[:count].T
+        reader = scaled @ rotation
+        return CanonicalPairs(whiten @ rotation, reader, self.mean @ reader, spread[:count] ** 2)
 
 
 @dataclass(frozen=True)
@@ -126,7 +152,7 @@ class CanonicalSettings:
 
     def slope(self, moments: RegressionMoments) -> Float64:
         """Fit, and return S over all coordinates of u, shape [f, r]."""
-        pairs = CanonicalPairs.of(moments.leading(self.coordinates), self.penalty, self.shrinkage)
+        pairs = MultivariateRegression.of(moments.leading(self.coordinates), self.penalty).pairs(self.shrinkage)
         full = np.zeros((len(moments.features) - 1, moments.cross.shape[1]))
         full[:, : self.coordinates] = pairs.slope(self.rank)
         return full
@@ -139,10 +165,11 @@ class RegressionSplit:
     fitted: RegressionMoments
     left_out: RegressionMoments
 
-    def gains(self, coordinates: int, penalty: float, shrinkage: float) -> Float64:
-        """Held-out gain of each rank, 1 to the largest, shape [k], nats; see `CanonicalPairs.gains`."""
-        pairs = CanonicalPairs.of(self.fitted.leading(coordinates), penalty, shrinkage)
-        return np.cumsum(pairs.gains(self.left_out.leading(coordinates)))
+    def gains(self, coordinates: int, penalty: float) -> list[Float64]:
+        """Held-out gain of each rank, 1 to the largest, for each of `SHRINKAGES`; see `CanonicalPairs.gains`."""
+        regression = MultivariateRegression.of(self.fitted.leading(coordinates), penalty)
+        left_out = self.left_out.leading(coordinates)
+        return [np.cumsum(regression.pairs(shrinkage).gains(left_out)) for shrinkage in SHRINKAGES]
 
 
 def choose_settings(splits: list[RegressionSplit]) -> tuple[CanonicalSettings, float]:
@@ -158,13 +185,14 @@ def choose_settings(splits: list[RegressionSplit]) -> tuple[CanonicalSettings, f
     r = max(split.fitted.cross.shape[1] for split in splits)
     best = (CanonicalSettings(r, 1, 1.0, 0.0), -np.inf)
     for coordinates in sorted({min(q, r) for q in (*COORDINATES, r)}):
-        for penalty, shrinkage in product(PENALTIES, SHRINKAGES):
-            gains = [split.gains(coordinates, penalty, shrinkage) for split in splits]
-            ranks = min(len(gain) for gain in gains)  # a training part may have fewer directions than another
-            by_rank = np.sum([gain[:ranks] for gain in gains], axis=0) / total
-            rank = int(np.argmax(by_rank)) + 1
-            if by_rank[rank - 1] > best[1]:
-                best = (CanonicalSettings(coordinates, rank, penalty, shrinkage), float(by_rank[rank - 1]))
+        for penalty in PENALTIES:
+            of_splits = [split.gains(coordinates, penalty) for split in splits]
+            for shrinkage, *gains in zip(SHRINKAGES, *of_splits, strict=True):
+                ranks = min(len(gain) for gain in gains)  # a training part may have fewer directions than another
+                by_rank = np.sum([gain[:ranks] for gain in gains], axis=0) / total
+                rank = int(np.argmax(by_rank)) + 1
+                if by_rank[rank - 1] > best[1]:
+                    best = (CanonicalSettings(coordinates, rank, penalty, shrinkage), float(by_rank[rank - 1]))
     return best
 
 

@@ -3,7 +3,7 @@ import pytest
 from nuisance_laws import binary_texts, fit_quality, gaussian_texts
 from scipy.stats import multivariate_normal
 
-from causalopt.nuisance.canonical import CanonicalPairs, RegressionMoments
+from causalopt.nuisance.canonical import MultivariateRegression, RegressionMoments
 from causalopt.nuisance.gaussian import GaussianAssignment
 from causalopt.nuisance.normalizer import Normalizer
 
@@ -100,7 +100,7 @@ def test_canonical_pairs_give_the_gaussian_log_density_ratio():
     phi, noise = rng.normal(size=(400, 2)), rng.normal(size=(400, 5))
     u = phi @ rng.normal(size=(2, 5)) + noise
     moments = RegressionMoments.of(u, phi, np.ones(400))
-    pairs = CanonicalPairs.of(moments, penalty=0.0, shrinkage=0.0)
+    pairs = MultivariateRegression.of(moments, penalty=0.0).pairs(shrinkage=0.0)
     design = np.c_[np.ones(400), phi]
     coefficients = np.linalg.lstsq(design, u)[0]
     residual = u - design @ coefficients
