@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from causalopt.dataset import DirectOutcomeDataset
 from causalopt.evaluation.evaluate import Evaluation, describe
@@ -154,14 +155,25 @@ def data_metrics(train: DirectOutcomeDataset, test: DirectOutcomeDataset, outcom
     }
 
 
-def nuisance_metrics(pseudo: PseudoOutcomes) -> dict[str, float]:
-    """Cross-fitted R^2 of the outcome model, and what became of the stabilized weights."""
+def nuisance_metrics(pseudo: PseudoOutcomes) -> dict[str, float | str]:
+    """Return the models that were fitted, the outcome model's cross-fitted R^2, and what became of the weights."""
     data = pseudo.dataset
     mean = np.average(data.outcome, weights=data.weight)
     unexplained = np.average((data.outcome - pseudo.m) ** 2, weights=data.weight)
     return {
+        **{f"{nuisance}_model": models for nuisance, models in _models(pseudo.scores).items()},
         "outcome_r2": float(1 - unexplained / np.average((data.outcome - mean) ** 2, weights=data.weight)),
         "weight_mean": float(np.average(pseudo.s, weights=data.weight)),
         "weight_max": float(pseudo.s.max()),
         "truncated_mass": float(pseudo.truncated_mass),
     }
+
+
+def _models(scores: pd.DataFrame) -> dict[str, str]:
+    """Name the model of each nuisance; in how many folds, where folds differ in what they chose."""
+    names = {}
+    for nuisance, rows in scores[scores["chosen"].astype(bool)].groupby("nuisance"):
+        counts = rows["model"].value_counts()
+        several = [f"{model} in {count} of {len(rows)} folds" for model, count in counts.items()]
+        names[str(nuisance)] = str(counts.index[0]) if len(counts) == 1 else ", ".join(several)
+    return names

@@ -127,7 +127,7 @@ class MultivariateRegression:
         mean = moments.features[0] / moments.total
         spread, directions = np.linalg.eigh(moments.features / moments.total - np.outer(mean, mean))
         root = np.sqrt(np.maximum(spread, 0.0))[:, None] * directions.T
-        return cls(coefficients, variances, axes, mean, root)
+        return cls(np.asarray(coefficients, dtype=np.float64), variances, axes, mean, root)
 
     def pairs(self, shrinkage: float) -> CanonicalPairs:
         """Rotate texts, whitened by the residual covariance, to the directions that readers move most."""

@@ -55,6 +55,8 @@ class ClassifierAssignment:
 
     Attributes
     ----------
+    gaussian_:
+        The Gaussian model that it starts from.
     slope_:
         Of the calibration; 1 for log-odds that were right, 0 where the covariates tell nothing of the text.
 
@@ -91,7 +93,9 @@ class ClassifierAssignment:
     def fit(self, x: Array, w: Array, weight: Float64, text_id: Int64 | None = None) -> Self:
         self.features_ = PairFeatures.of(x, w, weight, self.coordinates, self.products)
         self.slope_ = 0.0
-        fold = inner_folds(text_ids(x, text_id), INNER_FOLDS, self.seed)
+        text = text_ids(x, text_id)
+        self.gaussian_ = GaussianAssignment(seed=self.seed).fit(x, w, weight, text)
+        fold = inner_folds(text, INNER_FOLDS, self.seed)
         if fold is None or self.features_.crossed == 0:
             return self
         labels = range(int(fold.max()) + 1)
@@ -109,13 +113,8 @@ class ClassifierAssignment:
             return self
         pairs = [_Pairs.of(part, weight, self._deals(len(x)), rng) for part in rows]
         # Each fold's first column comes from a Gaussian fitted on the others, or the fit below would trust it too much.
-        text = text_ids(x, text_id)
-        gaussians = [
-            GaussianAssignment(seed=self.seed).fit(x[fold != k], w[fold != k], weight[fold != k], text[fold != k])
-            for k in labels
-        ]
+        gaussians = [self.gaussian_.refitted(x[fold != k], w[fold != k], weight[fold != k]) for k in labels]
         z = [self._columns(g, x[p.text], w[p.reader]) for g, p in zip(gaussians, pairs, strict=True)]
-        self.gaussian_ = GaussianAssignment(seed=self.seed).fit(x, w, weight, text)
         linear = self._fit_linear(z, pairs)
         trees = self._fit_trees(z, pairs, linear)
         self._calibrate(pairs, [one + other for one, other in zip(linear, trees, strict=True)])

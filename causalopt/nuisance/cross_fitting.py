@@ -418,7 +418,9 @@ def _fit_assignment(spec: Any, rows: Rows, labels: Int64, seed: int, max_weight:
             s[r, out] = np.nan
             unfit = f"it cannot be fitted in fold {k}{_of_repeat(r, labels)} ({exception})"
             failures.append(Failure("assignment model", name, unfit))
-        records.append(_score((r, k, "assignment", name, len(test)), loss, float(np.log(2)), 0.0))
+        records.append(
+            _score((r, k, "assignment", models.fitted_name(spec, model), len(test)), loss, float(np.log(2)), 0.0)
+        )
         if not isinstance(model, RandomizedAssignment) and len(np.unique(train.text_id[train.weight > 0])) < 2:
             # It then says 1 of every reader, which nothing in these rows speaks for.
             failures.append(Failure("assignment model", name, f"there is a single text outside fold {k}"))

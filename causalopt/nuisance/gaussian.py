@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Self
 
 import numpy as np
@@ -98,10 +99,23 @@ class GaussianAssignment:
         readers = [phi @ self.settings_.slope(split.fitted) for split in chosen]
         self._choose_strength(texts, readers, weight, fold)
         if self.strength_ > 0:
-            u = self.coordinates_.transform(x)
-            self.slope_ = self.strength_ * self.settings_.slope(RegressionMoments.of(u, phi, weight))
-            self.normalizer_ = normalizer(u, phi @ self.slope_, weight, self.sample, self.seed)
+            self._fit_slope(x, phi, weight)
         return self
+
+    def refitted(self, x: Array, w: Array, weight: Float64) -> GaussianAssignment:
+        """Fit slope and margins on other rows, with the settings and the strength that were chosen on these."""
+        other = copy.copy(self)
+        other.coordinates_ = PrincipalCoordinates.of(x, weight)
+        if len(other.coordinates_.variance) == 0:
+            other.strength_ = 0.0
+        if other.strength_ > 0:
+            other._fit_slope(x, self.features_.transform(w), weight)
+        return other
+
+    def _fit_slope(self, x: Array, phi: Float64, weight: Float64) -> None:
+        u = self.coordinates_.transform(x)
+        self.slope_ = self.strength_ * self.settings_.slope(RegressionMoments.of(u, phi, weight))
+        self.normalizer_ = normalizer(u, phi @ self.slope_, weight, self.sample, self.seed)
 
     def stabilized_weight(self, x: Array, w: Array) -> Float64:
         if self.strength_ == 0:

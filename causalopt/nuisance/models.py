@@ -91,6 +91,18 @@ def name_of(spec: Any) -> str:
     return type(spec).__name__
 
 
+@runtime_checkable
+class Chooses(Protocol):
+    """A model that chooses among others when it is fitted, and keeps the name of the one it chose in ``chosen_``."""
+
+    chosen_: str
+
+
+def fitted_name(spec: Any, model: Any) -> str:
+    """Return what tables call a fitted model, with what it chose."""
+    return f"{name_of(spec)} ({model.chosen_})" if isinstance(model, Chooses) else name_of(spec)
+
+
 def fit_outcome(spec: Any, rows: Rows) -> OutcomeModel:
     """Fit a fresh outcome model; one whose ``fit`` has a parameter ``text_id`` is told which rows are of one text."""
     model = outcome_model(spec)

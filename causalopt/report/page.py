@@ -20,6 +20,8 @@ from causalopt.report.load import RunFiles, load_run
 
 SHOWN_SAMPLES = 12
 NUISANCE_LABELS = {
+    "outcome_model": "Outcome model",
+    "assignment_model": "Assignment model",
     "outcome_r2": "Outcome model: held-out R²",
     "truncated_mass": "Share of weight mass cut by truncation",
     "weight_max": "Largest stabilized weight",
