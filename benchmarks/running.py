@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from joblib import Parallel, delayed, parallel_config
+from joblib import Memory, Parallel, delayed, parallel_config
 
 from causalopt.progress import show_progress, track
 
@@ -24,11 +25,19 @@ def parse(name: str, description: str | None, quick: str, argv: Sequence[str] | 
     return parser.parse_args(argv)
 
 
-def replicate_all(replicate: Callable[..., list[Record]], work: Sequence[tuple[Any, ...]], jobs: int) -> pd.DataFrame:
-    """Rows of ``replicate(*arguments)`` over all of ``work``, in the order in which they end."""
+def replicate_all(
+    replicate: Callable[..., list[Record]], work: Sequence[tuple[Any, ...]], jobs: int, out: Path
+) -> pd.DataFrame:
+    """Rows of ``replicate(*arguments)`` over all of ``work``, in the order in which they end.
+
+    Each replication is kept in ``out/unfinished`` until all have ended: a run that was killed goes on where it stopped.
+    """
+    kept = Memory(out / "unfinished", verbose=0)
     with show_progress(), parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
-        done = Parallel(return_as="generator_unordered")(delayed(replicate)(*cell) for cell in work)
-        return pd.DataFrame([row for part in track(done, "replications", total=len(work)) for row in part])
+        done = Parallel(return_as="generator_unordered")(delayed(kept.cache(replicate))(*cell) for cell in work)
+        rows = [row for part in track(done, "replications", total=len(work)) for row in part]
+    shutil.rmtree(out / "unfinished")  # a later run is of later code
+    return pd.DataFrame(rows)
 
 
 def replications_table(results: pd.DataFrame, cell: list[str]) -> pd.DataFrame:

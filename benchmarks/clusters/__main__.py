@@ -17,7 +17,7 @@ def run(out: Path, *, replications: int = 1000, jobs: int = 2) -> list[Bar]:
     """Replicate, write ``results.parquet``, ``summary.json``, ``table.md`` and ``plots.html``, and return the bars."""
     start = time.perf_counter()
     work = [(design, model, seed) for design in DESIGNS for model in ("right", "wrong") for seed in range(replications)]
-    results = replicate_all(replicate, work, jobs)
+    results = replicate_all(replicate, work, jobs, out)
     cells = table(results)
     found = bars(cells)
     settings = {

@@ -20,7 +20,7 @@ def run(out: Path, *, replications: int = 1000, sizes: Sequence[int] = (500, 200
     work = [
         (design, n, seed) for n in sorted(sizes, reverse=True) for design in DESIGNS for seed in range(replications)
     ]
-    results = ordered(replicate_all(replicate, work, jobs))
+    results = ordered(replicate_all(replicate, work, jobs, out))
     cells = table(results)
     found = bars(cells)
     settings = {

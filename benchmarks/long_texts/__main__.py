@@ -30,7 +30,7 @@ def run(
     start = time.perf_counter()
     truth = {length: true_value(models()[1], length, true_texts, seed=0) for length in lengths}
     work = [(length, n, truth[length][0], seed) for length in sorted(lengths)[::-1] for seed in range(replications)]
-    results = replicate_all(replicate, work, jobs).sort_values(["length", "replication"], kind="stable")
+    results = replicate_all(replicate, work, jobs, out).sort_values(["length", "replication"], kind="stable")
     cells = table(results)
     sizes = np.median([effective_sizes(max(lengths), n, seed) for seed in range(min(replications, 50))], axis=0)
     found = bars(cells)

@@ -29,7 +29,7 @@ def run(out: Path, *, tables: int = 2000, jobs: int = 2) -> list[Bar]:
     """Draw and fit the tables, write ``results.parquet``, ``summary.json`` and ``table.md``, and return the bars."""
     start = time.perf_counter()
     work = [(seed,) for seed in range(tables)]
-    results = replicate_all(replicate, work, jobs).sort_values("table", ignore_index=True)
+    results = replicate_all(replicate, work, jobs, out).sort_values("table", ignore_index=True)
     found = bars(results)
     write(out, "odd_tables", results, found, {"tables": tables, "processes": jobs}, time.perf_counter() - start)
     (out / "table.md").write_text(markdown(table(results), FORMATS), encoding="utf-8")

@@ -26,7 +26,7 @@ def run(
     """Replicate, write ``results.parquet``, ``summary.json``, ``table.md`` and ``plots.html``, and return the bars."""
     start = time.perf_counter()
     work = [(law, d, n, seed) for n in sizes[::-1] for d in dimensions for law in LAWS for seed in range(replications)]
-    results = replicate_all(replicate, work, jobs).sort_values([*CELL, "replication"], ignore_index=True)
+    results = replicate_all(replicate, work, jobs, out).sort_values([*CELL, "replication"], ignore_index=True)
     cells = table(results)
     found = bars(cells)
     settings = {
