@@ -1,5 +1,11 @@
 """What causalopt raises and warns: one clear line that names the thing at fault and the fix."""
 
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 
 class CausalOptError(Exception):
     """Base of every error a user can mend; the command line prints its one line and exits with code 2."""
@@ -43,3 +49,37 @@ class CollapseWarning(CausalOptWarning):
 
 class TruncationWarning(CausalOptWarning):
     """Weights or texts were cut; the message gives the share that was."""
+
+
+@contextmanager
+def collected_warnings() -> Iterator[Callable[[], list[str]]]:
+    """Keep every `CausalOptWarning` of the block; should it fail, they are warned of before its error.
+
+    Yields
+    ------
+    callable
+        Returns the messages so far, each once, in alphabetical order.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from causalopt.errors import OverlapWarning, collected_warnings
+    >>> with collected_warnings() as messages:
+    ...     warnings.warn("few texts", OverlapWarning)
+    >>> messages()
+    ['few texts']
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", CausalOptWarning)
+
+        def messages() -> list[str]:
+            return sorted({str(one.message) for one in caught if issubclass(one.category, CausalOptWarning)})
+
+        try:
+            yield messages
+            return
+        except BaseException as error:
+            failure = error
+    for message in messages():  # what was warned of may be why
+        warnings.warn(message, CausalOptWarning, stacklevel=3)
+    raise failure

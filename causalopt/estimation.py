@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from causalopt import plugins
 from causalopt.backends.contracts import Policy
 from causalopt.config import RunConfig, load_config
 from causalopt.dataset import DirectOutcomeDataset
-from causalopt.errors import CausalOptError, CausalOptWarning, ConfigError
+from causalopt.errors import ConfigError, collected_warnings
 from causalopt.evaluation.evaluate import evaluate
 from causalopt.evaluation.policies import ExternalPolicy, LoggedPolicy, as_subject, population_of
 from causalopt.evaluation.terms import ESTIMATORS
@@ -59,31 +58,21 @@ def estimate_value(config: RunConfig) -> dict[str, Any]:
         _refuse_training_rows(Path(asked.policy), config)
     reference = _reference(config, policy)
     world: World | None = None if config.data.world is None else plugins.worlds.create(config.data.world)
-    failure: CausalOptError | None = None
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", CausalOptWarning)
-        try:
-            if world is not None:
-                rows = world.sample(config.data.rows, config.seed)
-            else:
-                assert config.data.path is not None
-                rows = DirectOutcomeDataset.from_path(config.data.path, **config.data.roles())
-            check_benchmark(config, rows)
-            metrics = evaluated(
-                config,
-                rows,
-                policy,
-                reference,
-                outcome_data=read_outcome_data(config, world),
-                world=world,
-            )
-        except CausalOptError as error:
-            failure = error
-    said = sorted({str(w.message) for w in caught if issubclass(w.category, CausalOptWarning)})
-    if failure is not None:  # what was warned of before may be why
-        for message in said:
-            warnings.warn(message, CausalOptWarning, stacklevel=2)
-        raise failure
+    with collected_warnings() as messages:
+        if world is not None:
+            rows = world.sample(config.data.rows, config.seed)
+        else:
+            assert config.data.path is not None
+            rows = DirectOutcomeDataset.from_path(config.data.path, **config.data.roles())
+        check_benchmark(config, rows)
+        metrics = evaluated(
+            config,
+            rows,
+            policy,
+            reference,
+            outcome_data=read_outcome_data(config, world),
+            world=world,
+        )
     metrics["data"] = {
         "source": rows.source,
         "rows": len(rows),
@@ -91,7 +80,7 @@ def estimate_value(config: RunConfig) -> dict[str, Any]:
         "dropped": rows.dropped,
         "covariates": list(rows.covariates.columns),
     }
-    metrics["warnings"] = said
+    metrics["warnings"] = messages()
     return metrics
 
 
@@ -163,7 +152,7 @@ def _refuse_training_rows(folder: Path, config: RunConfig) -> None:
     same_world = trained.world is not None and json.dumps(trained.world) == json.dumps(config.data.world)
     if same_table or (same_world and load_config(folder / "config.yaml").seed == config.seed):
         raise ConfigError(
-            f"{folder}: was tuned on rows of this data, and would be graded by its own teacher; "
+            f"{folder}: was tuned on rows of this data, on which its value would be overstated; "
             f"causalopt evaluate {folder} uses the rows that it never saw"
         )
 

@@ -70,7 +70,7 @@ def shared_rows(a: DirectOutcomeDataset, b: DirectOutcomeDataset) -> int:
     one, other = _contents(a), _contents(b)
     common = [name for name in one if name in other]
     found, known = (pd.util.hash_pandas_object(frame[common], index=False).to_numpy() for frame in (one, other))
-    if np.array_equal(found, known):
+    if np.array_equal(np.sort(found), np.sort(known)):  # in whatever order
         return len(a)
     values, counts = np.unique(known, return_counts=True)
     by_content = len(np.intersect1d(found, values[counts == 1]))
@@ -86,8 +86,8 @@ def refuse_seen_rows(data: DirectOutcomeDataset, seen: Iterable[DirectOutcomeDat
     shared = min(sum(shared_rows(data, one) for one in seen), len(data))
     if 2 * shared > len(data):
         raise DataError(
-            f"{data.source}: {shared} of its {len(data)} rows trained or chose a policy, which would be graded by its "
-            f"own teacher; {fix}"
+            f"{data.source}: {shared} of its {len(data)} rows trained or chose a policy, whose value on them "
+            f"would be overstated; {fix}"
         )
 
 

@@ -15,7 +15,7 @@ from causalopt.backends import load_policy
 from causalopt.backends.contracts import Policy, Progress, Selection
 from causalopt.config import RunConfig
 from causalopt.dataset import DirectOutcomeDataset
-from causalopt.errors import CausalOptWarning
+from causalopt.errors import CausalOptWarning, collected_warnings
 from causalopt.evaluation.evaluate import Evaluation, evaluate
 from causalopt.evaluation.policies import Draws
 from causalopt.metrics import comparison_metrics, run_metrics
@@ -67,14 +67,13 @@ def run(
             facts=facts,
             inputs=input_paths(plan.config) | ({} if source is None else {"the configuration": source}),
         ) as finished,
-        warnings.catch_warnings(record=True) as caught,
+        collected_warnings() as messages,
     ):
         shared(lambda: files.path)
         if shared(lambda: finished):
             return shared(lambda: dict(json.loads((directory / "metrics.json").read_text(encoding="utf-8"))))
-        warnings.simplefilter("always", CausalOptWarning)
         metrics = _Stages(plan, files).carry_out()
-        metrics["warnings"] = sorted({str(w.message) for w in caught if issubclass(w.category, CausalOptWarning)})
+        metrics["warnings"] = messages()
         files.write_json("metrics.json", metrics)
         with files.stage("report"):
             write_report(files.path)

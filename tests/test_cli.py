@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from causalopt.cli import main
+from causalopt.errors import DataError, TruncationWarning
 
 TEXTS = [
     f"{a} {b} {c}" for a in ("help", "give", "act") for b in ("now", "soon", "please") for c in ("we", "you", "all")
@@ -92,6 +94,17 @@ def test_a_run_prints_each_warning_as_a_line_before_its_table(call, survey, monk
     assert "difference" in out
     lines = err.strip().splitlines()
     assert lines == ["warning: too thin: [bold] weights", "warning: too few " + (50 * "texts ").strip()]
+
+
+def test_a_run_that_fails_says_first_what_it_was_warned_of(call, survey, monkeypatch):
+    def fails(self):
+        warnings.warn("the weights were cut", TruncationWarning, stacklevel=2)
+        raise DataError("a fold has no weight")
+
+    monkeypatch.setattr("causalopt.pipeline._Stages.carry_out", fails)
+    code, _, err = call("run", survey / "survey.yaml", "--out", survey / "run")
+    assert code == 2
+    assert err.strip().splitlines() == ["warning: the weights were cut", "error: a fold has no weight"]
 
 
 def test_check_shows_the_mean_that_the_run_works_with(call, survey):

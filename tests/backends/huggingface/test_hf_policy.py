@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import TEXTS
 from gradients import moved_policy
-from peft import PeftModel
+from peft import AutoPeftModelForCausalLM, PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from causalopt.backends.contracts import Policy
@@ -17,6 +17,7 @@ from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
 from causalopt.backends.huggingface.model import load_model, prepare, trainable_twin, twin
 from causalopt.backends.huggingface.quiet import quiet_transformers
 from causalopt.errors import ModelError
+from causalopt.replacement import Replacement
 
 SAMPLE = TEXTS[::6]
 
@@ -71,6 +72,17 @@ def test_is_a_standard_peft_folder(policy: HuggingFacePolicy, tmp_path: Path) ->
     card = (tmp_path / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: peft\n")
     assert str(tmp_path) not in card
+
+
+def test_peft_alone_finds_the_base_of_an_adapter_after_a_swap_of_runs(
+    policy: HuggingFacePolicy, tmp_path: Path
+) -> None:
+    run = Replacement(tmp_path / "run")
+    policy.save(run.new / "policy")
+    run.swap()
+    with quiet_transformers():
+        model = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "run" / "policy", dtype=torch.float32)
+    same(HuggingFacePolicy(model.eval(), policy.codec, base=None), policy)
 
 
 def test_an_adapter_of_somebody_else(policy: HuggingFacePolicy, tmp_path: Path) -> None:
