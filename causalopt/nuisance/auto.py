@@ -6,6 +6,7 @@ import warnings
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 
 from causalopt.errors import CausalOptWarning
 from causalopt.nuisance import models
@@ -32,13 +33,12 @@ class AutoAssignment:
     """s(x, w) by the model that predicts held-out pairs of text and reader best.
 
     The candidates are `GaussianAssignment`; `ArmsAssignment`, where at most 20 texts were each read 20 times or more;
-    and `ClassifierAssignment`, from 500 rows on. Fitted on two thirds of at most 1,200 rows, each is scored on the
-    others by the logistic loss of telling real pairs (x, w) from randomly reassigned ones, with log-odds -log s (see
-    `scoring`). Arms have a slope for every text, and the classifier is some five times slower: both are taken only
-    where their loss is smaller than the Gaussian model's by a standard error (over texts; over
-    rows, where there are arms). Covariates that tell
-    nothing of the text leave s = 1 by the candidates' own shrinkage. With prompts the rows are what is left of text and
-    reader given the prompt (`GivenPrompt`).
+    and `ClassifierAssignment`, from 500 rows on. Each is fitted on two thirds of at most 1,200 rows (and 20 of every
+    arm), and scored on the others by the logistic loss of telling real pairs (x, w) from randomly reassigned ones, with
+    log-odds -log s (see `scoring`). Arms have a slope for every text, and the classifier is some five times slower:
+    either is taken only where its loss is smaller than the Gaussian model's by a standard error, over texts, or over
+    rows where there are arms. Covariates that tell nothing of the text leave s = 1 by the candidates' own shrinkage.
+    With prompts the rows are what is left of text and reader given the prompt (`GivenPrompt`).
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ class AutoAssignment:
         challengers = self._challengers(x, w, weight, text)
         if not challengers:
             return "gaussian", {}
-        kept = np.random.default_rng(self.seed).permutation(len(x))[:COMPARED_ROWS]
+        kept = _sample(text, "arms" in challengers, self.seed)
         x, w, weight, text = x[kept], w[kept], weight[kept], text[kept]
         # The weights are for new texts, and so are the folds; but of arms each must be known.
         unit = np.arange(len(x)) if "arms" in challengers else text
@@ -123,6 +123,15 @@ class AutoAssignment:
         }
         chosen = min(better, key=lambda name: better[name], default="gaussian")
         return chosen, {name: float(loss.sum()) for name, loss in losses.items()}
+
+
+def _sample(text: Int64, arms: bool, seed: int) -> Int64:
+    """Positions of the rows that candidates are compared on, with enough rows of every text where texts are arms."""
+    order = np.random.default_rng(seed).permutation(len(text))
+    kept = np.arange(len(text)) < COMPARED_ROWS
+    if arms:
+        kept |= pd.Series(order).groupby(text[order]).cumcount().to_numpy() < ROWS_PER_ARM
+    return np.asarray(order[kept])
 
 
 def _clearly_below(excess: Float64, unit: Int64) -> bool:

@@ -119,3 +119,10 @@ def test_the_table_of_scores_names_what_was_chosen():
     x = rng.normal(size=(300, 3))
     fit = cross_fit(x, w, rng.normal(size=300), outcome_model="ridge", assignment_model="auto", folds=3)
     assert set(fit.scores.loc[fit.scores["nuisance"] == "assignment", "model"]) == {"auto (gaussian)"}
+
+
+def test_a_rare_arm_is_known_to_a_comparison_on_a_sample_of_the_rows():
+    text = np.concatenate([np.arange(8000) % 2, np.full(20, 2)])
+    w = np.random.default_rng(0).normal(size=(8020, 1)) + 0.5 * text[:, None]
+    model = AutoAssignment().fit(np.eye(3)[text], w, np.ones(8020), text)
+    assert set(model.losses_) == {"gaussian", "arms", "classifier"}
