@@ -14,6 +14,9 @@ from causalopt.errors import DataError
 if TYPE_CHECKING:
     from causalopt.dataset import DirectOutcomeDataset
 
+BY_CHANCE = 1e-3
+"""Probability under which two tables of equal rows are taken for one in another order."""
+
 
 def fingerprint_frame(frame: pd.DataFrame, *facts: str) -> str:
     """SHA-256 of column names, values and ``facts``, in hexadecimal; the index plays no part.
@@ -54,7 +57,8 @@ def shared_rows(a: DirectOutcomeDataset, b: DirectOutcomeDataset) -> int:
     Codes of groups and readers play no part: each table numbers them anew. Where there are few values, fresh rows have
     their like in ``b`` by chance. Therefore a row is found where ``b`` holds such a row once, which a fresh one meets
     with a probability of at most about 1/e; or by its position, where sources of one name agree at every position that
-    both hold. Two data sets that are equal row by row share all rows.
+    both hold. Two data sets that are equal row by row share all rows, and so do those that differ in the order of their
+    rows alone, where chance would hardly make them so.
 
     Examples
     --------
@@ -70,9 +74,13 @@ def shared_rows(a: DirectOutcomeDataset, b: DirectOutcomeDataset) -> int:
     one, other = _contents(a), _contents(b)
     common = [name for name in one if name in other]
     found, known = (pd.util.hash_pandas_object(frame[common], index=False).to_numpy() for frame in (one, other))
-    if np.array_equal(np.sort(found), np.sort(known)):  # in whatever order
-        return len(a)
     values, counts = np.unique(known, return_counts=True)
+    if np.array_equal(found, known):
+        return len(a)
+    # Equal in another order: two Poisson counts of mean k agree with a probability of about 1 / sqrt(4 pi k).
+    by_chance = np.prod(1 / np.sqrt(4 * np.pi * np.sort(counts)[:-1]))
+    if by_chance < BY_CHANCE and np.array_equal(np.sort(found), np.sort(known)):
+        return len(a)
     by_content = len(np.intersect1d(found, values[counts == 1]))
     if a.source != b.source:
         return by_content

@@ -90,6 +90,10 @@ def test_each_system_keeps_a_process_of_its_own(work: Workload) -> None:
         worker.run("a")
 
 
+@pytest.mark.skipif(
+    os.environ.get("ATEN_CPU_CAPABILITY") == "default" and torch.cpu._is_avx512_bf16_supported(),
+    reason="PyTorch's own bf16 attention, in the peers, calls AVX-512 kernels that this setting takes from it",
+)
 def test_a_run_leaves_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SHAPES, "tiny", TINY)
     found = run(tmp_path, {"tiny": Plan(4, 2, 2)}, [(16, 2), (32, 2)])

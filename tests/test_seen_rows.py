@@ -78,7 +78,7 @@ def chosen():
 def test_a_policy_is_not_evaluated_on_rows_that_made_it(chosen):
     policy, train, validation = chosen
     for rows in (train, validation, train.dataset, validation.dataset.subset(np.arange(100))):
-        with pytest.raises(DataError, match=r"table \d: \d00 of its \d00 rows trained or chose a policy, which would"):
+        with pytest.raises(DataError, match=r"table \d: \d00 of its \d00 rows trained or chose a policy, whose value"):
             co.evaluate(policy, rows, draws=50)
     with pytest.raises(DataError, match="300 of its 300 rows"):
         co.evaluate(policy.reference, train, reference=policy, draws=50)
