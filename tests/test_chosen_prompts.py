@@ -108,3 +108,23 @@ def _best(start: np.ndarray, kl: float) -> float:
         law /= law.sum(axis=1, keepdims=True)
         low, high = (middle, high) if np.mean(np.sum(law * np.log(law / start), axis=1)) < kl else (low, middle)
     return deployed(law)
+
+
+def test_a_shift_of_the_outcome_shifts_the_pseudo_outcome_alone():
+    """Each row has its own prompt, whose g is a weighted m: the level of the outcomes must not be weighted too."""
+    rng = np.random.default_rng(4)
+    frame = pd.DataFrame(
+        {"prompt": [f"question {i}" for i in range(200)], "text": rng.choice(["yes", "no", "ask"], 200)}
+    )
+    frame["age"] = rng.normal(size=200) + (frame["text"] == "yes")
+    frame["y"] = frame["age"] + rng.normal(size=200)
+    roles = {"text": "text", "outcome": "y", "prompt": "prompt", "covariates": ["age"]}
+    one, other = (
+        co.PseudoOutcomeEstimator(outcome_model="ridge").fit_transform(
+            co.DirectOutcomeDataset.from_frame(frame.assign(y=frame["y"] + shift), **roles)
+        )
+        for shift in (0.0, 1000.0)
+    )
+    assert one.s.std() > 0.1
+    np.testing.assert_allclose(other.xi, one.xi + 1000, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(other.g, one.g + 1000, rtol=0, atol=1e-6)

@@ -121,7 +121,8 @@ def cross_fit(
     xi = s (y - m) + g is doubly robust: E[xi | x] = E[Y(x)] if either m or s is right (Kennedy, Ma, McHugh and Small
     2017). With prompts c it is E[xi | c, x] = E[m(c, x, W) | c]: a reader keeps the prompts that they ask. Then
     s = p(x | c) / p(x | c, w) (see `GivenPrompt`), and g averages m over the readers of the row's own prompt, the row's
-    own reader weighted by s, since that one is not drawn apart from the text: where a prompt was asked once, g = s m.
+    own reader weighted by s, since that one is not drawn apart from the text: where a prompt was asked once, g is
+    s times m about their mean, which has the expectation of s m and less variance.
 
     Examples
     --------
@@ -196,7 +197,9 @@ def cross_fit(
             warn_if_mean_is_not_one(fitted_s, rows.weight, rows.group)
         fitted_s, truncated = truncate(fitted_s, rows.weight, max_weight)
         if own_reader_counts:
-            fitted_g = fitted_g + _own_share(rows) * (fitted_s - 1) * fitted_m
+            # About the mean: E[s | c, x] = 1, so that no level of the outcomes need be multiplied by the noise of s.
+            level = float(np.average(fitted_m, weights=rows.weight))
+            fitted_g = fitted_g + _own_share(rows) * (fitted_s - 1) * (fitted_m - level)
     fold_models = tuple(
         tuple(
             FoldModels(
