@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from causalopt.backends.finite import FiniteBackend
     from causalopt.backends.huggingface import HuggingFaceBackend
     from causalopt.backends.optimized import OptimizedPolicy
-    from causalopt.dataset import DirectOutcomeDataset
-    from causalopt.evaluation.estimate import Estimate
+    from causalopt.data.dataset import DirectOutcomeDataset
+    from causalopt.estimators.estimate import Estimate
     from causalopt.evaluation.evaluate import Evaluation, evaluate
-    from causalopt.optimization import optimize
+    from causalopt.optimization.optimize import optimize
     from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
 
 __all__ = [
@@ -40,8 +40,8 @@ __all__ = [
 
 # Names are imported on first use: `import causalopt` and the command line's help should not wait for torch.
 _HOMES = {
-    "DirectOutcomeDataset": "causalopt.dataset",
-    "Estimate": "causalopt.evaluation.estimate",
+    "DirectOutcomeDataset": "causalopt.data.dataset",
+    "Estimate": "causalopt.estimators.estimate",
     "Evaluation": "causalopt.evaluation.evaluate",
     "FiniteBackend": "causalopt.backends.finite",
     "HuggingFaceBackend": "causalopt.backends.huggingface",
@@ -49,7 +49,7 @@ _HOMES = {
     "PseudoOutcomeEstimator": "causalopt.pseudo_outcome",
     "PseudoOutcomes": "causalopt.pseudo_outcome",
     "evaluate": "causalopt.evaluation.evaluate",
-    "optimize": "causalopt.optimization",
+    "optimize": "causalopt.optimization.optimize",
 }
 
 

@@ -15,18 +15,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from causalopt import plugins
-from causalopt.columns import Columns
-from causalopt.covariates import CovariateEncoder
-from causalopt.dataset import DirectOutcomeDataset
+from causalopt.data.columns import Columns
+from causalopt.data.covariates import CovariateEncoder
+from causalopt.data.dataset import DirectOutcomeDataset
+from causalopt.data.population import Population
 from causalopt.embedding import Embedder, embed
 from causalopt.errors import DataError, ModelError
 from causalopt.nuisance import models
+from causalopt.nuisance.assignment.logged import LoggedAssignment
 from causalopt.nuisance.cross_fitting import CrossFit, Rows, cross_fit
 from causalopt.nuisance.fitted import distinct
 from causalopt.nuisance.guards import Failure
-from causalopt.nuisance.logged import LoggedAssignment
 from causalopt.nuisance.text_index import TextIndex
-from causalopt.population import Population
 from causalopt.typing import Array, Float32, Float64, Int64
 
 METADATA = b"causalopt.pseudo_outcomes"

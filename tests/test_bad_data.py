@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 
 import causalopt as co
-from causalopt.cli import main
+from causalopt.cli.main import main
 from causalopt.errors import CausalOptWarning, DataError, OverlapError, OverlapWarning
 from causalopt.evaluation.evaluate import evaluate
 from causalopt.evaluation.policies import ExternalPolicy, LoggedPolicy
 from causalopt.evaluation.terms import ESTIMATORS
-from causalopt.metrics import evaluation_metrics
+from causalopt.run.metrics import evaluation_metrics
 
 TEXTS = [f"{a} {b} {c}" for a in ("help", "give") for b in ("now", "soon") for c in ("we", "you", "all")]
 

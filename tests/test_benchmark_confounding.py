@@ -24,7 +24,7 @@ from benchmarks.confounding.summary import bars, over_seeds, warned
 from benchmarks.confounding.tuning import TRIALS, VALIDATION_SEEDS, trials
 from causalopt.backends.finite import FinitePolicy
 from causalopt.errors import ConfigError
-from causalopt.nuisance.outcome import RidgeLightGBMOutcome
+from causalopt.nuisance.outcome.trees import RidgeLightGBMOutcome
 from causalopt.simulation import EnumeratedWorld, FiniteWorld, TemplateWorld
 from causalopt.typing import Float64
 

@@ -8,7 +8,7 @@ import pandas as pd
 from benchmarks.odd_tables.__main__ import bars, run
 from benchmarks.odd_tables.replication import faults
 from benchmarks.odd_tables.tables import COVARIATES, OUTCOMES, TEXTS, odd_table
-from causalopt.dataset import DirectOutcomeDataset
+from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator
 
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 import causalopt as co
+from causalopt.data.population import FIXED
 from causalopt.evaluation.policies import ExternalPolicy, LoggedPolicy
-from causalopt.population import FIXED
 
 PROMPTS = [
     f"please explain {thing}" for thing in ("rent", "taxes", "wages", "bread", "rivers", "stars", "moss", "hail")

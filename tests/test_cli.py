@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from causalopt.cli import main
+from causalopt.cli.main import main
 from causalopt.errors import DataError, TruncationWarning
 
 TEXTS = [
@@ -88,7 +88,7 @@ def test_a_run_prints_each_warning_as_a_line_before_its_table(call, survey, monk
         "warnings": ["too thin:\n  [bold] weights", "too few " + 50 * "texts "],
         **{"outcome": "resp", "estimator": "sndr", "level": 0.95, "kl": None, "verdict": "Unclear."},
     }
-    monkeypatch.setattr("causalopt.pipeline.run", lambda *_, **__: found)
+    monkeypatch.setattr("causalopt.run.pipeline.run", lambda *_, **__: found)
     code, out, err = call("run", survey / "survey.yaml", "--out", survey / "run")
     assert code == 0
     assert "difference" in out
@@ -102,7 +102,7 @@ def test_a_run_that_fails_says_first_what_it_was_warned_of(call, survey, monkeyp
         warnings.warn("the weights were cut", TruncationWarning, stacklevel=2)
         raise DataError("a fold has no weight")
 
-    monkeypatch.setattr("causalopt.pipeline._Stages.carry_out", fails)
+    monkeypatch.setattr("causalopt.run.pipeline._Stages.carry_out", fails)
     code, _, err = call("run", survey / "survey.yaml", "--out", survey / "run")
     assert code == 2
     assert [line for line in err.splitlines() if line] == [
@@ -205,7 +205,9 @@ def test_a_benchmark_is_found_by_its_folder(call, tmp_path, monkeypatch):
 
 
 def test_no_checkout_no_benchmark(call, tmp_path, monkeypatch):
-    monkeypatch.setattr("causalopt.checkout.__file__", str(tmp_path / "site-packages" / "causalopt" / "checkout.py"))
+    monkeypatch.setattr(
+        "causalopt.cli.checkout.__file__", str(tmp_path / "site-packages" / "causalopt" / "checkout.py")
+    )
     monkeypatch.chdir(tmp_path)
     code, _, err = call("benchmark", "estimators", "--out", tmp_path)
     assert code == 2
@@ -213,5 +215,5 @@ def test_no_checkout_no_benchmark(call, tmp_path, monkeypatch):
 
 
 def test_help_does_not_wait_for_torch():
-    script = "import sys, causalopt.cli; assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
+    script = "import sys, causalopt.cli.main; assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)

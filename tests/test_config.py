@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from causalopt.config import load_config, parse_config
 from causalopt.errors import ConfigError
+from causalopt.run.config import load_config, parse_config
 
 
 def test_only_data_is_required_and_every_default_is_written_out():

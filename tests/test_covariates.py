@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from causalopt.covariates import CovariateEncoder
+from causalopt.data.covariates import CovariateEncoder
 from causalopt.errors import CausalOptWarning, DataError
 
 

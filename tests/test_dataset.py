@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from causalopt import DirectOutcomeDataset
+from causalopt.data.population import FIXED, Population
 from causalopt.errors import ConfigError, DataError, DroppedRowsWarning
-from causalopt.population import FIXED, Population
 
 ROLES = {"text": "text", "outcome": "resp", "covariates": ["age", "party"], "weight": "views", "reader": "who"}
 

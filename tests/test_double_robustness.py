@@ -9,14 +9,14 @@ import torch
 import causalopt as co
 from causalopt.backends.contracts import Progress
 from causalopt.backends.finite import FiniteBackend
-from causalopt.config import parse_config
 from causalopt.errors import ConfigError, ModelError
-from causalopt.nuisance.ridge import RidgeOutcome
-from causalopt.nuisance.second_stage import expected_residual
-from causalopt.objective import DRCPO, ObjectiveInputs, coefficients
-from causalopt.preparation import prepare
-from causalopt.problem import policy_problem
+from causalopt.nuisance.outcome.ridge import RidgeOutcome
+from causalopt.objectives.paper import DRCPO, ObjectiveInputs, coefficients
+from causalopt.optimization.problem import policy_problem
+from causalopt.optimization.second_stage import expected_residual
 from causalopt.pseudo_outcome import PseudoOutcomes
+from causalopt.run.config import parse_config
+from causalopt.run.plan import prepare
 from causalopt.simulation import FiniteWorld
 
 pytestmark = pytest.mark.filterwarnings("ignore::causalopt.errors.CausalOptWarning")

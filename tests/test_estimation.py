@@ -12,19 +12,20 @@ import pytest
 import yaml
 
 import causalopt as co
-from causalopt.cli import main
-from causalopt.config import parse_config
+from causalopt.cli.main import main
+from causalopt.data.population import FIXED
 from causalopt.errors import ConfigError, MissingPartError
-from causalopt.estimation import estimate_value
-from causalopt.evaluation import ipw, mdr, snipw
+from causalopt.estimators import ipw
+from causalopt.evaluation import mdr, snipw
 from causalopt.evaluation.evaluate import evaluate
 from causalopt.evaluation.policies import ExternalPolicy, LoggedPolicy
 from causalopt.evaluation.terms import embedding_log_ratio
-from causalopt.pipeline import run
-from causalopt.population import FIXED
-from causalopt.preparation import prepare, read_outcome_rows
-from causalopt.problem import embedding_log_prob
-from causalopt.reevaluation import compare_runs, evaluate_run
+from causalopt.optimization.problem import embedding_log_prob
+from causalopt.run.config import parse_config
+from causalopt.run.estimate import estimate_value
+from causalopt.run.evaluate import compare_runs, evaluate_run
+from causalopt.run.pipeline import run
+from causalopt.run.plan import prepare, read_outcome_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore::causalopt.errors.CausalOptWarning")
 

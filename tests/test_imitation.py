@@ -10,8 +10,8 @@ import torch
 
 from causalopt import plugins
 from causalopt.errors import ConfigError
-from causalopt.imitation import RWR, SFT, SFTTop
-from causalopt.objective import Objective, ObjectiveInputs, coefficients
+from causalopt.objectives.imitation import RWR, SFT, SFTTop
+from causalopt.objectives.paper import Objective, ObjectiveInputs, coefficients
 
 N = 8
 

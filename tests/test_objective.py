@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from causalopt.errors import ConfigError
-from causalopt.objective import CPO, DRCPO, OORLHF, ObjectiveInputs, coefficients
+from causalopt.objectives.paper import CPO, DRCPO, OORLHF, ObjectiveInputs, coefficients
 
 N, M = 7, 9
 FREE = {"kl": 0.0, "forward_kl": 0.0}

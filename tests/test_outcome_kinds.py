@@ -12,14 +12,15 @@ from scipy.stats import binom
 from sklearn.linear_model import LogisticRegression, PoissonRegressor
 
 import causalopt as co
-from causalopt.config import parse_config
 from causalopt.embedding.tfidf import TfidfSvdEmbedder
 from causalopt.errors import DataError
-from causalopt.estimation import estimate_value
-from causalopt.evaluation import dm, dr, sndr, snipw
-from causalopt.nuisance.adapters import SklearnOutcome
-from causalopt.nuisance.logged import LoggedAssignment
-from causalopt.nuisance.randomized import RandomizedAssignment
+from causalopt.estimators import dm, dr
+from causalopt.evaluation import sndr, snipw
+from causalopt.nuisance.assignment.logged import LoggedAssignment
+from causalopt.nuisance.assignment.randomized import RandomizedAssignment
+from causalopt.nuisance.outcome.sklearn import SklearnOutcome
+from causalopt.run.config import parse_config
+from causalopt.run.estimate import estimate_value
 
 WORDS = (("help", "give", "act"), ("now", "soon", "please"), ("we", "you", "all"))
 TEXTS = [f"{a} {b} {c}" for a in WORDS[0] for b in WORDS[1] for c in WORDS[2]]

@@ -17,11 +17,11 @@ import yaml
 
 import causalopt as co
 from causalopt.backends import load_policy
-from causalopt.config import parse_config
-from causalopt.pipeline import run
-from causalopt.population import FIXED
-from causalopt.preparation import prepare
-from causalopt.reevaluation import evaluate_run
+from causalopt.data.population import FIXED
+from causalopt.run.config import parse_config
+from causalopt.run.evaluate import evaluate_run
+from causalopt.run.pipeline import run
+from causalopt.run.plan import prepare
 
 pytestmark = pytest.mark.filterwarnings("ignore::causalopt.errors.CausalOptWarning")
 
@@ -197,7 +197,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_numbers(tiny, tmp_path):
     config = tmp_path / "tiny.yaml"
     config.write_text(yaml.safe_dump(TINY))
     directory = tmp_path / "run"
-    command = [sys.executable, "-m", "causalopt.cli", "run", str(config), "--out", str(directory)]
+    command = [sys.executable, "-m", "causalopt.cli.main", "run", str(config), "--out", str(directory)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 300
     while not list(directory.glob("work/optimisation-policy/*/checkpoint-*/trainer_state.json")):

@@ -6,7 +6,7 @@ import pytest
 
 from causalopt import plugins
 from causalopt.errors import ConfigError
-from causalopt.objective import DRCPO
+from causalopt.objectives.paper import DRCPO
 
 
 def test_built_in_parts_are_found_by_name():

@@ -16,7 +16,7 @@ import json, sys, warnings
 import numpy as np, pandas as pd
 import causalopt as co
 from causalopt.evaluation import snipw
-from causalopt.nuisance.folds import inner_folds
+from causalopt.data.folds import inner_folds
 
 warnings.simplefilter("ignore")
 rng = np.random.default_rng(7)

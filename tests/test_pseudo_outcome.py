@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 import causalopt as co
+from causalopt.data.population import Population
 from causalopt.errors import CausalOptWarning, ConfigError, DataError, ModelError, OverlapWarning
-from causalopt.population import Population
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
 
 WORDS = (("help", "give", "act", "join"), ("now", "soon", "today"), ("please", "friend", "neighbour", "you", "all"))

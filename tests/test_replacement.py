@@ -13,17 +13,17 @@ import pandas as pd
 import pytest
 import yaml
 
-from causalopt.cli import main
+from causalopt.cli.main import main
 from causalopt.errors import ConfigError, DataError
-from causalopt.replacement import Replacement
-from causalopt.run_directory import RunDirectory, is_finished
+from causalopt.run.directory import RunDirectory, is_finished
+from causalopt.run.replacement import Replacement
 
 # Under each argument a process of its own replaces the run; the k-th is killed at its k-th change of a name or removal
 # of a file after all is written. Prints how many were killed.
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from causalopt.run_directory import RunDirectory
+from causalopt.run.directory import RunDirectory
 
 def replace(run, left):
     files = RunDirectory(run)

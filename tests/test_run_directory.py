@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from causalopt.errors import ConfigError
-from causalopt.run_directory import RunDirectory
+from causalopt.run.directory import RunDirectory
 
 
 def opened(path, config="seed: 0\n", *, resume=False, overwrite=False):
@@ -49,7 +49,7 @@ def test_resume_needs_the_same_configuration(tmp_path):
 
 def test_a_directory_that_another_process_writes_to_is_refused(tmp_path):
     script = (
-        "import sys, time; from pathlib import Path; from causalopt.run_directory import RunDirectory\n"
+        "import sys, time; from pathlib import Path; from causalopt.run.directory import RunDirectory\n"
         "with RunDirectory(Path(sys.argv[1])).open('a', resume=False, overwrite=False, facts={}):\n"
         "    print('in', flush=True); time.sleep(60)"
     )

@@ -10,13 +10,13 @@ import pytest
 
 import causalopt as co
 from causalopt import DirectOutcomeDataset
-from causalopt.config import parse_config
+from causalopt.data.fingerprint import shared_rows
+from causalopt.data.population import FIXED
 from causalopt.errors import CausalOptWarning, DataError
-from causalopt.fingerprint import shared_rows
-from causalopt.pipeline import run
-from causalopt.population import FIXED
-from causalopt.preparation import prepare
-from causalopt.reevaluation import compare_runs, evaluate_run
+from causalopt.run.config import parse_config
+from causalopt.run.evaluate import compare_runs, evaluate_run
+from causalopt.run.pipeline import run
+from causalopt.run.plan import prepare
 
 pytestmark = pytest.mark.filterwarnings("ignore::causalopt.errors.CausalOptWarning")
 

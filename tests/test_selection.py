@@ -10,11 +10,11 @@ import pytest
 import causalopt as co
 from causalopt.backends.contracts import PolicyProblem, Progress, Selection
 from causalopt.backends.finite import FiniteBackend
-from causalopt.config import parse_config
-from causalopt.objective import CPO
-from causalopt.pipeline import run
-from causalopt.preparation import prepare
-from causalopt.selection import select_by_lower_bound
+from causalopt.objectives.paper import CPO
+from causalopt.optimization.selection import select_by_lower_bound
+from causalopt.run.config import parse_config
+from causalopt.run.pipeline import run
+from causalopt.run.plan import prepare
 
 pytestmark = pytest.mark.filterwarnings("ignore::causalopt.errors.CausalOptWarning")
 

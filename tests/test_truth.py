@@ -8,7 +8,7 @@ import pytest
 from causalopt.backends.finite import FinitePolicy
 from causalopt.evaluation.policies import Draws
 from causalopt.simulation import FiniteWorld, TemplateWorld
-from causalopt.truth import true_responses, truth_metrics
+from causalopt.simulation.grading import true_responses, truth_metrics
 
 OTHER = ["please give today", "Hello friend, and feel proud."]
 

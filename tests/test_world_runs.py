@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 
 from causalopt import plugins
-from causalopt.config import parse_config
-from causalopt.pipeline import run
-from causalopt.population import FIXED
-from causalopt.preparation import prepare
-from causalopt.reevaluation import evaluate_run
+from causalopt.data.population import FIXED
+from causalopt.run.config import parse_config
+from causalopt.run.evaluate import evaluate_run
+from causalopt.run.pipeline import run
+from causalopt.run.plan import prepare
 from causalopt.simulation import ContaminatedWorld, World
 from causalopt.simulation.grammar import sentences
 

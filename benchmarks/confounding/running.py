@@ -20,11 +20,11 @@ from benchmarks.confounding.methods.objectives import ObjectiveMethod
 from benchmarks.confounding.restriction import OnTexts
 from causalopt import plugins
 from causalopt.backends.contracts import Policy, Progress
-from causalopt.backends.huggingface.quiet import quiet_transformers
-from causalopt.dataset import DirectOutcomeDataset
+from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.errors import CausalOptError
 from causalopt.evaluation import thin_overlap
 from causalopt.evaluation.evaluate import evaluate
+from causalopt.language_models.quiet import quiet_transformers
 from causalopt.progress import track
 from causalopt.simulation.contracts import World
 

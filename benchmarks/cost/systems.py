@@ -16,8 +16,8 @@ import pandas as pd
 from lightgbm import LGBMRegressor
 from sklearn.linear_model import RidgeCV
 
+from causalopt.data.folds import group_folds
 from causalopt.nuisance.cross_fitting import cross_fit
-from causalopt.nuisance.folds import group_folds
 from causalopt.typing import Array, Float64, Int64
 
 DIMENSIONS = 64

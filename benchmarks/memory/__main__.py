@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from benchmarks.output import Bar, bars_as_text, write
-from causalopt.backends.huggingface.head import target_log_prob
+from causalopt.language_models.kernels.head import target_log_prob
 
 WIDTH = 64
 KINDS = ("frozen head", "trainable head", "materialised")

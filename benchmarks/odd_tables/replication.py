@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.odd_tables.tables import odd_table
-from causalopt.dataset import DirectOutcomeDataset
+from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.errors import CausalOptError
 from causalopt.nuisance.guards import worse_than_mean
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes

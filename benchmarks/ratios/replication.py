@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.ratios.laws import LAWS
-from causalopt.nuisance.classifier import ClassifierAssignment
-from causalopt.nuisance.gaussian import GaussianAssignment
+from causalopt.nuisance.assignment.classifier import ClassifierAssignment
+from causalopt.nuisance.assignment.gaussian import GaussianAssignment
 
 MODELS = {"gaussian": GaussianAssignment, "classifier": ClassifierAssignment}
 TEST_ROWS = 2000

@@ -18,9 +18,9 @@ from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 from benchmarks.speed.clock import Clock, Segment, now
 from benchmarks.speed.systems import COMMON, OF_A_PEER, System, as_it_comes
 from benchmarks.speed.workload import LORA, Workload
-from causalopt.backends.huggingface.model import twin
-from causalopt.backends.huggingface.products import fast_products
-from causalopt.backends.huggingface.quiet import quiet_transformers
+from causalopt.language_models.kernels.matmul import fast_products
+from causalopt.language_models.load import twin
+from causalopt.language_models.quiet import quiet_transformers
 
 STRONGEST: dict[str, Any] = {
     "loss_type": "apo_zero_unpaired",

@@ -16,12 +16,12 @@ from benchmarks.speed.clock import Clock, Segment, now
 from benchmarks.speed.workload import LONGEST, LORA, Workload
 from causalopt.backends.contracts import Progress
 from causalopt.backends.huggingface import HuggingFaceBackend
-from causalopt.backends.huggingface.model import trainable_twin, twin
-from causalopt.backends.huggingface.products import fast_products
-from causalopt.backends.huggingface.scoring import CausalLM
-from causalopt.backends.huggingface.settings import Dtype
-from causalopt.backends.huggingface.tokenization import Tokens
-from causalopt.objective import CPO, DRCPO, Objective, ObjectiveInputs
+from causalopt.language_models.kernels.matmul import fast_products
+from causalopt.language_models.load import trainable_twin, twin
+from causalopt.language_models.scoring import CausalLM
+from causalopt.language_models.settings import Dtype
+from causalopt.language_models.tokenization import Tokens
+from causalopt.objectives.paper import CPO, DRCPO, Objective, ObjectiveInputs
 
 MICRO_BATCHES = 4
 """Of a window, where there is accumulation."""

@@ -13,9 +13,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from causalopt.backends.contracts import PolicyProblem
 from causalopt.backends.huggingface import HuggingFacePolicy
-from causalopt.backends.huggingface.attention import use_short_attention
-from causalopt.backends.huggingface.model import prepare
-from causalopt.backends.huggingface.tokenization import TextCodec, Tokens
+from causalopt.language_models.kernels.attention import use_short_attention
+from causalopt.language_models.load import prepare
+from causalopt.language_models.tokenization import TextCodec, Tokens
 
 LORA: dict[str, Any] = {"r": 8, "lora_alpha": 16, "target_modules": "all-linear"}
 LONGEST = 128

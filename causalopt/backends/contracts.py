@@ -9,9 +9,9 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
+from causalopt.data.population import Population
 from causalopt.errors import DataError
-from causalopt.objective import Objective
-from causalopt.population import Population
+from causalopt.objectives.paper import Objective
 from causalopt.typing import Float64, Int64
 
 

@@ -19,10 +19,10 @@ from causalopt import plugins
 from causalopt.backends.contracts import Policy, PolicyProblem, Progress, Selection
 from causalopt.backends.finite_features import finite_features
 from causalopt.backends.finite_policy import FinitePolicy
+from causalopt.data.population import FIXED
 from causalopt.embedding.contracts import Embedder
 from causalopt.errors import CausalOptWarning, ConfigError, DataError, ModelError
-from causalopt.objective import Modifiers, Objective, ObjectiveInputs
-from causalopt.population import FIXED
+from causalopt.objectives.paper import Modifiers, Objective, ObjectiveInputs
 from causalopt.typing import Float64
 
 __all__ = ["FiniteBackend", "FinitePolicy"]
@@ -78,8 +78,8 @@ class FiniteBackend:
     >>> import numpy as np
     >>> from causalopt.backends.contracts import PolicyProblem, Progress
     >>> from causalopt.backends.finite import FiniteBackend
-    >>> from causalopt.population import FIXED
-    from causalopt.objective import CPO
+    >>> from causalopt.data.population import FIXED
+    from causalopt.objectives.paper import CPO
     >>> texts = ["Please give today.", "Join our walk.", "Share one hour."]
     >>> backend = FiniteBackend(texts, embedder={"name": "tfidf-svd", "dimensions": 2}, l2=0.1)
     >>> reference = backend.reference(None, texts, np.ones(3), seed=0, progress=Progress())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from causalopt.backends import load_policy
 from causalopt.backends.contracts import Policy
-from causalopt.dataset import DirectOutcomeDataset
+from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.typing import Float64
 
 

@@ -87,7 +87,7 @@ class HiddenStatesEmbedder:
         return hash_model(body, tokenizer, self.layer, self.pooling)
 
     def _ids(self, tokenizer: Any, texts: Sequence[str], limit: int | None) -> list[list[int]]:
-        from causalopt.backends.huggingface.quiet import quiet_transformers
+        from causalopt.language_models.quiet import quiet_transformers
 
         with quiet_transformers():
             # A text that spells a special token is read as the characters that it is.
@@ -107,7 +107,7 @@ class HiddenStatesEmbedder:
         if self._loaded is None:
             from peft import PeftModel
 
-            from causalopt.backends.huggingface.model import load_model
+            from causalopt.language_models.load import load_model
 
             loaded = load_model(self._source)
             model = loaded.model

@@ -70,7 +70,7 @@ class SentenceTransformerEmbedder:
 
     def transform(self, texts: Sequence[str]) -> Float32:
         """Embed, shape [n, d], float32."""
-        from causalopt.backends.huggingface.quiet import quiet_transformers
+        from causalopt.language_models.quiet import quiet_transformers
 
         encoder = self._load()
         with quiet_transformers():
@@ -101,7 +101,7 @@ class SentenceTransformerEmbedder:
         if self._encoder is None:
             from sentence_transformers import SentenceTransformer
 
-            from causalopt.backends.huggingface.quiet import quiet_transformers
+            from causalopt.language_models.quiet import quiet_transformers
 
             try:
                 with quiet_transformers():
@@ -123,7 +123,7 @@ def _check_whole(name: str, encoder: Any) -> None:
     """Raise `ModelError` when weights of the encoder's transformer were not in its files, and so are random numbers."""
     from sentence_transformers.models import Transformer
 
-    from causalopt.backends.huggingface.loading import check_whole
+    from causalopt.language_models.integrity import check_whole
 
     for module in encoder:
         if not isinstance(module, Transformer):

@@ -1,14 +1,9 @@
 """Values of policies with their errors, and the evidence beside them: functions of arrays that know no policy."""
 
-from causalopt.evaluation.balance import balance, weight_calibration
-from causalopt.evaluation.dm import dm
-from causalopt.evaluation.dr import dr, dr_os, sndr, switch_dr
-from causalopt.evaluation.estimate import Estimate, TTest
-from causalopt.evaluation.ipw import clipped_ipw, ipw, snipw
-from causalopt.evaluation.marginalized import marginal_log_ratio, mdr, mips
-from causalopt.evaluation.overlap import Overlap, overlap, pareto_k, truncated_mass
-from causalopt.evaluation.placebo import PlaceboAssignment, placebo_assignment, placebo_outcome
-from causalopt.evaluation.sensitivity import (
+from causalopt.diagnostics.balance import balance, weight_calibration
+from causalopt.diagnostics.overlap import Overlap, overlap, pareto_k, truncated_mass
+from causalopt.diagnostics.placebo import PlaceboAssignment, placebo_assignment, placebo_outcome
+from causalopt.diagnostics.sensitivity import (
     Benchmark,
     Bounds,
     Sensitivity,
@@ -16,7 +11,12 @@ from causalopt.evaluation.sensitivity import (
     riesz_representer,
     sensitivity,
 )
-from causalopt.evaluation.verdict import Verdict, judge, thin_overlap, verdict
+from causalopt.diagnostics.verdict import Verdict, judge, thin_overlap, verdict
+from causalopt.estimators.dm import dm
+from causalopt.estimators.dr import dr, dr_os, sndr, switch_dr
+from causalopt.estimators.estimate import Estimate, TTest
+from causalopt.estimators.ipw import clipped_ipw, ipw, snipw
+from causalopt.estimators.marginalized import marginal_log_ratio, mdr, mips
 
 __all__ = [
     "Benchmark",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from causalopt.backends.contracts import EnumerablePolicy, Policy
-from causalopt.dataset import DirectOutcomeDataset
+from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.evaluation.policies import Draws
 
 NEAR = 0.5

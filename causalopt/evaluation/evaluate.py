@@ -12,13 +12,17 @@ import pandas as pd
 
 from causalopt.backends.contracts import Policy
 from causalopt.backends.optimized import OptimizedPolicy
-from causalopt.dataset import DirectOutcomeDataset
+from causalopt.data.dataset import DirectOutcomeDataset
+from causalopt.data.fingerprint import refuse_seen_rows
+from causalopt.data.population import DRAWN, Population
+from causalopt.diagnostics.overlap import Overlap, overlap, warn_if_mean_ratio_is_not_one
+from causalopt.diagnostics.verdict import thin_overlap
 from causalopt.errors import ConfigError, MissingPartError, OverlapError, OverlapWarning
+from causalopt.estimators.estimate import Estimate
+from causalopt.estimators.weights import WeightedRows
 from causalopt.evaluation.divergence import Divergence, divergence
-from causalopt.evaluation.estimate import Estimate
 from causalopt.evaluation.evidence import Evidence, gather_evidence
 from causalopt.evaluation.logged_law import LoggedLaw, look_at_logged_law
-from causalopt.evaluation.overlap import Overlap, overlap, warn_if_mean_ratio_is_not_one
 from causalopt.evaluation.policies import (
     Draws,
     ExternalPolicy,
@@ -30,11 +34,7 @@ from causalopt.evaluation.policies import (
     population_of,
 )
 from causalopt.evaluation.terms import ESTIMATORS, MARGINALIZED, PolicyTerms, policy_terms
-from causalopt.evaluation.verdict import thin_overlap
-from causalopt.evaluation.weights import WeightedRows
-from causalopt.fingerprint import refuse_seen_rows
-from causalopt.population import DRAWN, Population
-from causalopt.problem import BehaviorPolicy, behavior_log_prob, behavior_source
+from causalopt.optimization.problem import BehaviorPolicy, behavior_log_prob, behavior_source
 from causalopt.progress import track
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
 from causalopt.typing import Int64

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from causalopt.dataset import DirectOutcomeDataset
+from causalopt.data.dataset import DirectOutcomeDataset
+from causalopt.diagnostics.balance import balance, weight_calibration
+from causalopt.diagnostics.placebo import PlaceboAssignment, placebo_assignment, placebo_outcome
+from causalopt.diagnostics.sensitivity import Benchmark, Sensitivity, benchmark, riesz_representer, sensitivity
 from causalopt.errors import OverlapError
-from causalopt.evaluation.balance import balance, weight_calibration
-from causalopt.evaluation.estimate import Estimate
-from causalopt.evaluation.placebo import PlaceboAssignment, placebo_assignment, placebo_outcome
-from causalopt.evaluation.sensitivity import Benchmark, Sensitivity, benchmark, riesz_representer, sensitivity
+from causalopt.estimators.estimate import Estimate
 from causalopt.evaluation.terms import PolicyTerms
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.typing import Float64, Int64
@@ -34,7 +34,7 @@ class Evidence:
     placebo:
         The difference when the texts are dealt anew among the readers; None where one cluster carries the whole weight.
     balance, calibration:
-        Of the stabilized weights, see `causalopt.evaluation.balance`; None where there are no covariates.
+        Of the stabilized weights, see `causalopt.diagnostics.balance`; None where there are no covariates.
     placebo_outcome:
         The difference in the data's placebo outcome, its own units; None without one, and where ``placebo`` is.
     benchmarks:

@@ -10,13 +10,13 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from causalopt import reading
 from causalopt.backends.contracts import EnumerablePolicy, Policy
 from causalopt.backends.optimized import OptimizedPolicy
-from causalopt.dataset import DirectOutcomeDataset
+from causalopt.data import files as reading
+from causalopt.data.dataset import DirectOutcomeDataset
+from causalopt.data.population import DRAWN, FIXED, Population
 from causalopt.errors import DataError
-from causalopt.evaluation.plug_in import ContextDraws
-from causalopt.population import DRAWN, FIXED, Population
+from causalopt.estimators.plug_in import ContextDraws
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.typing import Float64, Int64
 

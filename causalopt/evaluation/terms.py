@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from causalopt.data.population import Population
 from causalopt.errors import DataError, MissingPartError
-from causalopt.evaluation.dm import dm
-from causalopt.evaluation.dr import dr, dr_os, sndr, switch_dr
-from causalopt.evaluation.estimate import Estimate
-from causalopt.evaluation.ipw import clipped_ipw, ipw, snipw
-from causalopt.evaluation.marginalized import marginal_log_ratio, mdr, mips
+from causalopt.estimators.dm import dm
+from causalopt.estimators.dr import dr, dr_os, sndr, switch_dr
+from causalopt.estimators.estimate import Estimate
+from causalopt.estimators.ipw import clipped_ipw, ipw, snipw
+from causalopt.estimators.marginalized import marginal_log_ratio, mdr, mips
+from causalopt.estimators.weights import WeightedRows
 from causalopt.evaluation.policies import Draws, LoggedPolicy, Subject
-from causalopt.evaluation.weights import WeightedRows
-from causalopt.population import Population
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.typing import Array, Float64
 

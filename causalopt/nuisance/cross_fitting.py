@@ -11,16 +11,16 @@ import numpy as np
 import pandas as pd
 
 from causalopt import plugins
+from causalopt.data.folds import external_folds, group_folds
 from causalopt.errors import CausalOptWarning, ConfigError, DataError, TruncationWarning
 from causalopt.nuisance import models
-from causalopt.nuisance.averaging import distinct_rows
+from causalopt.nuisance.assignment.randomized import RandomizedAssignment
 from causalopt.nuisance.contracts import AssignmentModel, OutcomeModel
 from causalopt.nuisance.fitted import CrossFit, FoldModels, HeldOut, Truncation, distinct
-from causalopt.nuisance.folds import external_folds, group_folds
 from causalopt.nuisance.given_prompt import GivenPrompt
 from causalopt.nuisance.guards import UNFIT, Failure, MeanOutcome, collapsed, wild, worse_than_mean
-from causalopt.nuisance.outcome import ZeroOutcome
-from causalopt.nuisance.randomized import RandomizedAssignment
+from causalopt.nuisance.outcome.averaging import distinct_rows
+from causalopt.nuisance.outcome.trees import ZeroOutcome
 from causalopt.nuisance.rows import Rows, as_array
 from causalopt.nuisance.scoring import deal, discrimination_loss, squared_loss
 from causalopt.nuisance.separation import (

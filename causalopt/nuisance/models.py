@@ -12,9 +12,9 @@ import numpy as np
 
 from causalopt import plugins
 from causalopt.errors import ConfigError
-from causalopt.nuisance.adapters import SklearnOutcome
-from causalopt.nuisance.averaging import mean_over_texts
 from causalopt.nuisance.contracts import AssignmentModel, OutcomeModel
+from causalopt.nuisance.outcome.averaging import mean_over_texts
+from causalopt.nuisance.outcome.sklearn import SklearnOutcome
 from causalopt.nuisance.rows import Rows
 from causalopt.nuisance.text_index import TextIndex
 from causalopt.plugins import Registry
@@ -28,7 +28,7 @@ def outcome_model(spec: Any) -> OutcomeModel:
     """
     made = plugins.outcome_models.create(spec)
     if not hasattr(made, "marginal") and type(made).__module__.startswith("econml."):
-        from causalopt.nuisance.econml import EconMLOutcome
+        from causalopt.nuisance.outcome.econml import EconMLOutcome
 
         made = EconMLOutcome(made)
     elif not hasattr(made, "marginal") and hasattr(made, "get_params"):

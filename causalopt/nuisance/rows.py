@@ -8,10 +8,10 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
+from causalopt.data.folds import row_codes
+from causalopt.data.validation import LARGEST_OUTCOME
 from causalopt.errors import DataError
-from causalopt.nuisance.folds import row_codes
 from causalopt.typing import Array, Float64, Int64
-from causalopt.validation import LARGEST_OUTCOME
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from causalopt.errors import OverlapWarning
-from causalopt.nuisance.ridge import RidgeOutcome
+from causalopt.nuisance.outcome.ridge import RidgeOutcome
 from causalopt.typing import Array, Float64, Int64
 
 MOST_TEXTS = 50

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit, log_softmax
 
-from causalopt.dataset import DirectOutcomeDataset
+from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.simulation.enumerated import EnumeratedWorld, check_dial, standardised
 from causalopt.simulation.sentence_effects import LEVEL, draw_effects
 from causalopt.typing import Float64

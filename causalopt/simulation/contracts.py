@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import pandas as pd
 
 from causalopt.backends.contracts import Policy
-from causalopt.dataset import DirectOutcomeDataset
+from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.typing import Float64
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.special import logsumexp
 
 from causalopt.backends.contracts import Policy
-from causalopt.dataset import DirectOutcomeDataset
+from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.errors import ConfigError, DataError, ModelError
 from causalopt.simulation.contracts import TrueValue
 from causalopt.simulation.tilting import kl_divergence, temperature_at, tilt

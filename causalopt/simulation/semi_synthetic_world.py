@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from causalopt import plugins, reading
+from causalopt import plugins
+from causalopt.data import files as reading
 from causalopt.embedding import Embedder, embed
 from causalopt.errors import ConfigError, DataError, DroppedRowsWarning
 from causalopt.simulation.enumerated import EnumeratedWorld, check_dial, standardised

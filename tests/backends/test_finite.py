@@ -14,7 +14,7 @@ from causalopt.backends import load_policy
 from causalopt.backends.contracts import Backend, Policy, PolicyProblem, Progress
 from causalopt.backends.finite import FiniteBackend, FinitePolicy, _Loss
 from causalopt.errors import CausalOptWarning, ConfigError, DataError, ModelError
-from causalopt.objective import CPO, DRCPO, OORLHF, Objective, ObjectiveInputs
+from causalopt.objectives.paper import CPO, DRCPO, OORLHF, Objective, ObjectiveInputs
 from causalopt.simulation import FiniteWorld, TemplateWorld
 from causalopt.simulation.tilting import tilt
 

@@ -17,7 +17,7 @@ from causalopt.backends.finite import FiniteBackend, FinitePolicy, _Loss
 from causalopt.backends.finite_features import finite_features
 from causalopt.embedding.tfidf import TfidfSvdEmbedder
 from causalopt.errors import DataError
-from causalopt.objective import DRCPO
+from causalopt.objectives.paper import DRCPO
 from causalopt.simulation import LoggedTrafficWorld
 
 PROMPTS = ["Is it open?", "Where are you?"]

@@ -10,10 +10,10 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures
 
+from causalopt.density_ratio import TwoSamples
+from causalopt.diagnostics.behavior_fit import BehaviorFit, _area_within_folds, behavior_fit, dealt_samples
 from causalopt.embedding.tfidf import TfidfSvdEmbedder
 from causalopt.errors import DataError
-from causalopt.evaluation.behavior_fit import BehaviorFit, _area_within_folds, behavior_fit, dealt_samples
-from causalopt.evaluation.two_samples import TwoSamples
 
 OPENINGS = ("Hello friend", "Dear neighbour", "Good morning", "A short word", "Please read")
 REASONS = ("hungry children are waiting", "the shelter turns forty", "each dollar buys four meals", "winter is near")
@@ -79,7 +79,7 @@ def test_one_law_is_within_the_interval(kind, monkeypatch):
     With a coverage of 0.93 or more, 100 intervals cover fewer than 83 times with a probability below 1e-3; with the
     folds taken for independent they cover 0.83, and with rows for units, where texts repeat, fewer still.
     """
-    module = "causalopt.evaluation.behavior_fit"
+    module = "causalopt.diagnostics.behavior_fit"
     line, squares = LogisticRegression(), make_pipeline(PolynomialFeatures(2), LogisticRegression())
     monkeypatch.setattr(f"{module}.candidates", lambda x: [line])
     monkeypatch.setattr(f"{module}._TREES", squares)

@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
-from causalopt.evaluation import Estimate, benchmark, dr, riesz_representer, sensitivity
+from causalopt.diagnostics import sensitivity
+from causalopt.estimators import dr
+from causalopt.evaluation import Estimate, benchmark, riesz_representer
 
 dml = pytest.importorskip("doubleml")
 

@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 
 from causalopt.errors import DataError
-from causalopt.evaluation import Estimate, dm, dr, ipw, sndr, snipw
+from causalopt.estimators import dm, dr, ipw
+from causalopt.evaluation import Estimate, sndr, snipw
 
 
 @pytest.fixture

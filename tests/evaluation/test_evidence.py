@@ -6,9 +6,9 @@ import pytest
 
 import causalopt as co
 from causalopt.backends.finite import FinitePolicy
+from causalopt.data.population import DRAWN, FIXED
 from causalopt.errors import OverlapWarning
-from causalopt.metrics import evaluation_metrics
-from causalopt.population import DRAWN, FIXED
+from causalopt.run.metrics import evaluation_metrics
 
 TEXTS = ["A short reminder.", "A long explanation of the same thing."]
 

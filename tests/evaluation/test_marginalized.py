@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from causalopt.density_ratio import TwoSamples
+from causalopt.diagnostics import overlap
 from causalopt.errors import DataError, OverlapWarning
-from causalopt.evaluation import marginal_log_ratio, mdr, mips, overlap, snipw
-from causalopt.evaluation.two_samples import TwoSamples
+from causalopt.evaluation import marginal_log_ratio, mdr, mips, snipw
 
 
 def slope(truth, found):

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from causalopt.diagnostics import sensitivity
 from causalopt.errors import ConfigError, DataError
-from causalopt.evaluation import Estimate, benchmark, dm, dr, riesz_representer, sensitivity, sndr
+from causalopt.estimators import dm, dr
+from causalopt.evaluation import Estimate, benchmark, riesz_representer, sndr
 
 
 def skewed(rng, n):

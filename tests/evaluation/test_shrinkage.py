@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from causalopt.evaluation import dr, dr_os, switch_dr
-from causalopt.evaluation.shrinkage import choose_lambda, choose_tau
-from causalopt.evaluation.weights import WeightedRows
+from causalopt.estimators import dr
+from causalopt.estimators.shrinkage import choose_lambda, choose_tau
+from causalopt.estimators.weights import WeightedRows
+from causalopt.evaluation import dr_os, switch_dr
 
 
 def heavy(rng, n, g_error):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from causalopt.density_ratio import TwoSamples
+from causalopt.diagnostics.support import _distance_to_other_folds, support
 from causalopt.embedding.tfidf import TfidfSvdEmbedder
 from causalopt.errors import DataError
-from causalopt.evaluation.support import _distance_to_other_folds, support
-from causalopt.evaluation.two_samples import TwoSamples
 
 ANIMALS = ("cat", "dog", "horse", "goose", "mouse", "bear")
 DEEDS = ("sees", "follows", "feeds", "fears", "likes")

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from causalopt.evaluation import Estimate, judge, overlap, thin_overlap, verdict
+from causalopt.diagnostics import overlap, verdict
+from causalopt.evaluation import Estimate, judge, thin_overlap
 
 GOOD = overlap(np.random.default_rng(0).normal(0, 0.3, 1000))
 THIN = overlap(np.random.default_rng(0).normal(0, 3.0, 1000))

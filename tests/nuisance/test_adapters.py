@@ -10,8 +10,8 @@ from sklearn.svm import LinearSVC
 
 from causalopt.errors import ConfigError, DataError
 from causalopt.nuisance import models
-from causalopt.nuisance.adapters import SklearnOutcome
 from causalopt.nuisance.cross_fitting import cross_fit
+from causalopt.nuisance.outcome.sklearn import SklearnOutcome
 
 
 def test_a_linear_regression_averages_to_itself_at_the_mean_reader():

@@ -3,7 +3,7 @@ import pytest
 from scipy.special import softmax
 
 from causalopt.errors import ConfigError, DataError, OverlapWarning
-from causalopt.nuisance.arms import ArmsAssignment
+from causalopt.nuisance.assignment.arms import ArmsAssignment
 
 CODES = np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from causalopt.nuisance.arms import ArmsAssignment
-from causalopt.nuisance.auto import AutoAssignment
+from causalopt.nuisance.assignment.arms import ArmsAssignment
+from causalopt.nuisance.assignment.auto import AutoAssignment
+from causalopt.nuisance.assignment.gaussian import GaussianAssignment
 from causalopt.nuisance.cross_fitting import cross_fit
-from causalopt.nuisance.gaussian import GaussianAssignment
 
 
 def shown(n, texts, seed, strength=0.8):

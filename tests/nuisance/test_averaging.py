@@ -3,8 +3,8 @@ import pytest
 from scipy.special import expit
 from sklearn.linear_model import LinearRegression
 
-from causalopt.nuisance.adapters import SklearnOutcome
-from causalopt.nuisance.averaging import distinct_rows, mean_over_readers, mean_over_texts
+from causalopt.nuisance.outcome.averaging import distinct_rows, mean_over_readers, mean_over_texts
+from causalopt.nuisance.outcome.sklearn import SklearnOutcome
 
 
 def curved(x, w):

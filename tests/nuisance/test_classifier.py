@@ -4,8 +4,8 @@ import pytest
 from nuisance_laws import binary_texts, fit_quality, gaussian_texts
 
 from causalopt.errors import CausalOptWarning
-from causalopt.nuisance.classifier import ClassifierAssignment
-from causalopt.nuisance.gaussian import GaussianAssignment
+from causalopt.nuisance.assignment.classifier import ClassifierAssignment
+from causalopt.nuisance.assignment.gaussian import GaussianAssignment
 from causalopt.nuisance.scoring import deal, discrimination_loss
 
 

@@ -10,7 +10,7 @@ from sklearn.ensemble import RandomForestRegressor
 
 from causalopt.errors import CausalOptWarning, ConfigError, DataError, ModelError, OverlapWarning, TruncationWarning
 from causalopt.nuisance.cross_fitting import Rows, cross_fit, truncate
-from causalopt.nuisance.outcome import RidgeOutcome
+from causalopt.nuisance.outcome.trees import RidgeOutcome
 
 
 def r_squared(y, m):

@@ -7,7 +7,7 @@ from sklearn.linear_model import LassoCV, LogisticRegression, RidgeCV
 
 from causalopt.errors import ConfigError, DataError
 from causalopt.nuisance.cross_fitting import cross_fit
-from causalopt.nuisance.econml import EconMLOutcome
+from causalopt.nuisance.outcome.econml import EconMLOutcome
 
 econml_dml = pytest.importorskip("econml.dml")
 econml_dr = pytest.importorskip("econml.dr")

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn.model_selection import GroupKFold, KFold
 
+from causalopt.data.folds import external_folds, group_folds, inner_folds, row_codes
 from causalopt.errors import CausalOptWarning, DataError
-from causalopt.nuisance.folds import external_folds, group_folds, inner_folds, row_codes
 
 
 def test_groups_stay_whole_and_every_row_is_held_out_once():

@@ -3,9 +3,9 @@ import pytest
 from nuisance_laws import binary_texts, fit_quality, gaussian_texts
 from scipy.stats import multivariate_normal
 
-from causalopt.nuisance.canonical import MultivariateRegression, RegressionMoments
-from causalopt.nuisance.gaussian import GaussianAssignment
-from causalopt.nuisance.normalizer import Normalizer
+from causalopt.nuisance.assignment.gaussian import GaussianAssignment
+from causalopt.nuisance.assignment.reduced_rank import MultivariateRegression, RegressionMoments
+from causalopt.nuisance.assignment.sinkhorn import Normalizer
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import pytest
 import causalopt as co
 from causalopt.embedding.tfidf import TfidfSvdEmbedder
 from causalopt.errors import ConfigError, DataError, ModelError
-from causalopt.nuisance.language_model import LanguageModelOutcome
+from causalopt.nuisance.outcome.language_model import LanguageModelOutcome
+from causalopt.nuisance.outcome.text_regression import _pretrained
 from causalopt.nuisance.text_index import TextIndex
-from causalopt.nuisance.text_regression import _pretrained
 
 A = ("calm", "kind", "warm", "brave", "plain", "quiet", "young", "proud", "quick", "tall")
 B = ("river", "garden", "letter", "window", "mountain", "morning", "story", "bridge", "lantern", "meadow")

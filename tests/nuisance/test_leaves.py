@@ -2,7 +2,7 @@ import lightgbm
 import numpy as np
 import pytest
 
-from causalopt.nuisance.leaves import LeafSum
+from causalopt.nuisance.outcome.tree_averages import LeafSum
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from causalopt.errors import ConfigError, DataError
-from causalopt.nuisance.logged import LoggedAssignment
+from causalopt.nuisance.assignment.logged import LoggedAssignment
 
 
 def test_the_ratio_of_what_was_logged():

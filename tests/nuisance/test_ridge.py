@@ -3,9 +3,9 @@ import pytest
 from nuisance_laws import additive_and_crossed
 from sklearn.linear_model import Ridge
 
-from causalopt.nuisance.bilinear import BilinearDesign
-from causalopt.nuisance.penalty import Moments, Penalty, Split, choose_penalty
-from causalopt.nuisance.ridge import RidgeOutcome
+from causalopt.nuisance.outcome.bilinear import BilinearDesign
+from causalopt.nuisance.outcome.penalty import Moments, Penalty, Split, choose_penalty
+from causalopt.nuisance.outcome.ridge import RidgeOutcome
 
 
 def test_solution_is_scikit_learns():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from causalopt.errors import ConfigError, DataError, ModelError
-from causalopt.nuisance.second_stage import expected_residual
+from causalopt.optimization.second_stage import expected_residual
 
 N, D = 300, 4
 fold = np.arange(N) % 5
@@ -40,7 +40,7 @@ def test_no_row_is_predicted_by_a_regression_that_saw_its_fold(model):
 
 def test_it_equals_a_regression_written_out():
     """With the penalties that were chosen: weighted least squares with pseudo-rows, one fold at a time."""
-    from causalopt.nuisance.ridge import RidgeOutcome
+    from causalopt.nuisance.outcome.ridge import RidgeOutcome
 
     x, residual = rows(1, signal=1.0)
     exposure = np.random.default_rng(1).uniform(0.5, 2.0, N)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from causalopt.nuisance.second_stage import expected_residual
-from causalopt.nuisance.text_effects import between_text_share, with_text_effects
+from causalopt.optimization.second_stage import expected_residual
+from causalopt.optimization.text_effects import between_text_share, with_text_effects
 from causalopt.simulation.tilting import temperature_at, tilt
 
 

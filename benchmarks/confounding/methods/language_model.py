@@ -6,10 +6,10 @@ from typing import Any
 
 from causalopt.backends.contracts import Policy
 from causalopt.backends.huggingface import HuggingFacePolicy
-from causalopt.backends.huggingface.model import prepare, trainable_twin
-from causalopt.backends.huggingface.settings import LORA
-from causalopt.backends.huggingface.tokenization import TextCodec
 from causalopt.errors import ModelError
+from causalopt.language_models.load import prepare, trainable_twin
+from causalopt.language_models.settings import LORA
+from causalopt.language_models.tokenization import TextCodec
 
 
 def trainable(reference: Policy, seed: int) -> tuple[Any, TextCodec]:

@@ -11,9 +11,9 @@ from causalopt import plugins
 from causalopt.backends.contracts import Backend, Policy, PolicyProblem, Progress
 from causalopt.backends.finite import FiniteBackend, FinitePolicy
 from causalopt.backends.huggingface import HuggingFaceBackend
-from causalopt.dataset import DirectOutcomeDataset
-from causalopt.objective import Objective
-from causalopt.problem import policy_problem
+from causalopt.data.dataset import DirectOutcomeDataset
+from causalopt.objectives.paper import Objective
+from causalopt.optimization.problem import policy_problem
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.simulation.contracts import TwoSampleWorld, World
 

@@ -12,7 +12,7 @@ from benchmarks.confounding.estimation import log_behavior, reference_samples
 from benchmarks.confounding.methods.objectives import PER_ROW, maximize
 from causalopt import plugins
 from causalopt.backends.contracts import Policy, PolicyProblem
-from causalopt.dataset import DirectOutcomeDataset
+from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.simulation.contracts import World
 from causalopt.typing import Float64
 

@@ -12,7 +12,7 @@ from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
 from benchmarks.confounding.methods.language_model import trainable
 from benchmarks.confounding.methods.trainers import arguments, prompts_of, train
 from causalopt.backends.contracts import Policy
-from causalopt.dataset import DirectOutcomeDataset
+from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.typing import Float64
 
 

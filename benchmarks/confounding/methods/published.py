@@ -27,7 +27,7 @@ from benchmarks.confounding.estimation import pseudo_outcomes, reference_samples
 from benchmarks.confounding.methods.language_model import trainable
 from benchmarks.confounding.methods.trainers import train
 from causalopt.backends.contracts import Policy
-from causalopt.dataset import DirectOutcomeDataset
+from causalopt.data.dataset import DirectOutcomeDataset
 
 MICRO_BATCH = 4
 

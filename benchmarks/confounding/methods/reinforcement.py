@@ -13,7 +13,7 @@ from benchmarks.confounding.estimation import pseudo_outcomes
 from benchmarks.confounding.methods.language_model import trainable
 from benchmarks.confounding.methods.trainers import LONGEST, arguments, prompts_of, train
 from causalopt.backends.contracts import Policy
-from causalopt.dataset import DirectOutcomeDataset
+from causalopt.data.dataset import DirectOutcomeDataset
 
 
 @dataclass(frozen=True)

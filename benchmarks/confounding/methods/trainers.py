@@ -9,8 +9,8 @@ from transformers import PrinterCallback, Trainer
 
 from benchmarks.confounding.methods.language_model import as_policy
 from causalopt.backends.contracts import Policy
-from causalopt.backends.huggingface.tokenization import TextCodec
-from causalopt.dataset import DirectOutcomeDataset
+from causalopt.data.dataset import DirectOutcomeDataset
+from causalopt.language_models.tokenization import TextCodec
 
 LONGEST = 64
 """Tokens of a completion that is drawn."""

@@ -14,26 +14,29 @@ from transformers import TrainerCallback
 
 from causalopt.backends.contracts import Policy as PolicyContract
 from causalopt.backends.contracts import PolicyProblem, Progress, Selection
-from causalopt.backends.huggingface import scratch
-from causalopt.backends.huggingface.checkpoint import fingerprint
-from causalopt.backends.huggingface.choosing import Chooser
+from causalopt.backends.huggingface.batches import TrainingRows, tokenize_problem
+from causalopt.backends.huggingface.checkpoint_selection import Chooser
+from causalopt.backends.huggingface.checkpoints import fingerprint
 from causalopt.backends.huggingface.collapse import CollapseWatch
 from causalopt.backends.huggingface.fitting import Fit, train
 from causalopt.backends.huggingface.likelihood import Likelihood
 from causalopt.backends.huggingface.metrics import likelihood_metrics, policy_metrics
-from causalopt.backends.huggingface.model import (
+from causalopt.backends.huggingface.on_policy import Refresh
+from causalopt.backends.huggingface.policy import HuggingFacePolicy, context_length
+from causalopt.backends.huggingface.window import check_window, rows_to_repeat
+from causalopt.data.population import DRAWN
+from causalopt.errors import ConfigError, DataError, ModelError
+from causalopt.language_models import scratch
+from causalopt.language_models.load import (
     find_model,
     load_model,
     lora_config,
     prepare,
     trainable_twin,
 )
-from causalopt.backends.huggingface.policy import HuggingFacePolicy, context_length
-from causalopt.backends.huggingface.quantization import check_quantization, require_bitsandbytes
-from causalopt.backends.huggingface.refresh import Refresh
-from causalopt.backends.huggingface.rows import TrainingRows, tokenize_problem
-from causalopt.backends.huggingface.scoring import CausalLM
-from causalopt.backends.huggingface.settings import (
+from causalopt.language_models.quantization import check_quantization, require_bitsandbytes
+from causalopt.language_models.scoring import CausalLM
+from causalopt.language_models.settings import (
     ADAPTER_TRAINING,
     LORA,
     SCRATCH_TRAINING,
@@ -47,12 +50,9 @@ from causalopt.backends.huggingface.settings import (
     parse_section,
     training_arguments,
 )
-from causalopt.backends.huggingface.tokenization import OnLongText, TextCodec
-from causalopt.backends.huggingface.vllm_sampling import require_vllm
-from causalopt.backends.huggingface.window import check_window, rows_to_repeat
-from causalopt.errors import ConfigError, DataError, ModelError
-from causalopt.objective import Objective, weighs_by_ratio
-from causalopt.population import DRAWN
+from causalopt.language_models.tokenization import OnLongText, TextCodec
+from causalopt.language_models.vllm_sampling import require_vllm
+from causalopt.objectives.paper import Objective, weighs_by_ratio
 from causalopt.processes import shared
 from causalopt.typing import Float64
 

@@ -15,18 +15,18 @@ import torch
 from transformers import TrainerCallback, TrainerState
 
 from causalopt.backends.contracts import Callback
-from causalopt.backends.huggingface.checkpoint import last_checkpoint, load_weights
-from causalopt.backends.huggingface.choosing import Chooser
+from causalopt.backends.huggingface.batches import TrainingRows
+from causalopt.backends.huggingface.checkpoint_selection import Chooser
+from causalopt.backends.huggingface.checkpoints import last_checkpoint, load_weights
 from causalopt.backends.huggingface.collapse import CollapseWatch
+from causalopt.backends.huggingface.on_policy import Refresh
 from causalopt.backends.huggingface.policy import HuggingFacePolicy, forward_limits
-from causalopt.backends.huggingface.products import fast_products
-from causalopt.backends.huggingface.refresh import Refresh
-from causalopt.backends.huggingface.rows import TrainingRows
-from causalopt.backends.huggingface.scoring import CausalLM, SequenceLogProb
-from causalopt.backends.huggingface.settings import CHECKPOINTING, training_arguments
 from causalopt.backends.huggingface.trainer import Describe, ObjectiveTrainer
 from causalopt.errors import CollapseWarning, ConfigError, ModelError
-from causalopt.objective import Objective
+from causalopt.language_models.kernels.matmul import fast_products
+from causalopt.language_models.scoring import CausalLM, SequenceLogProb
+from causalopt.language_models.settings import CHECKPOINTING, training_arguments
+from causalopt.objectives.paper import Objective
 
 
 @dataclass(frozen=True)

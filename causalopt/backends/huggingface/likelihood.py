@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from causalopt.objective import ObjectiveInputs
+from causalopt.objectives.paper import ObjectiveInputs
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from causalopt.objective import ObjectiveInputs
+from causalopt.objectives.paper import ObjectiveInputs
 
 
 def policy_metrics(

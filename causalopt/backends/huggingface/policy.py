@@ -13,20 +13,20 @@ import numpy as np
 import torch
 from peft import PeftModel
 
-from causalopt.backends.huggingface import vllm_sampling
-from causalopt.backends.huggingface.cache import kept, kept_ids, tokenizer_digest, weights_digest
 from causalopt.backends.huggingface.card import model_card
-from causalopt.backends.huggingface.loading import read_json
-from causalopt.backends.huggingface.model import load_model
-from causalopt.backends.huggingface.passes import length_buckets, pack
-from causalopt.backends.huggingface.products import fast_products
-from causalopt.backends.huggingface.quantization import quantization_of
-from causalopt.backends.huggingface.quiet import quiet_transformers
-from causalopt.backends.huggingface.sampling import Ids, Keep, generate
-from causalopt.backends.huggingface.scoring import CausalLM, SequenceLogProb
-from causalopt.backends.huggingface.settings import SamplingSettings
-from causalopt.backends.huggingface.tokenization import TextCodec, Tokens
 from causalopt.errors import DataError, ModelError, TruncationWarning
+from causalopt.language_models import vllm_sampling
+from causalopt.language_models.batching import length_buckets, pack
+from causalopt.language_models.integrity import read_json
+from causalopt.language_models.kernels.matmul import fast_products
+from causalopt.language_models.load import load_model
+from causalopt.language_models.prefix_cache import kept, kept_ids, tokenizer_digest, weights_digest
+from causalopt.language_models.quantization import quantization_of
+from causalopt.language_models.quiet import quiet_transformers
+from causalopt.language_models.sampling import Ids, Keep, generate
+from causalopt.language_models.scoring import CausalLM, SequenceLogProb
+from causalopt.language_models.settings import SamplingSettings
+from causalopt.language_models.tokenization import TextCodec, Tokens
 from causalopt.progress import track
 from causalopt.typing import Float64
 

@@ -13,8 +13,8 @@ from peft import PeftModel
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from causalopt.backends.huggingface.model import twin
-from causalopt.backends.huggingface.scoring import CausalLM
+from causalopt.language_models.load import twin
+from causalopt.language_models.scoring import CausalLM
 
 _CHECKPOINTED = "_checkpoint_wrapped_module."  # what torch adds to a name under activation checkpointing
 

@@ -21,18 +21,18 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerContr
 from transformers.trainer_utils import SaveStrategy
 
 from causalopt.backends.contracts import Callback
-from causalopt.backends.huggingface.checkpoint import load_weights
-from causalopt.backends.huggingface.choosing import Chooser, ScoreWhenSaved
+from causalopt.backends.huggingface.batches import TrainingRows, from_tables, objective_inputs, to_tables, within
+from causalopt.backends.huggingface.checkpoint_selection import Chooser, ScoreWhenSaved
+from causalopt.backends.huggingface.checkpoints import load_weights
 from causalopt.backends.huggingface.collapse import CollapseWatch
-from causalopt.backends.huggingface.fused_lora import use_fused_lora
+from causalopt.backends.huggingface.on_policy import Refresh
 from causalopt.backends.huggingface.policy import HuggingFacePolicy
-from causalopt.backends.huggingface.quiet import quiet_transformers
-from causalopt.backends.huggingface.refresh import Refresh
-from causalopt.backends.huggingface.rows import TrainingRows, from_tables, objective_inputs, to_tables, within
-from causalopt.backends.huggingface.scoring import CausalLM, SequenceLogProb
 from causalopt.backends.huggingface.sharding import gather, part, scatter
 from causalopt.errors import CollapseWarning, ConfigError, ModelError
-from causalopt.objective import Objective, ObjectiveInputs, coefficients
+from causalopt.language_models.kernels.lora import use_fused_lora
+from causalopt.language_models.quiet import quiet_transformers
+from causalopt.language_models.scoring import CausalLM, SequenceLogProb
+from causalopt.objectives.paper import Objective, ObjectiveInputs, coefficients
 from causalopt.progress import track
 
 START_TOLERANCE = 1e-3

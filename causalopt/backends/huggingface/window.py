@@ -5,7 +5,7 @@ from __future__ import annotations
 from transformers import TrainingArguments
 
 from causalopt.errors import ConfigError, DataError
-from causalopt.objective import Objective, fewest_rows
+from causalopt.objectives.paper import Objective, fewest_rows
 
 
 def check_window(objective: Objective, per_row: int, args: TrainingArguments) -> int:
@@ -14,7 +14,7 @@ def check_window(objective: Objective, per_row: int, args: TrainingArguments) ->
     Raises
     ------
     ConfigError
-        When an outcome has no effect on the gradient of so small a window, see `causalopt.objective.fewest_rows`.
+        When an outcome has no effect on the gradient of so small a window, see `causalopt.objectives.paper.fewest_rows`.
     """
     rows = int(args.train_batch_size * args.gradient_accumulation_steps * args.world_size)
     if rows < fewest_rows(objective, per_row):

@@ -10,11 +10,12 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from causalopt.backends.contracts import PolicyProblem, Progress
-from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy, attention
-from causalopt.backends.huggingface.model import prepare
-from causalopt.backends.huggingface.passes import pack
-from causalopt.backends.huggingface.scoring import SequenceLogProb
-from causalopt.backends.huggingface.tokenization import TextCodec
+from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
+from causalopt.language_models.batching import pack
+from causalopt.language_models.kernels import attention
+from causalopt.language_models.load import prepare
+from causalopt.language_models.scoring import SequenceLogProb
+from causalopt.language_models.tokenization import TextCodec
 
 SLOTS = (
     ("We ask", "They ask"),

@@ -14,13 +14,13 @@ from transformers import TrainerCallback
 
 from causalopt.backends.contracts import PolicyProblem
 from causalopt.backends.huggingface import HuggingFacePolicy
+from causalopt.backends.huggingface.batches import tokenize_problem
 from causalopt.backends.huggingface.metrics import policy_metrics
-from causalopt.backends.huggingface.model import trainable_twin
-from causalopt.backends.huggingface.rows import tokenize_problem
-from causalopt.backends.huggingface.scoring import CausalLM, SequenceLogProb
-from causalopt.backends.huggingface.settings import training_arguments
 from causalopt.backends.huggingface.trainer import ObjectiveTrainer
-from causalopt.objective import CPO, DRCPO, Objective
+from causalopt.language_models.load import trainable_twin
+from causalopt.language_models.scoring import CausalLM, SequenceLogProb
+from causalopt.language_models.settings import training_arguments
+from causalopt.objectives.paper import CPO, DRCPO, Objective
 
 OBJECTIVES: dict[str, Objective] = {
     "dr_cpo": DRCPO(kl=0.1),

@@ -19,7 +19,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from causalopt.backends.huggingface.attention import SHORT
+from causalopt.language_models.kernels.attention import SHORT
 
 VOCABULARY = 50
 COMMON: dict[str, Any] = {

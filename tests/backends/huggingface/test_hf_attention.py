@@ -10,8 +10,8 @@ from small_models import model_of
 from torch.nn import functional
 
 from causalopt.backends.huggingface import HuggingFacePolicy
-from causalopt.backends.huggingface.attention import NAME, SHORT, short_attention, use_short_attention
-from causalopt.backends.huggingface.model import load_model
+from causalopt.language_models.kernels.attention import NAME, SHORT, short_attention, use_short_attention
+from causalopt.language_models.load import load_model
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen3"])

@@ -18,9 +18,9 @@ from peft import PeftModel
 
 from causalopt.backends.contracts import Backend, PolicyProblem, Progress
 from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
-from causalopt.backends.huggingface.checkpoint import fingerprint, last_checkpoint
+from causalopt.backends.huggingface.checkpoints import fingerprint, last_checkpoint
 from causalopt.errors import ConfigError, DataError, ModelError
-from causalopt.objective import CPO, DRCPO, OORLHF
+from causalopt.objectives.paper import CPO, DRCPO, OORLHF
 from causalopt.plugins import backends
 
 SHORT = {"num_train_epochs": 1, "per_device_train_batch_size": 32}

@@ -12,12 +12,12 @@ from safetensors.torch import load_file, save_file
 
 from causalopt.backends.contracts import PolicyProblem, Progress
 from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
-from causalopt.backends.huggingface.checkpoint import last_checkpoint, load_weights
-from causalopt.backends.huggingface.model import trainable_twin
-from causalopt.backends.huggingface.scratch import train_tokenizer
-from causalopt.backends.huggingface.tokenization import TextCodec
+from causalopt.backends.huggingface.checkpoints import last_checkpoint, load_weights
 from causalopt.errors import ModelError
-from causalopt.objective import DRCPO
+from causalopt.language_models.load import trainable_twin
+from causalopt.language_models.scratch import train_tokenizer
+from causalopt.language_models.tokenization import TextCodec
+from causalopt.objectives.paper import DRCPO
 
 TRAINING = {"max_steps": 4, "save_steps": 1, "per_device_train_batch_size": 16}
 

@@ -13,7 +13,7 @@ from gradients import moved_policy
 
 from causalopt.backends import load_policy
 from causalopt.backends.huggingface import HuggingFacePolicy
-from causalopt.backends.huggingface.model import prepare
+from causalopt.language_models.load import prepare
 
 
 def counted(policy: HuggingFacePolicy, monkeypatch: pytest.MonkeyPatch) -> list[int]:

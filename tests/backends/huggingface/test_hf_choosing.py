@@ -20,7 +20,7 @@ from gradients import load_problem, save_problem
 from causalopt.backends.contracts import Policy, PolicyProblem, Progress, Selection
 from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
 from causalopt.errors import CausalOptWarning, ConfigError
-from causalopt.objective import CPO, DRCPO
+from causalopt.objectives.paper import CPO, DRCPO
 
 TRAINING = {"max_steps": 10, "save_steps": 2, "per_device_train_batch_size": 16, "learning_rate": 3e-3}
 

@@ -18,11 +18,14 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from causalopt.backends.contracts import PolicyProblem
-from causalopt.backends.huggingface import HuggingFacePolicy, fused_lora, rounding, scoring
-from causalopt.backends.huggingface.fused_lora import FusedLora, lora_product, use_fused_lora
-from causalopt.backends.huggingface.head import target_log_prob
-from causalopt.backends.huggingface.quiet import quiet_transformers
-from causalopt.backends.huggingface.rounding import cast_once
+from causalopt.backends.huggingface import HuggingFacePolicy
+from causalopt.language_models import scoring
+from causalopt.language_models.kernels import lora as fused_lora
+from causalopt.language_models.kernels import rounding
+from causalopt.language_models.kernels.head import target_log_prob
+from causalopt.language_models.kernels.lora import FusedLora, lora_product, use_fused_lora
+from causalopt.language_models.kernels.rounding import cast_once
+from causalopt.language_models.quiet import quiet_transformers
 
 LAYER, NAME = "layer", "default"
 

@@ -12,9 +12,9 @@ from gradients import OBJECTIVES, moved_policy, relative_error, step_gradient
 
 from causalopt.backends.contracts import PolicyProblem
 from causalopt.backends.huggingface import HuggingFacePolicy
-from causalopt.backends.huggingface.scoring import SequenceLogProb
 from causalopt.backends.huggingface.trainer import ObjectiveTrainer
-from causalopt.objective import Objective, ObjectiveInputs
+from causalopt.language_models.scoring import SequenceLogProb
+from causalopt.objectives.paper import Objective, ObjectiveInputs
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from causalopt.backends.huggingface.head import CPU_COLUMNS, target_log_prob
+from causalopt.language_models.kernels.head import CPU_COLUMNS, target_log_prob
 
 T, D, V = 37, 8, 300
 

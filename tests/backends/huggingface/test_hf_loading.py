@@ -17,12 +17,12 @@ from torch import Tensor
 
 from causalopt.backends.contracts import PolicyProblem, Progress
 from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
-from causalopt.backends.huggingface.checkpoint import load_weights
-from causalopt.backends.huggingface.model import find_model, trainable_twin
-from causalopt.cli import main
+from causalopt.backends.huggingface.checkpoints import load_weights
+from causalopt.cli.main import main
 from causalopt.errors import ModelError
-from causalopt.nuisance.text_regression import _pretrained
-from causalopt.objective import DRCPO
+from causalopt.language_models.load import find_model, trainable_twin
+from causalopt.nuisance.outcome.text_regression import _pretrained
+from causalopt.objectives.paper import DRCPO
 
 Tensors = dict[str, Tensor]
 

@@ -10,9 +10,9 @@ from small_models import MODELS, model_of
 from torch import Tensor
 from torch.nn import functional
 
-from causalopt.backends.huggingface.attention import SHORT, use_short_attention
-from causalopt.backends.huggingface.causal_attention import causal_attention
-from causalopt.backends.huggingface.scoring import SequenceLogProb
+from causalopt.language_models.kernels.attention import SHORT, use_short_attention
+from causalopt.language_models.kernels.causal_attention import causal_attention
+from causalopt.language_models.scoring import SequenceLogProb
 
 RUNS = ((2, 5), (1, 4), (3, 1))
 TOKENS = sum(count * tokens for count, tokens in RUNS)

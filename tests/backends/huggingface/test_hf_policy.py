@@ -14,10 +14,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LM
 
 from causalopt.backends.contracts import Policy
 from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
-from causalopt.backends.huggingface.model import load_model, prepare, trainable_twin, twin
-from causalopt.backends.huggingface.quiet import quiet_transformers
 from causalopt.errors import ModelError
-from causalopt.replacement import Replacement
+from causalopt.language_models.load import load_model, prepare, trainable_twin, twin
+from causalopt.language_models.quiet import quiet_transformers
+from causalopt.run.replacement import Replacement
 
 SAMPLE = TEXTS[::6]
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from causalopt.backends.huggingface.products import LARGEST_ERROR, fast_products, keeps_float32
+from causalopt.language_models.kernels.matmul import LARGEST_ERROR, fast_products, keeps_float32
 
 matmul = getattr(torch.backends.mkldnn, "matmul", None)
 SHAPES = [(1, 1, 1), (3, 8, 576), (47, 576, 192), (129, 31, 77)]
@@ -58,7 +58,7 @@ def test_the_setting_is_put_back() -> None:
 
 
 def test_a_processor_that_rounds_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("causalopt.backends.huggingface.products.keeps_float32", lambda: False)
+    monkeypatch.setattr("causalopt.language_models.kernels.matmul.keeps_float32", lambda: False)
     before = getattr(matmul, "fp32_precision", None)
     with fast_products():
         assert getattr(matmul, "fp32_precision", None) == before

@@ -24,7 +24,7 @@ from pathlib import Path
 from gradients import load_problem
 from causalopt.backends.contracts import Progress
 from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
-from causalopt.objective import DRCPO
+from causalopt.objectives.paper import DRCPO
 
 folder = Path(sys.argv[1])
 training = {"max_steps": 2, "push_to_hub": True, "hub_model_id": "someone/policy", "hub_strategy": "end"}

@@ -14,7 +14,7 @@ from conftest import TEXTS, dose, logged_texts, make_problem
 from causalopt.backends.contracts import Progress
 from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
 from causalopt.errors import ConfigError
-from causalopt.objective import DRCPO
+from causalopt.objectives.paper import DRCPO
 
 TRAINING = {"max_steps": 4, "per_device_train_batch_size": 16, "learning_rate": 1e-2}
 

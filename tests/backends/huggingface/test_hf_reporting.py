@@ -10,8 +10,8 @@ from transformers import TrainerCallback
 
 from causalopt.backends.contracts import PolicyProblem, Progress
 from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
-from causalopt.backends.huggingface.settings import CHECKPOINTING
-from causalopt.objective import DRCPO
+from causalopt.language_models.settings import CHECKPOINTING
+from causalopt.objectives.paper import DRCPO
 
 NAMES = {
     "loss",

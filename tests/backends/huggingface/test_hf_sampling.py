@@ -16,11 +16,11 @@ from conftest import TEXTS
 from scipy import stats
 
 from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
-from causalopt.backends.huggingface import sampling as sampling_module
-from causalopt.backends.huggingface.model import prepare
-from causalopt.backends.huggingface.sampling import generate
-from causalopt.backends.huggingface.scratch import make_model, train_tokenizer
 from causalopt.errors import ConfigError, DataError, ModelError, TruncationWarning
+from causalopt.language_models import sampling as sampling_module
+from causalopt.language_models.load import prepare
+from causalopt.language_models.sampling import generate
+from causalopt.language_models.scratch import make_model, train_tokenizer
 
 
 def test_frequencies_are_the_probabilities(letters: HuggingFacePolicy) -> None:

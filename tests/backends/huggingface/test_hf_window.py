@@ -16,11 +16,11 @@ from causalopt.backends.contracts import PolicyProblem, Progress
 from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
 from causalopt.backends.huggingface.collapse import CollapseWatch
 from causalopt.backends.huggingface.window import rows_to_repeat
-from causalopt.config import parse_config
 from causalopt.errors import CollapseWarning, ConfigError, DataError
-from causalopt.imitation import RWR, SFT, SFTTop
-from causalopt.objective import CPO, DRCPO, OORLHF, ObjectiveInputs, fewest_rows, weighs_by_ratio
-from causalopt.preparation import prepare
+from causalopt.objectives.imitation import RWR, SFT, SFTTop
+from causalopt.objectives.paper import CPO, DRCPO, OORLHF, ObjectiveInputs, fewest_rows, weighs_by_ratio
+from causalopt.run.config import parse_config
+from causalopt.run.plan import prepare
 
 ONE = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 1, "max_steps": 1}
 

@@ -15,7 +15,7 @@ from gradients import OBJECTIVES, load_problem, step_gradient
 
 from causalopt.backends.contracts import PolicyProblem, Progress
 from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
-from causalopt.objective import DRCPO
+from causalopt.objectives.paper import DRCPO
 
 FSDP = {"fsdp": True, "fsdp_config": {"version": 2}}
 

@@ -1,0 +1,62 @@
+"""Benchmarks of a checkout: they are no part of the installed package, and are found by where they lie."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from causalopt.errors import ConfigError
+
+Main = Callable[[Sequence[str]], None]
+
+
+def benchmark_names(root: Path) -> list[str]:
+    """Names of the packages ``benchmarks/NAME`` under ``root`` that can be run, sorted."""
+    return sorted(path.parent.name for path in (root / "benchmarks").glob("*/__main__.py"))
+
+
+def load_benchmark(name: str, root: Path | None = None) -> Main:
+    """Return ``main`` of ``benchmarks/NAME/__main__.py``, which takes the arguments of the command line.
+
+    Nothing registers a benchmark: a package in ``benchmarks`` whose ``__main__`` has ``main(argv)`` is one.
+
+    Parameters
+    ----------
+    name:
+        Of the package.
+    root:
+        Folder of the checkout; None looks where causalopt itself lies, then in the working directory.
+
+    Raises
+    ------
+    ConfigError
+        Without a checkout, and for an unknown name, with those that exist.
+
+    Examples
+    --------
+    >>> from causalopt.cli.checkout import load_benchmark
+    >>> load_benchmark("estimators")(["--quick", "--out", "tables"])  # doctest: +SKIP
+    """
+    folder = root or _checkout()
+    names = benchmark_names(folder)
+    if not names:
+        raise ConfigError(
+            f"benchmarks run from a checkout of the repository, and {folder} is none: there is no folder 'benchmarks'"
+        )
+    if name not in names:
+        close = get_close_matches(name, names, n=1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise ConfigError(f"no benchmark is called {name!r}{hint}; there are: {', '.join(names)}")
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    main: Main = importlib.import_module(f"benchmarks.{name}.__main__").main
+    return main
+
+
+def _checkout() -> Path:
+    own = Path(__file__).resolve().parents[1]
+    # Beside an installed causalopt lie other packages, one of which may be called benchmarks too.
+    return own if (own / "pyproject.toml").exists() and benchmark_names(own) else Path.cwd()

@@ -1,0 +1,184 @@
+"""Verbs that estimate values: `causalopt estimate`, `evaluate`, `compare`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from causalopt.cli.console import console, escaped, show_warning, stderr
+from causalopt.errors import CausalOptWarning, ConfigError
+from causalopt.run.replacement import FILES, read_manifest
+
+RunArgument = Annotated[Path, typer.Argument(help="Directory that a run left.", show_default=False)]
+DataOption = Annotated[
+    Path | None, typer.Option(help="Another table with the same columns; the run's test rows by default.")
+]
+OutOption = Annotated[Path | None, typer.Option(help="Also write the numbers as JSON to this file.")]
+DrawsOption = Annotated[int | None, typer.Option(min=20, help="Texts drawn from each policy.")]
+PolicyLogProbOption = Annotated[
+    str | None, typer.Option(help="Column with a policy's log-probabilities of the texts, computed elsewhere.")
+]
+PolicyTextOption = Annotated[str | None, typer.Option(help="Column with a text that this policy drew for each row.")]
+PolicyDrawsOption = Annotated[Path | None, typer.Option(help="Table of texts drawn from this policy.")]
+
+
+def estimate(
+    source: Annotated[Path, typer.Argument(help="A table, or a YAML configuration.", show_default=False)],
+    policy: Annotated[
+        str | None, typer.Option(help="A run, a folder, a PEFT adapter or a hub id.", show_default=False)
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="Compare with this policy; by default with the texts as logged.")
+    ] = None,
+    policy_log_prob: PolicyLogProbOption = None,
+    policy_text: PolicyTextOption = None,
+    policy_draws: PolicyDrawsOption = None,
+    behavior_log_prob: Annotated[
+        str | None, typer.Option(help="Column with the log-probabilities of the policy that was logged.")
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="Column of the texts.")] = None,
+    outcome: Annotated[str | None, typer.Option(help="Column of the outcome.")] = None,
+    covariate: Annotated[
+        list[str] | None, typer.Option(help="Column of a covariate (repeatable).", show_default=False)
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Override a key: section.key=value (repeatable).", show_default=False),
+    ] = None,
+    out: OutOption = None,
+) -> None:
+    """Estimate what would happen if everybody read a policy's texts, from a table alone: nothing is optimised."""
+    from causalopt.progress import show_progress
+    from causalopt.run.config import load_config, table_config
+    from causalopt.run.estimate import estimate_value
+    from causalopt.run.pipeline import input_paths
+
+    given: dict[str, Any] = {
+        "data.text": text,
+        "data.outcome": outcome,
+        "data.covariates": covariate,
+        "data.behavior_log_prob": behavior_log_prob,
+        "data.policy_log_prob": policy_log_prob,
+        "data.policy_text": policy_text,
+        "estimate.policy": policy,
+        "estimate.policy_draws": None if policy_draws is None else str(policy_draws),
+        "estimate.reference": reference,
+    }
+    overrides = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None] + (set_ or [])
+    is_config = source.suffix.lower() in (".yaml", ".yml")
+    config = load_config(source, overrides) if is_config else table_config(source, overrides)
+    _check_out(out, source, *input_paths(config).values())
+    with show_progress(stderr):
+        metrics = estimate_value(config)
+    for warning in metrics["warnings"]:
+        show_warning(warning, CausalOptWarning)
+    _show(metrics, out)
+
+
+def evaluate(
+    run_directory: RunArgument,
+    policy: Annotated[
+        str | None,
+        typer.Option(help="Another policy: a run, a folder, a PEFT adapter or a hub id; the run's own by default."),
+    ] = None,
+    policy_log_prob: PolicyLogProbOption = None,
+    policy_text: PolicyTextOption = None,
+    policy_draws: PolicyDrawsOption = None,
+    data: DataOption = None,
+    out: OutOption = None,
+    draws: DrawsOption = None,
+) -> None:
+    """Estimate the value of a policy beside the run's reference, with nuisances fitted on the evaluation rows alone."""
+    from causalopt.progress import show_progress
+    from causalopt.run.evaluate import evaluate_run
+
+    _check_out(out, data, policy_draws, *_inputs_of(run_directory))
+    with show_progress(stderr):
+        metrics = evaluate_run(
+            run_directory,
+            policy=policy,
+            data=data,
+            draws=draws,
+            policy_log_prob=policy_log_prob,
+            policy_text=policy_text,
+            policy_draws=policy_draws,
+        )
+    _show(metrics, out)
+
+
+def compare(
+    run_a: RunArgument,
+    run_b: RunArgument,
+    data: DataOption = None,
+    out: OutOption = None,
+    draws: DrawsOption = None,
+) -> None:
+    """Estimate the difference of two runs' policies, B minus A, on the same rows with the same nuisances."""
+    from causalopt.progress import show_progress
+    from causalopt.run.evaluate import compare_runs
+
+    _check_out(out, data, *_inputs_of(run_a), *_inputs_of(run_b))
+    with show_progress(stderr):
+        metrics = compare_runs(run_a, run_b, data=data, draws=draws)
+    _show(metrics, out)
+
+
+def _check_out(out: Path | None, *inputs: Path | None) -> None:
+    """Raise for an ``--out`` that cannot be written, or that holds anything but the numbers of an earlier call.
+
+    Raises
+    ------
+    ConfigError
+        One line that says what is there.
+    """
+    if out is None:
+        return
+    if not out.parent.is_dir():
+        raise ConfigError(f"{out}: there is no such folder to write to")
+    if out.is_dir():
+        raise ConfigError(f"{out}: is a folder; name a file with --out")
+    if not out.exists():
+        return
+    if any(path is not None and path.exists() and path.samefile(out) for path in inputs):
+        raise ConfigError(f"{out}: is an input of this command, so it is not overwritten; name another file with --out")
+    in_run = out.resolve().name in FILES and read_manifest(out.resolve().parent) is not None
+    if in_run or not _holds_numbers(out):
+        raise ConfigError(
+            f"{out}: exists already and is not what an earlier --out wrote, so it is not overwritten; "
+            "name another file with --out"
+        )
+
+
+def _inputs_of(run_directory: Path) -> list[Path]:
+    """Return the tables of a run; none where there is no run, which is reported later."""
+    from causalopt.run.config import load_config
+    from causalopt.run.pipeline import input_paths
+
+    config = run_directory / "config.yaml"
+    return list(input_paths(load_config(config)).values()) if config.is_file() else []
+
+
+def _holds_numbers(path: Path) -> bool:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and {"value", "verdict"} <= found.keys()
+
+
+def _show(metrics: dict[str, Any], out: Path | None) -> None:
+    from causalopt.cli.tables import evidence_table, summary_table
+
+    if out is not None:
+        out.write_text(json.dumps(metrics, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+    console.print(summary_table(metrics))
+    console.print(evidence_table(metrics))
+    left_out: dict[str, list[str]] = {}
+    for name, reason in metrics["not_computed"].items():
+        left_out.setdefault(reason, []).append(name)
+    for reason, names in left_out.items():
+        console.print(f"Not computed: {', '.join(names)}: {escaped(reason)}", soft_wrap=True, highlight=False)
+    console.print(escaped(metrics["verdict"]), soft_wrap=True)

@@ -1,0 +1,177 @@
+"""The command line; the verbs that estimate values are in `causalopt.cli.estimate`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from causalopt import __version__
+from causalopt.cli.console import console, escaped, show_warning, stderr
+from causalopt.cli.estimate import compare, estimate, evaluate
+from causalopt.errors import CausalOptError, CausalOptWarning, ConfigError
+
+app = typer.Typer(
+    help="Optimise language models on direct outcome data, as the causal problem it is.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+ConfigArgument = Annotated[Path, typer.Argument(help="YAML configuration, see configs/.", show_default=False)]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a key: section.key=value (repeatable).", show_default=False)
+]
+RunArgument = Annotated[Path, typer.Argument(help="Directory that a run left.", show_default=False)]
+SeedOption = Annotated[int, typer.Option(help="Seeds every draw.")]
+
+
+def main() -> None:
+    """Entry point: an error that a user can mend is one line and exit code 2, a warning one line."""
+    warnings.showwarning = show_warning
+    try:
+        app()
+    except CausalOptError as error:
+        stderr.print(f"[bold red]error:[/] {escaped(str(error))}", soft_wrap=True, highlight=False)
+        sys.exit(2)
+
+
+@app.command()
+def run(
+    config: ConfigArgument,
+    out: Annotated[Path | None, typer.Option(help="Run directory; runs/NAME by default.")] = None,
+    set_: SetOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run when all is done.")] = False,
+) -> None:
+    """Do all of it: nuisances, reference, optimisation, evaluation, report."""
+    from causalopt.cli.tables import summary_table
+    from causalopt.processes import is_main, leave
+    from causalopt.progress import show_progress
+    from causalopt.run.config import load_config
+    from causalopt.run.directory import is_finished
+    from causalopt.run.pipeline import run as run_plan
+    from causalopt.run.plan import prepare
+
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite exclude each other")
+    settings = load_config(config, set_ or ())
+    directory = out or Path("runs") / config.stem
+    if not is_main():
+        warnings.simplefilter("ignore", CausalOptWarning)
+    plan = prepare(settings)
+    done = resume and is_finished(directory)
+    with show_progress(stderr) if is_main() else nullcontext():
+        metrics = run_plan(plan, directory, resume=resume, overwrite=overwrite, source=config)
+    leave()
+    if not is_main():
+        return
+    if done:
+        console.print(f"{directory}: this run is finished; nothing was left to do", soft_wrap=True, highlight=False)
+        return
+    for warning in metrics["warnings"]:
+        show_warning(warning, CausalOptWarning)
+    console.print(summary_table(metrics))
+    console.print(escaped(metrics["verdict"]), soft_wrap=True)
+    console.print(f"Report: {directory / 'report.html'}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def check(config: ConfigArgument, set_: SetOption = None) -> None:
+    """Validate a configuration and its data, and say what a run would do; nothing is written."""
+    from causalopt.cli.tables import plan_table
+    from causalopt.run.config import load_config
+    from causalopt.run.plan import prepare
+
+    plan = prepare(load_config(config, set_ or ()))
+    console.print(plan_table(plan))
+    console.print(f"{config}: ready to run", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def init(
+    table: Annotated[Path, typer.Argument(help="Your table: CSV, TSV, JSON Lines or Parquet.", show_default=False)],
+    text: Annotated[str, typer.Option(help="Column of the texts.")],
+    outcome: Annotated[str, typer.Option(help="Column of the outcome.")],
+    out: Annotated[Path, typer.Option(help="Configuration to write.")] = Path("causalopt.yaml"),
+) -> None:
+    """Write a first configuration for a table, with every setting and its default."""
+    from causalopt.run.config import parse_config
+    from causalopt.run.plan import prepare
+
+    if out.exists():
+        raise ConfigError(f"{out}: exists already; name another file with --out")
+    config = parse_config({"data": {"path": str(table), "text": text, "outcome": outcome}, "backend": "huggingface"})
+    out.write_text(prepare(config).config.dump(), encoding="utf-8")
+    console.print(f"Wrote {out}; name your covariates in it, then: causalopt run {out}", soft_wrap=True)
+
+
+app.command()(estimate)
+app.command()(evaluate)
+app.command()(compare)
+
+
+@app.command()
+def generate(
+    source: Annotated[str, typer.Argument(help="A run directory, a policy folder or a hub id.", show_default=False)],
+    n: Annotated[int, typer.Option("--n", "-n", min=1, help="Texts to draw (for each prompt).")] = 5,
+    prompt: Annotated[list[str] | None, typer.Option(help="Prompt (repeatable).", show_default=False)] = None,
+    seed: SeedOption = 0,
+) -> None:
+    """Draw texts from a policy, one JSON object a line."""
+    from causalopt.backends import load_policy
+
+    folder = Path(source)
+    policy = load_policy(folder / "policy" if (folder / "metrics.json").exists() else source)
+    prompts = None if prompt is None else [one for one in prompt for _ in range(n)]
+    texts = policy.sample(prompts, n if prompts is None else len(prompts), seed)
+    for i, text in enumerate(texts):
+        typer.echo(json.dumps({"prompt": None if prompts is None else prompts[i], "text": text}, ensure_ascii=False))
+
+
+@app.command()
+def report(run_directory: RunArgument) -> None:
+    """Write a run's report.html again."""
+    from causalopt.report import write_report
+
+    console.print(f"Report: {write_report(run_directory)}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def plugins() -> None:
+    """List every replaceable part that is installed, and where it comes from."""
+    from causalopt.plugins import REGISTRIES
+
+    table = Table("kind", "name", "from")
+    for kind, registry in REGISTRIES.items():
+        for name in registry.names():
+            table.add_row(kind, name, registry.origin(name))
+    console.print(table)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def benchmark(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="A package in the checkout's benchmarks/.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Where results, summary, table and plots go.", show_default=False)],
+    quick: Annotated[bool, typer.Option("--quick", help="A small version, in a minute or two.")] = False,
+) -> None:
+    """Run a benchmark, as `python -m benchmarks.NAME`, which takes further options of its own."""
+    from causalopt.cli.checkout import load_benchmark
+
+    load_benchmark(name)([*(["--quick"] if quick else []), "--out", str(out), *context.args])
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Tables that the command line prints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from causalopt.cli.console import escaped
+from causalopt.run.plan import Plan
+
+SOURCES = {
+    "logged": "log-probabilities that were logged",
+    "reference": "the reference policy, itself an estimate",
+    "embedding": "a ratio estimated in embedding space",
+}
+
+
+def summary_table(metrics: dict[str, Any]) -> Table:
+    """Values of reference, policy and difference with their intervals, and the exact truth in a world."""
+    truth = metrics.get("truth")
+    level = f"{100 * metrics['level']:g}% interval"
+    table = Table("", metrics["estimator"], level, *(["truth"] if truth else []), title=f"Value ({metrics['outcome']})")
+    for quantity in ("reference", "policy", "difference"):
+        value = metrics["value"][quantity]
+        interval = f"{value['ci_low']:.4g} to {value['ci_high']:.4g}"
+        row = [quantity, f"{value['estimate']:.4g}", interval]
+        table.add_row(*row, *([f"{truth[quantity]:.4g}"] if truth else []))
+    for name, other in metrics.get("comparisons", {}).items():
+        value = other["value"]["difference"]
+        row = [f"{name}: difference", f"{value['estimate']:.4g}", f"{value['ci_low']:.4g} to {value['ci_high']:.4g}"]
+        table.add_row(*row, *([f"{other['truth']['difference']:.4g}"] if other["truth"] else []))
+    overlap = metrics["overlap"]
+    caption = f"effective {overlap['unit']}: {overlap['ess']:.0f} of {overlap['clusters']}"
+    if metrics["kl"] is not None:
+        caption += f", KL to the reference {metrics['kl']:.2f} nats"
+    if truth:
+        caption += f", {100 * truth['gain_share']:.0f}% of what was to be gained at that KL"
+    if "policies" in metrics:
+        caption += "; reference: {reference}, policy: {policy}".format(**metrics["policies"])
+    table.caption = escaped(caption)
+    return table
+
+
+def evidence_table(metrics: dict[str, Any]) -> Table:
+    """List the difference by every estimator, and what speaks for or against believing it."""
+    evidence = metrics["evidence"]
+    table = Table("evidence", "", title="Can the data answer that?")
+    table.add_row("q, the law of the logged texts", SOURCES[metrics["behavior_policy"]])
+    for found in metrics["estimates"]:
+        if found["quantity"] == "difference":
+            table.add_row(f"difference by {found['estimator']}", _interval(found))
+    if evidence["robustness_value"] is not None:
+        table.add_row(
+            "robustness value",
+            f"{100 * evidence['robustness_value']:.1f}% ({100 * evidence['robustness_value_interval']:.1f}% for the "
+            "interval) of what is left unexplained",
+        )
+    for one in evidence["benchmarks"]:
+        table.add_row(
+            escaped(f"as strong as {one['covariate']}"),
+            f"{100 * one['outcome_share']:.1f}% of the outcome, {100 * one['assignment_share']:.1f}% of the "
+            f"assignment; without it {one['change']:+.3g}",
+        )
+    if evidence["placebo_p_value"] is not None:
+        table.add_row("placebo: texts dealt anew", f"p = {evidence['placebo_p_value']:.3f}")
+    if evidence["placebo_outcome"] is not None:
+        placebo = evidence["placebo_outcome"]
+        table.add_row("placebo outcome: difference", f"{_interval(placebo)}, p = {placebo['p_value']:.3f}")
+    if evidence["balance"]:
+        worst = max(evidence["balance"], key=lambda row: row["before"])
+        table.add_row(
+            escaped(f"balance of {worst['covariate']}"),
+            f"correlation with the text {worst['before']:.3f} before, {worst['after']:.3f} after weighting "
+            f"({worst['chance_after']:.3f} by chance)",
+        )
+    if evidence["calibration"]:
+        worst = max(evidence["calibration"], key=lambda row: abs(row["statistic"]))
+        table.add_row(
+            "calibration of the weights", escaped(f"at worst {worst['statistic']:+.1f} se: {worst['moment']}")
+        )
+    return table
+
+
+def _interval(found: dict[str, Any]) -> str:
+    return f"{found['estimate']:.4g} ({found['ci_low']:.4g} to {found['ci_high']:.4g})"
+
+
+def plan_table(plan: Plan) -> Table:
+    """Say what a run would do."""
+    table = Table("", "", show_header=False, title="Plan")
+    data, config = plan.train, plan.config
+    table.add_row("data", str(data.source))
+    table.add_row("training rows", f"{len(data)} in {len(set(data.group))} groups")
+    table.add_row("test rows", f"{len(plan.test)} in {len(set(plan.test.group))} groups")
+    for reason, count in data.dropped.items():
+        table.add_row("dropped", f"{count}: {reason}")
+    if plan.outcome_rows.train is not None and plan.outcome_rows.test is not None:
+        second = f"{plan.outcome_rows.train.source}: {len(plan.outcome_rows.train)} rows for the training rows, "
+        table.add_row("outcome model from", f"{second}{len(plan.outcome_rows.test)} for the test rows")
+    mean = "mean" if data.columns.weight is None else "weighted mean"
+    value = np.average(data.outcome, weights=data.weight)
+    table.add_row("outcome", f"{data.columns.outcome}, {data.direction}, {mean} {value:.4g}")
+    table.add_row("covariates", ", ".join(data.covariates.columns) or "none: the texts are taken as randomised")
+    for part in ("embedder", "outcome_model", "assignment_model", "objective", "backend"):
+        settings = dict(getattr(config, part))
+        name = settings.pop("name")
+        table.add_row(part.replace("_", " "), f"{name} " + ", ".join(f"{k}={v}" for k, v in settings.items()))
+    return table

@@ -1,0 +1,448 @@
+"""`DirectOutcomeDataset`: texts that people read, each with the number that measures the response."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import GroupShuffleSplit
+
+from causalopt.data import files as reading
+from causalopt.data import validation
+from causalopt.data.columns import Columns
+from causalopt.data.fingerprint import fingerprint_frame
+from causalopt.data.population import DRAWN, Population
+from causalopt.errors import ConfigError, DataError, DroppedRowsWarning
+from causalopt.typing import Array, Float64, Int64
+
+Direction = Literal["maximize", "minimize"]
+OnMissing = Literal["drop", "error"]
+
+
+@dataclass(frozen=True, eq=False)
+class DirectOutcomeDataset:
+    """Texts, outcomes, and what is known about who read them.
+
+    Make one with `from_csv`, `from_frame` and their kin, which validate. All arrays have one entry a row (n rows).
+
+    Attributes
+    ----------
+    texts, prompts:
+        What was read, and the context that it answers (None without prompts).
+    outcome:
+        The response, outcome units; ``direction`` says whether larger or smaller is better.
+    covariates:
+        Reader and occasion variables that may drive both the text shown and the response: numeric or strings.
+    weight:
+        Exposure of each row (impressions behind a rate); ones by default.
+    group:
+        Codes of what must not be divided by a split or a fold: the group that was named, or what ``population`` says
+        is drawn (the prompt, else the text), or the reader, or the row.
+    reader:
+        Codes of the readers, for standard errors clustered by reader too; or None.
+    attributes:
+        Numeric attributes that a person coded for each text.
+    behavior_log_prob:
+        log q(x | c), nats: the log-probability of the text under the policy that was logged; or None.
+    assignment_log_prob:
+        log p(x | w), nats: that of the text given the reader, for a system that chose texts by reader; or None.
+    policy_log_prob:
+        log P^f(x | c), nats: that of the text under a policy to evaluate, computed elsewhere; or None.
+    policy_text:
+        A text that this policy drew in the row's context (given its prompt); or None.
+    placebo_outcome:
+        Something fixed before the text was read, which no text can have moved; or None.
+    population:
+        Whether texts and prompts are a sample or all that there are.
+    row:
+        Position in the source, from 0. Messages count from 1, the first row below a file's header.
+    dropped:
+        How many rows were left out, by reason.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from causalopt import DirectOutcomeDataset
+    >>> frame = pd.DataFrame({"text": ["a", "b", "b", "c"], "resp": [1.0, 2.0, 3.0, 4.0], "age": [20, 30, 40, 50]})
+    >>> data = DirectOutcomeDataset.from_frame(frame, text="text", outcome="resp", covariates=["age"])
+    >>> train, test = data.split(test_size=0.4, seed=0)
+    >>> len(data), set(train.texts) & set(test.texts)
+    (4, set())
+    """
+
+    texts: list[str]
+    prompts: list[str] | None
+    outcome: Float64
+    covariates: pd.DataFrame
+    weight: Float64
+    group: Int64
+    reader: Int64 | None
+    attributes: pd.DataFrame
+    behavior_log_prob: Float64 | None
+    assignment_log_prob: Float64 | None
+    row: Int64
+    direction: Direction = "maximize"
+    source: str = "frame"
+    columns: Columns = field(default_factory=Columns)
+    dropped: dict[str, int] = field(default_factory=dict)
+    policy_log_prob: Float64 | None = None
+    policy_text: list[str] | None = None
+    placebo_outcome: Float64 | None = None
+    population: Population = DRAWN
+
+    @classmethod
+    def from_path(cls, path: str | Path, **roles: Any) -> DirectOutcomeDataset:
+        """Read a table by its suffix (.csv, .tsv, .jsonl, .ndjson, .parquet), or a folder that `datasets` saved."""
+        return cls._from(reading.read_table, path, roles)
+
+    @classmethod
+    def from_csv(cls, path: str | Path, **roles: Any) -> DirectOutcomeDataset:
+        """Read a comma-separated table; the keywords are those of `from_frame`.
+
+        Cells are taken as they are written, so that a text may be "None" or "2020"; an empty cell and ``NA`` (which R
+        writes) are missing. A covariate is numeric when its cells are all numbers.
+        """
+        return cls._from(reading.read_csv, path, roles)
+
+    @classmethod
+    def from_tsv(cls, path: str | Path, **roles: Any) -> DirectOutcomeDataset:
+        """Read a tab-separated table, as `from_csv` reads a comma-separated one."""
+        return cls._from(reading.read_tsv, path, roles)
+
+    @classmethod
+    def from_jsonl(cls, path: str | Path, **roles: Any) -> DirectOutcomeDataset:
+        """Read one JSON object a line; the keywords are those of `from_frame`."""
+        return cls._from(reading.read_jsonl, path, roles)
+
+    @classmethod
+    def from_parquet(cls, path: str | Path, **roles: Any) -> DirectOutcomeDataset:
+        """Read a Parquet table; the keywords are those of `from_frame`."""
+        return cls._from(reading.read_parquet, path, roles)
+
+    @classmethod
+    def from_hf(cls, dataset: Any, *, source: str = "datasets.Dataset", **roles: Any) -> DirectOutcomeDataset:
+        """Take a `datasets.Dataset`, or the folder that its ``save_to_disk`` left."""
+        if isinstance(dataset, str | Path):
+            return cls._from(reading.read_saved_dataset, dataset, roles)
+        frame = reading.from_datasets(dataset, source, roles.get("covariates", ()))
+        return cls.from_frame(frame, source=source, **roles)
+
+    @classmethod
+    def _from(cls, reader: reading.Reader, path: str | Path, roles: dict[str, Any]) -> DirectOutcomeDataset:
+        return cls.from_frame(reader(Path(path), roles.get("covariates", ())), source=str(path), **roles)
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: pd.DataFrame,
+        *,
+        source: str = "frame",
+        text: str = "text",
+        outcome: str = "outcome",
+        prompt: str | None = None,
+        covariates: Sequence[str] = (),
+        weight: str | None = None,
+        group: str | None = None,
+        reader: str | None = None,
+        attributes: Sequence[str] = (),
+        behavior_log_prob: str | None = None,
+        assignment_log_prob: str | None = None,
+        policy_log_prob: str | None = None,
+        policy_text: str | None = None,
+        placebo_outcome: str | None = None,
+        direction: Direction = "maximize",
+        on_missing: OnMissing = "drop",
+    ) -> DirectOutcomeDataset:
+        """Validate a frame.
+
+        Parameters
+        ----------
+        frame:
+            One row for each reading of a text.
+        source:
+            What messages call the table.
+        text, outcome, prompt, weight, group, reader, behavior_log_prob, assignment_log_prob:
+            Name of the column in that role; see the class for what each means.
+        policy_log_prob, policy_text, placebo_outcome:
+            Likewise; for an evaluation alone.
+        covariates, attributes:
+            Names of the columns in that role.
+        direction:
+            Whether larger ("maximize") or smaller ("minimize") outcomes are better.
+        on_missing:
+            What becomes of rows with a missing text, prompt, outcome, weight, group, reader, numeric covariate or
+            log-probability: "drop" leaves them out with a warning, "error" refuses them. A missing category is a
+            level of its own.
+
+        Raises
+        ------
+        DataError
+            One line with the source, the column and the row.
+
+        Warns
+        -----
+        DroppedRowsWarning
+            With the number of rows left out, and why.
+        """
+        if direction not in ("maximize", "minimize"):
+            raise ConfigError(f"direction must be 'maximize' or 'minimize', not {direction!r}")
+        if on_missing not in ("drop", "error"):
+            raise ConfigError(f"on_missing must be 'drop' or 'error', not {on_missing!r}")
+        for role, names in (("covariates", covariates), ("attributes", attributes)):
+            if isinstance(names, str):
+                raise ConfigError(f"{role} must be a list of columns, not the string {names!r}")
+        if not isinstance(frame, pd.DataFrame):
+            raise DataError(f"{source}: is a {type(frame).__name__}, not a pandas DataFrame")
+        columns = Columns(
+            text, outcome, prompt, tuple(covariates), weight, group, reader, tuple(attributes), behavior_log_prob,
+            assignment_log_prob, policy_log_prob, policy_text, placebo_outcome,
+        )  # fmt: skip
+        columns.check(frame, source)
+        if not len(frame):
+            raise DataError(f"{source}: has no rows")
+        frame = frame.reset_index(drop=True)
+        table = validation.clean(frame, columns, source)
+        missing = validation.missing_reasons(table, columns)
+        dropped = {reason: int(mask.sum()) for reason, mask in missing.items()}
+        keep = ~np.any(list(missing.values()), axis=0) if missing else np.ones(len(frame), dtype=bool)
+        if dropped and on_missing == "error":
+            reason, mask = next(iter(missing.items()))
+            row = int(np.flatnonzero(mask)[0]) + 1
+            raise DataError(
+                f"{source}: row {row} has {reason} ({dropped[reason]} such rows); mend it, or set on_missing: drop"
+            )
+        if not keep.any():
+            raise DataError(f"{source}: no row is left: {_counts(dropped)}")
+        if dropped:
+            warnings.warn(
+                f"{source}: {int((~keep).sum())} of {len(keep)} rows left out: {_counts(dropped)}",
+                DroppedRowsWarning,
+                stacklevel=2,
+            )
+        table = table[keep]
+        validation.check_outcome_varies(table[outcome], outcome, source)
+        return cls._from_clean(table, columns, direction, source, dropped)
+
+    @classmethod
+    def _from_clean(
+        cls, table: pd.DataFrame, columns: Columns, direction: Direction, source: str, dropped: dict[str, int]
+    ) -> DirectOutcomeDataset:
+        def numbers(column: str | None) -> Float64 | None:
+            return None if column is None else table[column].to_numpy(dtype=np.float64)
+
+        texts = table[columns.text].tolist()
+        prompts = None if columns.prompt is None else table[columns.prompt].tolist()
+        text = _text_codes(prompts, texts)
+        group = text if columns.group is None else pd.factorize(table[columns.group])[0]
+        weight = numbers(columns.weight)
+        data = cls(
+            texts=texts,
+            prompts=prompts,
+            outcome=table[columns.outcome].to_numpy(dtype=np.float64),
+            covariates=table[list(columns.covariates)].reset_index(drop=True),
+            weight=np.ones(len(table)) if weight is None else weight,
+            group=group.astype(np.int64),
+            reader=None if columns.reader is None else pd.factorize(table[columns.reader])[0].astype(np.int64),
+            attributes=table[list(columns.attributes)].reset_index(drop=True),
+            behavior_log_prob=numbers(columns.behavior_log_prob),
+            assignment_log_prob=numbers(columns.assignment_log_prob),
+            row=table.index.to_numpy(dtype=np.int64),
+            direction=direction,
+            source=source,
+            columns=columns,
+            dropped=dropped,
+            policy_log_prob=numbers(columns.policy_log_prob),
+            policy_text=None if columns.policy_text is None else table[columns.policy_text].tolist(),
+            placebo_outcome=numbers(columns.placebo_outcome),
+        )
+        return data.with_population(DRAWN)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def subset(self, index: Array) -> DirectOutcomeDataset:
+        """Rows by position or by a boolean mask; group and reader codes keep their meaning."""
+        chosen = np.asarray(index)
+        position = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
+
+        def take(values: Any) -> Any:
+            return None if values is None else values[position]
+
+        return replace(
+            self,
+            texts=[self.texts[i] for i in position],
+            prompts=None if self.prompts is None else [self.prompts[i] for i in position],
+            outcome=self.outcome[position],
+            covariates=self.covariates.iloc[position].reset_index(drop=True),
+            weight=self.weight[position],
+            group=self.group[position],
+            reader=take(self.reader),
+            attributes=self.attributes.iloc[position].reset_index(drop=True),
+            behavior_log_prob=take(self.behavior_log_prob),
+            assignment_log_prob=take(self.assignment_log_prob),
+            policy_log_prob=take(self.policy_log_prob),
+            policy_text=None if self.policy_text is None else [self.policy_text[i] for i in position],
+            placebo_outcome=take(self.placebo_outcome),
+            row=self.row[position],
+        )
+
+    @property
+    def text_code(self) -> Int64:
+        """Codes of the texts, each with its prompt, by first appearance, shape [n]."""
+        return _text_codes(self.prompts, self.texts)
+
+    def with_population(self, population: Population) -> DirectOutcomeDataset:
+        """Return the same rows with ``group`` as a value over ``population`` asks for; a named group is kept.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from causalopt import DirectOutcomeDataset
+        >>> from causalopt.data.population import FIXED
+        >>> frame = pd.DataFrame({"text": ["a", "b", "a", "b"], "outcome": [1.0, 2.0, 3.0, 4.0], "who": [1, 1, 2, 2]})
+        >>> data = DirectOutcomeDataset.from_frame(frame, reader="who")
+        >>> data.group.tolist(), data.with_population(FIXED).group.tolist()
+        ([0, 1, 0, 1], [0, 0, 1, 1])
+        """
+        group = self.group
+        if self.columns.group is None:
+            drawn = [codes for _, codes in self._drawn(population)]
+            group = next(codes for codes in (*drawn, self.reader, np.arange(len(self))) if codes is not None)
+        return replace(self, group=group.astype(np.int64), population=population)
+
+    def cluster(self, population: Population | None = None) -> Int64 | tuple[Int64, Int64] | None:
+        """Codes of the units that were drawn, for standard errors and overlap.
+
+        Texts with their prompts (or prompts, where these are drawn), unless they are fixed; and readers, where a column
+        names them. A named group takes the place of the texts that lie within it, and is a way of its own where it
+        divides them.
+
+        Parameters
+        ----------
+        population:
+            In place of the data set's own.
+
+        Returns
+        -------
+        Int64 or tuple or None
+            One or two ways of shape [n]; None where every row is a unit.
+
+        Raises
+        ------
+        DataError
+            When texts, groups and readers are three different ways.
+        """
+        ways = [codes for _, codes in self._ways(population or self.population)]
+        if not ways:
+            return None
+        return ways[0] if len(ways) == 1 else (ways[0], ways[1])
+
+    def units(self, population: Population | None = None) -> tuple[str, ...]:
+        """Name the ways of `cluster` in their order: "prompts", "texts", "groups" or "readers"; "rows" without any.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from causalopt import DirectOutcomeDataset
+        >>> frame = pd.DataFrame({"text": ["a", "b", "b"], "outcome": [1.0, 2.0, 3.0], "who": [1, 1, 2]})
+        >>> DirectOutcomeDataset.from_frame(frame, reader="who").units()
+        ('texts', 'readers')
+        """
+        return tuple(name for name, _ in self._ways(population or self.population)) or ("rows",)
+
+    def _ways(self, population: Population) -> list[tuple[str, Int64]]:
+        """Ways of clustering by name, one or two, or none."""
+        named = [] if self.columns.group is None else [("groups", self.group)]
+        named += [] if self.reader is None else [("readers", self.reader)]
+        ways = self._drawn(population)
+        for name, codes in named:
+            ways = [way for way in ways if not _within(way[1], codes)]
+            if not any(_within(codes, way) for _, way in ways):
+                ways.append((name, codes))
+        if len(ways) > 2:
+            raise DataError(
+                f"{self.source}: texts, group (column {self.columns.group!r}) and reader (column "
+                f"{self.columns.reader!r}) are three ways of clustering, of which two can be had: name either the "
+                "group or the reader"
+            )
+        return ways
+
+    def _drawn(self, population: Population) -> list[tuple[str, Int64]]:
+        """Codes of the prompts or texts that are a sample; none where both are fixed. A single prompt is no sample."""
+        if self.prompts is not None and population.prompts == "drawn":
+            prompt = pd.factorize(pd.Series(self.prompts))[0].astype(np.int64)
+            if prompt.max(initial=0) > 0:
+                return [("prompts", prompt)]
+        return [("texts", self.text_code)] if population.texts == "drawn" else []
+
+    def split(self, test_size: float = 0.3, seed: int = 0) -> tuple[DirectOutcomeDataset, DirectOutcomeDataset]:
+        """Divide into training and test rows by group: by what is drawn, see `with_population`.
+
+        Parameters
+        ----------
+        test_size:
+            Share of the groups whose rows are test rows, rounded up; between 0 and 1.
+        seed:
+            Another seed, another draw of the groups.
+
+        Raises
+        ------
+        DataError
+            When there is a single group, or a side would have none.
+        """
+        if not 0 < test_size < 1:
+            raise ConfigError(f"the test size must lie between 0 and 1, not {test_size}")
+        groups = len(np.unique(self.group))
+        if groups < 2:
+            raise DataError(
+                f"{self.source}: all rows are of one group, so they cannot be split; name another group column"
+            )
+        splitter = GroupShuffleSplit(n_splits=1, test_size=test_size, random_state=seed)
+        try:
+            train, test = next(splitter.split(self.texts, groups=self.group))
+        except ValueError as error:
+            raise DataError(
+                f"{self.source}: {groups} groups cannot be split with test size {test_size}: {error}"
+            ) from None
+        return self.subset(train), self.subset(test)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the content, the roles and the direction; the same for the same rows from any kind of file.
+
+        The rows' order counts; where they come from, the names of the columns other than covariates and attributes,
+        and the labels of groups and readers do not.
+        """
+        names = {"covariates", "attributes"}  # of the other roles only that they are filled, not by which column
+        filled = [role if role not in names else f"{role}:{column}" for role, column in self.columns.roles()]
+        return fingerprint_frame(self.to_frame(), self.direction, *filled)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One canonical frame: text, outcome, weight, group, then whatever else there is."""
+        frame = pd.DataFrame({"text": self.texts, "outcome": self.outcome, "weight": self.weight, "group": self.group})
+        optional = ("prompts", "reader", "behavior_log_prob", "assignment_log_prob", "policy_log_prob", "policy_text")
+        for name in (*optional, "placebo_outcome"):
+            values = getattr(self, name)
+            if values is not None:
+                frame[name.removesuffix("s")] = values
+        prefixed = [self.covariates.add_prefix("covariate:"), self.attributes.add_prefix("attribute:")]
+        return pd.concat([frame, *prefixed], axis=1)
+
+
+def _text_codes(prompts: Sequence[str] | None, texts: Sequence[str]) -> Int64:
+    keys = pd.Series(list(texts) if prompts is None else list(zip(prompts, texts, strict=True)), dtype=object)
+    return pd.factorize(keys)[0].astype(np.int64)
+
+
+def _within(fine: Int64, coarse: Int64) -> bool:
+    """Whether every unit of ``fine`` lies in one of ``coarse``."""
+    pairs = pd.DataFrame({"fine": fine, "coarse": coarse}).drop_duplicates()
+    return len(pairs) == pairs["fine"].nunique()
+
+
+def _counts(dropped: dict[str, int]) -> str:
+    return ", ".join(f"{count} with {reason}" for reason, count in dropped.items())

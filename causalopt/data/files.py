@@ -1,0 +1,150 @@
+"""Tables from files: CSV, TSV, JSON Lines, Parquet, or a folder that `datasets` saved.
+
+A reader takes the path and the columns that are covariates. These alone have a kind, numeric or categorical, which a
+file of plain text does not say: there, a column that holds numbers alone is numeric.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+
+from causalopt.data.cells import number
+from causalopt.errors import DataError
+
+T = TypeVar("T")
+
+
+def read_csv(path: Path, covariates: Collection[str] = ()) -> pd.DataFrame:
+    """Read a comma-separated table with a header; UTF-8. Empty cells and ``NA`` (which R writes) are missing."""
+    return _read(path, lambda p: _parse_delimited(p, ",", covariates))
+
+
+def read_tsv(path: Path, covariates: Collection[str] = ()) -> pd.DataFrame:
+    """Read a tab-separated table with a header, as `read_csv` does."""
+    return _read(path, lambda p: _parse_delimited(p, "\t", covariates))
+
+
+def read_jsonl(path: Path, covariates: Collection[str] = ()) -> pd.DataFrame:
+    """Read one JSON object a line; a key that a line lacks is missing there."""
+    return _read(path, _parse_jsonl)
+
+
+def read_parquet(path: Path, covariates: Collection[str] = ()) -> pd.DataFrame:
+    """Read a Parquet table."""
+    return _read(path, pd.read_parquet)
+
+
+def read_saved_dataset(path: Path, covariates: Collection[str] = ()) -> pd.DataFrame:
+    """Read a folder that `datasets.Dataset.save_to_disk` left."""
+    import datasets
+
+    return from_datasets(_read(path, lambda p: datasets.load_from_disk(str(p))), str(path), covariates)
+
+
+def from_datasets(dataset: Any, source: str, covariates: Collection[str] = ()) -> pd.DataFrame:
+    """Turn a `datasets.Dataset` into a frame; several splits are refused."""
+    import datasets
+
+    if isinstance(dataset, datasets.DatasetDict):
+        names = ", ".join(map(repr, dataset))
+        raise DataError(f"{source}: holds the splits {names}; take one, such as data[{next(iter(dataset), 'train')!r}]")
+    if not isinstance(dataset, datasets.Dataset):
+        raise DataError(f"{source}: is a {type(dataset).__name__}, not a datasets.Dataset (load it without streaming)")
+    frame: pd.DataFrame = dataset.to_pandas()
+    for column, feature in dataset.features.items():
+        if column in covariates and isinstance(feature, datasets.ClassLabel):
+            # Codes of labels are not quantities.
+            known = frame[column].map(lambda code: isinstance(code, int | float) and code >= 0)
+            frame[column] = [
+                feature.int2str(int(code)) if known_ else None
+                for code, known_ in zip(frame[column], known, strict=True)
+            ]
+    return frame
+
+
+Reader = Callable[[Path, Collection[str]], pd.DataFrame]
+READERS: dict[str, Reader] = {
+    ".csv": read_csv,
+    ".tsv": read_tsv,
+    ".jsonl": read_jsonl,
+    ".ndjson": read_jsonl,
+    ".parquet": read_parquet,
+}
+
+
+def read_table(path: Path, covariates: Collection[str] = ()) -> pd.DataFrame:
+    """Read a table by its suffix, or a folder that `datasets` saved.
+
+    Raises
+    ------
+    DataError
+        When there is no such file, its suffix is unknown, or it cannot be parsed.
+    """
+    if path.is_dir():
+        return read_saved_dataset(path, covariates)
+    if path.suffix.lower() not in READERS and path.exists():
+        raise DataError(
+            f"{path}: no reader for {path.suffix or 'a file without suffix'}; there are: {', '.join(READERS)}"
+        )
+    return READERS.get(path.suffix.lower(), read_csv)(path, covariates)
+
+
+def _read(path: Path, reader: Callable[[Path], T]) -> T:
+    try:
+        return reader(path)
+    except FileNotFoundError as error:
+        if path.exists():
+            raise DataError(f"{path}: {_one_line(error)}") from None
+        raise DataError(f"{path}: there is no such file") from None
+    except pd.errors.EmptyDataError:
+        raise DataError(f"{path}: is empty") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 (byte {error.start}); save it as UTF-8") from None
+    except (pd.errors.ParserError, csv.Error, ValueError, OSError) as error:
+        raise DataError(f"{path}: cannot be parsed: {_one_line(error)}") from None
+
+
+def _parse_delimited(path: Path, separator: str, covariates: Collection[str]) -> pd.DataFrame:
+    # Every cell as it is written: a text may well be "None" or "2020", and a group "007".
+    frame = pd.read_csv(path, sep=separator, encoding="utf-8-sig", dtype=str, na_filter=False)
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise ValueError("rows have more cells than the header has names (put texts with a separator in quotes)")
+    for column in frame.columns:
+        cells = frame[column].where(~frame[column].isin(["", "NA"]), None)
+        frame[column] = _numeric(cells) if column in covariates else cells
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        header = next(row for row in csv.reader(stream, delimiter=separator) if row)
+    # pandas numbers the second of two equal names; a name that two columns share must not pass for one.
+    return frame.set_axis(header, axis=1) if len(set(header)) < len(header) == frame.shape[1] else frame
+
+
+def _numeric(cells: pd.Series) -> pd.Series:
+    """Return numbers where every cell is one (or missing), else the cells as they are."""
+    try:
+        return cells.map(number, na_action="ignore").astype("float64")
+    except ValueError:
+        return cells
+
+
+def _parse_jsonl(path: Path) -> pd.DataFrame:
+    records = []
+    with path.open(encoding="utf-8-sig") as lines:
+        for row, line in enumerate(lines, start=1):
+            if line.strip():
+                try:
+                    records.append(json.loads(line))
+                except json.JSONDecodeError as error:
+                    raise ValueError(f"line {row}: {error}") from None
+                if not isinstance(records[-1], dict):
+                    raise ValueError(f"line {row}: is not a JSON object")
+    return pd.DataFrame.from_records(records)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,158 @@
+"""What makes a column usable in its role; each failure is one line with source, column and row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from causalopt.data.cells import number
+from causalopt.data.columns import Columns
+from causalopt.errors import DataError
+from causalopt.typing import Array
+
+LARGEST_OUTCOME = 1e75
+"""Outcomes must be below this in size, and the largest above its inverse: fourth powers of them are computed."""
+
+
+def clean(frame: pd.DataFrame, columns: Columns, source: str) -> pd.DataFrame:
+    """Give each role's column its type: strings for texts and categories (or None), float64 for numbers (or nan).
+
+    Raises
+    ------
+    DataError
+        For what no dropping of rows can mend: not a number, infinite, a weight that is not positive, a
+        log-probability above 0.
+    """
+    cleaned: dict[str, pd.Series] = {}
+
+    def refuse(column: str, wrong: Callable[[Any], bool], rule: str) -> None:
+        _refuse(cleaned[column], column, wrong, rule, source)
+
+    for role, column in columns.roles():
+        if role in ("text", "prompt", "policy_text"):
+            cleaned[column] = _texts(frame[column], column, source)
+        elif role == "covariates":
+            cleaned[column] = _covariate(frame[column], column, source)
+        elif role in ("group", "reader"):
+            if column not in cleaned:  # a covariate or an attribute may name the group as well
+                cleaned[column] = _labels(frame[column], column, source)
+        else:
+            cleaned[column] = _numbers(frame[column], column, source)
+    if columns.weight is not None:
+        refuse(columns.weight, lambda value: value <= 0, "a weight must be positive")
+    for log_prob in (columns.behavior_log_prob, columns.assignment_log_prob, columns.policy_log_prob):
+        if log_prob is not None:
+            refuse(log_prob, lambda value: value > 0, "a log-probability cannot be above 0")
+    return pd.DataFrame(cleaned)
+
+
+def missing_reasons(table: pd.DataFrame, columns: Columns) -> dict[str, Array]:
+    """Masks of the rows that lack something, by reason; a row counts under the first only, and no mask is empty."""
+    masks = {}
+    complete = np.ones(len(table), dtype=bool)
+    for role, column in columns.roles():
+        if role == "covariates" and not pd.api.types.is_numeric_dtype(table[column]):
+            continue
+        mask = table[column].isna().to_numpy() & complete
+        if mask.any():
+            what = f"{role.removesuffix('s')} {column!r}" if role in ("covariates", "attributes") else role
+            masks[f"no {what}"] = mask
+            complete &= ~mask
+    return masks
+
+
+def check_outcome_varies(outcome: pd.Series, column: str, source: str) -> None:
+    """Raise `DataError` when there is nothing to learn from the outcome, or no float holds its fourth power."""
+    if outcome.nunique() < 2:
+        raise DataError(
+            f"{source}: all outcomes in column {column!r} are {outcome.iloc[0]:g}; there is nothing to learn"
+        )
+    largest = float(outcome.abs().max())
+    if not 1 / LARGEST_OUTCOME < largest < LARGEST_OUTCOME:
+        raise DataError(
+            f"{source}: outcomes in column {column!r} reach {largest:.3g} in size, and their squares are beyond double "
+            "precision: give them in other units, or mend a code for missing values"
+        )
+
+
+def _texts(series: pd.Series, column: str, source: str) -> pd.Series:
+    texts = _or_none(series)
+    _refuse(texts, column, lambda value: not isinstance(value, str), "must be text", source)
+    _refuse(texts, column, _is_broken, "holds half of a character (a lone surrogate); mend or leave it out", source)
+    return _map(texts, lambda value: value if value.strip() else None)
+
+
+def _labels(series: pd.Series, column: str, source: str) -> pd.Series:
+    labels = _or_none(series)
+    _refuse(labels, column, lambda value: not isinstance(value, Hashable), "must be a number or a name", source)
+    return _map(labels, lambda value: None if isinstance(value, str) and not value.strip() else value)
+
+
+def _covariate(series: pd.Series, column: str, source: str) -> pd.Series:
+    """Numbers and booleans as float64, anything else as the strings of its levels."""
+    if pd.api.types.is_datetime64_any_dtype(series) or pd.api.types.is_timedelta64_dtype(series):
+        raise DataError(f"{source}: column {column!r} holds dates: turn them into a number or into a few categories")
+    if pd.api.types.is_numeric_dtype(series):
+        return _numbers(series, column, source)
+    levels = _or_none(series)
+    is_coded = isinstance(series.dtype, pd.CategoricalDtype)
+    if not is_coded and all(isinstance(level, Real | np.bool_) for level in levels if level is not None):
+        return _numbers(series, column, source)
+    return _labels(_map(levels, str), column, source)
+
+
+def _numbers(series: pd.Series, column: str, source: str) -> pd.Series:
+    if pd.api.types.is_numeric_dtype(series) and series.dtype.kind != "c":
+        values = series.to_numpy(dtype=np.float64, na_value=np.nan)
+    else:
+        cells = _or_none(series)
+        try:
+            values = np.array([math.nan if cell is None else number(cell) for cell in cells])
+        except ValueError:
+            _refuse(cells, column, _is_no_number, "must be a number", source)
+            raise
+    numbers = pd.Series(values, index=series.index)
+    if np.isinf(values).any():
+        _refuse(numbers, column, math.isinf, "must be finite", source)
+    return numbers
+
+
+def _is_no_number(cell: Any) -> bool:
+    try:
+        number(cell)
+    except ValueError:
+        return True
+    return False
+
+
+def _or_none(series: pd.Series) -> pd.Series:
+    return series.astype(object).where(series.notna(), None)
+
+
+def _map(cells: pd.Series, function: Callable[[Any], Any]) -> pd.Series:
+    # Series.map would guess a type, and turn None into nan.
+    return pd.Series([None if cell is None else function(cell) for cell in cells], index=cells.index, dtype=object)
+
+
+def _is_broken(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _refuse(cells: pd.Series, column: str, wrong: Callable[[Any], bool], rule: str, source: str) -> None:
+    """Raise with the first cell that is wrong; missing cells are not."""
+    rows = [row for row, cell in enumerate(cells, start=1) if cell is not None and wrong(cell)]
+    if rows:
+        value = cells.iloc[rows[0] - 1]
+        value = value.item() if isinstance(value, np.generic) else value
+        shown = repr(value) if len(repr(value)) <= 80 else f"{repr(value)[:80]}..."
+        others = f" ({len(rows)} such rows)" if len(rows) > 1 else ""
+        raise DataError(f"{source}: column {column!r}, row {rows[0]} is {shown}: {rule}{others}")

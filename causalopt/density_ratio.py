@@ -1,0 +1,158 @@
+"""Two samples of texts, logged ones and drawn ones, told apart by classifiers that did not see what they score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy.special import logit
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from causalopt.data.folds import row_codes
+from causalopt.errors import DataError
+from causalopt.estimators.validation import as_codes, as_exposure, as_matrix
+from causalopt.typing import Array, Float64, Int64
+
+_STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
+_LARGEST_PROBABILITY = 1 - 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class TwoSamples:
+    """n logged texts and m drawn ones, one below the other.
+
+    Attributes
+    ----------
+    x:
+        Embeddings, shape [n + m, d].
+    label:
+        0 for logged, 1 for drawn texts, shape [n + m].
+    weight:
+        Shape [n + m]; the two samples weigh the same, so that log-odds are log-ratios.
+    fold:
+        Shape [n + m]; rows of a group, and drawn texts that equal a logged one, share a fold.
+    text:
+        Code of equal texts (of equal embeddings, where nobody has said), shape [n + m].
+    """
+
+    x: Float64
+    label: Int64
+    weight: Float64
+    fold: Int64
+    text: Int64
+
+    @classmethod
+    def of(
+        cls,
+        x_logged: Any,
+        x_policy: Any,
+        *,
+        weight: Any = None,
+        group: Any = None,
+        text: Any = None,
+        folds: int = 5,
+        seed: int = 0,
+    ) -> TwoSamples:
+        """Validate, and deal groups (equal texts, when None) over folds; ``text`` are labels [n + m] of equal texts."""
+        logged = as_matrix("x_logged", x_logged)
+        policy = as_matrix("x_policy", x_policy)
+        n, m = len(logged), len(policy)
+        if logged.shape[1] != policy.shape[1]:
+            raise DataError(f"x_logged has {logged.shape[1]} dimensions and x_policy {policy.shape[1]}")
+        if n == 0 or m == 0:
+            raise DataError(f"x_logged has {n} rows and x_policy {m}: both need some")
+        x = np.concatenate([logged, policy])
+        same = row_codes(x) if text is None else np.unique(np.asarray(text), return_inverse=True)[1].astype(np.int64)
+        codes = same[:n] if group is None else as_codes("group", group, n)
+        return cls(
+            x=x,
+            label=np.repeat([0, 1], [n, m]).astype(np.int64),
+            weight=np.concatenate([as_exposure(weight, n), np.full(m, n / m)]),
+            fold=_folds(codes, same, folds, np.random.default_rng(seed)),
+            text=same,
+        )
+
+    def with_draws_of_rows(self, row: Int64) -> TwoSamples:
+        """Put each drawn text into the fold of a logged row, whose prompt it answers; ``row`` has shape [m]."""
+        n = len(self.fold) - len(row)
+        return replace(self, fold=np.concatenate([self.fold[:n], self.fold[:n][row]]))
+
+
+def _folds(codes: Array, same: Array, folds: int, rng: np.random.Generator) -> Int64:
+    """Deal groups of logged rows to folds; a policy text goes where its equal among the logged ones is."""
+    groups = np.unique(codes)
+    if folds < 2 or len(groups) < folds:
+        raise DataError(f"{folds} folds cannot be dealt from {len(groups)} groups of logged texts")
+    dealt = np.empty(groups.max() + 1, dtype=np.int64)
+    dealt[groups] = rng.permutation(np.arange(len(groups)) % folds)
+    fold_of_text = rng.permutation(np.arange(same.max() + 1) % folds).astype(np.int64)
+    fold_of_text[same[: len(codes)]] = dealt[codes]
+    return np.concatenate([dealt[codes], fold_of_text[same[len(codes) :]]])
+
+
+def candidates(x: Float64) -> list[Any]:
+    """Logistic regressions on the coordinates as they are, and on standardised ones with their squares.
+
+    As they are, in a common unit, the directions in which texts differ most are penalised least; standardised, all are
+    penalised alike, and few texts leave most of a difference unseen.
+    """
+    unit = float(np.sqrt(np.mean(np.var(x, axis=0)))) or 1.0
+    found = []
+    for strength in _STRENGTHS:
+        model = LogisticRegression(C=strength, max_iter=500)
+        squared = (StandardScaler(), FunctionTransformer(_with_squares), StandardScaler())
+        found += [
+            make_pipeline(FunctionTransformer(_in_units_of, kw_args={"unit": unit}), model),
+            make_pipeline(*squared, model),
+        ]
+    return found
+
+
+def _in_units_of(x: Array, unit: float) -> Array:
+    return x / unit
+
+
+def _with_squares(x: Array) -> Array:
+    return np.concatenate([x, x**2], axis=1)
+
+
+def best_log_odds(candidates: Sequence[Any], sample: TwoSamples) -> Float64:
+    """Calibrated held-out log-odds of the candidate with the smallest log-loss, shape [n + m]."""
+    best, smallest = np.zeros(len(sample.x)), np.inf
+    for candidate in candidates:
+        score = _calibrated(held_out_log_odds(candidate, sample), sample)
+        loss = float(log_loss(sample.label, 1 / (1 + np.exp(-score)), sample_weight=sample.weight))
+        if loss < smallest:
+            best, smallest = score, loss
+    return best
+
+
+def held_out_log_odds(candidate: Any, sample: TwoSamples) -> Float64:
+    """Log-odds of each text by a copy of the classifier that was fitted on the other folds, shape [n + m]."""
+    score = np.empty(len(sample.x))
+    for fold in np.unique(sample.fold):
+        held, rest = sample.fold == fold, sample.fold != fold
+        model = clone(candidate)
+        last = f"{model.steps[-1][0]}__sample_weight" if hasattr(model, "steps") else "sample_weight"
+        model.fit(sample.x[rest], sample.label[rest], **{last: sample.weight[rest]})
+        probability = model.predict_proba(sample.x[held])[:, 1]
+        score[held] = logit(np.clip(probability, 1 - _LARGEST_PROBABILITY, _LARGEST_PROBABILITY))
+    return score
+
+
+def _calibrated(score: Float64, sample: TwoSamples) -> Float64:
+    """Refit slope and intercept of the log-odds (Platt 1999); a score that points the wrong way counts for nothing."""
+    spread = float(score.std())
+    if spread == 0:
+        return np.zeros(len(score))
+    model = LogisticRegression(C=1e4).fit(score[:, None] / spread, sample.label, sample_weight=sample.weight)
+    slope = float(model.coef_[0, 0]) / spread
+    if slope <= 0:
+        return np.zeros(len(score))
+    return np.asarray(slope * score + float(model.intercept_[0]), dtype=np.float64)

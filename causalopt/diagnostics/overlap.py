@@ -1,0 +1,232 @@
+"""How much the logged texts say about a policy."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from causalopt.errors import ConfigError, DataError, OverlapWarning
+from causalopt.estimators.cluster import cluster_codes
+from causalopt.estimators.estimate import Estimate
+from causalopt.estimators.ipw import clipped_mass, ionides_log_clip
+from causalopt.estimators.weights import LARGEST_LOG, WeightedRows
+from causalopt.typing import Float64
+
+FACTOR, ERRORS = 2.0, 4.0
+"""By which factor the mean ratio may miss one, and by how many standard errors."""
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Evidence of overlap between the logged texts and a policy, counted in the units that were drawn.
+
+    Attributes
+    ----------
+    n:
+        Logged rows.
+    unit:
+        What is counted: "texts", "prompts", "readers", "groups", "clusters", or "rows" where nothing repeats. Of two
+        ways of clustering, the one with the smaller effective number.
+    clusters:
+        Number of units.
+    ess:
+        Kish's effective number of units, ``(sum_g a_g)^2 / sum_g a_g^2``, with a_g the sum of exposure times ratio over
+        the rows of unit g.
+    ess_fraction:
+        ``ess / clusters``.
+    ess_rows:
+        The same number, counted in rows.
+    max_weight_share:
+        Share of the sum of weights that the largest unit carries.
+    pareto_k:
+        Shape of the generalized Pareto law of the largest units' weights (the larger one of two ways). Below 0.5 their
+        variance exists; up to 0.7 the estimate is usable; above 1 even their mean does not exist (Vehtari, Simpson,
+        Gelman, Yao and Gabry 2024). Infinite where fewer than five weights stand out, so that nothing can be said.
+    truncated_mass:
+        Share of the sum of weights in rows above sqrt(n) times the mean weight, which `clipped_ipw` would cut.
+    """
+
+    n: int
+    unit: str
+    clusters: int
+    ess: float
+    ess_fraction: float
+    ess_rows: float
+    max_weight_share: float
+    pareto_k: float
+    truncated_mass: float
+
+    def to_dict(self) -> dict[str, float | int | str | None]:
+        """Plain values for JSON; an infinite ``pareto_k`` becomes None."""
+        numbers: dict[str, float | int | str | None] = asdict(self)
+        if not math.isfinite(self.pareto_k):
+            numbers["pareto_k"] = None
+        return numbers
+
+
+def overlap(
+    log_ratio: Any, weight: Any = None, cluster: Any = None, unit: str | tuple[str, ...] | None = None
+) -> Overlap:
+    """Measure overlap from log-ratios.
+
+    Parameters
+    ----------
+    log_ratio:
+        log P^f(x_i|c_i) - log q(x_i|c_i), shape [n], nats; -inf is a ratio of zero. To include the assignment, add
+        log s_i.
+    weight:
+        Exposure of each row, shape [n], or None for ones.
+    cluster:
+        None, labels [n] of the unit that was drawn, or a tuple of two arrays of labels (two-way).
+    unit:
+        What a cluster is, for words: one name, or one for each way; see `DirectOutcomeDataset.units`.
+
+    Raises
+    ------
+    DataError
+        On arrays that cannot be used.
+    OverlapError
+        When no logged text has a positive ratio.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalopt.evaluation import overlap
+    >>> report = overlap(np.log([2.0, 1.0, 0.5, 0.5]) + 700.0)
+    >>> round(report.ess, 3), round(report.max_weight_share, 3)
+    (2.909, 0.5)
+    >>> report = overlap(np.log([2.0, 2.0, 1.0, 1.0]), cluster=["a", "a", "b", "b"], unit="texts")
+    >>> round(report.ess, 3), report.clusters, report.unit, round(report.ess_rows, 3)
+    (1.8, 2, 'texts', 3.6)
+    """
+    rows = WeightedRows.of(log_ratio, weight)
+    ways = cluster_codes(cluster, rows.n) or (None,)
+    if unit is None:
+        unit = "rows" if ways == (None,) else "clusters"
+    names = (unit,) * len(ways) if isinstance(unit, str) else unit
+    if len(names) != len(ways):
+        raise DataError(f"unit names {len(names)} kinds of clusters, of which there are {len(ways)}")
+    size, name, codes = min(
+        ((rows.effective_size(codes), name, codes) for name, codes in zip(names, ways, strict=True)),
+        key=lambda way: way[0],
+    )
+    log_weight = rows.cluster_log_weight(codes)
+    return Overlap(
+        n=rows.n,
+        unit=name,
+        clusters=len(log_weight),
+        ess=size,
+        ess_fraction=size / len(log_weight),
+        ess_rows=rows.effective_size(),
+        max_weight_share=float(np.exp(log_weight.max() - np.logaddexp.reduce(log_weight))),
+        pareto_k=max(pareto_k(rows.cluster_log_weight(codes)) for codes in ways),
+        truncated_mass=clipped_mass(rows, ionides_log_clip(rows)),
+    )
+
+
+def warn_if_mean_ratio_is_not_one(log_ratio: Any, *, weight: Any = None, cluster: Any = None) -> None:
+    """Compare the mean ratio with one, which it is where both log-probabilities are right: E[P^f / q] = 1 under q.
+
+    It is the share of what the policy writes that might have been logged; self-normalised estimators divide by it, and
+    say nothing of the rest.
+
+    Warns
+    -----
+    OverlapWarning
+        With the mean, when it is below a half or above two by more than four standard errors.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalopt.diagnostics.overlap import warn_if_mean_ratio_is_not_one
+    >>> warn_if_mean_ratio_is_not_one(np.log([2.0, 1.0, 0.5, 0.5]))
+    """
+    rows = WeightedRows.of(log_ratio, weight)
+    top = float(rows.log_ratio.max())
+    scaled = rows.exposure * np.exp(rows.log_ratio - top)
+    error = Estimate(0.0, scaled - scaled.mean(), cluster_codes(cluster, rows.n)).se / scaled.mean()
+    log_mean = top + float(np.log(scaled.mean()))
+    too_small = log_mean + np.log1p(ERRORS * error) < -np.log(FACTOR)
+    too_large = ERRORS * error < 1 and log_mean + np.log1p(-ERRORS * error) > np.log(FACTOR)
+    if too_small or too_large:
+        mean = f"{np.exp(log_mean):.2g}" if abs(log_mean) < LARGEST_LOG else f"exp({log_mean:.0f})"
+        warnings.warn(
+            f"the ratios of the policy's to the logged probabilities have mean {mean} and would have mean 1: the "
+            "policy writes mostly what was never logged, or the log-probabilities are not both of whole texts, in nats",
+            OverlapWarning,
+            stacklevel=3,
+        )
+
+
+def truncated_mass(log_ratio: Any, clip: float, weight: Any = None) -> float:
+    """Share of the sum of weights that a cut of the ratio at ``clip`` takes away, between 0 and 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalopt.evaluation import truncated_mass
+    >>> round(truncated_mass(np.log([2.0, 1.0, 1.0, 1.0]), clip=1.5), 6)
+    0.1
+    """
+    if not (math.isfinite(clip) and clip > 0):
+        raise ConfigError(f"clip must be a positive number, not {clip}")
+    return clipped_mass(WeightedRows.of(log_ratio, weight), math.log(clip))
+
+
+def pareto_k(log_weight: Float64) -> float:
+    """Shape parameter of a generalized Pareto law fitted to the largest weights.
+
+    Parameters
+    ----------
+    log_weight:
+        Shape [n], nats; a constant shift changes nothing.
+
+    Returns
+    -------
+    float
+        k of the ``min(n / 5, 3 sqrt(n))`` largest weights (at least five), fitted by Zhang and Stephens (2009) and
+        pulled towards 0.5 as by ten observations, as in Pareto-smoothed importance sampling (Vehtari et al. 2024).
+        0 when the largest weights are all equal (bounded: there is no tail); inf when there are five rows or fewer, or
+        when fewer than five weights rise above the rest by what a float can hold.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalopt.evaluation import pareto_k
+    >>> uniform = np.random.default_rng(0).uniform(size=4000)
+    >>> round(pareto_k(-0.5 * np.log(uniform)), 1)  # a Pareto law of shape 0.5
+    0.5
+    """
+    n = len(log_weight)
+    if n <= 5:
+        return math.inf
+    size = max(5, min(math.ceil(0.2 * n), math.ceil(3 * math.sqrt(n))))
+    ordered = np.sort(np.asarray(log_weight, dtype=np.float64))
+    tail = np.exp(ordered[-size:] - ordered[-1])
+    cutoff = math.exp(ordered[-size - 1] - ordered[-1])
+    if tail[0] == 1.0:
+        return 0.0
+    exceedance = tail - cutoff
+    exceedance = exceedance[exceedance > np.finfo(np.float64).tiny]
+    if len(exceedance) < 5:
+        return math.inf
+    k = _generalized_pareto_shape(exceedance)
+    return float((k * len(exceedance) + 0.5 * 10) / (len(exceedance) + 10))
+
+
+def _generalized_pareto_shape(ordered: Float64) -> float:
+    """Zhang and Stephens' (2009) posterior mean of the shape, from positive values in ascending order."""
+    n = len(ordered)
+    points = 30 + int(math.sqrt(n))
+    quartile = ordered[int(n / 4 + 0.5) - 1]
+    index = np.arange(1, points + 1)
+    b = 1 / ordered[-1] + (1 - np.sqrt(points / (index - 0.5))) / (3 * quartile)
+    k = np.log1p(-b[:, None] * ordered).mean(axis=1)
+    log_likelihood = n * (np.log(-b / k) - k - 1)
+    posterior = np.exp(log_likelihood - log_likelihood.max())
+    mean_b = float(np.sum(b * posterior) / posterior.sum())
+    return float(np.log1p(-mean_b * ordered).mean())

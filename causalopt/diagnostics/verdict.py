@@ -1,0 +1,169 @@
+"""What may be concluded from an evaluation: decided here alone, in words that a reader of no statistics can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from causalopt.diagnostics.overlap import Overlap
+from causalopt.estimators.estimate import Estimate
+
+TOO_FEW = 30.0
+"""Effective number of units under which no finding is drawn: the interval rests on a central limit theorem."""
+THIN_FRACTION = 0.1
+THIN_SIZE = 100.0
+"""Or a third of the units: a policy that always shows one of two arms keeps half of them."""
+HEAVY_TAIL = 0.7
+
+Outlook = Literal["better", "worse", "unclear"]
+
+
+def thin_overlap(overlap: Overlap) -> str | None:
+    """Say in words why the logged texts cannot carry the answer, or None when they can.
+
+    Overlap is thin when the effective number of units (texts, prompts, readers: what was drawn) is below 30, below a
+    tenth of the units, or below the smaller one of 100 and a third of them; or when the tail of their weights is heavy:
+    a Pareto k above 0.7.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalopt.evaluation import overlap, thin_overlap
+    >>> thin_overlap(overlap(np.zeros(500))) is None
+    True
+    >>> thin_overlap(overlap(np.linspace(0, 60, 500)))
+    'Overlap is thin: 500 logged rows count as 17 for this policy.'
+    """
+    logged = f"{overlap.clusters:,} logged {overlap.unit}"
+    if overlap.unit != "rows" and overlap.clusters < overlap.n:
+        logged += f" ({overlap.n:,} rows)"
+    few = overlap.ess < max(TOO_FEW, min(THIN_SIZE, overlap.clusters / 3))
+    if few or overlap.ess_fraction < THIN_FRACTION:
+        return f"Overlap is thin: {logged} count as {overlap.ess:.0f} for this policy."
+    if overlap.pareto_k > HEAVY_TAIL:
+        return (
+            f"Overlap is thin: a few of {logged} carry the answer (tail shape {overlap.pareto_k:.2f}, where above "
+            f"{HEAVY_TAIL} an interval cannot be trusted)."
+        )
+    return None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is concluded of a policy.
+
+    Attributes
+    ----------
+    outlook:
+        Whether the policy is "better" or "worse" than the reference; "unclear" where nothing is concluded.
+    finding:
+        The conclusion, one sentence with the difference and its interval.
+    thin:
+        Whether overlap is thin.
+    reasons:
+        Sentences that come before the finding: what bars one, thin overlap, notes.
+    caveats:
+        Sentences that come after it.
+    """
+
+    outlook: Outlook
+    finding: str
+    thin: bool
+    reasons: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The whole paragraph."""
+        return " ".join((*self.reasons, self.finding, *self.caveats))
+
+
+def judge(
+    difference: Estimate,
+    overlap: Overlap,
+    *,
+    outcome: str = "outcome",
+    direction: Literal["maximize", "minimize"] = "maximize",
+    level: float = 0.95,
+    robustness_value: float | None = None,
+    reference: str = "the reference",
+    notes: Sequence[str] = (),
+    barred: Sequence[str] = (),
+) -> Verdict:
+    """Decide whether the policy is better than the reference, how sure that is, and what it stands on.
+
+    Parameters
+    ----------
+    difference:
+        Policy minus reference, outcome units (not negated when smaller is better).
+    overlap:
+        Of the policy's weights; when it is thin that is said first, and with fewer than 30 effective units the interval
+        decides nothing.
+    outcome:
+        Name of the outcome.
+    direction:
+        Whether larger or smaller is better.
+    level:
+        Of the interval.
+    robustness_value:
+        From `Sensitivity.robustness_value`, or None where texts were randomised.
+    reference:
+        What the sentence calls whom the policy is compared with.
+    notes:
+        Sentences that a reader must see before the finding.
+    barred:
+        Reasons, as sentences, for which nothing may be concluded; where there is one, nothing is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalopt.evaluation import Estimate, judge, overlap
+    >>> difference = Estimate(1.0, np.array([0.5, -0.5] * 50))
+    >>> judge(difference, overlap(np.zeros(100))).outlook
+    'better'
+    >>> judge(difference, overlap(np.zeros(100)), barred=["The outcome model failed."]).outlook
+    'unclear'
+    """
+    low, high = difference.confint(level)
+    thin, few = thin_overlap(overlap), overlap.ess < TOO_FEW
+    outlook: Outlook = "unclear"
+    if not (low <= 0 <= high or few or barred):
+        outlook = "better" if (difference.value > 0) == (direction == "maximize") else "worse"
+    finding = (
+        f"The data do not tell whether the policy is better or worse than {reference}"
+        if outlook == "unclear"
+        else f"The policy is {outlook} than {reference}"
+    )
+    caveats = []
+    if few:
+        caveats.append(
+            f"An interval that rests on fewer than {TOO_FEW:.0f} effective {overlap.unit} is not to be relied on."
+        )
+    if robustness_value is not None and outlook != "unclear":
+        caveats.append(
+            f"A hidden cause of both reading and responding would have to explain {100 * robustness_value:.1f}% "
+            "of what is left unexplained in each to undo this."
+        )
+    return Verdict(
+        outlook,
+        f"{finding}: everybody reading its texts would move {outcome} by {difference.value:+.4g} "
+        f"({100 * level:g}% interval {low:+.4g} to {high:+.4g}).",
+        thin is not None,
+        (*barred, *([] if thin is None else [thin]), *notes),
+        tuple(caveats),
+    )
+
+
+def verdict(difference: Estimate, overlap: Overlap, **settings: Any) -> str:
+    """Return the paragraph of `judge`, which takes the same arguments.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalopt.evaluation import Estimate, overlap, verdict
+    >>> difference = Estimate(1.0, np.array([0.5, -0.5] * 50))
+    >>> verdict(difference, overlap(np.zeros(100)), outcome="rating").split(": ")[0]
+    'The policy is better than the reference'
+    """
+    return judge(difference, overlap, **settings).text

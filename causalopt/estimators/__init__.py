@@ -1,0 +1,1 @@
+"""Estimates of a policy's value: arrays in, an `Estimate` out."""

@@ -1,0 +1,205 @@
+"""The delete-one-cluster jackknife (CR3): what leaving each cluster out does to an estimate, and the error it shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from causalopt.errors import OverlapError
+from causalopt.estimators.cluster import cluster_sums, pair_codes
+from causalopt.typing import Float64, Int64
+
+NOTHING_LEFT = 1e-9
+"""Share of the weight outside of a cluster under which the estimate without that cluster is not defined."""
+
+
+class Error(NamedTuple):
+    """A standard error and the degrees of freedom of Student's t that go with it."""
+
+    se: float
+    df: float
+
+
+@dataclass(frozen=True, eq=False)
+class Deletions:
+    """Changes of an estimate when one cluster is left out, for each of G clusters of one way of clustering.
+
+    An estimate has two parts: a mean weighted by the policy's ratios, and a plain mean over rows (of what readers make
+    of the policy's texts). They are kept apart for the degrees of freedom alone.
+
+    Attributes
+    ----------
+    weighted, averaged:
+        theta_(-g) - theta of either part, shape [G], outcome units.
+    share:
+        Share of each cluster in the ratios' weights, shape [G]. In a difference of two policies it is signed.
+    exposure:
+        Share of each cluster in the rows that the plain mean is over, shape [G].
+    """
+
+    weighted: Float64
+    averaged: Float64
+    share: Float64
+    exposure: Float64
+
+    @property
+    def change(self) -> Float64:
+        """theta_(-g) - theta, shape [G], outcome units."""
+        return self.weighted + self.averaged
+
+    def times(self, factor: float) -> Deletions:
+        """Return the deletions of ``factor`` times the estimate."""
+        return Deletions(factor * self.weighted, factor * self.averaged, factor * self.share, self.exposure)
+
+    def plus(self, other: Deletions) -> Deletions:
+        """Add the deletions of another estimate of the same rows, cluster by cluster.
+
+        The weights of two policies add with their signs: in a difference only what they weight differently is left. A
+        plain mean keeps the share of its rows.
+        """
+        return Deletions(
+            self.weighted + other.weighted,
+            self.averaged + other.averaged,
+            self.share + other.share,
+            np.maximum(self.exposure, other.exposure),
+        )
+
+    def variance(self, scale: float) -> float:
+        """(G - 1) / G times the sum of squares about their mean, of the changes divided by ``scale``."""
+        return float(jackknife_variance(self.change / scale))
+
+    @property
+    def df(self) -> float:
+        """Degrees of freedom (sum_g v_g)^2 / sum_g v_g^2, and at most G - 1.
+
+        v_g is the share of cluster g in the variance. In one part that is the square of its share a_g of the weights,
+        which makes (sum a_g^2)^2 / sum a_g^4; two parts are added in proportion to the squared changes of each.
+        """
+        variance = np.zeros(len(self.share))
+        for change, share in ((self.weighted, self.share), (self.averaged, self.exposure)):
+            size = float(np.abs(change).max(initial=0.0))
+            if size > 0:
+                variance += np.sum((change / self._largest) ** 2) * _squares(share)
+        if not variance.any():
+            return float("inf")
+        return float(min(variance.sum() ** 2 / np.sum(variance**2), len(variance) - 1))
+
+    @property
+    def _largest(self) -> float:
+        return float(max(np.abs(self.weighted).max(), np.abs(self.averaged).max()))
+
+
+def _squares(share: Float64) -> Float64:
+    """Squared shares that sum to one; equal ones where two policies' weights cancel in every cluster."""
+    size = float(np.abs(share).max())
+    if size == 0:
+        return np.full(len(share), 1 / len(share))
+    square = (share / size) ** 2
+    return np.asarray(square / square.sum(), dtype=np.float64)
+
+
+def deletions_of_mean(
+    influence: Float64, leverage: Float64, cluster: tuple[Int64, ...] = (), share: Float64 | None = None
+) -> tuple[Deletions, ...]:
+    """Leave out each cluster of a weighted mean, or of a sum of such means of equal weights.
+
+    Parameters
+    ----------
+    influence:
+        Of each row, shape [n], outcome units: n * b_i * (value_i - mean) for weights b_i that sum to one.
+    leverage:
+        These weights b_i, shape [n].
+    cluster:
+        From `cluster_codes`; rows, when empty.
+    share:
+        What counts as the row's share of the policy's weights, shape [n]; None for a plain mean over rows.
+
+    Returns
+    -------
+    tuple of Deletions
+        One for rows or one way; for two ways A, B and their pairs.
+
+    Raises
+    ------
+    OverlapError
+        When one cluster carries the whole weight.
+
+    Notes
+    -----
+    The mean without cluster g is (theta - sum_g b_i value_i) / (1 - b_g), so that the change is exactly
+    ``-(sum_g influence_i / n) / (1 - b_g)``. Bell and McCaffrey (2002) call it CR3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalopt.estimators.jackknife import deletions_of_mean, error_of
+    >>> values = np.array([1.0, 2.0, 6.0])  # without the first 4.0, the second 3.5, the third 1.5
+    >>> deletions = deletions_of_mean(values - 3.0, np.full(3, 1 / 3))
+    >>> deletions[0].change.round(6).tolist()
+    [1.0, 0.5, -1.5]
+    >>> round(error_of(deletions).se, 4)
+    1.5275
+    """
+    found = []
+    for codes in _ways(cluster):
+        change = left_out(influence, leverage, codes)
+        weight = _sums(leverage if share is None else share, codes)
+        nothing = np.zeros(len(change))
+        parts = (nothing, change, nothing, weight) if share is None else (change, nothing, weight, nothing)
+        found.append(Deletions(*parts))
+    return tuple(found)
+
+
+def error_of(deletions: tuple[Deletions, ...]) -> Error:
+    """Compute the jackknife's standard error.
+
+    Two ways A and B (Cameron, Gelbach and Miller 2011): V_A + V_B - V_AB, never below the larger of V_A and V_B, with
+    the smaller degrees of freedom.
+    """
+    scale = max(float(np.abs(one.change).max(initial=0.0)) for one in deletions)
+    if scale == 0:
+        return Error(0.0, float("inf"))
+    variances = [one.variance(scale) for one in deletions]  # scaled, so that no square overflows
+    return Error(scale * float(np.sqrt(_of_ways(variances))), min(one.df for one in deletions[:2]))
+
+
+def standard_errors(influence: Float64, leverage: Float64, cluster: tuple[Int64, ...] = ()) -> Float64:
+    """Compute those of k means with the same weights; ``influence`` is [n, k], the rest as in `deletions_of_mean`."""
+    return np.sqrt(_of_ways([jackknife_variance(left_out(influence, leverage, codes)) for codes in _ways(cluster)]))
+
+
+def left_out(influence: Float64, leverage: Float64, codes: Int64 | None) -> Float64:
+    """Change of a mean when each cluster is left out, shape [G], or [G, k] of k means; see `deletions_of_mean`."""
+    rest = 1 - _sums(leverage, codes)
+    if (rest < NOTHING_LEFT).any():
+        raise OverlapError(
+            f"one of {len(rest)} clusters carries the whole weight: without it nothing is left, and no standard error "
+            "can be had (fewer clusters than the data show are behind this estimate)"
+        )
+    sums = _sums(influence, codes) / len(influence)
+    return np.asarray(-(sums.T / rest).T, dtype=np.float64)
+
+
+def jackknife_variance(change: Float64) -> Float64:
+    """(G - 1) / G times the sum of squares of delete-one values about their mean, over the first of the dimensions."""
+    groups = len(change)
+    return np.asarray((groups - 1) / groups * np.sum((change - change.mean(axis=0)) ** 2, axis=0), dtype=np.float64)
+
+
+def _ways(cluster: tuple[Int64, ...]) -> tuple[Int64 | None, ...]:
+    if len(cluster) == 2:
+        return (*cluster, pair_codes(*cluster))
+    return cluster or (None,)
+
+
+def _of_ways(variances: list[float] | list[Float64]) -> Float64:
+    if len(variances) == 1:
+        return np.asarray(variances[0], dtype=np.float64)
+    first, second, both = variances
+    return np.maximum(first + second - both, np.maximum(first, second))
+
+
+def _sums(values: Float64, codes: Int64 | None) -> Float64:
+    return values if codes is None else cluster_sums(values, codes)

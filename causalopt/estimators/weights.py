@@ -1,0 +1,128 @@
+"""Importance weights, in log space until the last moment."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from causalopt.errors import DataError, OverlapError, OverlapWarning
+from causalopt.estimators.cluster import cluster_codes, cluster_sums
+from causalopt.estimators.validation import as_exposure, as_log_ratio, as_vector
+from causalopt.typing import Float64, Int64
+
+THIN_SAMPLE_SIZE = 10.0
+"""Below this effective number of clusters (or half of them, when they are few) an estimator warns."""
+
+LARGEST_LOG = float(np.log(np.finfo(np.float64).max))
+
+
+@dataclass(frozen=True, eq=False)
+class WeightedRows:
+    """The logged rows under a policy: log-ratio and exposure of each.
+
+    Attributes
+    ----------
+    log_ratio:
+        log P^f(x_i|c_i) - log q(x_i|c_i), shape [n], nats; -inf where the policy never writes the text.
+    exposure:
+        Shape [n], mean one.
+
+    Examples
+    --------
+    >>> from causalopt.estimators.weights import WeightedRows
+    >>> rows = WeightedRows.of([700.0, 700.0, -700.0, 699.0, -2.0])
+    >>> rows.normalized_ratio().round(3).tolist()
+    [2.112, 2.112, 0.0, 0.777, 0.0]
+    >>> round(rows.effective_size(), 3)
+    2.626
+    """
+
+    log_ratio: Float64
+    exposure: Float64
+
+    @classmethod
+    def of(cls, log_ratio: Any, weight: Any = None) -> WeightedRows:
+        """Validate; fewer than two rows is a `DataError`, and no row with a positive ratio an `OverlapError`."""
+        log_ratio = as_log_ratio("log_ratio", log_ratio)
+        n = len(log_ratio)
+        if n < 2:
+            raise DataError(f"log_ratio has {n} rows: an estimate needs at least two")
+        exposure = as_exposure(weight, n)
+        largest = log_ratio[exposure > 0].max()
+        if largest == -np.inf:
+            raise OverlapError(f"no overlap: the policy gives probability zero to all {n} logged texts that count")
+        return cls(np.minimum(log_ratio, largest), exposure)  # a row of no exposure must not set the scale
+
+    @property
+    def n(self) -> int:
+        return len(self.log_ratio)
+
+    @property
+    def log_weight(self) -> Float64:
+        """Log of exposure times ratio, shape [n]."""
+        with np.errstate(divide="ignore"):
+            return self.log_ratio + np.log(self.exposure)
+
+    def column(self, name: str, values: Any) -> Float64:
+        """Validate one more array of the same rows."""
+        return as_vector(name, values, self.n)
+
+    def ratio(self) -> Float64:
+        """Return the ratios, shape [n]; one that no float holds raises `OverlapError` with its log."""
+        largest = float(self.log_ratio.max())
+        if largest > LARGEST_LOG:
+            raise OverlapError(
+                f"the largest log-ratio is {largest:.1f} nats, more than a float can hold as a ratio: "
+                "use a self-normalised estimator (snipw, sndr)"
+            )
+        return np.exp(self.log_ratio)
+
+    def normalized_ratio(self) -> Float64:
+        """Ratios divided by their exposure-weighted mean, shape [n] (Hajek weights); see `refuse_single_row`."""
+        self.refuse_single_row()
+        ratio = np.exp(self.log_ratio - self.log_ratio.max())
+        return np.asarray(ratio / np.mean(self.exposure * ratio), dtype=np.float64)
+
+    def refuse_single_row(self) -> None:
+        """Raise `OverlapError` when a single row carries everything.
+
+        The estimate would be that row's outcome with a standard error of zero.
+        """
+        if self.effective_size() < 1 + 1e-9:
+            raise OverlapError(
+                f"one of {self.n} logged texts carries the whole weight (effective sample size 1.0): "
+                "its outcome is not an estimate; the policy is too far from the logged texts"
+            )
+
+    def cluster_log_weight(self, codes: Int64 | None = None) -> Float64:
+        """Log of the sum of exposure times ratio in each cluster, shape [G]; of each row, where there are no codes."""
+        if codes is None:
+            return self.log_weight
+        top = self.log_weight.max()
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(cluster_sums(np.exp(self.log_weight - top), codes)) + top, dtype=np.float64)
+
+    def effective_size(self, codes: Int64 | None = None) -> float:
+        """Compute Kish's effective number of clusters (of rows, without codes): (sum_g a_g)^2 / sum_g a_g^2.
+
+        a_g is the sum of exposure times ratio in cluster g.
+        """
+        log_weight = self.cluster_log_weight(codes)
+        weight = np.exp(log_weight - log_weight.max())
+        return float(weight.sum() ** 2 / np.sum(weight**2))
+
+    def warn_if_thin(self, estimator: str, cluster: Any = None) -> None:
+        """Warn with the effective number of clusters (of either of two ways) when it is too small to be used."""
+        for codes in cluster_codes(cluster, self.n) or (None,):
+            size, units = self.effective_size(codes), self.n if codes is None else int(codes.max()) + 1
+            if size < min(THIN_SAMPLE_SIZE, units / 2):
+                what = f"{units} logged texts" if codes is None else f"{units} clusters of {self.n} logged texts"
+                warnings.warn(
+                    f"{estimator}: {what} count as {size:.1f} for this policy; do not trust its interval",
+                    OverlapWarning,
+                    stacklevel=3,
+                )
+                return

@@ -1,0 +1,1 @@
+"""Operations that are faster or smaller than PyTorch's own, and compute the same."""

@@ -1,0 +1,237 @@
+"""Models by name (``smollm2``, a hub id, a folder, a folder with a PEFT adapter), and twins that share weights."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
+
+from causalopt.errors import ConfigError, ModelError
+from causalopt.language_models import smollm2
+from causalopt.language_models.device import default_device
+from causalopt.language_models.integrity import check_adapter, check_whole, read_json, refuse_own_code
+from causalopt.language_models.kernels.attention import use_short_attention
+from causalopt.language_models.quantization import quantization_config, settle
+from causalopt.language_models.quiet import quiet_transformers
+from causalopt.language_models.scoring import CausalLM
+
+
+class Loaded(NamedTuple):
+    """A model with its tokenizer, and the name that finds its base again (None: it lies beside the adapter)."""
+
+    model: CausalLM
+    tokenizer: PreTrainedTokenizerBase
+    base: str | None
+
+
+def load_model(
+    name: str | Path, attn_implementation: str | None = None, quantization: Mapping[str, Any] | None = None
+) -> Loaded:
+    """Load a causal language model in float32, frozen, without dropout, and its tokenizer.
+
+    Parameters
+    ----------
+    name:
+        ``smollm2``, a folder with a model or a PEFT adapter, or a hub id.
+    attn_implementation:
+        As transformers names it ("eager", "sdpa", ...); when None its own choice, with `short_attention` on a CPU.
+    quantization:
+        As `check_quantization` gives it, of the base of an adapter; that with which a policy was saved when None.
+
+    Raises
+    ------
+    ConfigError
+        When bitsandbytes is needed and not installed.
+    ModelError
+        When there is no such model, its files cannot be read or lack a tensor, or it asks for code of its own.
+    """
+    path = Path(smollm2.smollm2_folder()) if str(name) == smollm2.NAME else Path(name)
+    adapter = path / "adapter_config.json"
+    refuse_own_code(path)
+    try:
+        if adapter.is_file():
+            beside = _is_model(path / "base")
+            plain, tokenizer, base = load_model(
+                path / "base" if beside else _base_of(adapter),
+                attn_implementation,
+                quantization or _note(adapter).get("quantization"),
+            )
+            base = None if beside else base
+            if (path / "tokenizer_config.json").is_file():
+                tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+            with quiet_transformers():
+                model: CausalLM = PeftModel.from_pretrained(plain, path)
+            check_adapter(path, model)
+        else:
+            source, base = (str(path) if path.is_dir() else str(name)), str(name)
+            with quiet_transformers():
+                config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+                _remove_dropout(config)
+                tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+                model, info = AutoModelForCausalLM.from_pretrained(
+                    source,
+                    config=config,
+                    trust_remote_code=False,
+                    output_loading_info=True,
+                    dtype=torch.float32,
+                    attn_implementation=attn_implementation,
+                    **_in_4_bits(config, quantization),
+                )
+            check_whole(name, info)
+            if getattr(model, "is_loaded_in_4bit", False):
+                settle(model)
+            if attn_implementation is None:
+                use_short_attention(model)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        raise _not_loaded(name, error) from error
+    prepare(model, tokenizer)
+    return Loaded(model, tokenizer, base)
+
+
+def find_model(name: str | Path) -> None:
+    """Look for a model and its configuration without reading the weights.
+
+    Raises
+    ------
+    ModelError
+        When there is no such model, or it is not a language model that transformers knows.
+    """
+    if str(name) == smollm2.NAME:
+        return smollm2.check_smollm2()
+    path = Path(name)
+    if (path / "adapter_config.json").is_file():
+        return find_model(path / "base" if _is_model(path / "base") else _base_of(path / "adapter_config.json"))
+    refuse_own_code(path)
+    try:
+        with quiet_transformers():
+            AutoConfig.from_pretrained(str(path) if path.is_dir() else str(name), trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise _not_loaded(name, error) from error
+
+
+def _not_loaded(name: str | Path, error: Exception) -> ModelError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return ModelError(f"model {str(name)!r} cannot be loaded (a hub id, a folder or 'smollm2'): {reason}")
+
+
+def prepare(model: CausalLM, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Freeze a model, set it to inference on this process's device, and let it sample from its own distribution."""
+    model.requires_grad_(False)
+    model.eval()
+    model.to(default_device())
+    end = tokenizer.eos_token_id
+    # A model's own file may ask for top-k, top-p, a temperature or a repetition penalty.
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    base.generation_config = GenerationConfig(do_sample=True, top_k=0, eos_token_id=end, pad_token_id=end)
+
+
+def twin(model: CausalLM) -> CausalLM:
+    """Copy the modules and share the frozen weights, so that a second policy costs no second model.
+
+    Parameters
+    ----------
+    model:
+        Left as it is; weights of an adapter are copied, all others shared.
+    """
+    adapter = _adapter_names(model)
+    shared = {
+        id(tensor): tensor
+        for name, tensor in chain(model.named_parameters(), model.named_buffers())
+        if name not in adapter
+    }
+    copied: CausalLM = copy.deepcopy(model, shared)
+    return copied
+
+
+def trainable_twin(model: CausalLM, lora: Mapping[str, Any] | None, seed: int) -> CausalLM:
+    """Return a model that starts at ``model`` and can be trained without changing it.
+
+    Parameters
+    ----------
+    model:
+        Its adapter, when it has one, is copied and trained further, with the settings that it has.
+    lora:
+        Settings of `peft.LoraConfig` for a new adapter; None trains all weights of a copy.
+    seed:
+        Of the new adapter's weights; the global random state is put back afterwards.
+
+    Raises
+    ------
+    ConfigError
+        When ``lora`` does not suit the model.
+    """
+    if isinstance(model, PeftModel):
+        copied = twin(model)
+        adapter = _adapter_names(copied)
+        for name, parameter in copied.named_parameters():
+            parameter.requires_grad_(name in adapter)
+        return copied
+    if lora is None:
+        full: CausalLM = copy.deepcopy(model)
+        return full.requires_grad_(True)
+    with torch.random.fork_rng(), quiet_transformers():
+        torch.manual_seed(seed)
+        try:
+            return get_peft_model(twin(model), lora_config(lora))
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"backend.lora: {str(error).splitlines()[0]}") from error
+
+
+def lora_config(lora: Mapping[str, Any]) -> LoraConfig:
+    """Return an adapter's settings as peft takes them; `ConfigError` when they contradict each other."""
+    settings = {"lora_alpha": 2 * int(lora.get("r", 8)), **lora}
+    try:
+        return LoraConfig(task_type=TaskType.CAUSAL_LM, lora_dropout=0.0, **settings)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"backend.lora: {str(error).splitlines()[0]}") from error
+
+
+def _adapter_names(model: CausalLM) -> set[str]:
+    if not isinstance(model, PeftModel):
+        return set()
+    marks = (model.base_model.prefix, "modules_to_save.")
+    return {name for name, _ in model.named_parameters() if any(mark in name for mark in marks)}
+
+
+def _is_model(folder: Path) -> bool:
+    return (folder / "config.json").is_file()
+
+
+def _base_of(adapter: Path) -> str:
+    """Find an adapter's base by the name that a policy noted, or where peft noted it."""
+    noted = _note(adapter)
+    if noted.get("base"):
+        return str(noted["base"])
+    base = read_json(adapter).get("base_model_name_or_path")
+    if not base:
+        raise ModelError(f"{adapter}: names no base model")
+    return str(base)
+
+
+def _note(adapter: Path) -> dict[str, Any]:
+    """Read what a policy noted beside its adapter; nothing for an adapter of peft alone."""
+    noted = adapter.parent / "causalopt_policy.json"
+    return read_json(noted) if noted.is_file() else {}
+
+
+def _in_4_bits(config: Any, quantization: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what else `from_pretrained` takes for a model in 4 bits, and for one that was saved so."""
+    saved_so = hasattr(config, "quantization_config")
+    if quantization is None and not saved_so:
+        return {}
+    own = {} if saved_so or quantization is None else {"quantization_config": quantization_config(quantization)}
+    return {"device_map": {"": default_device()}, **own}
+
+
+def _remove_dropout(config: Any) -> None:
+    """Set every dropout rate to 0: a scoring pass and a gradient pass must see the same network."""
+    for key, value in config.to_dict().items():
+        if ("drop" in key) and isinstance(value, float):
+            setattr(config, key, 0.0)

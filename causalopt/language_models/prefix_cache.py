@@ -1,0 +1,77 @@
+"""What is computed from a policy that is kept as it is, on disk under a hash of all that decides it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from causalopt.language_models.scoring import CausalLM
+from causalopt.typing import Float64
+
+
+def weights_digest(model: CausalLM) -> str:
+    """Return a SHA-256 of every weight with its name, shape and dtype."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return a SHA-256 of a tokenizer's vocabulary, rules, special tokens and chat template."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    rules = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    about = [rules, tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.chat_template]
+    return hashlib.sha256(json.dumps(about, default=repr).encode()).hexdigest()
+
+
+def kept(directory: Path, parts: Iterable[Any], compute: Callable[[], Float64]) -> Float64:
+    """Return an array from ``directory``, or compute it and leave it there, whole or not at all.
+
+    Parameters
+    ----------
+    directory:
+        Made when it is not there.
+    parts:
+        All that decides the numbers, in JSON.
+    compute:
+        Called when the numbers are not there.
+    """
+    target = directory / f"{_key(parts)}.npy"
+    if target.is_file():
+        return np.asarray(np.load(target), dtype=np.float64)
+    values = compute()
+    _write(target, lambda stream: np.save(stream, values))
+    return values
+
+
+def kept_ids(directory: Path, parts: Iterable[Any], compute: Callable[[], list[list[int]]]) -> list[list[int]]:
+    """Return token ids from ``directory``, as `kept` does an array."""
+    target = directory / f"{_key(parts)}.json"
+    if not target.is_file():
+        ids = compute()
+        _write(target, lambda stream: stream.write(json.dumps(ids).encode()))
+        return ids
+    found: list[list[int]] = json.loads(target.read_bytes())
+    return found
+
+
+def _key(parts: Iterable[Any]) -> str:
+    return hashlib.sha256(json.dumps(list(parts)).encode()).hexdigest()
+
+
+def _write(target: Path, write: Callable[[BinaryIO], Any]) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    with partial.open("wb") as stream:
+        write(stream)
+    os.replace(partial, target)

@@ -1,0 +1,91 @@
+"""Texts drawn from a policy: batched generation with left padding, seeded, from the distribution itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import GenerationConfig
+
+from causalopt.language_models.scoring import CausalLM
+from causalopt.progress import track
+
+Ids = list[list[int]]
+Keep = Callable[[list[Any], Callable[[], Ids]], Ids]
+"""``keep(parts, compute)`` returns what ``compute`` gives, from where it is kept under ``parts`` if it is there."""
+
+
+def generate(
+    model: CausalLM,
+    prompts: Sequence[Sequence[int]],
+    *,
+    end: int,
+    max_new_tokens: int,
+    max_length: int,
+    batch_size: int,
+    generator_seed: int,
+    keep: Keep | None = None,
+) -> Ids:
+    """Continue each prompt until its end or a limit.
+
+    Parameters
+    ----------
+    model:
+        In inference mode.
+    prompts:
+        Token ids, none of them empty.
+    end:
+        Id of the token that ends a text.
+    max_new_tokens, max_length:
+        Limits in tokens, without and with the prompt; each counts the end.
+    batch_size:
+        Texts drawn at one time; another size gives other draws.
+    generator_seed:
+        Seeds the draws, each batch by itself; the global random state is put back afterwards.
+    keep:
+        Keeps each batch as soon as it is drawn; None draws them all.
+
+    Returns
+    -------
+    list of list of int
+        The new ids of each, with ``end`` as the last one unless a limit was met.
+    """
+    drawn: Ids = [[] for _ in prompts]
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # like lengths together: little padding
+    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    seeds = np.random.SeedSequence(generator_seed).generate_state(len(batches)).tolist()
+    for batch, seed in track([*zip(batches, seeds, strict=True)], "drawing texts"):
+        heads = [list(prompts[i]) for i in batch]
+        room = max(1, min(max_new_tokens, max_length - max(len(head) for head in heads)))
+        draw = partial(_draw, model, heads, end, room, seed)
+        found = draw() if keep is None else keep([heads, end, room, seed], draw)
+        for i, ids in zip(batch, found, strict=True):
+            drawn[i] = ids
+    return drawn
+
+
+@torch.inference_mode()
+def _draw(model: CausalLM, heads: Ids, end: int, max_new_tokens: int, seed: int) -> Ids:
+    """Continue the prompts of one batch."""
+    width = max(len(head) for head in heads)
+    ids = torch.tensor([[end] * (width - len(head)) + head for head in heads])
+    mask = torch.tensor([[0] * (width - len(head)) + [1] * len(head) for head in heads])
+    config = GenerationConfig(
+        do_sample=True,
+        temperature=1.0,
+        top_k=0,
+        top_p=1.0,
+        eos_token_id=end,
+        pad_token_id=end,
+        use_cache=True,
+        max_new_tokens=max_new_tokens,
+    )
+    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        output = model.generate(
+            input_ids=ids.to(model.device), attention_mask=mask.to(model.device), generation_config=config
+        )
+    return [new[: new.index(end) + 1] if end in new else new for new in output[:, width:].tolist()]

@@ -1,0 +1,1 @@
+"""Assignment models s(x, w)."""

@@ -1,0 +1,148 @@
+"""Which assignment model describes who was shown what: one held-out loss decides."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from causalopt.data.folds import inner_folds, text_ids
+from causalopt.errors import CausalOptWarning
+from causalopt.nuisance import models
+from causalopt.nuisance.assignment.arms import ArmsAssignment
+from causalopt.nuisance.assignment.classifier import ClassifierAssignment
+from causalopt.nuisance.assignment.coded import Arms
+from causalopt.nuisance.assignment.gaussian import GaussianAssignment
+from causalopt.nuisance.contracts import AssignmentModel
+from causalopt.nuisance.scoring import deal
+from causalopt.typing import Array, Float64, Int64
+
+MOST_ARMS = 20
+ROWS_PER_ARM = 20
+"""Texts are arms where they are no more than this, and each was read at least so often."""
+CLASSIFIER_ROWS = 500
+"""Rows from which the classifier is compared: with fewer it has not enough pairs to learn a bend from."""
+COMPARED_ROWS = 1200
+"""Rows that the comparison is made on, at most: a random sample, for the classifier is slow."""
+FOLDS = 3
+
+
+class AutoAssignment:
+    """s(x, w) by the model that predicts held-out pairs of text and reader best.
+
+    The candidates are `GaussianAssignment`; `ArmsAssignment`, where at most 20 texts were each read 20 times or more;
+    and `ClassifierAssignment`, from 500 rows on. Each is fitted on two thirds of at most 1,200 rows (and 20 of every
+    arm), and scored on the others by the logistic loss of telling real pairs (x, w) from randomly reassigned ones, with
+    log-odds -log s (see `scoring`). Arms have a slope for every text, and the classifier is some five times slower:
+    either is taken only where its loss is smaller than the Gaussian model's by a standard error, over texts, or over
+    rows where there are arms. Covariates that tell nothing of the text leave s = 1 by the candidates' own shrinkage.
+    With prompts the rows are what is left of text and reader given the prompt (`GivenPrompt`).
+
+    Parameters
+    ----------
+    seed:
+        Of the sample, the folds and the deals.
+
+    Attributes
+    ----------
+    chosen_:
+        "gaussian", "arms" or "classifier".
+    losses_:
+        Held-out loss of each candidate, nats; empty where the Gaussian model is the only one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalopt.nuisance.assignment.auto import AutoAssignment
+    >>> rng = np.random.default_rng(0)
+    >>> w = rng.choice([0.0, 1.0], size=(2000, 1))
+    >>> arm = (rng.random((2000, 1)) < 0.3 + 0.4 * w).astype(float)
+    >>> AutoAssignment().fit(arm, w, np.ones(2000)).chosen_
+    'arms'
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+
+    def fit(self, x: Array, w: Array, weight: Float64, text_id: Int64 | None = None) -> Self:
+        text = text_ids(x, text_id)
+        self.gaussian_ = GaussianAssignment(seed=self.seed).fit(x, w, weight, text)
+        used = weight > 0
+        rows = (x[used], w[used], weight[used], text[used])
+        self.chosen_, self.losses_ = self._choose(*rows)
+        self.challenger_: AssignmentModel | None = None
+        if self.chosen_ != "gaussian":
+            self.challenger_ = models.fit_assignment(self._challengers(*rows)[self.chosen_], *rows)
+        return self
+
+    def stabilized_weight(self, x: Array, w: Array) -> Float64:
+        chosen = self.challenger_ or self.gaussian_
+        if isinstance(chosen, ArmsAssignment) and not chosen.arms_.known(x).all():
+            chosen = self.gaussian_  # a text that none of these readers was shown, as in folds by text, is no arm
+        return chosen.stabilized_weight(x, w)
+
+    def _challengers(self, x: Array, w: Array, weight: Float64, text: Int64) -> dict[str, Any]:
+        """Candidates beside the Gaussian model, unfitted."""
+        found: dict[str, Any] = {}
+        counts = np.unique(text, return_counts=True)[1]
+        several = 2 <= len(counts) <= MOST_ARMS and counts.min() >= ROWS_PER_ARM
+        if several and Arms.of(x, MOST_ARMS).count > 1:  # texts without a known word are one to the embedding
+            found["arms"] = ArmsAssignment(seed=self.seed)
+        if len(x) >= CLASSIFIER_ROWS and w.shape[1]:
+            found["classifier"] = ClassifierAssignment(seed=self.seed)
+        return found
+
+    def _choose(self, x: Array, w: Array, weight: Float64, text: Int64) -> tuple[str, dict[str, float]]:
+        challengers = self._challengers(x, w, weight, text)
+        if not challengers:
+            return "gaussian", {}
+        kept = _sample(text, "arms" in challengers, self.seed)
+        x, w, weight, text = x[kept], w[kept], weight[kept], text[kept]
+        # The weights are for new texts, and so are the folds; but of arms each must be known.
+        unit = np.arange(len(x)) if "arms" in challengers else text
+        fold = inner_folds(unit, FOLDS, self.seed)
+        if fold is None:
+            return "gaussian", {}
+        train, test = np.flatnonzero(fold != 0), np.flatnonzero(fold == 0)
+        dealt, reader = deal(len(test), np.random.default_rng(self.seed))
+        together = weight[test][dealt] * weight[test][reader]
+        losses = {}
+        for name, model in {"gaussian": GaussianAssignment(seed=self.seed), **challengers}.items():
+            with warnings.catch_warnings():  # what a fit has to say, it says when it is fitted on all rows
+                warnings.simplefilter("ignore", CausalOptWarning)
+                fitted = models.fit_assignment(model, x[train], w[train], weight[train], text[train])
+            real = np.log(fitted.stabilized_weight(x[test], w[test]))
+            other = np.log(fitted.stabilized_weight(x[test][dealt], w[test][reader]))
+            losses[name] = _loss_by_row(real, other, weight[test], together, dealt)
+        better = {
+            name: losses[name].sum()
+            for name in challengers
+            if _clearly_below(losses[name] - losses["gaussian"], unit[test])
+        }
+        chosen = min(better, key=lambda name: better[name], default="gaussian")
+        return chosen, {name: float(loss.sum()) for name, loss in losses.items()}
+
+
+def _sample(text: Int64, arms: bool, seed: int) -> Int64:
+    """Positions of the rows that candidates are compared on, with enough rows of every text where texts are arms."""
+    order = np.random.default_rng(seed).permutation(len(text))
+    kept = np.arange(len(text)) < COMPARED_ROWS
+    if arms:
+        kept |= pd.Series(order).groupby(text[order]).cumcount().to_numpy() < ROWS_PER_ARM
+    return np.asarray(order[kept])
+
+
+def _clearly_below(excess: Float64, unit: Int64) -> bool:
+    """Whether a difference of two losses, shape [n], is below zero by a standard error, clustered by unit."""
+    sums = np.bincount(np.unique(unit, return_inverse=True)[1], weights=excess)
+    return bool(sums.sum() < -np.sqrt(np.sum((sums - sums.mean()) ** 2)))
+
+
+def _loss_by_row(real: Float64, other: Float64, weight: Float64, together: Float64, dealt: Int64) -> Float64:
+    """Share of each row in the logistic loss, shape [n], nats; see `discrimination_loss`."""
+    losses = weight / weight.sum() * np.logaddexp(0, real)
+    share = together / together.sum()
+    losses += np.bincount(dealt, weights=share * np.logaddexp(0, -other), minlength=len(real))
+    return np.asarray(losses / 2)

@@ -1,0 +1,28 @@
+"""Texts that were assigned at random: nothing to model."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+
+from causalopt.typing import Array, Float64
+
+
+class RandomizedAssignment:
+    """s = 1: the text a reader was shown does not depend on who the reader is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalopt.nuisance.assignment.randomized import RandomizedAssignment
+    >>> x, w = np.zeros((2, 1)), np.zeros((2, 1))
+    >>> RandomizedAssignment().fit(x, w, np.ones(2)).stabilized_weight(x, w)
+    array([1., 1.])
+    """
+
+    def fit(self, x: Array, w: Array, weight: Float64) -> Self:
+        return self
+
+    def stabilized_weight(self, x: Array, w: Array) -> Float64:
+        return np.ones(len(x))

@@ -1,0 +1,59 @@
+"""Covariates of readers as features of an assignment model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from causalopt.nuisance.coordinates import standardization
+from causalopt.typing import Array, Float64
+
+MOST_FOR_SQUARES = 15
+"""Number of covariates above which their squares and products are not tried."""
+
+
+@dataclass(frozen=True, eq=False)
+class ReaderFeatures:
+    """phi(w): standardised covariates, with their squares and products if asked for, each standardised again.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalopt.nuisance.features import ReaderFeatures
+    >>> w = np.array([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0]])
+    >>> ReaderFeatures.of(w, np.ones(3), squares=False).transform(w).round(2).tolist()
+    [[-1.22, 0.0], [0.0, 0.0], [1.22, 0.0]]
+    """
+
+    center: Float64
+    scale: Float64
+    squares: tuple[Float64, Float64] | None
+
+    @classmethod
+    def of(cls, w: Array, weight: Float64, squares: bool) -> Self:
+        """Learn means and deviations; a constant column becomes zero."""
+        center, scale = standardization(w, weight)
+        if not squares:
+            return cls(center, scale, None)
+        return cls(center, scale, standardization(_products((w - center) / scale), weight))
+
+    @classmethod
+    def candidates(cls, w: Array, weight: Float64) -> list[Self]:
+        """Features to choose from: linear, and with squares where the covariates are not too many."""
+        may_square = 0 < w.shape[1] <= MOST_FOR_SQUARES
+        return [cls.of(w, weight, squares) for squares in ((False, True) if may_square else (False,))]
+
+    def transform(self, w: Array) -> Float64:
+        """Return phi, shape [n, number of features]."""
+        v = np.asarray((w - self.center) / self.scale, dtype=np.float64)
+        if self.squares is None:
+            return v
+        center, scale = self.squares
+        return np.hstack([v, (_products(v) - center) / scale])
+
+
+def _products(v: Float64) -> Float64:
+    first, second = np.triu_indices(v.shape[1])
+    return np.asarray(v[:, first] * v[:, second])

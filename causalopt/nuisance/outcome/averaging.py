@@ -1,0 +1,121 @@
+"""Averages of an outcome model over readers or over texts, for models that cannot give them exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from causalopt.data.folds import row_codes
+from causalopt.nuisance.coordinates import PrincipalCoordinates, standardization
+from causalopt.typing import Array, Float64, Int64
+
+READERS = 100
+"""Readers in a sampled average."""
+TEXTS = 64
+"""Texts in a sampled average."""
+READERS_A_DIRECTION = 4
+"""Sampled readers for each direction of the covariates on which the sample is calibrated, at least."""
+CHUNK = 200_000
+"""Pairs that are predicted at once."""
+
+Predict = Callable[[Array, Array], Float64]
+
+
+def mean_over_readers(
+    predict: Predict, x: Array, w_reference: Array, weight_reference: Float64, *, readers: int = READERS, seed: int = 0
+) -> tuple[Float64, Float64]:
+    """Mean over the reference readers of ``predict(x_i, w_k)``.
+
+    Exact when there are at most ``readers`` distinct readers; otherwise over a sample that is spread evenly along the
+    readers' first principal direction (systematic sampling with a random start), in proportion to their weights. The
+    sample is then calibrated: its weights move as little as they can for its mean covariates to be those of all readers
+    (the regression estimator of Cassel, Särndal and Wretman 1976; Deville and Särndal 1992). So a model that is linear
+    in w is averaged exactly, and of any other only what is not linear has an error, which is common to all texts where
+    it does not depend on them. With many covariates this holds for their leading principal directions.
+
+    Returns
+    -------
+    mean, se:
+        Shape [n]; ``se`` is the Monte Carlo standard error of each mean, outcome units, from the left-out residuals of
+        a linear fit to the sample; zero where the mean is exact. It takes the sample for a simple one, which errs on
+        the large side.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalopt.nuisance.outcome.averaging import mean_over_readers
+    >>> product = lambda x, w: x[:, 0] * w[:, 0]
+    >>> mean, se = mean_over_readers(product, np.array([[2.0]]), np.array([[1.0], [3.0]]), np.ones(2))
+    >>> mean.tolist(), se.tolist()
+    ([4.0], [0.0])
+    """
+    w, weight = distinct_rows(w_reference, weight_reference)
+    if len(w) <= readers:
+        return _pairs(predict, x, w) @ (weight / weight.sum()), np.zeros(len(x))
+    sample = _systematic(w, weight, readers, seed)
+    covariates = _leading(w, weight, readers // READERS_A_DIRECTION)[sample]
+    values = _pairs(predict, x, w[sample])
+    spread = covariates - covariates.mean(axis=0)
+    share = 1 / readers - np.linalg.lstsq(spread.T, covariates.mean(axis=0))[0]  # all readers have mean zero
+    fitted = np.linalg.svd(np.column_stack([np.ones(readers), spread]), full_matrices=False)[0]
+    residual = values - (values @ fitted) @ fitted.T
+    left_out = residual / np.maximum(1 - np.sum(fitted**2, axis=1), 1e-9)
+    return values @ share, np.sqrt(left_out**2 @ share**2)
+
+
+def mean_over_texts(
+    predict: Callable[[Array, Array, Int64], Float64],
+    x_draws: Array,
+    w: Array,
+    text_id: Int64,
+    *,
+    texts: int = TEXTS,
+    seed: int = 0,
+) -> Float64:
+    """Mean over texts of ``predict(x_j, w_i, id_j)``, shape [n], on at most ``texts``, drawn without replacement."""
+    if len(x_draws) > texts:
+        chosen = np.random.default_rng(seed).choice(len(x_draws), texts, replace=False)
+        x_draws, text_id = x_draws[chosen], text_id[chosen]
+    reader = row_codes(w)
+    _, first = np.unique(reader, return_index=True)
+    position = np.arange(len(x_draws))
+    values = _pairs(
+        lambda readers, j: predict(x_draws[j[:, 0]], readers, text_id[j[:, 0]]), w[first], position[:, None]
+    )
+    return np.asarray(values.mean(axis=1)[reader])
+
+
+def distinct_rows(rows: Array, weight: Float64) -> tuple[Array, Float64]:
+    """Distinct rows, with the sum of the weights of those that are equal."""
+    codes = row_codes(rows)
+    _, first = np.unique(codes, return_index=True)
+    return rows[first], np.bincount(codes, weights=weight).astype(np.float64)
+
+
+def _pairs(predict: Predict, rows: Array, others: Array) -> Float64:
+    """predict(rows_i, others_k), shape [n, k], a block of rows at a time."""
+    step = max(1, CHUNK // len(others))
+    blocks = []
+    for start in range(0, len(rows), step):
+        block = rows[start : start + step]
+        left = np.repeat(block, len(others), axis=0)
+        right = np.tile(others, (len(block), 1))
+        blocks.append(predict(left, right).reshape(len(block), len(others)))
+    return np.concatenate(blocks) if blocks else np.zeros((0, len(others)))
+
+
+def _leading(w: Array, weight: Float64, most: int) -> Float64:
+    """Leading principal coordinates of the standardised covariates, with mean zero over all readers, shape [n, r]."""
+    center, scale = standardization(w, weight)
+    standard = (w - center) / scale
+    return PrincipalCoordinates.of(standard, weight).transform(standard)[:, :most]
+
+
+def _systematic(w: Array, weight: Float64, size: int, seed: int) -> Array:
+    centered = w - np.average(w, axis=0, weights=weight)
+    direction = np.linalg.eigh((centered * weight[:, None]).T @ centered)[1][:, -1]
+    order = np.argsort(centered @ direction, kind="stable")
+    upper = np.cumsum(weight[order]) / weight.sum()
+    start = np.random.default_rng(seed).random()
+    return np.asarray(order[np.minimum(np.searchsorted(upper, (np.arange(size) + start) / size), len(w) - 1)])

@@ -1,0 +1,1 @@
+"""From pseudo-outcomes to a policy."""

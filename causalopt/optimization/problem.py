@@ -1,0 +1,202 @@
+"""From pseudo-outcomes to what an optimiser sees: orientation, centring and scale are decided here, once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from causalopt.backends.contracts import Policy, PolicyProblem
+from causalopt.data.dataset import DirectOutcomeDataset
+from causalopt.errors import ConfigError, DataError
+from causalopt.estimators.marginalized import marginal_log_ratio
+from causalopt.optimization.second_stage import expected_residual
+from causalopt.pseudo_outcome import PseudoOutcomes
+from causalopt.typing import Float64, Int64
+
+BASELINE_TEXTS = 16
+"""Texts of the reference behind the level of a row's reader."""
+BehaviorPolicy = Literal["logged", "reference", "embedding"]
+
+
+def behavior_source(
+    dataset: DirectOutcomeDataset, reference: Policy | None, source: BehaviorPolicy | None = None
+) -> BehaviorPolicy:
+    """Say where q comes from: as asked, else the logged log-probabilities, the reference, or a ratio of embeddings."""
+    if source is not None:
+        return source
+    if dataset.behavior_log_prob is not None:
+        return "logged"
+    return "embedding" if reference is None else "reference"
+
+
+def behavior_log_prob(
+    dataset: DirectOutcomeDataset, reference: Policy | None, source: BehaviorPolicy | None = None
+) -> Float64:
+    """Log q(x_i | c_i) of the logged texts, shape [n], nats.
+
+    ``source`` says where q comes from: the logged log-probabilities, or the reference policy (the choice of Lin et al.
+    2024, right when the reference was tuned on the logged texts). None takes the logged ones when there are any.
+    Embeddings give ratios to q and no q: see `embedding_log_prob`.
+    """
+    if source is None:
+        source = "reference" if dataset.behavior_log_prob is None else "logged"
+    if source == "embedding":
+        raise ConfigError(f"{dataset.source}: behavior policy 'embedding' needs pseudo-outcomes and drawn texts")
+    if source == "logged":
+        if dataset.behavior_log_prob is None:
+            raise ConfigError(f"{dataset.source}: behavior policy 'logged' needs a column behavior_log_prob")
+        return dataset.behavior_log_prob
+    if reference is None:
+        raise ConfigError(f"{dataset.source}: has no logged log-probabilities, so a reference policy is needed for q")
+    return reference.log_prob(dataset.prompts, dataset.texts)
+
+
+def embedding_log_prob(
+    pseudo: PseudoOutcomes, reference: Policy, samples: Sequence[Sequence[str]], seed: int
+) -> Float64:
+    """Log q of the logged texts through embeddings, shape [n], nats, for texts that no language model wrote.
+
+    The reference's texts are told from the logged ones by a classifier, whose odds are P^f0 / q at each logged text
+    (`causalopt.evaluation.marginal_log_ratio`). An optimiser moves the policy and with it its texts, but starts at the
+    reference, which stays: log P^f / q = log P^f / P^f0 + log P^f0 / q, of which only the first part changes.
+
+    Parameters
+    ----------
+    pseudo:
+        Of the training rows, with their fitted models.
+    reference:
+        P^f0.
+    samples:
+        Its texts for each row, from `draw_samples`.
+    seed:
+        Deals the classifier's folds, and draws rows where they differ in weight.
+    """
+    data, fitted = pseudo.dataset, pseudo.fitted()
+    pairs = [(i, text) for i, row in enumerate(samples) for text in row]
+    if np.ptp(data.weight) > 0:  # a heavy row's context comes up as often as it weighs
+        share = np.array([data.weight[i] for i, _ in pairs])
+        drawn = np.random.default_rng(seed).choice(len(pairs), size=len(pairs), p=share / share.sum())
+        pairs = [pairs[i] for i in drawn]
+    prompts = None if data.prompts is None else [data.prompts[i] for i, _ in pairs]
+    ratio = marginal_log_ratio(
+        *fitted.embed_together(data.prompts, data.texts, prompts, [text for _, text in pairs]),
+        weight=data.weight,
+        seed=seed,
+    )
+    return reference.log_prob(data.prompts, data.texts) - ratio
+
+
+def draw_samples(
+    reference: Policy, dataset: DirectOutcomeDataset, per_row: int, seed: int, pool: int | None = None
+) -> list[list[str]]:
+    """Draw ``per_row`` texts from the reference for each row, given the row's prompt.
+
+    Without prompts the rows' draws are alike, and ``pool`` texts, dealt evenly over the rows, cost less than a draw for
+    each.
+    """
+    n = len(dataset) * per_row
+    if dataset.prompts is not None:
+        texts = reference.sample([prompt for prompt in dataset.prompts for _ in range(per_row)], n, seed)
+    elif pool is None or pool >= n:
+        texts = reference.sample(None, n, seed)
+    else:
+        drawn = reference.sample(None, pool, seed)
+        texts = [drawn[i % pool] for i in np.random.default_rng(seed).permutation(n)]
+    return [texts[start : start + per_row] for start in range(0, len(texts), per_row)]
+
+
+def _row_baseline(pseudo: PseudoOutcomes, sampled_texts: Sequence[Sequence[str]] | None) -> Float64 | None:
+    """Mean response of the reader of each row to texts of the reference, shape [n]; None without prompts.
+
+    Readers differ in their level, which no text of theirs can change: E[rho~ | c] = 1, so that any function of prompt
+    and reader may be taken off a drawn text's worth, and what is left has far less noise.
+    """
+    data = pseudo.dataset
+    if data.prompts is None:
+        return None
+    if sampled_texts is None:
+        return np.zeros(len(data))
+    pool = list(dict.fromkeys(text for row in sampled_texts for text in row))
+    chosen = [pool[i] for i in np.random.default_rng(0).permutation(len(pool))[:BASELINE_TEXTS]]
+    rows = np.arange(len(data))
+    response = pseudo.row_response(chosen * len(data), np.repeat(rows, len(chosen)))
+    return np.asarray(response.reshape(len(data), len(chosen)).mean(axis=1))
+
+
+def policy_problem(
+    pseudo: PseudoOutcomes,
+    behavior: Float64,
+    sampled_texts: Sequence[Sequence[str]] | None,
+    second_stage: Any = None,
+) -> PolicyProblem:
+    """Orient, centre and scale the pseudo-outcomes.
+
+    The reward is measured in standard deviations of the outcome, so that the coefficients of an objective (KL, entropy)
+    and a learning rate mean the same on every data set, and g is centred, which changes no optimum (E[rho] = 1) and
+    removes the largest part of the gradient's variance. Under ``direction: minimize`` its sign is turned.
+
+    Parameters
+    ----------
+    pseudo:
+        Pseudo-outcomes of the training rows, in outcome units.
+    behavior:
+        log q of the training texts, shape [n], nats.
+    sampled_texts:
+        From `draw_samples`, or None for an objective that needs none.
+    second_stage:
+        Model of the residual given the text, whose predictions stand for the residuals
+        (`causalopt.optimization.second_stage.expected_residual`); None leaves them as they are. An objective that has such
+        a setting names it (`causalopt.objectives.paper.DRCPO`).
+
+    Raises
+    ------
+    DataError
+        When all outcomes of the rows are equal.
+    ModelError
+        When a second stage is asked for pseudo-outcomes that were read from a file, without their models.
+    """
+    data = pseudo.dataset
+    if np.ptp(data.outcome) == 0:
+        raise DataError(
+            f"{data.source}: all outcomes of the {len(data)} training rows are {data.outcome[0]:g}, so that no text is "
+            "better than another: take another seed, or a larger share of rows to train on"
+        )
+    residual = pseudo.residual
+    if second_stage is not None:
+        x = pseudo.fitted().embed(data.prompts, data.texts)
+        # A text is one with its prompt: the policy's ratio depends on both.
+        text = pseudo.fitted().index.ids(data.prompts, data.texts)
+        residual = expected_residual(x, residual, data.weight, pseudo.fold, text, second_stage)
+    center = float(np.average(pseudo.g, weights=data.weight))
+    mean = float(np.average(data.outcome, weights=data.weight))
+    scale = float(np.sqrt(np.average((data.outcome - mean) ** 2, weights=data.weight)))
+    factor = (1.0 if data.direction == "maximize" else -1.0) / scale
+
+    baseline = _row_baseline(pseudo, sampled_texts)
+
+    def dose_response(texts: Sequence[str], row: Int64) -> Float64:
+        # With prompts a text is worth what the reader of its row makes of it; without, what all readers do.
+        if baseline is None:
+            return factor * (pseudo.dose_response(texts) - center)
+        return factor * (pseudo.row_response(texts, row) - baseline[row])
+
+    if sampled_texts is None:
+        sampled_texts = [[] for _ in range(len(data))]
+        sampled_g = np.zeros((len(data), 0))
+    else:
+        per_row = len(sampled_texts[0])
+        texts = [text for row in sampled_texts for text in row]
+        sampled_g = dose_response(texts, np.repeat(np.arange(len(data)), per_row)).reshape(len(data), per_row)
+    return PolicyProblem(
+        texts=data.texts,
+        prompts=data.prompts,
+        behavior_log_prob=behavior,
+        residual=factor * residual,
+        g=factor * (pseudo.g - center),
+        weight=data.weight / data.weight.mean(),
+        sampled_texts=sampled_texts,
+        sampled_g=sampled_g,
+        dose_response=dose_response,
+    )

@@ -1,0 +1,117 @@
+"""The second stage of the DR-learner: what of a residual the text predicts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from causalopt.errors import DataError, ModelError
+from causalopt.nuisance import models
+from causalopt.nuisance.rows import Rows
+from causalopt.optimization.text_effects import with_text_effects
+from causalopt.typing import Array, Float64, Int64
+
+RIDGE_TEXT = "ridge-text"
+"""A ridge regression on the embedding, and a random effect of each text for what the embedding does not show."""
+
+
+def check_second_stage(model: Any) -> None:
+    """Raise what `expected_residual` would raise of a model that cannot be made.
+
+    Examples
+    --------
+    >>> from causalopt.optimization.second_stage import check_second_stage
+    >>> check_second_stage("ridge-text")
+    """
+    if model != RIDGE_TEXT:
+        models.outcome_model(model)
+
+
+def expected_residual(
+    x: Array, residual: Float64, weight: Float64, fold: Int64, text: Int64, model: Any = RIDGE_TEXT
+) -> Float64:
+    """E[residual | text] of each row.
+
+    An importance ratio depends on the text alone, so E[rho(x) r] = E[rho(x) E[r | x]]: a correction by this expectation
+    has the same mean as one by the residuals r = s (y - m) themselves, without the part of their noise that no text
+    predicts. A regression on the embedding, with penalties chosen by held-out loss, is nearly constant where the
+    outcome model has left nothing, and keeps what it got wrong. It saw no row of the fold that it predicts.
+
+    What the embedding cannot show, or the regression shrinks, such a regression leaves uncorrected, and with that the
+    objective's double robustness is lost. ``ridge-text`` therefore adds the best linear unbiased predictor of
+    each text's effect on what the ridge leaves: near its mean where texts with many rows show that something is left
+    between them, near 0 where they show that nothing is, and a quarter of it where no text repeats, when nothing can
+    tell (`causalopt.optimization.text_effects`). A text's effect is from its own rows, as the residual in its place is.
+
+    This is the second-stage regression of Kennedy, Ma, McHugh and Small (2017, section 3), and of the DR-learner
+    (Kennedy 2023, "Towards optimal doubly robust estimation of heterogeneous causal effects", algorithm 1), for the
+    residual xi - g in place of the pseudo-outcome xi. As is usual there, the residuals of other folds come from
+    nuisances that may have seen the row; the second stage itself never does.
+
+    Parameters
+    ----------
+    x:
+        Embeddings, shape [n, d].
+    residual:
+        s (y - m) of cross-fitted nuisances, shape [n], outcome units.
+    weight:
+        Exposure of each row, shape [n].
+    fold:
+        Label of the fold of each row, shape [n].
+    text:
+        Integer code of each row's text (with its prompt, where there are prompts), shape [n].
+    model:
+        ``ridge-text``; or an outcome model of embeddings, whose regression then stands alone: a registered name, a
+        mapping with a name and settings, or an object. It sees no covariates.
+
+    Returns
+    -------
+    Float64
+        Shape [n], outcome units.
+
+    Raises
+    ------
+    DataError
+        When no other fold has any weight to learn from, or ``text`` has another length.
+    ModelError
+        When the model predicts what is not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalopt.optimization.second_stage import expected_residual
+    >>> rng = np.random.default_rng(0)
+    >>> x, fold = rng.normal(size=(500, 2)), np.arange(500) % 5
+    >>> left_over = x[:, 0] + rng.normal(size=500)
+    >>> expected = expected_residual(x, left_over, np.ones(500), fold, np.arange(500), "ridge")
+    >>> bool(np.corrcoef(expected, x[:, 0])[0, 1] > 0.95)
+    True
+    """
+    if len(text) != len(residual):
+        raise DataError(f"text has {len(text)} codes for {len(residual)} residuals")
+    if model == RIDGE_TEXT:
+        return with_text_effects(_regression(x, residual, weight, fold, text, "ridge"), residual, weight, text)
+    return _regression(x, residual, weight, fold, text, model)
+
+
+def _regression(x: Array, residual: Float64, weight: Float64, fold: Int64, text: Int64, model: Any) -> Float64:
+    """Predict each fold's residuals by a model that was fitted on the others, shape [n]."""
+    x = np.asarray(x, dtype=np.float64)
+    no_covariates = np.zeros((len(x), 0))
+    expected = np.empty(len(x))
+    for k in np.unique(fold):
+        out = fold == k
+        if not weight[~out].sum() > 0:
+            raise DataError(f"fold {k} has no row with weight outside it, from which its residuals could be predicted")
+        fitted = models.fit_outcome(
+            model,
+            Rows.of(x[~out], no_covariates[~out], residual[~out], weight[~out], text_id=text[~out]),
+        )
+        expected[out] = models.predict(fitted, x[out], no_covariates[out], text[out])
+    if not np.isfinite(expected).all():
+        raise ModelError(
+            f"second stage {models.name_of(model)} predicted {int((~np.isfinite(expected)).sum())} values that are not "
+            "finite"
+        )
+    return expected

@@ -1,0 +1,324 @@
+"""The configuration of a run: pydantic models over YAML, with one clear line for what is wrong."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from causalopt.data.population import Population
+from causalopt.errors import ConfigError
+
+Part = dict[str, Any]
+Estimator = Literal["sndr", "dr", "snipw", "ipw", "clipped_ipw", "switch_dr", "dr_os", "mdr", "mips", "dm"]
+
+
+def _name_alone(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _has_name(value: Part) -> Part:
+    if not isinstance(value.get("name"), str):
+        raise ValueError("needs a 'name'")
+    return value
+
+
+NamedPart = Annotated[Part, BeforeValidator(_name_alone), AfterValidator(_has_name)]
+"""A replaceable part: its registered name, or a mapping with the name and the part's own settings."""
+
+
+class Section(BaseModel):
+    """A section of the configuration; a key that it does not have is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+def _check_one_source(path: Path | None, world: Part | None) -> None:
+    if (path is None) == (world is None):
+        raise ValueError("needs exactly one of 'path' (a table) and 'world' (a simulated one)")
+
+
+class TestConfig(Section):
+    """The rows that take no part in optimisation: a share of the groups, or a table of their own."""
+
+    size: float = Field(0.3, gt=0, lt=1)
+    path: Path | None = None
+
+
+class PopulationConfig(Section):
+    """What the value is over: a sample (drawn), or all that there are (fixed); by default as the policy asks.
+
+    A language model writes new texts, so the logged ones are a sample; a choice among known texts is about these.
+    """
+
+    texts: Literal["drawn", "fixed"] | None = None
+    prompts: Literal["drawn", "fixed"] | None = None
+
+    def over(self, default: Population) -> Population:
+        """Return the population, with what is left open taken from ``default``."""
+        return Population(self.texts or default.texts, self.prompts or default.prompts)
+
+
+class DataConfig(Section):
+    """Where the rows come from and what each column is; or a world to draw them from."""
+
+    path: Path | None = None
+    world: NamedPart | None = None
+    rows: int = Field(4000, ge=10, description="rows drawn from the world; ignored for a table")
+    text: str = "text"
+    outcome: str = "outcome"
+    prompt: str | None = None
+    covariates: list[str] = []
+    weight: str | None = None
+    group: str | None = None
+    reader: str | None = None
+    attributes: list[str] = []
+    behavior_log_prob: str | None = None
+    assignment_log_prob: str | None = None
+    policy_log_prob: str | None = Field(None, description="of a policy computed elsewhere, for `estimate`")
+    policy_text: str | None = Field(None, description="a text that this policy drew for the row")
+    placebo_outcome: str | None = Field(None, description="fixed before the text was read: no text can have moved it")
+    direction: Literal["maximize", "minimize"] = "maximize"
+    on_missing: Literal["drop", "error"] = "drop"
+    outcome_rows: int | None = Field(
+        None, ge=10, description="rows drawn from a world's second data set; by default as many as rows"
+    )
+    population: PopulationConfig = PopulationConfig()
+    test: TestConfig = TestConfig()
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        _check_one_source(self.path, self.world)
+        return self
+
+    def roles(self) -> dict[str, Any]:
+        """Keyword arguments of `DirectOutcomeDataset.from_path`."""
+        not_roles = {"path", "world", "rows", "outcome_rows", "population", "test"}
+        return {key: value for key, value in self.model_dump().items() if key not in not_roles}
+
+
+class OutcomeDataConfig(Section):
+    """A second, possibly confounded set of rows that trains the outcome model alone; the covariates are the same."""
+
+    path: Path | None = None
+    world: NamedPart | None = None
+    rows: int = Field(4000, ge=10, description="rows drawn from the world; ignored for a table")
+    text: str | None = Field(None, description="column names where they differ from those of data")
+    outcome: str | None = None
+    prompt: str | None = None
+    weight: str | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        _check_one_source(self.path, self.world)
+        return self
+
+    def roles(self, data: DataConfig) -> dict[str, Any]:
+        """Keyword arguments of `DirectOutcomeDataset.from_path`."""
+        return {
+            "text": self.text or data.text,
+            "outcome": self.outcome or data.outcome,
+            "prompt": self.prompt or data.prompt,
+            "weight": self.weight,
+            "covariates": data.covariates,
+            "attributes": data.attributes,
+            "on_missing": data.on_missing,
+        }
+
+
+class CrossFittingConfig(Section):
+    """How nuisances are fitted on other folds (Chernozhukov et al. 2018)."""
+
+    folds: int = Field(5, ge=2)
+    repeats: int = Field(1, ge=1)
+    max_weight: float = Field(20.0, gt=1, description="stabilized weights above it are truncated, and reported")
+
+
+class SamplesConfig(Section):
+    """Texts drawn from the reference policy for the g term."""
+
+    per_row: int = Field(2, ge=1)
+    pool: int | None = Field(None, ge=1, description="without prompts: distinct texts drawn, shared by the rows")
+    max_new_tokens: int = Field(64, ge=1)
+
+
+class PilotConfig(Section):
+    """A first look at a low cost: rows that the policy's model scores, drawn by the seed; nuisances use all rows."""
+
+    train_rows: int | None = Field(None, ge=10)
+    test_rows: int | None = Field(None, ge=10)
+
+
+class SelectionConfig(Section):
+    """Training rows set apart to choose the policy by: the lower bound of its value there, at every checkpoint."""
+
+    size: float = Field(0.2, gt=0, lt=1, description="share of the training rows' groups")
+    level: float = Field(0.9, gt=0.5, lt=1)
+    patience: int = Field(3, ge=1, description="checkpoints without a better one, after which training ends")
+    draws: int = Field(200, ge=20, description="texts drawn from a policy at each checkpoint")
+    estimator: Literal["sndr", "dr", "dm"] = "sndr"
+
+
+class EvaluationConfig(Section):
+    """How the value is estimated on the test rows; the first estimator is the headline."""
+
+    estimators: list[Estimator] = Field(["sndr", "dr", "snipw", "dm"], min_length=1)
+    level: float = Field(0.95, gt=0.5, lt=1)
+    draws: int = Field(1000, ge=20, description="texts drawn from each policy for its plug-in value")
+    benchmark: list[str] | Literal["all"] = Field(
+        [], description="covariates left out one at a time, to judge a hidden confounder by; each is a further fit"
+    )
+
+
+class EstimateConfig(Section):
+    """Whom `causalopt estimate` evaluates, against whom; `run` does not look at it."""
+
+    policy: str | None = Field(None, description="a run, a folder or a hub id; null: data.policy_log_prob")
+    policy_draws: Path | None = Field(None, description="table of texts drawn from a policy that is not at hand")
+    reference: str | None = Field(None, description="as policy; null: a run's reference, else the texts as logged")
+
+
+class ComparisonConfig(Section):
+    """Another policy from the same reference, with these parts in place of the run's own."""
+
+    objective: NamedPart | None = None
+    outcome_model: NamedPart | None = None
+    assignment_model: NamedPart | None = None
+
+
+class RunConfig(Section):
+    """Everything that `causalopt run` needs. Only ``data`` is required."""
+
+    data: DataConfig
+    outcome_data: OutcomeDataConfig | None = None
+    embedder: NamedPart = {"name": "tfidf-svd"}
+    outcome_model: NamedPart = {"name": "ridge-lightgbm"}
+    assignment_model: NamedPart = {"name": "auto"}
+    cross_fitting: CrossFittingConfig = CrossFittingConfig()
+    behavior_policy: Literal["logged", "reference", "embedding"] | None = Field(
+        None, description="where q comes from; by default logged when there is a column, else the reference"
+    )
+    samples: SamplesConfig = SamplesConfig()
+    pilot: PilotConfig = PilotConfig()
+    objective: NamedPart = {"name": "dr_cpo"}
+    backend: NamedPart = {"name": "huggingface"}
+    selection: SelectionConfig | None = Field(None, description="by default the last policy of the training is kept")
+    evaluation: EvaluationConfig = EvaluationConfig()
+    estimate: EstimateConfig = EstimateConfig()
+    comparisons: dict[str, ComparisonConfig] = {}
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_names(cls, raw: Any) -> Any:
+        """Let a section give a setting of the default part without repeating its name."""
+        if not isinstance(raw, dict):
+            return raw
+        filled = dict(raw)
+        for key in ("embedder", "outcome_model", "assignment_model", "objective", "backend"):
+            section = filled.get(key)
+            if isinstance(section, dict) and "name" not in section:
+                filled[key] = {**cls.model_fields[key].default, **section}
+        return filled
+
+    @model_validator(mode="after")
+    def _behavior_is_there(self) -> Self:
+        if self.behavior_policy == "logged" and self.data.behavior_log_prob is None and self.data.world is None:
+            raise ValueError("behavior_policy: logged needs data.behavior_log_prob, the column of log-probabilities")
+        return self
+
+    def dump(self) -> str:
+        """Return the YAML text of the configuration with every default written out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def load_config(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
+    """Read a YAML file, apply ``a.b=value`` overrides, and validate.
+
+    Paths in the file are relative to the working directory, as on a command line.
+
+    Raises
+    ------
+    ConfigError
+        One line that names the file and the key, and says which key was meant.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such configuration file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: must be a mapping with at least a 'data' section")
+    for override in overrides:
+        set_key(raw, override)
+    return parse_config(raw, source=str(path))
+
+
+def table_config(table: Path, overrides: Iterable[str] = ()) -> RunConfig:
+    """Return the configuration of a table alone, all the rest by ``a.b=value`` overrides."""
+    raw: dict[str, Any] = {"data": {"path": str(table)}}
+    for override in overrides:
+        set_key(raw, override)
+    return parse_config(raw, source=str(table))
+
+
+def parse_config(raw: dict[str, Any], source: str = "configuration") -> RunConfig:
+    """Validate a plain mapping; ``source`` names it in messages."""
+    try:
+        return RunConfig.model_validate(raw)
+    except ValidationError as error:
+        lines = [_explain(dict(item)) for item in error.errors()]
+        raise ConfigError(f"{source}: {'; '.join(lines)}") from None
+
+
+def set_key(raw: dict[str, Any], override: str) -> None:
+    """Apply one ``a.b=value`` override in place; the value is read as YAML."""
+    key, separator, value = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"--set {override!r}: must look like section.key=value")
+    *parents, last = key.split(".")
+    target = raw
+    for parent in parents:
+        child = target.setdefault(parent, {})
+        if child is None:
+            child = target[parent] = {}
+        if isinstance(child, str):  # a part given by its name alone
+            child = target[parent] = {"name": child}
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {override!r}: {parent!r} holds a value, not a section")
+        target = child
+    try:
+        target[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override!r}: the value is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _explain(item: dict[str, Any]) -> str:
+    location = [str(part) for part in item["loc"]]
+    where = ".".join(location)
+    if item["type"] == "extra_forbidden":
+        known = _fields_at(location[:-1])
+        close = difflib.get_close_matches(location[-1], known, n=1)
+        meant = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
+        return f"there is no key {where!r} ({meant})"
+    if item["type"] == "missing":
+        return f"{where!r} is missing"
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message
+
+
+def _fields_at(location: list[str]) -> list[str]:
+    model: Any = RunConfig
+    for part in location:
+        field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
+        if field is None:
+            return list(ComparisonConfig.model_fields) if location[0] == "comparisons" else []
+        model = next((a for a in get_args(field.annotation) if isinstance(a, type)), field.annotation)
+    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []

@@ -1,0 +1,145 @@
+"""`causalopt evaluate` and `causalopt compare`: policies on rows that took no part in training them."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from causalopt import plugins
+from causalopt.backends import load_policy
+from causalopt.data.dataset import DirectOutcomeDataset
+from causalopt.data.fingerprint import refuse_seen_rows
+from causalopt.errors import CausalOptWarning, ConfigError
+from causalopt.run.config import RunConfig, load_config
+from causalopt.run.estimate import evaluated
+from causalopt.run.named_policies import NamedPolicy, external_policy, named_policy
+from causalopt.run.plan import read_data, read_outcome_rows
+from causalopt.run.replacement import read_manifest
+from causalopt.simulation.contracts import World
+
+
+def evaluate_run(
+    run_directory: Path,
+    *,
+    policy: str | None = None,
+    data: Path | None = None,
+    draws: int | None = None,
+    policy_log_prob: str | None = None,
+    policy_text: str | None = None,
+    policy_draws: Path | None = None,
+) -> dict[str, Any]:
+    """Evaluate as the run's configuration says, with the policy, the rows or the draws replaced.
+
+    Without replacements the result equals the run's own ``metrics.json``.
+
+    Parameters
+    ----------
+    run_directory:
+        What `causalopt run` left.
+    policy:
+        Another policy: a run, a folder, a PEFT adapter or a hub id.
+    data:
+        Another table with the same columns, in place of the run's test rows.
+    draws:
+        Texts drawn from each policy.
+    policy_log_prob, policy_text, policy_draws:
+        Columns of the table, and a file of texts, of a policy that is not at hand.
+
+    Raises
+    ------
+    ConfigError
+        When this is no run, or ``policy`` is given beside columns of another.
+    DataError
+        When ``data`` holds the rows that the run, or another one whose policy is given, was trained on or chosen by.
+    """
+    config = _config_of(run_directory)
+    columns = {"policy_log_prob": policy_log_prob, "policy_text": policy_text}
+    named = {role: column for role, column in columns.items() if column is not None}
+    if policy is not None and (named or policy_draws is not None):
+        raise ConfigError("--policy and what is known of another policy (--policy-log-prob, ...) exclude each other")
+    config = config.model_copy(update={"data": config.data.model_copy(update=named)})
+    rows, outcome_data, world = _rows(config, data)
+    if data is not None:
+        _refuse_seen_rows(rows, [run_directory, *([] if policy is None else [Path(policy)])])
+    if policy is None and not named and policy_draws is None:
+        chosen = NamedPolicy(str(run_directory), load_policy(run_directory / "policy"))
+    else:
+        chosen = external_policy(config.data, policy_draws) if policy is None else named_policy(policy)
+    reference = NamedPolicy(f"{run_directory} (reference)", load_policy(run_directory / "reference"))
+    return evaluated(config, rows, chosen, reference, outcome_data=outcome_data, draws=draws, world=world)
+
+
+def compare_runs(run_a: Path, run_b: Path, *, data: Path | None = None, draws: int | None = None) -> dict[str, Any]:
+    """Estimate the policies of two runs on the same rows, with the same nuisances: B minus A.
+
+    The first run's configuration says how. Its test rows are used, so the two must have been trained on the same rows;
+    otherwise ``data`` names a table that neither has seen.
+
+    Returns
+    -------
+    dict
+        As `evaluate_run`, with A in the place of the reference and B in that of the policy.
+
+    Raises
+    ------
+    ConfigError
+        When one is no run, or the second may have been tuned on the first one's test rows.
+    DataError
+        When ``data`` holds the rows that one of them was trained on or chosen by.
+    """
+    config = _config_of(run_a)
+    _config_of(run_b)
+    if data is None and _fingerprint(run_a) != _fingerprint(run_b):
+        raise ConfigError(
+            f"{run_a} and {run_b} were trained on different rows, so one may have been tuned on the test rows of the "
+            "other: name a table that neither has seen with --data"
+        )
+    rows, outcome_data, world = _rows(config, data)
+    if data is not None:
+        _refuse_seen_rows(rows, [run_a, run_b])
+    a, b = named_policy(str(run_a)), named_policy(str(run_b))
+    return evaluated(
+        config, rows, b, a, outcome_data=outcome_data, behavior_reference=a.reference, draws=draws, world=world
+    )
+
+
+def _config_of(run_directory: Path) -> RunConfig:
+    if not (run_directory / "config.yaml").exists():
+        raise ConfigError(f"{run_directory}: is not a run directory (it has no config.yaml)")
+    return load_config(run_directory / "config.yaml")
+
+
+def _rows(
+    config: RunConfig, data: Path | None
+) -> tuple[DirectOutcomeDataset, DirectOutcomeDataset | None, World | None]:
+    """Return the evaluation rows, the rows of a second data set for their outcome model, and the world."""
+    world: World | None = None if config.data.world is None else plugins.worlds.create(config.data.world)
+    rows = read_data(config, world)[1] if data is None else DirectOutcomeDataset.from_path(data, **config.data.roles())
+    return rows, read_outcome_rows(config, world).test, world
+
+
+def _refuse_seen_rows(rows: DirectOutcomeDataset, runs: list[Path]) -> None:
+    """Raise when a policy would be graded on rows that its run was trained on or chosen by."""
+    for run in runs:
+        if not (run / "config.yaml").is_file() or not (run / "manifest.json").is_file():
+            continue  # a policy that no run made
+        config = load_config(run / "config.yaml")
+        if config.data.path is not None and not config.data.path.exists():
+            warnings.warn(
+                f"{config.data.path}: is not there any more, so whether {run} was trained on rows of {rows.source} "
+                "cannot be told",
+                CausalOptWarning,
+                stacklevel=3,
+            )
+            continue
+        world = None if config.data.world is None else plugins.worlds.create(config.data.world)
+        train, _ = read_data(config, world)  # among them those that selected the policy
+        refuse_seen_rows(rows, [train], f"without --data, {run} is evaluated on the rows that it never saw")
+
+
+def _fingerprint(run_directory: Path) -> Any:
+    manifest = read_manifest(run_directory)
+    if manifest is None or not manifest["finished"]:
+        raise ConfigError(f"{run_directory}: its manifest.json is not that of a finished run")
+    return manifest.get("fingerprint")

@@ -1,0 +1,179 @@
+"""What ``metrics.json`` holds: plain numbers from an evaluation, and the truth (`causalopt.simulation.grading`) beside them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from causalopt.data.dataset import DirectOutcomeDataset
+from causalopt.diagnostics.verdict import judge
+from causalopt.evaluation.evaluate import Evaluation, describe
+from causalopt.pseudo_outcome import PseudoOutcomes
+from causalopt.run.plan import OutcomeRows, Plan
+
+
+def run_metrics(
+    plan: Plan,
+    train: PseudoOutcomes,
+    test: PseudoOutcomes,
+    evaluation: Evaluation,
+    truth: dict[str, float] | None,
+    comparisons: dict[str, Any],
+) -> dict[str, Any]:
+    """Gather the numbers of a run; docs/run-directory.md lists the files."""
+    return {
+        "outcome": plan.train.columns.outcome,
+        "direction": plan.train.direction,
+        "objective": plan.config.objective["name"],
+        **evaluation_metrics(evaluation, plan.test),
+        "data": data_metrics(plan.train, plan.test, plan.outcome_rows),
+        "nuisance": {"train": nuisance_metrics(train), "test": nuisance_metrics(test)},
+        "truth": truth,
+        "comparisons": comparisons,
+        "warnings": [],
+    }
+
+
+def evaluation_metrics(
+    evaluation: Evaluation, test: DirectOutcomeDataset, *, reference: str = "the reference"
+) -> dict[str, Any]:
+    """Values, estimates, overlap and KL of an evaluation, with its verdict; ``reference`` is what that calls it."""
+    found = judge(
+        evaluation.difference,
+        evaluation.overlap,
+        outcome=test.columns.outcome,
+        direction=test.direction,
+        level=evaluation.level,
+        robustness_value=_robustness(evaluation) if test.covariates.shape[1] else None,
+        reference=reference,
+        notes=evaluation.notes,
+        barred=evaluation.barred,
+    )
+    return {
+        "verdict": found.text,
+        "finding": found.finding,
+        "outlook": found.outlook,
+        "thin": found.thin,
+        "reasons": list(found.reasons),
+        "barred": list(evaluation.barred),
+        "estimator": evaluation.estimator,
+        "level": evaluation.level,
+        "behavior_policy": evaluation.behavior_policy,
+        "population": {
+            **asdict(evaluation.population),
+            "sentence": evaluation.population.sentence(prompts=test.prompts is not None),
+        },
+        "value": _values(evaluation),
+        "estimates": evaluation.to_frame().to_dict("records"),
+        "not_computed": dict(evaluation.left_out),
+        "overlap": evaluation.overlap.to_dict(),
+        **_logged_law(evaluation),
+        "evidence": evidence_metrics(evaluation),
+        **_kl(evaluation),
+    }
+
+
+def evidence_metrics(evaluation: Evaluation) -> dict[str, Any]:
+    """Sensitivity with its benchmarks, placebos, balance and calibration as plain numbers."""
+    evidence = evaluation.evidence
+    sensitivity = evidence.sensitivity
+    return {
+        "robustness_value": None if sensitivity is None else sensitivity.robustness_value(),
+        "robustness_value_interval": _robustness(evaluation),
+        "max_bias": None if sensitivity is None else sensitivity.max_bias.value,
+        "placebo_p_value": None if evidence.placebo is None else evidence.placebo.p_value,
+        "placebo_rejections": None if evidence.placebo is None else evidence.placebo.rejections,
+        "placebo_outcome": _placebo_outcome(evaluation),
+        "benchmarks": [{"covariate": name, **asdict(found)} for name, found in evidence.benchmarks.items()],
+        "balance": None if evidence.balance is None else evidence.balance.to_dict("records"),
+        "calibration": None if evidence.calibration is None else evidence.calibration.to_dict("records"),
+    }
+
+
+def _logged_law(evaluation: Evaluation) -> dict[str, Any]:
+    """Fit of the reference to the logged texts, and the policy's overlap with them; null where there is none."""
+    fit, reach = evaluation.logged_law.fit, evaluation.logged_law.support
+    return {
+        "behavior_fit": None
+        if fit is None
+        else {"auc": fit.auc, "auc_low": fit.auc_low, "auc_high": fit.auc_high, "judgement": fit.judgement},
+        "support": None if reach is None else asdict(reach),
+    }
+
+
+def _placebo_outcome(evaluation: Evaluation) -> dict[str, Any] | None:
+    estimate = evaluation.evidence.placebo_outcome
+    if estimate is None:
+        return None
+    return {**describe(estimate, evaluation.estimator, evaluation.level), "p_value": estimate.test().p_value}
+
+
+def _robustness(evaluation: Evaluation) -> float | None:
+    sensitivity = evaluation.evidence.sensitivity
+    return None if sensitivity is None else sensitivity.robustness_value(level=evaluation.level)
+
+
+def comparison_metrics(evaluation: Evaluation, truth: dict[str, float] | None) -> dict[str, Any]:
+    """Gather the numbers of a policy that is only compared with."""
+    return {"value": _values(evaluation), **_kl(evaluation), "truth": truth}
+
+
+def _kl(evaluation: Evaluation) -> dict[str, float | None]:
+    """KL(policy || reference) and its Monte Carlo standard error, nats; null where it is not known."""
+    found = evaluation.kl
+    return {"kl": None, "kl_se": None} if found is None else {"kl": found.kl, "kl_se": found.se}
+
+
+def _values(evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        quantity: describe(by_name[evaluation.estimator], evaluation.estimator, evaluation.level)
+        for quantity, by_name in evaluation.estimates.items()
+    }
+
+
+def data_metrics(train: DirectOutcomeDataset, test: DirectOutcomeDataset, outcome_rows: OutcomeRows) -> dict[str, Any]:
+    """Sizes and roles of the data."""
+    second = {} if outcome_rows.train is None or outcome_rows.test is None else {
+        "outcome_data": {
+            "source": outcome_rows.train.source,
+            "train_rows": len(outcome_rows.train),
+            "test_rows": len(outcome_rows.test),
+        }
+    }  # fmt: skip
+    return {
+        "source": train.source,
+        "train_rows": len(train),
+        "test_rows": len(test),
+        "train_groups": len(np.unique(train.group)),
+        "test_groups": len(np.unique(test.group)),
+        "dropped": {"train": train.dropped, "test": test.dropped},
+        "covariates": list(train.covariates.columns),
+        **second,
+    }
+
+
+def nuisance_metrics(pseudo: PseudoOutcomes) -> dict[str, float | str]:
+    """Return the models that were fitted, the outcome model's cross-fitted R^2, and what became of the weights."""
+    data = pseudo.dataset
+    mean = np.average(data.outcome, weights=data.weight)
+    unexplained = np.average((data.outcome - pseudo.m) ** 2, weights=data.weight)
+    return {
+        **{f"{nuisance}_model": models for nuisance, models in _models(pseudo.scores).items()},
+        "outcome_r2": float(1 - unexplained / np.average((data.outcome - mean) ** 2, weights=data.weight)),
+        "weight_mean": float(np.average(pseudo.s, weights=data.weight)),
+        "weight_max": float(pseudo.s.max()),
+        "truncated_mass": float(pseudo.truncated_mass),
+    }
+
+
+def _models(scores: pd.DataFrame) -> dict[str, str]:
+    """Name the model of each nuisance; in how many folds, where folds differ in what they chose."""
+    names = {}
+    for nuisance, rows in scores[scores["chosen"].astype(bool)].groupby("nuisance"):
+        counts = rows["model"].value_counts()
+        several = [f"{model} in {count} of {len(rows)} folds" for model, count in counts.items()]
+        names[str(nuisance)] = str(counts.index[0]) if len(counts) == 1 else ", ".join(several)
+    return names

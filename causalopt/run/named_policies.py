@@ -1,0 +1,59 @@
+"""From what a person names to whom an evaluation is about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from causalopt.backends import load_policy
+from causalopt.backends.contracts import Policy
+from causalopt.errors import ConfigError
+from causalopt.evaluation.policies import ExternalPolicy
+from causalopt.run.config import DataConfig
+
+LOGGED = "logged"
+"""Names the policy that wrote the logs."""
+
+
+@dataclass(frozen=True)
+class NamedPolicy:
+    """A policy, what tables call it, and the reference that lies beside it in a run."""
+
+    name: str
+    policy: Policy | ExternalPolicy
+    reference: Policy | None = None
+
+
+def named_policy(source: str) -> NamedPolicy:
+    """Load a run's policy (with its reference), a PEFT adapter, a folder, a finite policy, or a hub id.
+
+    Raises
+    ------
+    ModelError
+        When there is no such policy.
+    """
+    folder = Path(source)
+    if not (folder / "policy").is_dir():
+        return NamedPolicy(source, load_policy(source))
+    beside = folder / "reference"
+    return NamedPolicy(source, load_policy(folder / "policy"), load_policy(beside) if beside.is_dir() else None)
+
+
+def external_policy(data: DataConfig, draws: Path | None) -> NamedPolicy:
+    """Return the policy that is known by columns of the table, and by a file of its texts where one is named.
+
+    Raises
+    ------
+    ConfigError
+        When nothing of it is known.
+    """
+    if data.policy_log_prob is None and data.policy_text is None and draws is None:
+        raise ConfigError(
+            "there is no policy to evaluate: name one (estimate.policy, --policy), or the column of its "
+            "log-probabilities (data.policy_log_prob, --policy-log-prob), or its texts (data.policy_text, "
+            "--policy-draws)"
+        )
+    known = [f"column {column!r}" for column in (data.policy_log_prob, data.policy_text) if column is not None]
+    name = " and ".join([*known, *([str(draws)] if draws is not None else [])])
+    policy = ExternalPolicy() if draws is None else ExternalPolicy.from_path(draws, text=data.text, prompt=data.prompt)
+    return NamedPolicy(name, policy)

@@ -1,0 +1,282 @@
+"""`run`: the whole way from a table to a better model with its evidence, stage by stage."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from causalopt.backends import load_policy
+from causalopt.backends.contracts import Policy, Progress, Selection
+from causalopt.data.dataset import DirectOutcomeDataset
+from causalopt.data.population import DRAWN
+from causalopt.errors import CausalOptWarning, collected_warnings
+from causalopt.evaluation.evaluate import Evaluation, evaluate
+from causalopt.evaluation.policies import Draws
+from causalopt.optimization.problem import behavior_log_prob, draw_samples, embedding_log_prob, policy_problem
+from causalopt.optimization.selection import select_by_lower_bound
+from causalopt.processes import is_main, shared
+from causalopt.pseudo_outcome import PseudoOutcomes
+from causalopt.report import write_report
+from causalopt.run.config import RunConfig
+from causalopt.run.directory import RunDirectory
+from causalopt.run.metrics import comparison_metrics, run_metrics
+from causalopt.run.plan import Arm, Plan, fit_without, pilot_rows
+from causalopt.simulation.contracts import World
+from causalopt.simulation.grading import true_responses, truth_metrics
+
+
+def run(
+    plan: Plan, directory: Path, *, resume: bool = False, overwrite: bool = False, source: Path | None = None
+) -> dict[str, Any]:
+    """Carry out a plan and leave everything under ``directory`` (docs/run-directory.md).
+
+    A run that was killed goes on where it stopped under ``resume``: the reference, the drawn texts and the checkpoints
+    of the optimisation are kept until the end; the rest is computed again and gives the same numbers. Of a run that is
+    finished, ``resume`` returns the metrics and changes nothing. Under ``overwrite`` the new run takes the place of an
+    earlier one once it is whole; ``source`` is the configuration's file, and a directory that holds it is refused.
+
+    Under `torchrun` or `accelerate launch` every process calls this: all train, the main one does the rest.
+
+    Returns
+    -------
+    dict
+        What ``metrics.json`` holds.
+    """
+    files = RunDirectory(directory)
+    if not is_main():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CausalOptWarning)  # the main process says it
+            files.path = shared(lambda: files.path)
+            return shared(dict) if shared(bool) else _Stages(plan, files).follow()
+    facts = {
+        "seed": plan.config.seed,
+        "fingerprint": {name: data.fingerprint() for name, data in plan.data_sets().items()},
+        "world": None if plan.world is None else plan.world.describe(),
+    }
+    with (
+        files.open(
+            plan.config.dump(),
+            resume=resume,
+            overwrite=overwrite,
+            facts=facts,
+            inputs=input_paths(plan.config) | ({} if source is None else {"the configuration": source}),
+        ) as finished,
+        collected_warnings() as messages,
+    ):
+        shared(lambda: files.path)
+        if shared(lambda: finished):
+            return shared(lambda: dict(json.loads((directory / "metrics.json").read_text(encoding="utf-8"))))
+        metrics = _Stages(plan, files).carry_out()
+        metrics["warnings"] = messages()
+        files.write_json("metrics.json", metrics)
+        with files.stage("report"):
+            write_report(files.path)
+        return shared(lambda: metrics)
+
+
+class _Stages:
+    """The stages of one run, in order; each returns what the next one needs."""
+
+    def __init__(self, plan: Plan, files: RunDirectory) -> None:
+        self.plan = plan
+        self.files = files
+
+    def carry_out(self) -> dict[str, Any]:
+        plan, files = self.plan, self.files
+        with files.stage("nuisances of the training rows"):
+            train = self.train_rows(plan.main)
+        with files.stage("nuisances of the test rows"):
+            test = self.test_rows()
+        with files.stage("reference policy"):
+            reference = self.reference()
+        with files.stage("texts drawn from the reference"):
+            samples = self.samples(reference, train.dataset)
+        with files.stage("optimisation"):
+            policy = self.optimise("policy", plan.main, train, reference, samples)
+            policy.save(files.path / "policy")
+        with files.stage("evaluation"):
+            without = fit_without(plan.config, plan.test, plan.outcome_rows.test)
+            evaluation = self.evaluate(policy, reference, test, None, without)
+        frames = [
+            self.draws_frame("reference", evaluation.draws["reference"]),
+            self.draws_frame("policy", evaluation.draws["policy"]),
+        ]
+        comparisons = {}
+        for name, arm in plan.comparisons.items():
+            with files.stage(f"comparison {name}"):
+                other_train = self.train_rows(arm) if arm.own_nuisances else train
+                other = self.optimise(name, arm, other_train, reference, samples)
+                result = self.evaluate(other, reference, test, evaluation.draws["reference"])
+            comparisons[name] = comparison_metrics(result, self.truth(other, reference, result))
+            frames.append(self.draws_frame(name, result.draws["policy"]))
+        files.write_frame("samples.parquet", pd.concat(frames, ignore_index=True))
+        return run_metrics(plan, train, test, evaluation, self.truth(policy, reference, evaluation), comparisons)
+
+    def follow(self) -> dict[str, Any]:
+        """Train what the main process trains, in the order of `carry_out`, and return its metrics."""
+        plan = self.plan
+        train = self.train_rows(plan.main)
+        reference = self.reference()
+        samples = self.samples(reference, train.dataset)
+        self.optimise("policy", plan.main, train, reference, samples)
+        for name, arm in plan.comparisons.items():
+            self.optimise(name, arm, self.train_rows(arm) if arm.own_nuisances else train, reference, samples)
+        return shared(dict)
+
+    def train_rows(self, arm: Arm) -> PseudoOutcomes:
+        """Pseudo-outcomes of the training rows that the policy is tuned on; the table holds all of them."""
+        return shared(lambda: self._train_rows(arm))
+
+    def _train_rows(self, arm: Arm) -> PseudoOutcomes:
+        pseudo = arm.nuisances.fit_transform(self.plan.train, outcome_data=self.plan.outcome_rows.train)
+        if arm is self.plan.main:
+            self.files.write_frame("pseudo_outcomes.parquet", pseudo.to_frame())
+        return pilot_rows(pseudo, self.plan.config.pilot.train_rows, self.plan.config.seed)
+
+    def test_rows(self) -> PseudoOutcomes:
+        """Pseudo-outcomes of the evaluation rows, from nuisances of their own."""
+        plan = self.plan
+        pseudo = plan.main.nuisances.fit_transform(plan.test, outcome_data=plan.outcome_rows.test)
+        return pilot_rows(pseudo, plan.config.pilot.test_rows, plan.config.seed)
+
+    def reference(self) -> Policy:
+        """Tune the reference on the logged texts, or load the one that an interrupted run has finished."""
+        target = self.files.path / "reference"
+        finished = self.files.work / "reference.finished"
+        if not shared(finished.exists):
+            data = self.plan.train
+            progress = Progress(self.files.work / "reference", (self.log("reference"),))
+            reference = self.plan.backend.reference(
+                data.prompts, data.texts, data.weight, seed=self.plan.config.seed, progress=progress
+            )
+
+            def save() -> None:
+                reference.save(target)
+                finished.touch()
+
+            shared(save)
+        return load_policy(target, cache=self.files.work / "computed")
+
+    def samples(self, reference: Policy, data: DirectOutcomeDataset) -> list[list[str]] | None:
+        """Texts for the g term and for q through embeddings, shared by all objectives; None when none needs them."""
+        arms = (self.plan.main, *self.plan.comparisons.values())
+        if self.plan.config.behavior_policy != "embedding" and not any(arm.objective.needs_samples for arm in arms):
+            return None
+        return shared(lambda: self._samples(reference, data))
+
+    def _samples(self, reference: Policy, data: DirectOutcomeDataset) -> list[list[str]]:
+        kept = self.files.work / "samples.json"
+        if not kept.exists():
+            config = self.plan.config
+            samples = draw_samples(reference, data, config.samples.per_row, config.seed, config.samples.pool)
+            self.files.write_json("work/samples.json", samples)
+        loaded: list[list[str]] = json.loads(kept.read_text(encoding="utf-8"))
+        return loaded
+
+    def optimise(
+        self, name: str, arm: Arm, pseudo: PseudoOutcomes, reference: Policy, samples: list[list[str]] | None
+    ) -> Policy:
+        config = self.plan.config
+        if config.behavior_policy == "embedding":
+            assert samples is not None
+            behavior = embedding_log_prob(pseudo, reference, samples, config.seed)
+        else:
+            behavior = behavior_log_prob(pseudo.dataset, reference, config.behavior_policy)
+        problem = policy_problem(
+            pseudo,
+            behavior,
+            samples if arm.objective.needs_samples else None,
+            second_stage=getattr(arm.objective, "second_stage", None),
+        )
+        progress = Progress(self.files.work / f"optimisation-{name}", (self.log(name),))
+        return self.plan.backend.fit(
+            problem,
+            arm.objective,
+            reference=reference,
+            seed=self.plan.config.seed,
+            progress=progress,
+            selection=self.selection(arm, reference),
+        )
+
+    def selection(self, arm: Arm, reference: Policy) -> Selection | None:
+        """How the policy is chosen, by nuisances of the rows set apart for it; None takes the last one."""
+        settings, rows = self.plan.config.selection, self.plan.selection
+        if settings is None or rows is None:
+            return None
+        return select_by_lower_bound(
+            shared(lambda: arm.nuisances.fit_transform(rows)),
+            reference,
+            behavior_policy=self.plan.config.behavior_policy,
+            estimator=settings.estimator,
+            level=settings.level,
+            draws=settings.draws,
+            patience=settings.patience,
+            seed=self.plan.config.seed,
+            population=self.plan.config.data.population.over(DRAWN),
+        )
+
+    def evaluate(
+        self,
+        policy: Policy,
+        reference: Policy,
+        test: PseudoOutcomes,
+        reference_draws: Draws | None,
+        without: Mapping[str, PseudoOutcomes] | None = None,
+    ) -> Evaluation:
+        config = self.plan.config
+        return evaluate(
+            policy,
+            test,
+            reference=reference,
+            estimators=config.evaluation.estimators,
+            behavior_policy=config.behavior_policy,
+            draws=config.evaluation.draws,
+            level=config.evaluation.level,
+            seed=config.seed,
+            reference_draws=reference_draws,
+            without=without,
+            population=config.data.population.over(DRAWN),
+        )
+
+    def truth(self, policy: Policy, reference: Policy, evaluation: Evaluation) -> dict[str, float] | None:
+        world: World | None = self.plan.world
+        return None if world is None else truth_metrics(world, policy, reference, evaluation.draws)
+
+    def draws_frame(self, name: str, draws: Draws) -> pd.DataFrame:
+        frame = pd.DataFrame({"policy": name, "prompt": draws.prompts, "text": draws.texts, "g": draws.g})
+        if self.plan.world is not None:
+            frame["truth"] = true_responses(self.plan.world, draws.texts, draws.prompts)
+        return frame
+
+    def log(self, name: str) -> Any:
+        """Return a callback that appends each step's metrics to ``training.jsonl``."""
+        first = True
+
+        def append(event: str, metrics: Mapping[str, Any]) -> None:
+            nonlocal first
+            if event == "step":
+                self.files.log_step(name, metrics, first=first)
+                first = False
+
+        return append
+
+
+def input_paths(config: RunConfig) -> dict[str, Path]:
+    """Return the files and folders that a configuration names (tables, models), by their keys."""
+    found = {}
+
+    def look(value: Any, key: str) -> None:
+        if isinstance(value, Mapping):
+            for name, part in value.items():
+                look(part, f"{key}.{name}" if key else str(name))
+        elif isinstance(value, (str, Path)) and str(value) and len(str(value)) < 1000 and os.path.lexists(value):
+            found[key] = Path(value)
+
+    look(config.model_dump(), "")
+    return found

@@ -1,0 +1,264 @@
+"""Everything that can go wrong before the first file is written: data read, parts built, models found."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from causalopt import plugins
+from causalopt.backends.contracts import Backend
+from causalopt.data.dataset import DirectOutcomeDataset
+from causalopt.data.fingerprint import refuse_seen_rows
+from causalopt.data.population import DRAWN, Population
+from causalopt.errors import ConfigError
+from causalopt.evaluation.evaluate import leave_out
+from causalopt.objectives.paper import Objective
+from causalopt.optimization.second_stage import check_second_stage
+from causalopt.plugins import Registry
+from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
+from causalopt.run.config import Part, RunConfig
+from causalopt.simulation.contracts import TwoSampleWorld, World
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to make a policy: how pseudo-outcomes are estimated, and what is maximised."""
+
+    nuisances: PseudoOutcomeEstimator
+    objective: Objective
+    own_nuisances: bool
+
+
+@dataclass(frozen=True)
+class OutcomeRows:
+    """Rows of the second data set: those that train the outcome model of the training rows, and of the test rows.
+
+    They share no group, or a policy would be graded by the outcome model that it was tuned on.
+    """
+
+    train: DirectOutcomeDataset | None = None
+    test: DirectOutcomeDataset | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A validated run: what `causalopt check` looks at and `causalopt run` carries out."""
+
+    config: RunConfig
+    train: DirectOutcomeDataset
+    selection: DirectOutcomeDataset | None
+    test: DirectOutcomeDataset
+    outcome_rows: OutcomeRows
+    world: World | None
+    backend: Backend
+    main: Arm
+    comparisons: dict[str, Arm]
+
+    def data_sets(self) -> dict[str, DirectOutcomeDataset]:
+        """Return all rows, by what they are for."""
+        named = {
+            "train": self.train,
+            "selection": self.selection,
+            "test": self.test,
+            "outcome_train": self.outcome_rows.train,
+            "outcome_test": self.outcome_rows.test,
+        }
+        return {name: data for name, data in named.items() if data is not None}
+
+
+def prepare(config: RunConfig) -> Plan:
+    """Read the data, build every part and look for every model; nothing is written.
+
+    Raises
+    ------
+    CausalOptError
+        One line that names what is wrong.
+    """
+    config = resolve(config)
+    world = None if config.data.world is None else plugins.worlds.create(config.data.world)
+    everything, apart = read_rows(config, world)
+    texts = {*everything.texts, *(() if apart is None else apart.texts)}
+    backend = build_backend(config, sorted(texts) if world is None else world.texts)
+    config = _with_population(config, backend.population)
+    train, test = _divide(config, everything, apart)
+    selection = None
+    if config.selection is not None:
+        train, selection = train.split(test_size=config.selection.size, seed=config.seed)
+    arms = {name: _arm(config, _overridden(config, name)) for name in ("", *config.comparisons)}
+    backend.check([arm.objective for arm in arms.values()], config.samples.per_row)
+    check_benchmark(config, train)
+    outcome_rows = read_outcome_rows(config, world)
+    return Plan(config, train, selection, test, outcome_rows, world, backend, arms.pop(""), arms)
+
+
+def resolve(config: RunConfig) -> RunConfig:
+    """Write the defaults of every part into its section, so that ``config.yaml`` holds all that decided the result."""
+    filled: dict[str, Any] = {
+        "embedder": with_defaults(plugins.embedders, config.embedder),
+        "outcome_model": with_defaults(plugins.outcome_models, config.outcome_model),
+        "assignment_model": with_defaults(plugins.assignment_models, config.assignment_model),
+        "objective": with_defaults(plugins.objectives, config.objective),
+        "backend": with_defaults(plugins.backends, config.backend),
+    }
+    if "sampling" in filled["backend"]:
+        given = filled["backend"]["sampling"] or {}
+        filled["backend"]["sampling"] = {"max_new_tokens": config.samples.max_new_tokens, **given}
+    if config.data.world is not None:
+        world = with_defaults(plugins.worlds, config.data.world)
+        filled["data"] = config.data.model_copy(update={"world": world})
+    if config.outcome_data is not None and config.outcome_data.world is not None:
+        world = with_defaults(plugins.worlds, config.outcome_data.world)
+        filled["outcome_data"] = config.outcome_data.model_copy(update={"world": world})
+    return config.model_copy(update=filled)
+
+
+def with_defaults(registry: Registry, spec: Part) -> Part:
+    """Complete a part's settings from the defaults of its factory."""
+    defaults = {
+        name: _plain(parameter.default)
+        for name, parameter in inspect.signature(registry.get(spec["name"])).parameters.items()
+        if parameter.default is not inspect.Parameter.empty
+    }
+    return {"name": spec["name"], **defaults, **{key: value for key, value in spec.items() if key != "name"}}
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _with_population(config: RunConfig, default: Population) -> RunConfig:
+    """Write out what the backend's policies say of texts and prompts, where the configuration leaves it open."""
+    chosen = config.data.population.over(default)
+    filled = config.data.population.model_copy(update={"texts": chosen.texts, "prompts": chosen.prompts})
+    return config.model_copy(update={"data": config.data.model_copy(update={"population": filled})})
+
+
+def read_data(config: RunConfig, world: World | None) -> tuple[DirectOutcomeDataset, DirectOutcomeDataset]:
+    """Return the training and the test rows, which share no unit that was drawn unless these have a table of their own.
+
+    What is drawn is what ``data.population`` says (see `DirectOutcomeDataset.with_population`): where texts are fixed
+    the two share texts and no reader.
+    """
+    return _divide(config, *read_rows(config, world))
+
+
+def read_rows(config: RunConfig, world: World | None) -> tuple[DirectOutcomeDataset, DirectOutcomeDataset | None]:
+    """Return all rows, and those of a test table where there is one."""
+    settings = config.data
+    if world is not None:
+        return world.sample(settings.rows, config.seed), None
+    assert settings.path is not None
+    data = DirectOutcomeDataset.from_path(settings.path, **settings.roles())
+    if settings.test.path is None:
+        return data, None
+    return data, DirectOutcomeDataset.from_path(settings.test.path, **settings.roles())
+
+
+def _divide(
+    config: RunConfig, data: DirectOutcomeDataset, apart: DirectOutcomeDataset | None
+) -> tuple[DirectOutcomeDataset, DirectOutcomeDataset]:
+    population = config.data.population.over(DRAWN)
+    data = data.with_population(population)
+    if apart is None:
+        return data.split(test_size=config.data.test.size, seed=config.seed)
+    refuse_seen_rows(apart, [data], "name another table in data.test.path, or none to have rows split off")
+    return data, apart.with_population(population)
+
+
+def read_outcome_data(config: RunConfig, world: World | None) -> DirectOutcomeDataset | None:
+    """Return the second data set, if the configuration or the world has one."""
+    settings = config.outcome_data
+    if settings is None:
+        if isinstance(world, TwoSampleWorld):
+            return world.sample_outcome_data(config.data.outcome_rows or config.data.rows, config.seed)
+        return None
+    if settings.world is not None:
+        other: World = plugins.worlds.create(settings.world)
+        return other.sample(settings.rows, config.seed + 1)  # other rows than those of data.world
+    assert settings.path is not None
+    return DirectOutcomeDataset.from_path(settings.path, **settings.roles(config.data))
+
+
+def read_outcome_rows(config: RunConfig, world: World | None) -> OutcomeRows:
+    """Divide the second data set as the first one is."""
+    data = read_outcome_data(config, world)
+    if data is None:
+        return OutcomeRows()
+    data = data.with_population(config.data.population.over(DRAWN))
+    return OutcomeRows(*data.split(test_size=config.data.test.size, seed=config.seed))
+
+
+def check_benchmark(config: RunConfig, data: DirectOutcomeDataset) -> None:
+    """Raise `ConfigError` when evaluation.benchmark names what is no covariate."""
+    if config.evaluation.benchmark != "all":
+        for name in config.evaluation.benchmark:
+            if name not in data.covariates.columns:
+                known = ", ".join(data.covariates.columns) or "none"
+                raise ConfigError(f"evaluation.benchmark: {name!r} is no covariate; there are: {known}")
+
+
+def build_backend(config: RunConfig, texts: list[str]) -> Backend:
+    """Build the backend; one that chooses among candidates is given the texts."""
+    backend: Any = plugins.backends.create(config.backend)
+    if getattr(backend, "candidates", texts) is None:
+        backend = backend.with_candidates(texts)
+    chosen: Backend = backend
+    return chosen
+
+
+def _overridden(config: RunConfig, comparison: str) -> RunConfig:
+    if not comparison:
+        return config
+    chosen = {key: part for key, part in config.comparisons[comparison] if part is not None}
+    return resolve(config.model_copy(update=chosen))
+
+
+def _arm(config: RunConfig, overridden: RunConfig) -> Arm:
+    parts = ("outcome_model", "assignment_model")
+    objective: Objective = plugins.objectives.create(overridden.objective)
+    second_stage = getattr(objective, "second_stage", None)
+    if second_stage is not None:
+        check_second_stage(second_stage)  # tried now, made later
+    return Arm(
+        build_nuisances(overridden),
+        objective,
+        own_nuisances=any(getattr(config, part) != getattr(overridden, part) for part in parts),
+    )
+
+
+def build_nuisances(config: RunConfig) -> PseudoOutcomeEstimator:
+    """Return the estimator of pseudo-outcomes that a configuration describes; its parts are tried now, made later."""
+    for registry, part in (
+        (plugins.embedders, config.embedder),
+        (plugins.outcome_models, config.outcome_model),
+        (plugins.assignment_models, config.assignment_model),
+    ):
+        registry.create(part)
+    return PseudoOutcomeEstimator(
+        embedder=config.embedder,
+        outcome_model=config.outcome_model,
+        assignment_model=config.assignment_model,
+        folds=config.cross_fitting.folds,
+        repeats=config.cross_fitting.repeats,
+        max_weight=config.cross_fitting.max_weight,
+        seed=config.seed,
+    )
+
+
+def fit_without(
+    config: RunConfig, data: DirectOutcomeDataset, outcome_data: DirectOutcomeDataset | None
+) -> dict[str, PseudoOutcomes]:
+    """Fit the nuisances of the evaluation rows without each covariate that evaluation.benchmark names."""
+    chosen = config.evaluation.benchmark
+    fitted = leave_out(build_nuisances(config), data, None if chosen == "all" else chosen, outcome_data)
+    return {name: pilot_rows(pseudo, config.pilot.test_rows, config.seed) for name, pseudo in fitted.items()}
+
+
+def pilot_rows(pseudo: PseudoOutcomes, rows: int | None, seed: int) -> PseudoOutcomes:
+    """Draw the rows of a pilot; all of them without one."""
+    if rows is None or rows >= len(pseudo):
+        return pseudo
+    return pseudo.subset(np.sort(np.random.default_rng(seed).choice(len(pseudo), rows, replace=False)))
