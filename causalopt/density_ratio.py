@@ -14,9 +14,9 @@ from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
+from causalopt.arrays import as_codes, as_exposure, as_matrix
 from causalopt.data.folds import row_codes
 from causalopt.errors import DataError
-from causalopt.estimators.validation import as_codes, as_exposure, as_matrix
 from causalopt.typing import Array, Float64, Int64
 
 _STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 import causalopt as co
+from causalopt.behavior import embedding_log_prob
 from causalopt.cli.main import main
 from causalopt.data.population import FIXED
 from causalopt.errors import ConfigError, MissingPartError
@@ -20,7 +21,6 @@ from causalopt.evaluation import mdr, snipw
 from causalopt.evaluation.evaluate import evaluate
 from causalopt.evaluation.policies import ExternalPolicy, LoggedPolicy
 from causalopt.evaluation.terms import embedding_log_ratio
-from causalopt.optimization.problem import embedding_log_prob
 from causalopt.run.config import parse_config
 from causalopt.run.estimate import estimate_value
 from causalopt.run.evaluate import compare_runs, evaluate_run

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from causalopt import DirectOutcomeDataset, PseudoOutcomeEstimator
+from causalopt.behavior import behavior_log_prob
 from causalopt.errors import ConfigError, DataError
-from causalopt.optimization.problem import behavior_log_prob, draw_samples, policy_problem
+from causalopt.optimization.problem import draw_samples, policy_problem
 
 WORDS = ("help", "give", "act", "join"), ("now", "soon", "please", "today")
 TEXTS = [f"{a} {b}" for a in WORDS[0] for b in WORDS[1]]

@@ -10,9 +10,10 @@ from typing import Self
 
 from causalopt import plugins
 from causalopt.backends.contracts import Policy
+from causalopt.behavior import behavior_log_prob
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.nuisance.outcome.trees import RidgeLightGBMOutcome
-from causalopt.optimization.problem import behavior_log_prob, draw_samples
+from causalopt.optimization.problem import draw_samples
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
 from causalopt.typing import Array, Float64
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from causalopt.arrays import as_exposure, as_matrix, as_vector
 from causalopt.errors import DataError
 from causalopt.estimators.cluster import cluster_codes
 from causalopt.estimators.jackknife import standard_errors
-from causalopt.estimators.validation import as_exposure, as_matrix, as_vector
 from causalopt.typing import Float64, Int64
 
 

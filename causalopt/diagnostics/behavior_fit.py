@@ -10,10 +10,10 @@ import numpy as np
 from lightgbm import LGBMClassifier
 from scipy.stats import t
 
+from causalopt.arrays import as_codes, as_matrix
 from causalopt.density_ratio import TwoSamples, candidates, held_out_log_odds
 from causalopt.errors import DataError
 from causalopt.estimators.cluster import cluster_sums
-from causalopt.estimators.validation import as_codes, as_matrix
 from causalopt.typing import Float64, Int64
 
 GOOD, BAD = 0.53, 0.7

@@ -9,11 +9,11 @@ import numpy as np
 from scipy import stats
 from scipy.special import gammaln
 
+from causalopt.arrays import as_codes, as_vector
 from causalopt.errors import DataError
 from causalopt.estimators.cluster import cluster_codes
 from causalopt.estimators.estimate import Estimate
 from causalopt.estimators.rows import ratio_estimate
-from causalopt.estimators.validation import as_codes, as_vector
 from causalopt.estimators.weights import WeightedRows
 from causalopt.progress import track
 from causalopt.typing import Float64, Int64

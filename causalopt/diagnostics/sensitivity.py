@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from scipy.optimize import brentq
 
+from causalopt.arrays import as_exposure, as_vector
 from causalopt.errors import ConfigError, DataError
 from causalopt.estimators.estimate import Estimate
 from causalopt.estimators.jackknife import deletions_of_mean
 from causalopt.estimators.rows import centered, weighted_mean
-from causalopt.estimators.validation import as_exposure, as_vector
 from causalopt.estimators.weights import WeightedRows
 from causalopt.typing import Float64
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from causalopt.arrays import as_codes
 from causalopt.errors import DataError
-from causalopt.estimators.validation import as_codes
 from causalopt.typing import Float64, Int64
 
 

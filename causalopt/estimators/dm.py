@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from causalopt.arrays import as_exposure, as_vector
 from causalopt.errors import DataError
 from causalopt.estimators.cluster import cluster_codes
 from causalopt.estimators.estimate import Estimate
 from causalopt.estimators.plug_in import PlugIn, rows_of
 from causalopt.estimators.rows import mean_over_readers
-from causalopt.estimators.validation import as_exposure, as_vector
 
 
 def dm(g_policy: Any, *, reader_response: Any = None, weight: Any = None, cluster: Any = None) -> Estimate:

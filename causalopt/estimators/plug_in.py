@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from causalopt.arrays import as_matrix, as_vector
 from causalopt.errors import DataError
 from causalopt.estimators.estimate import Estimate
 from causalopt.estimators.jackknife import deletions_of_mean
-from causalopt.estimators.validation import as_matrix, as_vector
 from causalopt.typing import Float64, Int64
 
 

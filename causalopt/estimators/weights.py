@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from causalopt.arrays import as_exposure, as_log_ratio, as_vector
 from causalopt.errors import DataError, OverlapError, OverlapWarning
 from causalopt.estimators.cluster import cluster_codes, cluster_sums
-from causalopt.estimators.validation import as_exposure, as_log_ratio, as_vector
 from causalopt.typing import Float64, Int64
 
 THIN_SAMPLE_SIZE = 10.0

@@ -12,6 +12,7 @@ import pandas as pd
 
 from causalopt.backends.contracts import Policy
 from causalopt.backends.optimized import OptimizedPolicy
+from causalopt.behavior import BehaviorPolicy, behavior_log_prob, behavior_source
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.fingerprint import refuse_seen_rows
 from causalopt.data.population import DRAWN, Population
@@ -34,7 +35,6 @@ from causalopt.evaluation.policies import (
     population_of,
 )
 from causalopt.evaluation.terms import ESTIMATORS, MARGINALIZED, PolicyTerms, policy_terms
-from causalopt.optimization.problem import BehaviorPolicy, behavior_log_prob, behavior_source
 from causalopt.progress import track
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
 from causalopt.typing import Int64

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from causalopt.backends.contracts import EnumerablePolicy
+from causalopt.behavior import BehaviorPolicy
 from causalopt.data.population import Population
 from causalopt.diagnostics.behavior_fit import BehaviorFit, behavior_fit
 from causalopt.diagnostics.support import Support, support
 from causalopt.errors import DataError
 from causalopt.estimators.cluster import pair_codes
 from causalopt.evaluation.policies import Draws, ModelPolicy, Subject
-from causalopt.optimization.problem import BehaviorPolicy
 from causalopt.pseudo_outcome import PseudoOutcomes
 
 NOTEWORTHY, MOST = 0.1, 0.5

@@ -9,14 +9,9 @@ from typing import Any
 from causalopt import plugins
 from causalopt.backends.contracts import Backend, Callback, Policy, Progress
 from causalopt.backends.optimized import OptimizedPolicy
+from causalopt.behavior import BehaviorPolicy, behavior_log_prob, embedding_log_prob
 from causalopt.objectives.paper import Objective
-from causalopt.optimization.problem import (
-    BehaviorPolicy,
-    behavior_log_prob,
-    draw_samples,
-    embedding_log_prob,
-    policy_problem,
-)
+from causalopt.optimization.problem import draw_samples, policy_problem
 from causalopt.optimization.selection import select_by_lower_bound
 from causalopt.pseudo_outcome import PseudoOutcomes
 
@@ -45,7 +40,7 @@ def optimize(
     reference:
         P^f0; by default the backend makes it from the logged texts.
     behavior_policy:
-        Where q comes from, see `causalopt.optimization.problem.behavior_log_prob` and, for "embedding", `embedding_log_prob` there.
+        Where q comes from, see `causalopt.behavior.behavior_log_prob` and, for "embedding", `embedding_log_prob` there.
     per_row:
         Texts drawn from the reference for each logged row, for the terms that need them.
     validation:

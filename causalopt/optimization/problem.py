@@ -3,89 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from causalopt.backends.contracts import Policy, PolicyProblem
 from causalopt.data.dataset import DirectOutcomeDataset
-from causalopt.errors import ConfigError, DataError
-from causalopt.estimators.marginalized import marginal_log_ratio
+from causalopt.errors import DataError
 from causalopt.optimization.second_stage import expected_residual
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.typing import Float64, Int64
 
 BASELINE_TEXTS = 16
 """Texts of the reference behind the level of a row's reader."""
-BehaviorPolicy = Literal["logged", "reference", "embedding"]
-
-
-def behavior_source(
-    dataset: DirectOutcomeDataset, reference: Policy | None, source: BehaviorPolicy | None = None
-) -> BehaviorPolicy:
-    """Say where q comes from: as asked, else the logged log-probabilities, the reference, or a ratio of embeddings."""
-    if source is not None:
-        return source
-    if dataset.behavior_log_prob is not None:
-        return "logged"
-    return "embedding" if reference is None else "reference"
-
-
-def behavior_log_prob(
-    dataset: DirectOutcomeDataset, reference: Policy | None, source: BehaviorPolicy | None = None
-) -> Float64:
-    """Log q(x_i | c_i) of the logged texts, shape [n], nats.
-
-    ``source`` says where q comes from: the logged log-probabilities, or the reference policy (the choice of Lin et al.
-    2024, right when the reference was tuned on the logged texts). None takes the logged ones when there are any.
-    Embeddings give ratios to q and no q: see `embedding_log_prob`.
-    """
-    if source is None:
-        source = "reference" if dataset.behavior_log_prob is None else "logged"
-    if source == "embedding":
-        raise ConfigError(f"{dataset.source}: behavior policy 'embedding' needs pseudo-outcomes and drawn texts")
-    if source == "logged":
-        if dataset.behavior_log_prob is None:
-            raise ConfigError(f"{dataset.source}: behavior policy 'logged' needs a column behavior_log_prob")
-        return dataset.behavior_log_prob
-    if reference is None:
-        raise ConfigError(f"{dataset.source}: has no logged log-probabilities, so a reference policy is needed for q")
-    return reference.log_prob(dataset.prompts, dataset.texts)
-
-
-def embedding_log_prob(
-    pseudo: PseudoOutcomes, reference: Policy, samples: Sequence[Sequence[str]], seed: int
-) -> Float64:
-    """Log q of the logged texts through embeddings, shape [n], nats, for texts that no language model wrote.
-
-    The reference's texts are told from the logged ones by a classifier, whose odds are P^f0 / q at each logged text
-    (`causalopt.evaluation.marginal_log_ratio`). An optimiser moves the policy and with it its texts, but starts at the
-    reference, which stays: log P^f / q = log P^f / P^f0 + log P^f0 / q, of which only the first part changes.
-
-    Parameters
-    ----------
-    pseudo:
-        Of the training rows, with their fitted models.
-    reference:
-        P^f0.
-    samples:
-        Its texts for each row, from `draw_samples`.
-    seed:
-        Deals the classifier's folds, and draws rows where they differ in weight.
-    """
-    data, fitted = pseudo.dataset, pseudo.fitted()
-    pairs = [(i, text) for i, row in enumerate(samples) for text in row]
-    if np.ptp(data.weight) > 0:  # a heavy row's context comes up as often as it weighs
-        share = np.array([data.weight[i] for i, _ in pairs])
-        drawn = np.random.default_rng(seed).choice(len(pairs), size=len(pairs), p=share / share.sum())
-        pairs = [pairs[i] for i in drawn]
-    prompts = None if data.prompts is None else [data.prompts[i] for i, _ in pairs]
-    ratio = marginal_log_ratio(
-        *fitted.embed_together(data.prompts, data.texts, prompts, [text for _, text in pairs]),
-        weight=data.weight,
-        seed=seed,
-    )
-    return reference.log_prob(data.prompts, data.texts) - ratio
 
 
 def draw_samples(

@@ -6,11 +6,11 @@ import math
 import warnings
 
 from causalopt.backends.contracts import Policy, Selection
+from causalopt.behavior import BehaviorPolicy, behavior_log_prob, behavior_source
 from causalopt.data.population import Population
 from causalopt.errors import OverlapError, TruncationWarning
 from causalopt.evaluation.policies import ModelPolicy, context_rows, population_of
 from causalopt.evaluation.terms import MARGINALIZED, policy_terms
-from causalopt.optimization.problem import BehaviorPolicy, behavior_log_prob, behavior_source
 from causalopt.pseudo_outcome import PseudoOutcomes
 
 
@@ -38,7 +38,7 @@ def select_by_lower_bound(
     reference:
         P^f0, for the behavior policy's log-probabilities.
     behavior_policy:
-        Where q comes from, see `causalopt.optimization.problem.behavior_log_prob`.
+        Where q comes from, see `causalopt.behavior.behavior_log_prob`.
     estimator:
         A name in `causalopt.evaluation.terms.ESTIMATORS`.
     level:

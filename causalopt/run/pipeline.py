@@ -13,12 +13,13 @@ import pandas as pd
 
 from causalopt.backends import load_policy
 from causalopt.backends.contracts import Policy, Progress, Selection
+from causalopt.behavior import behavior_log_prob, embedding_log_prob
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.population import DRAWN
 from causalopt.errors import CausalOptWarning, collected_warnings
 from causalopt.evaluation.evaluate import Evaluation, evaluate
 from causalopt.evaluation.policies import Draws
-from causalopt.optimization.problem import behavior_log_prob, draw_samples, embedding_log_prob, policy_problem
+from causalopt.optimization.problem import draw_samples, policy_problem
 from causalopt.optimization.selection import select_by_lower_bound
 from causalopt.processes import is_main, shared
 from causalopt.pseudo_outcome import PseudoOutcomes

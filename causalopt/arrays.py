@@ -16,7 +16,7 @@ def as_vector(name: str, values: Any, n: int | None = None) -> Float64:
 
     Examples
     --------
-    >>> from causalopt.estimators.validation import as_vector
+    >>> from causalopt.arrays import as_vector
     >>> as_vector("xi", [1, 2])
     array([1., 2.])
     """
