@@ -11,7 +11,8 @@ from causalopt.backends.contracts import Progress
 from causalopt.backends.finite import FiniteBackend
 from causalopt.errors import ConfigError, ModelError
 from causalopt.nuisance.outcome.ridge import RidgeOutcome
-from causalopt.objectives.paper import DRCPO, ObjectiveInputs, coefficients
+from causalopt.objectives.contract import ObjectiveInputs, coefficients
+from causalopt.objectives.paper import DRCPO
 from causalopt.optimization.problem import policy_problem
 from causalopt.optimization.second_stage import expected_residual
 from causalopt.pseudo_outcome import PseudoOutcomes

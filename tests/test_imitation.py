@@ -10,8 +10,8 @@ import torch
 
 from causalopt import plugins
 from causalopt.errors import ConfigError
+from causalopt.objectives.contract import Objective, ObjectiveInputs, coefficients
 from causalopt.objectives.imitation import RWR, SFT, SFTTop
-from causalopt.objectives.paper import Objective, ObjectiveInputs, coefficients
 
 N = 8
 

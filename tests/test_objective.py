@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from causalopt.errors import ConfigError
-from causalopt.objectives.paper import CPO, DRCPO, OORLHF, ObjectiveInputs, coefficients
+from causalopt.objectives.contract import ObjectiveInputs, coefficients
+from causalopt.objectives.paper import CPO, DRCPO, OORLHF
 
 N, M = 7, 9
 FREE = {"kl": 0.0, "forward_kl": 0.0}

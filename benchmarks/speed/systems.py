@@ -21,7 +21,8 @@ from causalopt.language_models.load import trainable_twin, twin
 from causalopt.language_models.scoring import CausalLM
 from causalopt.language_models.settings import Dtype
 from causalopt.language_models.tokenization import Tokens
-from causalopt.objectives.paper import CPO, DRCPO, Objective, ObjectiveInputs
+from causalopt.objectives.contract import Objective, ObjectiveInputs
+from causalopt.objectives.paper import CPO, DRCPO
 
 MICRO_BATCHES = 4
 """Of a window, where there is accumulation."""

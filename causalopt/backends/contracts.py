@@ -11,7 +11,7 @@ import numpy as np
 
 from causalopt.data.population import Population
 from causalopt.errors import DataError
-from causalopt.objectives.paper import Objective
+from causalopt.objectives.contract import Objective
 from causalopt.typing import Float64, Int64
 
 

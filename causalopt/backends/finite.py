@@ -22,7 +22,8 @@ from causalopt.backends.finite_policy import FinitePolicy
 from causalopt.data.population import FIXED
 from causalopt.embedding.contracts import Embedder
 from causalopt.errors import CausalOptWarning, ConfigError, DataError, ModelError
-from causalopt.objectives.paper import Modifiers, Objective, ObjectiveInputs
+from causalopt.objectives.contract import Objective, ObjectiveInputs
+from causalopt.objectives.modifiers import Modifiers
 from causalopt.typing import Float64
 
 __all__ = ["FiniteBackend", "FinitePolicy"]

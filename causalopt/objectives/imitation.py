@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from causalopt.errors import ConfigError
-from causalopt.objectives.paper import ObjectiveInputs
+from causalopt.objectives.contract import ObjectiveInputs
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class SFT:
     --------
     >>> import torch
     >>> from causalopt.objectives.imitation import SFT
-    >>> from causalopt.objectives.paper import ObjectiveInputs, coefficients
+    >>> from causalopt.objectives.contract import ObjectiveInputs, coefficients
     >>> n, none = 2, torch.zeros(0)
     >>> inputs = ObjectiveInputs(torch.zeros(n), torch.tensor([1.0, -1.0]), torch.zeros(n), torch.ones(n),
     ...                          torch.ones(n), none, none, none, none, none)

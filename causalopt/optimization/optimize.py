@@ -10,7 +10,7 @@ from causalopt import plugins
 from causalopt.backends.contracts import Backend, Callback, Policy, Progress
 from causalopt.backends.optimized import OptimizedPolicy
 from causalopt.behavior import BehaviorPolicy, behavior_log_prob, embedding_log_prob
-from causalopt.objectives.paper import Objective
+from causalopt.objectives.contract import Objective
 from causalopt.optimization.problem import draw_samples, policy_problem
 from causalopt.optimization.selection import select_by_lower_bound
 from causalopt.pseudo_outcome import PseudoOutcomes

@@ -15,7 +15,7 @@ from causalopt.data.fingerprint import refuse_seen_rows
 from causalopt.data.population import DRAWN, Population
 from causalopt.errors import ConfigError
 from causalopt.evaluation.evaluate import leave_out
-from causalopt.objectives.paper import Objective
+from causalopt.objectives.contract import Objective
 from causalopt.optimization.second_stage import check_second_stage
 from causalopt.plugins import Registry
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes

@@ -14,7 +14,8 @@ from causalopt.backends import load_policy
 from causalopt.backends.contracts import Backend, Policy, PolicyProblem, Progress
 from causalopt.backends.finite import FiniteBackend, FinitePolicy, _Loss
 from causalopt.errors import CausalOptWarning, ConfigError, DataError, ModelError
-from causalopt.objectives.paper import CPO, DRCPO, OORLHF, Objective, ObjectiveInputs
+from causalopt.objectives.contract import Objective, ObjectiveInputs
+from causalopt.objectives.paper import CPO, DRCPO, OORLHF
 from causalopt.simulation import FiniteWorld, TemplateWorld
 from causalopt.simulation.tilting import tilt
 

@@ -12,7 +12,7 @@ from causalopt.backends.contracts import Backend, Policy, PolicyProblem, Progres
 from causalopt.backends.finite import FiniteBackend, FinitePolicy
 from causalopt.backends.huggingface import HuggingFaceBackend
 from causalopt.data.dataset import DirectOutcomeDataset
-from causalopt.objectives.paper import Objective
+from causalopt.objectives.contract import Objective
 from causalopt.optimization.problem import policy_problem
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.simulation.contracts import TwoSampleWorld, World

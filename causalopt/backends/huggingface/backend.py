@@ -52,7 +52,8 @@ from causalopt.language_models.settings import (
 )
 from causalopt.language_models.tokenization import OnLongText, TextCodec
 from causalopt.language_models.vllm_sampling import require_vllm
-from causalopt.objectives.paper import Objective, weighs_by_ratio
+from causalopt.objectives.contract import Objective
+from causalopt.objectives.probes import weighs_by_ratio
 from causalopt.processes import shared
 from causalopt.typing import Float64
 

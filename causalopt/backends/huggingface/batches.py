@@ -14,7 +14,7 @@ from causalopt.backends.huggingface.policy import HuggingFacePolicy
 from causalopt.errors import DataError
 from causalopt.language_models.batching import pack
 from causalopt.language_models.tokenization import Tokens
-from causalopt.objectives.paper import Objective, ObjectiveInputs
+from causalopt.objectives.contract import Objective, ObjectiveInputs
 from causalopt.typing import Float64
 
 _DATA = ("log_ratio", "residual", "g", "weight", "length")

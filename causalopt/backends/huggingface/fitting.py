@@ -26,7 +26,7 @@ from causalopt.errors import CollapseWarning, ConfigError, ModelError
 from causalopt.language_models.kernels.matmul import fast_products
 from causalopt.language_models.scoring import CausalLM, SequenceLogProb
 from causalopt.language_models.settings import CHECKPOINTING, training_arguments
-from causalopt.objectives.paper import Objective
+from causalopt.objectives.contract import Objective
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from causalopt.objectives.paper import ObjectiveInputs
+from causalopt.objectives.contract import ObjectiveInputs
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from causalopt.objectives.paper import ObjectiveInputs
+from causalopt.objectives.contract import ObjectiveInputs
 
 
 def policy_metrics(

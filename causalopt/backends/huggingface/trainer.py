@@ -32,7 +32,7 @@ from causalopt.errors import CollapseWarning, ConfigError, ModelError
 from causalopt.language_models.kernels.lora import use_fused_lora
 from causalopt.language_models.quiet import quiet_transformers
 from causalopt.language_models.scoring import CausalLM, SequenceLogProb
-from causalopt.objectives.paper import Objective, ObjectiveInputs, coefficients
+from causalopt.objectives.contract import Objective, ObjectiveInputs, coefficients
 from causalopt.progress import track
 
 START_TOLERANCE = 1e-3

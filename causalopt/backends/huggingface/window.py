@@ -5,7 +5,8 @@ from __future__ import annotations
 from transformers import TrainingArguments
 
 from causalopt.errors import ConfigError, DataError
-from causalopt.objectives.paper import Objective, fewest_rows
+from causalopt.objectives.contract import Objective
+from causalopt.objectives.probes import fewest_rows
 
 
 def check_window(objective: Objective, per_row: int, args: TrainingArguments) -> int:
@@ -14,7 +15,7 @@ def check_window(objective: Objective, per_row: int, args: TrainingArguments) ->
     Raises
     ------
     ConfigError
-        When an outcome has no effect on the gradient of so small a window, see `causalopt.objectives.paper.fewest_rows`.
+        When an outcome has no effect on the gradient of so small a window, see `causalopt.objectives.probes.fewest_rows`.
     """
     rows = int(args.train_batch_size * args.gradient_accumulation_steps * args.world_size)
     if rows < fewest_rows(objective, per_row):

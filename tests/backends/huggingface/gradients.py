@@ -20,7 +20,8 @@ from causalopt.backends.huggingface.trainer import ObjectiveTrainer
 from causalopt.language_models.load import trainable_twin
 from causalopt.language_models.scoring import CausalLM, SequenceLogProb
 from causalopt.language_models.settings import training_arguments
-from causalopt.objectives.paper import CPO, DRCPO, Objective
+from causalopt.objectives.contract import Objective
+from causalopt.objectives.paper import CPO, DRCPO
 
 OBJECTIVES: dict[str, Objective] = {
     "dr_cpo": DRCPO(kl=0.1),

@@ -14,7 +14,7 @@ from causalopt.backends.contracts import PolicyProblem
 from causalopt.backends.huggingface import HuggingFacePolicy
 from causalopt.backends.huggingface.trainer import ObjectiveTrainer
 from causalopt.language_models.scoring import SequenceLogProb
-from causalopt.objectives.paper import Objective, ObjectiveInputs
+from causalopt.objectives.contract import Objective, ObjectiveInputs
 
 
 @pytest.fixture(scope="module")

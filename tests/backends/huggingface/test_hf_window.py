@@ -17,8 +17,10 @@ from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
 from causalopt.backends.huggingface.collapse import CollapseWatch
 from causalopt.backends.huggingface.window import rows_to_repeat
 from causalopt.errors import CollapseWarning, ConfigError, DataError
+from causalopt.objectives.contract import ObjectiveInputs
 from causalopt.objectives.imitation import RWR, SFT, SFTTop
-from causalopt.objectives.paper import CPO, DRCPO, OORLHF, ObjectiveInputs, fewest_rows, weighs_by_ratio
+from causalopt.objectives.paper import CPO, DRCPO, OORLHF
+from causalopt.objectives.probes import fewest_rows, weighs_by_ratio
 from causalopt.run.config import parse_config
 from causalopt.run.plan import prepare
 
