@@ -8,14 +8,52 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Callable, Collection
+from decimal import Decimal
+from numbers import Real
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 
-from causalopt.data.cells import number
 from causalopt.errors import DataError
+
+MISSING = frozenset({"", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "."})
+"""What stands for a missing number in text, in lower case: what R, pandas, Excel, SQL, Stata and SAS write."""
+
+
+def number(cell: Any) -> float:
+    """Read a cell as a number: nan where it is missing, 0 and 1 for a boolean.
+
+    Raises
+    ------
+    ValueError
+        When it is no number.
+
+    Examples
+    --------
+    >>> from causalopt.data.files import number
+    >>> number(" 2.5 "), number(True), number("NA")
+    (2.5, 1.0, nan)
+    """
+    if isinstance(cell, str):
+        word = cell.strip().lower()
+        if word in MISSING:
+            return math.nan
+        if word in ("true", "false"):
+            return float(word == "true")
+        if "_" in word:  # Python reads 1_000 as a number; a table means something else
+            raise ValueError(f"{cell!r} is no number")
+        return float(word)
+    if isinstance(cell, Real | Decimal | np.bool_):
+        try:
+            return float(cell)
+        except OverflowError:
+            return math.inf
+    raise ValueError(f"{cell!r} is no number")
+
 
 T = TypeVar("T")
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from causalopt.data.cells import number
 from causalopt.data.columns import Columns
+from causalopt.data.files import number
 from causalopt.errors import DataError
 from causalopt.typing import Array
 

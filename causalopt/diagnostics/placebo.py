@@ -13,8 +13,7 @@ from causalopt.arrays import as_codes, as_vector
 from causalopt.errors import DataError
 from causalopt.estimators.cluster import cluster_codes
 from causalopt.estimators.estimate import Estimate
-from causalopt.estimators.rows import ratio_estimate
-from causalopt.estimators.weights import WeightedRows
+from causalopt.estimators.weights import WeightedRows, ratio_estimate
 from causalopt.progress import track
 from causalopt.typing import Float64, Int64
 

@@ -13,8 +13,7 @@ from causalopt.arrays import as_exposure, as_vector
 from causalopt.errors import ConfigError, DataError
 from causalopt.estimators.estimate import Estimate
 from causalopt.estimators.jackknife import deletions_of_mean
-from causalopt.estimators.rows import centered, weighted_mean
-from causalopt.estimators.weights import WeightedRows
+from causalopt.estimators.weights import WeightedRows, centered, weighted_mean
 from causalopt.typing import Float64
 
 

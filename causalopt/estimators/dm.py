@@ -1,16 +1,121 @@
-"""The direct method: the dose response averaged over the policy's texts."""
+"""The direct method: the dose response g averaged over what a policy writes."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from causalopt.arrays import as_exposure, as_vector
+import numpy as np
+
+from causalopt.arrays import as_exposure, as_matrix, as_vector
 from causalopt.errors import DataError
 from causalopt.estimators.cluster import cluster_codes
 from causalopt.estimators.estimate import Estimate
-from causalopt.estimators.plug_in import PlugIn, rows_of
-from causalopt.estimators.rows import mean_over_readers
+from causalopt.estimators.jackknife import deletions_of_mean
+from causalopt.estimators.weights import mean_over_readers
+from causalopt.typing import Float64, Int64
+
+
+@dataclass(frozen=True, eq=False)
+class ContextDraws:
+    """Draws from a policy in the contexts (prompts) of some of the n logged rows.
+
+    Attributes
+    ----------
+    g:
+        Dose response of each draw, shape [m], outcome units.
+    row:
+        Position of the row in whose context it was drawn, shape [m].
+    n:
+        Number of rows.
+    """
+
+    g: Float64
+    row: Int64
+    n: int
+
+
+@dataclass(frozen=True, eq=False)
+class PlugIn:
+    """Mean of g over a policy, outcome units, with its Monte Carlo error.
+
+    ``g_policy`` comes in four forms:
+
+    * [m]: g at m independent draws from the policy; their variance over m belongs to the value's error.
+    * [n, k]: k draws in the context (prompt) of each of the n logged rows. The mean over k is then one more term of
+      the row, whose variance between rows holds the draws' and the contexts' alike.
+    * `ContextDraws`: the same where only some rows, chosen at random, have draws. Each draw counts as much as its row's
+      exposure, and its part of the error falls to the row.
+    * a single number: the mean is known exactly (a finite policy summed over its texts), and adds no error.
+
+    Attributes
+    ----------
+    value:
+        Outcome units.
+    influence:
+        Influence of each row, [n], for draws in the contexts of rows; else None.
+    leverage:
+        The row's share of the mean, [n], where there is an influence.
+    draws:
+        Influence of each draw under a key made of the draws' content, for the shape [m]; else empty.
+    """
+
+    value: float
+    influence: Float64 | None = None
+    leverage: Float64 | None = None
+    draws: Mapping[str, Float64] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, g_policy: Any, exposure: Float64 | None) -> PlugIn:
+        """Read ``g_policy``; ``exposure`` is [n] with mean one, or None where no rows are known."""
+        if isinstance(g_policy, ContextDraws):
+            return cls._in_context(g_policy, exposure)
+        shape = np.shape(g_policy)
+        if len(shape) == 0:
+            return cls(float(as_vector("g_policy", [g_policy])[0]))
+        if len(shape) == 1:
+            g = as_vector("g_policy", g_policy)
+            if len(g) < 2:
+                raise DataError(
+                    f"g_policy holds {len(g)} draws: their Monte Carlo error needs two "
+                    "(pass a mean that is known exactly as a number)"
+                )
+            value = float(g.mean())
+            key = hashlib.sha256(np.ascontiguousarray(g).tobytes()).hexdigest()
+            return cls(value, draws={key: g - value})
+        n = shape[0] if exposure is None else len(exposure)
+        per_row = as_matrix("g_policy", g_policy, n)
+        return cls._in_context(ContextDraws(per_row.ravel(), np.repeat(np.arange(n), per_row.shape[1]), n), exposure)
+
+    @classmethod
+    def _in_context(cls, drawn: ContextDraws, exposure: Float64 | None) -> PlugIn:
+        g = as_vector("g_policy", drawn.g)
+        if len(g) < 2:
+            raise DataError(f"g_policy holds {len(g)} draws: their Monte Carlo error needs two")
+        share = np.ones(len(g)) if exposure is None else exposure[drawn.row]
+        share = share / share.sum()
+        value = float(share @ g)
+        influence, leverage = np.zeros(drawn.n), np.zeros(drawn.n)
+        np.add.at(influence, drawn.row, drawn.n * share * (g - value))
+        np.add.at(leverage, drawn.row, share)
+        return cls(value, influence, leverage)
+
+    def estimate(self, cluster: tuple[Int64, ...]) -> Estimate:
+        """Return the mean as an estimate, which rests on rows where they are the contexts."""
+        if self.influence is None or self.leverage is None:
+            return Estimate(self.value, np.zeros(0), (), self.draws)
+        deletions = deletions_of_mean(self.influence, self.leverage, cluster)
+        return Estimate(self.value, self.influence, cluster, self.draws, deletions=deletions)
+
+
+def rows_of(g_policy: Any) -> int:
+    """Return the number of rows in whose contexts ``g_policy`` was drawn; 0 where it belongs to no rows."""
+    if isinstance(g_policy, ContextDraws):
+        return g_policy.n
+    shape = np.shape(g_policy)
+    return shape[0] if len(shape) == 2 else 0
 
 
 def dm(g_policy: Any, *, reader_response: Any = None, weight: Any = None, cluster: Any = None) -> Estimate:

@@ -8,11 +8,10 @@ from typing import Any
 
 from causalopt.errors import ConfigError
 from causalopt.estimators.cluster import cluster_codes
+from causalopt.estimators.dm import PlugIn
 from causalopt.estimators.estimate import Estimate
-from causalopt.estimators.plug_in import PlugIn
-from causalopt.estimators.rows import ratio_estimate
 from causalopt.estimators.shrinkage import choose_lambda, choose_tau, lost_mass, shrunk, switched
-from causalopt.estimators.weights import WeightedRows
+from causalopt.estimators.weights import WeightedRows, ratio_estimate
 from causalopt.typing import Float64
 
 
@@ -37,7 +36,7 @@ def dr(
         weighted residual s_i * (y_i - m_i).
     g_policy:
         Dose response at m draws from the policy, shape [m], whose Monte Carlo variance enters; or [n, k], k draws
-        in the context (prompt) of each row, or `causalopt.estimators.plug_in.ContextDraws` of some rows; or one
+        in the context (prompt) of each row, or `causalopt.estimators.dm.ContextDraws` of some rows; or one
         number, when the mean is known exactly. At a logged text it must be that row's ``g``, by the model that did not
         see the text: with others the effect would be counted twice.
     reader_response:

@@ -8,8 +8,7 @@ import numpy as np
 
 from causalopt.errors import ConfigError
 from causalopt.estimators.estimate import Estimate
-from causalopt.estimators.rows import ratio_estimate
-from causalopt.estimators.weights import WeightedRows
+from causalopt.estimators.weights import WeightedRows, ratio_estimate
 
 
 def ipw(log_ratio: Any, xi: Any, *, reader_response: Any = None, weight: Any = None, cluster: Any = None) -> Estimate:

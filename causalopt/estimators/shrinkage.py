@@ -8,8 +8,7 @@ import numpy as np
 
 from causalopt.errors import OverlapError
 from causalopt.estimators.estimate import Estimate
-from causalopt.estimators.rows import centered, weighted_mean
-from causalopt.estimators.weights import WeightedRows
+from causalopt.estimators.weights import WeightedRows, centered, weighted_mean
 from causalopt.typing import Float64, Int64
 
 

@@ -16,7 +16,7 @@ from causalopt.data import files as reading
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.population import DRAWN, FIXED, Population
 from causalopt.errors import DataError
-from causalopt.estimators.plug_in import ContextDraws
+from causalopt.estimators.dm import ContextDraws
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.typing import Float64, Int64
 

@@ -16,18 +16,20 @@ from causalopt.errors import CausalOptWarning, ConfigError, DataError, Truncatio
 from causalopt.nuisance import models
 from causalopt.nuisance.assignment.randomized import RandomizedAssignment
 from causalopt.nuisance.contracts import AssignmentModel, OutcomeModel
+from causalopt.nuisance.diagnostics import (
+    deal,
+    discrimination_loss,
+    squared_loss,
+    warn_if_mean_is_not_one,
+    warn_if_separated,
+    warn_if_text_gives_reader_away,
+)
 from causalopt.nuisance.fitted import CrossFit, FoldModels, HeldOut, Truncation, distinct
 from causalopt.nuisance.given_prompt import GivenPrompt
 from causalopt.nuisance.guards import UNFIT, Failure, MeanOutcome, collapsed, wild, worse_than_mean
 from causalopt.nuisance.outcome.averaging import distinct_rows
 from causalopt.nuisance.outcome.trees import ZeroOutcome
 from causalopt.nuisance.rows import Rows, as_array
-from causalopt.nuisance.scoring import deal, discrimination_loss, squared_loss
-from causalopt.nuisance.separation import (
-    warn_if_mean_is_not_one,
-    warn_if_separated,
-    warn_if_text_gives_reader_away,
-)
 from causalopt.progress import track
 from causalopt.typing import Float64, Int64
 

@@ -6,8 +6,8 @@ from scipy import stats
 
 from causalopt.errors import OverlapError
 from causalopt.estimators import dm, dr, ipw
+from causalopt.estimators.dm import ContextDraws
 from causalopt.estimators.jackknife import standard_errors
-from causalopt.estimators.plug_in import ContextDraws
 from causalopt.evaluation import Estimate, clipped_ipw, dr_os, sndr, snipw, switch_dr
 
 pytestmark = pytest.mark.filterwarnings("ignore::causalopt.errors.OverlapWarning")  # few clusters are what is tested

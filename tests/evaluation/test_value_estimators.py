@@ -7,7 +7,7 @@ import pytest
 
 from causalopt.errors import DataError
 from causalopt.estimators import dm, dr, ipw
-from causalopt.estimators.plug_in import ContextDraws
+from causalopt.estimators.dm import ContextDraws
 from causalopt.evaluation import clipped_ipw, dr_os, mdr, mips, sndr, snipw, switch_dr
 from causalopt.evaluation.terms import ESTIMATORS
 

@@ -6,7 +6,7 @@ from nuisance_laws import binary_texts, fit_quality, gaussian_texts
 from causalopt.errors import CausalOptWarning
 from causalopt.nuisance.assignment.classifier import ClassifierAssignment
 from causalopt.nuisance.assignment.gaussian import GaussianAssignment
-from causalopt.nuisance.scoring import deal, discrimination_loss
+from causalopt.nuisance.diagnostics import deal, discrimination_loss
 
 
 def test_plain_trees_find_nothing_where_the_products_find_the_ratio():

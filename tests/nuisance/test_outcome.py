@@ -4,9 +4,8 @@ from nuisance_laws import additive_and_crossed
 
 from causalopt import plugins
 from causalopt.nuisance.contracts import OutcomeModel
-from causalopt.nuisance.outcome.boosting import Boosting
 from causalopt.nuisance.outcome.elastic_net import ElasticNetOutcome
-from causalopt.nuisance.outcome.trees import LightGBMOutcome, RidgeLightGBMOutcome, RidgeOutcome, ZeroOutcome
+from causalopt.nuisance.outcome.trees import Boosting, LightGBMOutcome, RidgeLightGBMOutcome, RidgeOutcome, ZeroOutcome
 
 MODELS = [ZeroOutcome, RidgeOutcome, ElasticNetOutcome, LightGBMOutcome, RidgeLightGBMOutcome]
 

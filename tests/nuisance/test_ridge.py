@@ -3,9 +3,7 @@ import pytest
 from nuisance_laws import additive_and_crossed
 from sklearn.linear_model import Ridge
 
-from causalopt.nuisance.outcome.bilinear import BilinearDesign
-from causalopt.nuisance.outcome.penalty import Moments, Penalty, Split, choose_penalty
-from causalopt.nuisance.outcome.ridge import RidgeOutcome
+from causalopt.nuisance.outcome.ridge import BilinearDesign, Moments, Penalty, RidgeOutcome, Split, choose_penalty
 
 
 def test_solution_is_scikit_learns():

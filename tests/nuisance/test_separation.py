@@ -11,7 +11,7 @@ import pytest
 import causalopt as co
 from causalopt.errors import OverlapWarning
 from causalopt.nuisance.cross_fitting import cross_fit
-from causalopt.nuisance.separation import (
+from causalopt.nuisance.diagnostics import (
     warn_if_mean_is_not_one,
     warn_if_separated,
     warn_if_text_gives_reader_away,

@@ -11,12 +11,11 @@ import pandas as pd
 from causalopt.data.folds import inner_folds, text_ids
 from causalopt.errors import CausalOptWarning
 from causalopt.nuisance import models
-from causalopt.nuisance.assignment.arms import ArmsAssignment
+from causalopt.nuisance.assignment.arms import Arms, ArmsAssignment
 from causalopt.nuisance.assignment.classifier import ClassifierAssignment
-from causalopt.nuisance.assignment.coded import Arms
 from causalopt.nuisance.assignment.gaussian import GaussianAssignment
 from causalopt.nuisance.contracts import AssignmentModel
-from causalopt.nuisance.scoring import deal
+from causalopt.nuisance.diagnostics import deal
 from causalopt.typing import Array, Float64, Int64
 
 MOST_ARMS = 20

@@ -14,8 +14,8 @@ from causalopt.data.folds import inner_folds, text_ids
 from causalopt.errors import CausalOptWarning
 from causalopt.nuisance.assignment.gaussian import LARGEST, GaussianAssignment
 from causalopt.nuisance.coordinates import PrincipalCoordinates
+from causalopt.nuisance.diagnostics import deal
 from causalopt.nuisance.features import ReaderFeatures
-from causalopt.nuisance.scoring import deal
 from causalopt.typing import Array, Float64, Int64
 
 INNER_FOLDS = 3

@@ -12,7 +12,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from causalopt.data.folds import inner_folds, text_ids
 from causalopt.errors import ConfigError, DataError
-from causalopt.nuisance.assignment.coded import Arms
+from causalopt.nuisance.assignment.arms import Arms
 from causalopt.nuisance.coordinates import PrincipalCoordinates
 from causalopt.nuisance.outcome.averaging import distinct_rows
 from causalopt.typing import Array, Float64, Int64

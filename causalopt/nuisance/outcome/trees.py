@@ -1,16 +1,115 @@
-"""Outcome models E[Y | x, w] that need nothing but arrays; their averages over readers are exact."""
+"""Outcome models of gradient-boosted trees, whose rounds are chosen by held-out loss: averages over readers are exact."""
 
 from __future__ import annotations
 
-from typing import Self
+from dataclasses import dataclass
+from typing import Any, Self
 
+import lightgbm
 import numpy as np
+import pandas as pd
 
-from causalopt.data.folds import text_ids
-from causalopt.nuisance.outcome.boosting import Boosting
+from causalopt.data.folds import inner_folds, text_ids
 from causalopt.nuisance.outcome.ridge import RidgeOutcome
 from causalopt.nuisance.outcome.tree_averages import LeafSum
 from causalopt.typing import Array, Float64, Int64
+
+INNER_FOLDS = 3
+PATIENCE = 20
+EVIDENCE = 2.0
+"""Standard errors by which held-out loss must fall before any tree is kept."""
+
+
+@dataclass(frozen=True)
+class Boosting:
+    """Settings of the trees.
+
+    Attributes
+    ----------
+    rounds:
+        Largest number of trees.
+    learning_rate:
+        Shrinkage of each tree (Friedman 2001).
+    leaves:
+        Largest number of leaves of a tree.
+    rows_per_leaf:
+        Smallest number of rows in a leaf.
+    seed:
+        Of LightGBM and of the inner folds.
+    """
+
+    rounds: int = 200
+    learning_rate: float = 0.05
+    leaves: int = 8
+    rows_per_leaf: int = 20
+    seed: int = 0
+
+    def parameters(self) -> dict[str, Any]:
+        """Parameters of LightGBM: one thread, the same trees every time, and no special place for zeros."""
+        return {
+            "objective": "regression",
+            "learning_rate": self.learning_rate,
+            "num_leaves": self.leaves,
+            "min_data_in_leaf": self.rows_per_leaf,
+            "max_bin": 63,
+            "feature_fraction": 0.5,
+            "lambda_l2": 1.0,
+            "boost_from_average": False,
+            "use_missing": False,
+            "num_threads": 1,
+            "deterministic": True,
+            "force_row_wise": True,
+            "seed": self.seed,
+            "verbosity": -1,
+        }
+
+    def fit(self, x: Array, w: Array, target: Float64, weight: Float64, text_id: Int64 | None = None) -> LeafSum:
+        """Fit trees to a target of mean zero; the sum of no leaves when held-out loss does not fall.
+
+        Rounds are chosen over folds of texts, and the trees are then scaled by the least-squares slope of the target
+        on their held-out predictions, in [0, 1].
+        """
+        nothing = LeafSum([], x.shape[1])
+        text_id = text_ids(x, text_id)
+        fold = inner_folds(text_id, INNER_FOLDS, self.seed)
+        if fold is None or not np.any(target):
+            return nothing
+        # Leaves are counted in rows, so weights of mean one keep the penalty's meaning.
+        share = weight / weight.mean()
+        features = np.hstack([x, w]).astype(np.float64)
+        splits = [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(int(fold.max()) + 1)]
+        data = lightgbm.Dataset(features, target, weight=share, params=self.parameters(), free_raw_data=False)
+        found = lightgbm.cv(
+            {**self.parameters(), "metric": "l2"},
+            data,
+            num_boost_round=self.rounds,
+            folds=splits,
+            callbacks=[lightgbm.early_stopping(PATIENCE, verbose=False)],
+            return_cvbooster=True,
+        )
+        boosters = found["cvbooster"]
+        rounds: int = boosters.best_iteration
+        held_out = np.empty(len(target))
+        for booster, (_, rows) in zip(boosters.boosters, splits, strict=True):
+            held_out[rows] = booster.predict(features[rows], num_iteration=rounds, num_threads=1)
+        slope = _slope(target, held_out, share, pd.factorize(text_id)[0])
+        if slope == 0:
+            return nothing
+        booster = lightgbm.train(self.parameters(), data, num_boost_round=rounds)
+        return LeafSum.of(booster, x.shape[1], slope)
+
+
+def _slope(target: Float64, prediction: Float64, weight: Float64, text: Int64) -> float:
+    """Shrinkage of held-out predictions; 0 when their gain is within the noise of texts."""
+    size = float(np.sum(weight * prediction**2))
+    if size == 0:
+        return 0.0
+    slope = min(max(float(np.sum(weight * target * prediction)) / size, 0.0), 1.0)
+    gain = weight * (target**2 - (target - slope * prediction) ** 2)
+    by_text = np.bincount(text, weights=gain)
+    error = float(np.sqrt(np.sum((by_text - by_text.mean()) ** 2)))
+    return slope if by_text.sum() > EVIDENCE * error else 0.0
+
 
 __all__ = ["LightGBMOutcome", "RidgeLightGBMOutcome", "RidgeOutcome", "ZeroOutcome"]
 
