@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import GroupShuffleSplit
 
-from causalopt.data import files as reading
+from causalopt.data import files
 from causalopt.data import validation
 from causalopt.data.columns import Columns
 from causalopt.data.fingerprint import fingerprint_frame
@@ -98,7 +98,7 @@ class DirectOutcomeDataset:
     @classmethod
     def from_path(cls, path: str | Path, **roles: Any) -> DirectOutcomeDataset:
         """Read a table by its suffix (.csv, .tsv, .jsonl, .ndjson, .parquet), or a folder that `datasets` saved."""
-        return cls._from(reading.read_table, path, roles)
+        return cls._from(files.read_table, path, roles)
 
     @classmethod
     def from_csv(cls, path: str | Path, **roles: Any) -> DirectOutcomeDataset:
@@ -107,33 +107,33 @@ class DirectOutcomeDataset:
         Cells are taken as they are written, so that a text may be "None" or "2020"; an empty cell and ``NA`` (which R
         writes) are missing. A covariate is numeric when its cells are all numbers.
         """
-        return cls._from(reading.read_csv, path, roles)
+        return cls._from(files.read_csv, path, roles)
 
     @classmethod
     def from_tsv(cls, path: str | Path, **roles: Any) -> DirectOutcomeDataset:
         """Read a tab-separated table, as `from_csv` reads a comma-separated one."""
-        return cls._from(reading.read_tsv, path, roles)
+        return cls._from(files.read_tsv, path, roles)
 
     @classmethod
     def from_jsonl(cls, path: str | Path, **roles: Any) -> DirectOutcomeDataset:
         """Read one JSON object a line; the keywords are those of `from_frame`."""
-        return cls._from(reading.read_jsonl, path, roles)
+        return cls._from(files.read_jsonl, path, roles)
 
     @classmethod
     def from_parquet(cls, path: str | Path, **roles: Any) -> DirectOutcomeDataset:
         """Read a Parquet table; the keywords are those of `from_frame`."""
-        return cls._from(reading.read_parquet, path, roles)
+        return cls._from(files.read_parquet, path, roles)
 
     @classmethod
     def from_hf(cls, dataset: Any, *, source: str = "datasets.Dataset", **roles: Any) -> DirectOutcomeDataset:
         """Take a `datasets.Dataset`, or the folder that its ``save_to_disk`` left."""
         if isinstance(dataset, str | Path):
-            return cls._from(reading.read_saved_dataset, dataset, roles)
-        frame = reading.from_datasets(dataset, source, roles.get("covariates", ()))
+            return cls._from(files.read_saved_dataset, dataset, roles)
+        frame = files.from_datasets(dataset, source, roles.get("covariates", ()))
         return cls.from_frame(frame, source=source, **roles)
 
     @classmethod
-    def _from(cls, reader: reading.Reader, path: str | Path, roles: dict[str, Any]) -> DirectOutcomeDataset:
+    def _from(cls, reader: files.Reader, path: str | Path, roles: dict[str, Any]) -> DirectOutcomeDataset:
         return cls.from_frame(reader(Path(path), roles.get("covariates", ())), source=str(path), **roles)
 
     @classmethod

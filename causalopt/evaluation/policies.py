@@ -12,7 +12,7 @@ import pandas as pd
 
 from causalopt.backends.contracts import EnumerablePolicy, Policy
 from causalopt.backends.optimized import OptimizedPolicy
-from causalopt.data import files as reading
+from causalopt.data import files
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.population import DRAWN, FIXED, Population
 from causalopt.errors import DataError
@@ -167,7 +167,7 @@ class ExternalPolicy:
         DataError
             When a column is missing, or a draw is empty.
         """
-        frame = reading.read_table(Path(path))
+        frame = files.read_table(Path(path))
         columns = [text] if prompt is None else [text, prompt]
         for column in columns:
             if column not in frame:

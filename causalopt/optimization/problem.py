@@ -77,8 +77,8 @@ def policy_problem(
         From `draw_samples`, or None for an objective that needs none.
     second_stage:
         Model of the residual given the text, whose predictions stand for the residuals
-        (`causalopt.optimization.second_stage.expected_residual`); None leaves them as they are. An objective that has such
-        a setting names it (`causalopt.objectives.paper.DRCPO`).
+        (`causalopt.optimization.second_stage.expected_residual`); None leaves them as they are. An objective that has
+        such a setting names it (`causalopt.objectives.paper.DRCPO`).
 
     Raises
     ------

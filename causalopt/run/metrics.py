@@ -1,4 +1,4 @@
-"""What ``metrics.json`` holds: plain numbers from an evaluation, and the truth (`causalopt.simulation.grading`) beside them."""
+"""What ``metrics.json`` holds: plain numbers from an evaluation, and beside them the truth, where it is known."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from causalopt import plugins
-from causalopt.data import files as reading
+from causalopt.data import files
 from causalopt.embedding import Embedder, embed
 from causalopt.errors import ConfigError, DataError, DroppedRowsWarning
 from causalopt.simulation.enumerated import EnumeratedWorld, check_dial, standardised
@@ -173,7 +173,7 @@ class SemiSyntheticWorld(EnumeratedWorld):
 
 def _distinct_texts(path: Path, column: str, most: int | None, rng: np.random.Generator) -> pd.Series:
     """Rows of each distinct text, in the order of their first appearance."""
-    table = reading.read_table(path)
+    table = files.read_table(path)
     if column not in table:
         raise DataError(f"{path}: has no column {column!r}; it has: {', '.join(map(str, table.columns))}")
     texts = table[column]

@@ -15,7 +15,7 @@ def check_window(objective: Objective, per_row: int, args: TrainingArguments) ->
     Raises
     ------
     ConfigError
-        When an outcome has no effect on the gradient of so small a window, see `causalopt.objectives.probes.fewest_rows`.
+        When an outcome has no effect on the gradient of so small a window: see `fewest_rows` of the objectives.
     """
     rows = int(args.train_batch_size * args.gradient_accumulation_steps * args.world_size)
     if rows < fewest_rows(objective, per_row):

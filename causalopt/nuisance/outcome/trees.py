@@ -1,4 +1,4 @@
-"""Outcome models of gradient-boosted trees, whose rounds are chosen by held-out loss: averages over readers are exact."""
+"""Outcome models of boosted trees, with rounds chosen by held-out loss; averages over readers are exact."""
 
 from __future__ import annotations
 

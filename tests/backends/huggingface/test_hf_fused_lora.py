@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from causalopt.backends.contracts import PolicyProblem
 from causalopt.backends.huggingface import HuggingFacePolicy
 from causalopt.language_models import scoring
-from causalopt.language_models.kernels import lora as fused_lora
+from causalopt.language_models.kernels import lora
 from causalopt.language_models.kernels import rounding
 from causalopt.language_models.kernels.head import target_log_prob
 from causalopt.language_models.kernels.lora import FusedLora, lora_product, use_fused_lora
@@ -73,7 +73,7 @@ def products(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         calls.append(1)
         return lora_product(*given)
 
-    monkeypatch.setattr(fused_lora, "lora_product", counted)
+    monkeypatch.setattr(lora, "lora_product", counted)
     return calls
 
 
