@@ -24,6 +24,7 @@ test-kernels: $(VENV)/installed-dev
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 
 types: $(VENV)/installed-dev
 	$(BIN)/mypy

@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import GroupShuffleSplit
 
-from causalopt.data import files
-from causalopt.data import validation
+from causalopt.data import files, validation
 from causalopt.data.columns import Columns
 from causalopt.data.fingerprint import fingerprint_frame
 from causalopt.data.population import DRAWN, Population

@@ -20,8 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from causalopt.backends.contracts import PolicyProblem
 from causalopt.backends.huggingface import HuggingFacePolicy
 from causalopt.language_models import scoring
-from causalopt.language_models.kernels import lora
-from causalopt.language_models.kernels import rounding
+from causalopt.language_models.kernels import lora, rounding
 from causalopt.language_models.kernels.head import target_log_prob
 from causalopt.language_models.kernels.lora import FusedLora, lora_product, use_fused_lora
 from causalopt.language_models.kernels.rounding import cast_once
