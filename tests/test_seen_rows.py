@@ -10,8 +10,8 @@ import pytest
 
 import causalopt as co
 from causalopt import DirectOutcomeDataset
-from causalopt.data.fingerprint import shared_rows
 from causalopt.data.population import FIXED
+from causalopt.data.seen_rows import shared_rows
 from causalopt.errors import CausalOptWarning, DataError
 from causalopt.run.config import parse_config
 from causalopt.run.evaluate import compare_runs, evaluate_run

@@ -14,8 +14,8 @@ from causalopt.backends.contracts import Policy
 from causalopt.backends.optimized import OptimizedPolicy
 from causalopt.behavior import BehaviorPolicy, behavior_log_prob, behavior_source
 from causalopt.data.dataset import DirectOutcomeDataset
-from causalopt.data.fingerprint import refuse_seen_rows
 from causalopt.data.population import DRAWN, Population
+from causalopt.data.seen_rows import refuse_seen_rows
 from causalopt.diagnostics.overlap import Overlap, overlap, warn_if_mean_ratio_is_not_one
 from causalopt.diagnostics.verdict import thin_overlap
 from causalopt.errors import ConfigError, MissingPartError, OverlapError, OverlapWarning

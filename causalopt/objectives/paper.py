@@ -53,8 +53,8 @@ class DRCPO(Modifiers):
         What predicts xi_i - g_i from the text: its predictions take the place of xi_i - g_i, whose noise they leave out
         (`causalopt.optimization.second_stage.expected_residual`). ``ridge-text`` is a ridge on the embedding with a
         random effect of each text, which keeps what the embedding does not show; an outcome model, by name or with
-        settings, corrects what its regression finds and no more. None keeps xi_i - g_i, as the paper does. Read by whoever makes
-        the problem (`causalopt.optimization.problem.policy_problem`).
+        settings, corrects what its regression finds and no more. None keeps xi_i - g_i, as the paper does. Read by
+        whoever makes the problem (`causalopt.optimization.problem.policy_problem`).
     """
 
     second_stage: str | Mapping[str, Any] | None = "ridge-text"

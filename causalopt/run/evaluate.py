@@ -9,7 +9,7 @@ from typing import Any
 from causalopt import plugins
 from causalopt.backends import load_policy
 from causalopt.data.dataset import DirectOutcomeDataset
-from causalopt.data.fingerprint import refuse_seen_rows
+from causalopt.data.seen_rows import refuse_seen_rows
 from causalopt.errors import CausalOptWarning, ConfigError
 from causalopt.run.config import RunConfig, load_config
 from causalopt.run.estimate import evaluated

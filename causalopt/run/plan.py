@@ -11,8 +11,8 @@ import numpy as np
 from causalopt import plugins
 from causalopt.backends.contracts import Backend
 from causalopt.data.dataset import DirectOutcomeDataset
-from causalopt.data.fingerprint import refuse_seen_rows
 from causalopt.data.population import DRAWN, Population
+from causalopt.data.seen_rows import refuse_seen_rows
 from causalopt.errors import ConfigError
 from causalopt.evaluation.evaluate import leave_out
 from causalopt.objectives.contract import Objective
