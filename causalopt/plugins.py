@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -10,6 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from causalopt.errors import ConfigError
+from causalopt.suggestion import did_you_mean
 
 
 @cache
@@ -68,8 +68,7 @@ class Registry:
             return self._in_code[name]
         points = self._entry_points()
         if name not in points:
-            close = difflib.get_close_matches(name, self.names(), n=1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            hint = did_you_mean(name, self.names())
             raise ConfigError(f"no {self.kind} is called {name!r}{hint}; there are: {', '.join(self.names())}")
         try:
             return points[name].load()
@@ -95,8 +94,7 @@ class Registry:
         if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted.values()):
             for key in settings:
                 if key not in accepted:
-                    close = difflib.get_close_matches(key, list(accepted), n=1)
-                    hint = f" (did you mean {close[0]!r}?)" if close else ""
+                    hint = did_you_mean(key, accepted)
                     raise ConfigError(
                         f"{self.kind} {name!r} has no setting {key!r}{hint}; it takes: {', '.join(accepted) or 'none'}"
                     )

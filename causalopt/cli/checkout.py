@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
 from causalopt.errors import ConfigError
+from causalopt.suggestion import did_you_mean
 
 Main = Callable[[Sequence[str]], None]
 
@@ -47,8 +47,7 @@ def load_benchmark(name: str, root: Path | None = None) -> Main:
             f"benchmarks run from a checkout of the repository, and {folder} is none: there is no folder 'benchmarks'"
         )
     if name not in names:
-        close = get_close_matches(name, names, n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        hint = did_you_mean(name, names)
         raise ConfigError(f"no benchmark is called {name!r}{hint}; there are: {', '.join(names)}")
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pandas as pd
 
 from causalopt.errors import DataError
+from causalopt.suggestion import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,7 @@ class Columns:
         taken: dict[str, str] = {}
         for role, column in self.roles():
             if column not in frame.columns:
-                close = difflib.get_close_matches(column, [str(name) for name in frame.columns], n=1)
-                hint = f" (did you mean {close[0]!r}?)" if close else ""
+                hint = did_you_mean(column, frame.columns)
                 names = ", ".join(str(name) for name in frame.columns)
                 raise DataError(f"{source}: there is no column {column!r} for {role}{hint}; there are: {names}")
             if isinstance(frame[column], pd.DataFrame):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import types
 import typing
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from transformers import TrainingArguments
 
 from causalopt.errors import ConfigError
 from causalopt.language_models.device import default_device
+from causalopt.suggestion import did_you_mean
 
 Dtype = Literal["auto", "float32", "bfloat16"]
 
@@ -185,5 +185,4 @@ def _plain_types(hint: Any) -> Any:
 
 
 def _no_key(where: str, key: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(key, known, n=1)
-    return f"{where} has no setting {key!r}" + (f" (did you mean {close[0]!r}?)" if close else "")
+    return f"{where} has no setting {key!r}{did_you_mean(key, known)}"

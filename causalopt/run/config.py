@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -12,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from causalopt.data.population import Population
 from causalopt.errors import ConfigError
+from causalopt.suggestion import did_you_mean
 
 Part = dict[str, Any]
 Estimator = Literal["sndr", "dr", "snipw", "ipw", "clipped_ipw", "switch_dr", "dr_os", "mdr", "mips", "dm"]
@@ -305,9 +305,8 @@ def _explain(item: dict[str, Any]) -> str:
     where = ".".join(location)
     if item["type"] == "extra_forbidden":
         known = _fields_at(location[:-1])
-        close = difflib.get_close_matches(location[-1], known, n=1)
-        meant = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
-        return f"there is no key {where!r} ({meant})"
+        meant = did_you_mean(location[-1], known) or f" (there are: {', '.join(known)})"
+        return f"there is no key {where!r}{meant}"
     if item["type"] == "missing":
         return f"{where!r} is missing"
     message = item["msg"].removeprefix("Value error, ")

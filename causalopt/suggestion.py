@@ -1,0 +1,19 @@
+"""What a name that nobody knows may have been meant to be."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def did_you_mean(name: str, known: Iterable[object]) -> str:
+    """Return " (did you mean 'x'?)", with the known name that is nearest, or nothing.
+
+    Examples
+    --------
+    >>> from causalopt.suggestion import did_you_mean
+    >>> did_you_mean("outcom", ["text", "outcome"]), did_you_mean("zebra", ["text", "outcome"])
+    (" (did you mean 'outcome'?)", '')
+    """
+    close = difflib.get_close_matches(name, [str(one) for one in known], n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
