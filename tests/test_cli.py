@@ -206,7 +206,7 @@ def test_a_benchmark_is_found_by_its_folder(call, tmp_path, monkeypatch):
 
 def test_no_checkout_no_benchmark(call, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "causalopt.cli.checkout.__file__", str(tmp_path / "site-packages" / "causalopt" / "checkout.py")
+        "causalopt.cli.checkout.__file__", str(tmp_path / "site-packages" / "causalopt" / "cli" / "checkout.py")
     )
     monkeypatch.chdir(tmp_path)
     code, _, err = call("benchmark", "estimators", "--out", tmp_path)

@@ -22,7 +22,7 @@ def environment(tmp_path_factory):
 
 @pytest.mark.slow
 def test_the_command_line_lists_it_with_its_package(environment):
-    command = [sys.executable, "-m", "causalopt.cli.main", "plugins"]
+    command = [sys.executable, "-m", "causalopt", "plugins"]
     listing = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
     line = next(line for line in listing.splitlines() if "huber" in line)
     assert "outcome_models" in line

@@ -197,7 +197,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_numbers(tiny, tmp_path):
     config = tmp_path / "tiny.yaml"
     config.write_text(yaml.safe_dump(TINY))
     directory = tmp_path / "run"
-    command = [sys.executable, "-m", "causalopt.cli.main", "run", str(config), "--out", str(directory)]
+    command = [sys.executable, "-m", "causalopt", "run", str(config), "--out", str(directory)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 300
     while not list(directory.glob("work/optimisation-policy/*/checkpoint-*/trainer_state.json")):

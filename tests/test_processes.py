@@ -54,7 +54,7 @@ def test_two_processes_leave_the_metrics_of_one(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(config(micro_batch=16)), encoding="utf-8")
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     done = subprocess.run(
-        [*launch, "-m", "causalopt.cli.main", "run", str(path), "--out", str(directory)],
+        [*launch, "-m", "causalopt", "run", str(path), "--out", str(directory)],
         env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

@@ -56,6 +56,6 @@ def load_benchmark(name: str, root: Path | None = None) -> Main:
 
 
 def _checkout() -> Path:
-    own = Path(__file__).resolve().parents[1]
+    own = Path(__file__).resolve().parents[2]
     # Beside an installed causalopt lie other packages, one of which may be called benchmarks too.
     return own if (own / "pyproject.toml").exists() and benchmark_names(own) else Path.cwd()

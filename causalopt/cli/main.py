@@ -171,7 +171,3 @@ def benchmark(
 def version() -> None:
     """Print the version."""
     typer.echo(__version__)
-
-
-if __name__ == "__main__":
-    main()
