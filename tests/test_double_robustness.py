@@ -9,11 +9,12 @@ import torch
 import causalopt as co
 from causalopt.backends.contracts import Progress
 from causalopt.backends.finite import FiniteBackend
+from causalopt.behavior import behavior_log_prob
 from causalopt.errors import ConfigError, ModelError
 from causalopt.nuisance.outcome.ridge import RidgeOutcome
 from causalopt.objectives.contract import ObjectiveInputs, coefficients
 from causalopt.objectives.paper import DRCPO
-from causalopt.optimization.problem import policy_problem
+from causalopt.optimization.problem import draw_samples, policy_problem
 from causalopt.optimization.second_stage import expected_residual
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.run.config import parse_config
@@ -179,8 +180,8 @@ def test_the_objective_says_what_stands_for_the_residual(world, pseudo):
     np.testing.assert_allclose(by_model.theta, tuned("oo_rlhf").policy.theta, atol=1e-9)
 
     paper = tuned({"name": "dr_cpo", "second_stage": None})
-    samples = co.problem.draw_samples(paper.reference, pseudo.dataset, 1, 0)
-    problem = policy_problem(pseudo, co.problem.behavior_log_prob(pseudo.dataset, paper.reference), samples)
+    samples = draw_samples(paper.reference, pseudo.dataset, 1, 0)
+    problem = policy_problem(pseudo, behavior_log_prob(pseudo.dataset, paper.reference), samples)
     by_hand = backend(world).fit(problem, DRCPO(), reference=paper.reference, seed=0, progress=Progress())
     np.testing.assert_array_equal(by_hand.theta, paper.policy.theta)
     assert np.linalg.norm(by_hand.theta - tuned("dr_cpo").policy.theta) > 0.01

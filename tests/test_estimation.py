@@ -16,8 +16,7 @@ from causalopt.behavior import embedding_log_prob
 from causalopt.cli.main import main
 from causalopt.data.population import FIXED
 from causalopt.errors import ConfigError, MissingPartError
-from causalopt.estimators import ipw
-from causalopt.evaluation import mdr, snipw
+from causalopt.evaluation import ipw, mdr, snipw
 from causalopt.evaluation.evaluate import evaluate
 from causalopt.evaluation.policies import ExternalPolicy, LoggedPolicy
 from causalopt.evaluation.terms import embedding_log_ratio

@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 
 import causalopt as co
-from causalopt.estimators import dm, dr
-from causalopt.evaluation import dr_os, snipw
+from causalopt.evaluation import dm, dr, dr_os, snipw
 from causalopt.evaluation.evaluate import evaluate
 from causalopt.evaluation.policies import ExternalPolicy, LoggedPolicy
 from causalopt.evaluation.terms import ESTIMATORS

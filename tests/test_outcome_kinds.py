@@ -14,8 +14,7 @@ from sklearn.linear_model import LogisticRegression, PoissonRegressor
 import causalopt as co
 from causalopt.embedding.tfidf import TfidfSvdEmbedder
 from causalopt.errors import DataError
-from causalopt.estimators import dm, dr
-from causalopt.evaluation import sndr, snipw
+from causalopt.evaluation import dm, dr, sndr, snipw
 from causalopt.nuisance.assignment.logged import LoggedAssignment
 from causalopt.nuisance.assignment.randomized import RandomizedAssignment
 from causalopt.nuisance.outcome.sklearn import SklearnOutcome

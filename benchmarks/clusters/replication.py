@@ -7,8 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from benchmarks.clusters.survey import Ratings, policy_draws, survey, truth
-from causalopt.estimators import dr
-from causalopt.evaluation import Estimate, sndr
+from causalopt.evaluation import Estimate, dr, sndr
 from causalopt.nuisance.cross_fitting import cross_fit
 from causalopt.typing import Array, Float64
 

@@ -11,8 +11,7 @@ import numpy as np
 
 from benchmarks.estimators.nuisances import RightAssignment, RightOutcome, WrongAssignment, WrongOutcome
 from causalopt.backends.finite import FinitePolicy
-from causalopt.estimators import dm, dr, ipw
-from causalopt.evaluation import Estimate, clipped_ipw, dr_os, sndr, snipw, switch_dr
+from causalopt.evaluation import Estimate, clipped_ipw, dm, dr, dr_os, ipw, sndr, snipw, switch_dr
 from causalopt.nuisance.cross_fitting import cross_fit
 from causalopt.simulation import FiniteWorld
 from causalopt.typing import Float64

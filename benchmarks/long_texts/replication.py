@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.long_texts.language import NOISE, dose_response, embedding, models
-from causalopt.diagnostics import overlap
 from causalopt.errors import OverlapWarning
-from causalopt.estimators import dm, dr
-from causalopt.evaluation import marginal_log_ratio, mdr, mips, snipw
+from causalopt.evaluation import dm, dr, marginal_log_ratio, mdr, mips, overlap, snipw
 from causalopt.nuisance.cross_fitting import cross_fit
 
 

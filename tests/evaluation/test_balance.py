@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from causalopt.diagnostics import balance
 from causalopt.errors import DataError
-from causalopt.evaluation import weight_calibration
+from causalopt.evaluation import balance, weight_calibration
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from causalopt.errors import DataError
-from causalopt.estimators import ipw
+from causalopt.evaluation import ipw
 
 
 def test_labels_may_be_anything_and_their_names_do_not_matter(study):

@@ -7,8 +7,7 @@ probability below 1e-6. The seeds are fixed, so a given version of the code eith
 import numpy as np
 import pytest
 
-from causalopt.estimators import dm, dr, ipw
-from causalopt.evaluation import sndr, snipw
+from causalopt.evaluation import dm, dr, ipw, sndr, snipw
 
 NOMINAL = (0.935, 0.965)  # finite samples move a 95% interval by a percent or so
 

@@ -7,9 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
-from causalopt.diagnostics import sensitivity
-from causalopt.estimators import dr
-from causalopt.evaluation import Estimate, benchmark, riesz_representer
+from causalopt.evaluation import Estimate, benchmark, dr, riesz_representer, sensitivity
 
 dml = pytest.importorskip("doubleml")
 

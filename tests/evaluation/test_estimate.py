@@ -5,8 +5,7 @@ import pytest
 from scipy import stats
 
 from causalopt.errors import DataError
-from causalopt.estimators import dm, dr, ipw
-from causalopt.evaluation import Estimate, sndr, snipw
+from causalopt.evaluation import Estimate, dm, dr, ipw, sndr, snipw
 
 
 @pytest.fixture

@@ -3,10 +3,8 @@
 import numpy as np
 import pytest
 
-from causalopt.diagnostics import overlap
 from causalopt.errors import ConfigError, DataError, OverlapError, OverlapWarning
-from causalopt.estimators import dm, dr, ipw
-from causalopt.evaluation import clipped_ipw, dr_os, sndr, snipw, switch_dr
+from causalopt.evaluation import clipped_ipw, dm, dr, dr_os, ipw, overlap, sndr, snipw, switch_dr
 
 N = 20
 XI, G, DRAWS = np.linspace(0, 1, N), np.full(N, 0.5), np.linspace(0, 1, 30)

@@ -5,10 +5,9 @@ import pytest
 from scipy import stats
 
 from causalopt.errors import OverlapError
-from causalopt.estimators import dm, dr, ipw
 from causalopt.estimators.dm import ContextDraws
 from causalopt.estimators.jackknife import standard_errors
-from causalopt.evaluation import Estimate, clipped_ipw, dr_os, sndr, snipw, switch_dr
+from causalopt.evaluation import Estimate, clipped_ipw, dm, dr, dr_os, ipw, sndr, snipw, switch_dr
 
 pytestmark = pytest.mark.filterwarnings("ignore::causalopt.errors.OverlapWarning")  # few clusters are what is tested
 

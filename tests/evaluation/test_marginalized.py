@@ -7,9 +7,8 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from causalopt.density_ratio import TwoSamples
-from causalopt.diagnostics import overlap
 from causalopt.errors import DataError, OverlapWarning
-from causalopt.evaluation import marginal_log_ratio, mdr, mips, snipw
+from causalopt.evaluation import marginal_log_ratio, mdr, mips, overlap, snipw
 
 
 def slope(truth, found):

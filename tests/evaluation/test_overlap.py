@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from causalopt.diagnostics import overlap
 from causalopt.diagnostics.overlap import warn_if_mean_ratio_is_not_one
 from causalopt.errors import ConfigError, DataError, OverlapWarning
-from causalopt.evaluation import pareto_k, snipw, truncated_mass
+from causalopt.evaluation import overlap, pareto_k, snipw, truncated_mass
 
 
 def test_sizes_written_out(study):

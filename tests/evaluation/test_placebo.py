@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from causalopt.errors import DataError
-from causalopt.estimators import ipw
-from causalopt.evaluation import placebo_assignment, placebo_outcome, snipw
+from causalopt.evaluation import ipw, placebo_assignment, placebo_outcome, snipw
 
 
 def test_placebo_outcome_written_out(study):

@@ -3,10 +3,8 @@
 import numpy as np
 import pytest
 
-from causalopt.diagnostics import sensitivity
 from causalopt.errors import ConfigError, DataError
-from causalopt.estimators import dm, dr
-from causalopt.evaluation import Estimate, benchmark, riesz_representer, sndr
+from causalopt.evaluation import Estimate, benchmark, dm, dr, riesz_representer, sensitivity, sndr
 
 
 def skewed(rng, n):

@@ -5,10 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from causalopt.estimators import dr
 from causalopt.estimators.shrinkage import choose_lambda, choose_tau
 from causalopt.estimators.weights import WeightedRows
-from causalopt.evaluation import dr_os, switch_dr
+from causalopt.evaluation import dr, dr_os, switch_dr
 
 
 def heavy(rng, n, g_error):

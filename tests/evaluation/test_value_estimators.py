@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from causalopt.errors import DataError
-from causalopt.estimators import dm, dr, ipw
 from causalopt.estimators.dm import ContextDraws
-from causalopt.evaluation import clipped_ipw, dr_os, mdr, mips, sndr, snipw, switch_dr
+from causalopt.evaluation import clipped_ipw, dm, dr, dr_os, ipw, mdr, mips, sndr, snipw, switch_dr
 from causalopt.evaluation.terms import ESTIMATORS
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}

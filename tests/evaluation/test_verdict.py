@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from causalopt.diagnostics import overlap, verdict
-from causalopt.evaluation import Estimate, judge, thin_overlap
+from causalopt.evaluation import Estimate, judge, overlap, thin_overlap, verdict
 
 GOOD = overlap(np.random.default_rng(0).normal(0, 0.3, 1000))
 THIN = overlap(np.random.default_rng(0).normal(0, 3.0, 1000))

@@ -4,7 +4,7 @@ import numpy as np
 from nuisance_laws import additive_and_crossed
 from nuisance_learners import Memory, Recorder
 
-from causalopt.estimators import dr
+from causalopt.evaluation import dr
 from causalopt.nuisance.cross_fitting import cross_fit
 
 
