@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class CausalOptError(Exception):
-    """Base of every error a user can mend; the command line prints its one line and exits with code 2."""
+    """Base of every error a user can fix; the command line prints its one line and exits with code 2."""
 
 
 class DataError(CausalOptError):
@@ -16,7 +16,7 @@ class DataError(CausalOptError):
 
 
 class OverlapError(DataError):
-    """The logged data say nothing at all about the policy: there is no number, or no error of it, to report."""
+    """The logged data say nothing at all about the policy: there is no estimate, or no standard error of it."""
 
 
 class ConfigError(CausalOptError):

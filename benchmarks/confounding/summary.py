@@ -17,7 +17,7 @@ from benchmarks.output import Bar
 
 KEY = ["part", "world", "strength", "n", "method"]
 ENOUGH = 0.8
-"""Share of what was to be gained from which a run counts as a success."""
+"""Share of the achievable gain from which a run counts as a success."""
 NOTHING = 0.1
 """Share up to which a method gains next to nothing."""
 IMBALANCED = 2.0

@@ -32,7 +32,7 @@ SeedOption = Annotated[int, typer.Option(help="Seeds every draw.")]
 
 
 def main() -> None:
-    """Entry point: an error that a user can mend is one line and exit code 2, a warning one line."""
+    """Entry point: an error that a user can fix is one line and exit code 2, a warning one line."""
     warnings.showwarning = show_warning
     try:
         app()

@@ -36,7 +36,7 @@ def summary_table(metrics: dict[str, Any]) -> Table:
     if metrics["kl"] is not None:
         caption += f", KL to the reference {metrics['kl']:.2f} nats"
     if truth:
-        caption += f", {100 * truth['gain_share']:.0f}% of what was to be gained at that KL"
+        caption += f", {100 * truth['gain_share']:.0f}% of the achievable gain at that KL"
     if "policies" in metrics:
         caption += "; reference: {reference}, policy: {policy}".format(**metrics["policies"])
     table.caption = escaped(caption)
@@ -64,7 +64,7 @@ def evidence_table(metrics: dict[str, Any]) -> Table:
             f"assignment; without it {one['change']:+.3g}",
         )
     if evidence["placebo_p_value"] is not None:
-        table.add_row("placebo: texts dealt anew", f"p = {evidence['placebo_p_value']:.3f}")
+        table.add_row("placebo: texts reassigned at random", f"p = {evidence['placebo_p_value']:.3f}")
     if evidence["placebo_outcome"] is not None:
         placebo = evidence["placebo_outcome"]
         table.add_row("placebo outcome: difference", f"{_interval(placebo)}, p = {placebo['p_value']:.3f}")

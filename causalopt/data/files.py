@@ -30,7 +30,7 @@ def number(cell: Any) -> float:
     Raises
     ------
     ValueError
-        When it is no number.
+        When it is not a number.
 
     Examples
     --------
@@ -45,14 +45,14 @@ def number(cell: Any) -> float:
         if word in ("true", "false"):
             return float(word == "true")
         if "_" in word:  # Python reads 1_000 as a number; a table means something else
-            raise ValueError(f"{cell!r} is no number")
+            raise ValueError(f"{cell!r} is not a number")
         return float(word)
     if isinstance(cell, Real | Decimal | np.bool_):
         try:
             return float(cell)
         except OverflowError:
             return math.inf
-    raise ValueError(f"{cell!r} is no number")
+    raise ValueError(f"{cell!r} is not a number")
 
 
 T = TypeVar("T")

@@ -25,7 +25,7 @@ def clean(frame: pd.DataFrame, columns: Columns, source: str) -> pd.DataFrame:
     Raises
     ------
     DataError
-        For what no dropping of rows can mend: not a number, infinite, a weight that is not positive, a
+        For what no dropping of rows can fix: not a number, infinite, a weight that is not positive, a
         log-probability above 0.
     """
     cleaned: dict[str, pd.Series] = {}

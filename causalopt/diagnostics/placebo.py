@@ -89,7 +89,7 @@ Dealt = Literal["texts", "readers", "rows"]
 
 @dataclass(frozen=True, eq=False)
 class PlaceboAssignment:
-    """What the estimate does when the texts are dealt anew, so that no text has an effect.
+    """Permutation test: the estimate when the texts are randomly reassigned, so that none has an effect.
 
     Attributes
     ----------

@@ -32,7 +32,8 @@ class Evidence:
         Omitted-variable bounds and robustness value of the difference; None where policy and reference are the same, or
         one row carries the whole weight.
     placebo:
-        The difference when the texts are dealt anew among the readers; None where one cluster carries the whole weight.
+        The difference when the texts are randomly reassigned to readers; None where one cluster carries the whole
+        weight.
     balance, calibration:
         Of the stabilized weights, see `causalopt.diagnostics.balance`; None where there are no covariates.
     placebo_outcome:

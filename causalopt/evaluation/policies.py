@@ -1,4 +1,4 @@
-"""Whom an evaluation is about: a model at hand, a policy known by numbers alone, or the logs themselves."""
+"""The policies to evaluate: a model at hand, a policy known by numbers alone, or the logs themselves."""
 
 from __future__ import annotations
 

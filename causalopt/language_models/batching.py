@@ -11,7 +11,7 @@ from causalopt.language_models.tokenization import Tokens
 
 
 def pack(sequences: Sequence[Tokens]) -> dict[str, Tensor]:
-    """Join sequences end to end: ``ids`` [total], and ``length`` and ``start`` [n] of each."""
+    """Pack sequences into one row: ``ids`` [total], and ``length`` and ``start`` [n] of each."""
     return {
         "ids": torch.tensor([token for sequence in sequences for token in sequence.ids], dtype=torch.long),
         "length": torch.tensor([len(sequence.ids) for sequence in sequences], dtype=torch.long),

@@ -1,6 +1,6 @@
 """Sequence log-probabilities of a causal language model: the one computation that scoring and training share.
 
-Texts of a forward pass lie end to end where the attention kernel can tell them apart, and are padded otherwise.
+Texts of a forward pass are packed where the attention kernel can tell them apart, and are padded otherwise.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ APART = 1e-4
 class SequenceLogProb(nn.Module):
     """log P(text | prompt) of sequences, by the language model that it holds.
 
-    Short sequences lie end to end in one row where the model's attention is `attention.NAME` and its own output shows
+    Short sequences are packed into one row where the model's attention is `attention.NAME` and its own output shows
     that it keeps them apart. Others are padded on the right, where causal attention cannot see the padding, so that no
     mask is needed. The hidden states of scored positions alone go through the head, flattened to two dimensions.
 
@@ -47,7 +47,7 @@ class SequenceLogProb(nn.Module):
     derivative_dtype:
         As `target_log_prob` takes it; None at first.
     packs:
-        Whether sequences may lie end to end.
+        Whether sequences may be packed.
 
     Raises
     ------
@@ -128,7 +128,7 @@ class SequenceLogProb(nn.Module):
         return torch.cat(totals)[torch.tensor(order, device=ids.device).argsort()]
 
     def _passes(self, lengths: list[int]) -> Iterator[tuple[list[int], bool]]:
-        """Yield the sequences of each forward pass, the longest first, and whether they lie end to end in it."""
+        """Yield the sequences of each forward pass, the longest first, and whether they are packed in it."""
         if isinstance(self, FSDPModule):
             # Every process gathers the shards of each pass, so all must make equally many: one.
             yield sorted(range(len(lengths)), key=lambda i: -lengths[i]), False

@@ -85,7 +85,7 @@ def cross_fit(
         A name, a mapping with a name and settings, an object that keeps the contract, a scikit-learn or EconML
         estimator, or a list of these: then each is cross-fitted and the one with the smallest held-out loss is used.
     folds, repeats, seed:
-        Groups are dealt anew in each repeat; m, s and g are the medians over the repeats.
+        Groups are randomly reassigned to folds in each repeat; m, s and g are the medians over the repeats.
     fold:
         Folds made elsewhere in place of them; see `external_folds`.
     max_weight:

@@ -17,7 +17,7 @@ from causalopt.nuisance.outcome.ridge import RidgeOutcome
 from causalopt.typing import Array, Float64, Int64
 
 DEALS = 10
-"""Times that readers are dealt anew to texts, to score an assignment model."""
+"""Times that readers are randomly reassigned to texts, to score an assignment model."""
 
 
 def squared_loss(y: Float64, m: Float64, weight: Float64) -> float:

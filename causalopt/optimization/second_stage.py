@@ -1,4 +1,4 @@
-"""The second stage of the DR-learner: what of a residual the text predicts."""
+"""The second stage of the DR-learner: the part of the residual that the text predicts."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def select_by_lower_bound(
     patience:
         See `causalopt.backends.contracts.Selection`.
     seed:
-        Of the draws, the same for every policy.
+        Seed of the texts that are drawn, the same for every policy.
     population:
         What the value is over; by default what fits the policy, see `causalopt.evaluation.evaluate`.
     """

@@ -1,4 +1,4 @@
-"""From what a person names to whom an evaluation is about."""
+"""From names in a configuration to the policies to evaluate."""
 
 from __future__ import annotations
 

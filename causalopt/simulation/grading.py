@@ -14,7 +14,7 @@ from causalopt.typing import Float64
 
 
 def truth_metrics(world: World, policy: Policy, reference: Policy, draws: Mapping[str, Draws]) -> dict[str, float]:
-    """Return true values of policy and reference, and the share of what was to be gained at its own KL.
+    """Return true values of policy and reference, and the share of the achievable gain at its own KL.
 
     ``reference``, ``policy`` and ``difference`` are the values of all texts that are written, as the estimates are,
     where the world knows what any text does (`causalopt.simulation.AnyTextWorld`): those that are not the world's enter

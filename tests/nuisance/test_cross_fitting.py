@@ -402,7 +402,7 @@ def test_a_fold_of_one_row_or_of_one_weight_says_nothing_of_the_assignment(model
         fit = cross_fit(law.x, law.w, law.y, weight, fold=fold, outcome_model="ridge", assignment_model=model)
     assert np.isfinite(fit.scores["loss"]).all()
     assert np.isfinite(fit.s).all()
-    few = [str(one.message) for one in said if "too few to deal readers anew" in str(one.message)]
+    few = [str(one.message) for one in said if "too few to reassign readers at random" in str(one.message)]
     assert bool(few) == (model == "classifier")
 
 

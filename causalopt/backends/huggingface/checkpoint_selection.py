@@ -35,7 +35,7 @@ class Chooser:
     target_kl:
         Largest KL to the reference, nats, measured on texts drawn from the policy; None sets no limit.
     seed:
-        Of the draws.
+        Seed of the texts that are drawn.
     """
 
     reference: HuggingFacePolicy

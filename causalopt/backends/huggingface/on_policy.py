@@ -32,7 +32,7 @@ class Refresh:
     rows:
         The problem in tokens; its ``on_policy`` is replaced.
     seed:
-        Of the draws, together with the step.
+        Seed of the texts that are drawn, together with the step.
 
     Raises
     ------

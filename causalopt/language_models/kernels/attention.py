@@ -40,10 +40,10 @@ def short_attention(
     query, key, value:
         Shapes [batch, heads, tokens, width]; keys and values may have fewer heads.
     attention_mask:
-        None where each token attends to itself and all before it. Where texts lie end to end it says so too, as
+        None where each token attends to itself and all before it. Where texts are packed it says so too, as
         transformers makes it from their positions.
     runs:
-        Texts that lie end to end in a batch of one.
+        Texts that are packed into a batch of one.
     scaling, settings:
         As transformers hands them to "sdpa".
 

@@ -1,4 +1,4 @@
-"""Causal attention within texts that lie end to end, by matrix products: no token of padding, and no mask to read."""
+"""Causal attention within packed texts, by matrix products: no token of padding, and no mask to read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 Runs: TypeAlias = tuple[tuple[int, int], ...]
-"""Texts that lie end to end: for each run of equally long ones, how many there are and how many tokens each has."""
+"""Packed texts: for each run of equally long ones, how many there are and how many tokens each has."""
 
 
 def causal_attention(query: Tensor, key: Tensor, value: Tensor, runs: Runs, scaling: float) -> Tensor:

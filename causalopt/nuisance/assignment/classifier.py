@@ -105,8 +105,8 @@ class ClassifierAssignment:
         if fewest < 2:
             warnings.warn(
                 f"assignment model classifier: the smallest of its {len(rows)} inner folds has {fewest} of the "
-                f"{int((weight > 0).sum())} rows of positive weight, too few to deal readers anew: every stabilized "
-                "weight is taken as 1, which adjusts for nothing",
+                f"{int((weight > 0).sum())} rows of positive weight, too few to reassign readers at random: every "
+                "stabilized weight is taken as 1, which adjusts for nothing",
                 CausalOptWarning,
                 stacklevel=2,
             )

@@ -200,7 +200,7 @@ def shrunk(eigenvalues: Float64, shrinkage: float) -> Float64:
     """Eigenvalues of a residual covariance drawn toward their mean (Ledoit and Wolf 2004).
 
     The coordinates have variance one, so that an eigenvalue is the share that is not foreseen. It is kept above one
-    percent: a ratio between texts that give their reader away is beyond any data.
+    percent: a ratio between texts that determine their reader (a positivity violation) is beyond any data.
     """
     mean = float(eigenvalues.mean())
     return np.maximum((1 - shrinkage) * eigenvalues + shrinkage * mean, UNFORESEEN)

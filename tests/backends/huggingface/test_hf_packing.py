@@ -1,4 +1,4 @@
-"""Texts that lie end to end in a forward pass are as if each were alone."""
+"""Texts that are packed into a forward pass are as if each were alone."""
 
 from __future__ import annotations
 
