@@ -136,7 +136,7 @@ def test_what_cannot_be_evaluated_is_said_in_a_line(survey, tmp_path):
         estimate_value(config(survey, {"policy_log_prob": "log_p"}))
     with pytest.raises(MissingPartError, match=r"name the column data\.policy_log_prob"):
         estimate_value(config(survey, {"behavior_log_prob": "log_q", "policy_text": "drawn"}))
-    with pytest.raises(ConfigError, match=r"evaluation\.benchmark: 'agee' is no covariate"):
+    with pytest.raises(ConfigError, match=r"evaluation\.benchmark: 'agee' is not a covariate"):
         estimate_value(config(survey, LOGS, evaluation={"benchmark": ["agee"]}))
 
 

@@ -339,7 +339,7 @@ def leave_out(
     Raises
     ------
     ConfigError
-        For a column that is no covariate.
+        For a column that is not a covariate.
 
     Examples
     --------
@@ -355,7 +355,7 @@ def leave_out(
     for name in chosen:
         if name not in known:
             raise ConfigError(
-                f"{name!r} is no covariate, so nothing can be judged by it; there are: {', '.join(known)}"
+                f"{name!r} is not a covariate, so nothing can be judged by it; there are: {', '.join(known)}"
             )
 
     def shorter(rows: DirectOutcomeDataset, name: str) -> DirectOutcomeDataset:

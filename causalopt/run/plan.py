@@ -192,12 +192,12 @@ def read_outcome_rows(config: RunConfig, world: World | None) -> OutcomeRows:
 
 
 def check_benchmark(config: RunConfig, data: DirectOutcomeDataset) -> None:
-    """Raise `ConfigError` when evaluation.benchmark names what is no covariate."""
+    """Raise `ConfigError` when evaluation.benchmark names what is not a covariate."""
     if config.evaluation.benchmark != "all":
         for name in config.evaluation.benchmark:
             if name not in data.covariates.columns:
                 known = ", ".join(data.covariates.columns) or "none"
-                raise ConfigError(f"evaluation.benchmark: {name!r} is no covariate; there are: {known}")
+                raise ConfigError(f"evaluation.benchmark: {name!r} is not a covariate; there are: {known}")
 
 
 def build_backend(config: RunConfig, texts: list[str]) -> Backend:
