@@ -304,13 +304,14 @@ class PseudoOutcomeEstimator:
     >>> import numpy as np, pandas as pd
     >>> import causalopt as co
     >>> rng = np.random.default_rng(0)
-    >>> texts = [f"{a} {b}" for a in ("help", "give", "act") for b in ("now", "soon", "please", "today")]
-    >>> frame = pd.DataFrame({"text": rng.choice(texts, 200), "age": rng.integers(18, 80, 200).astype(float)})
-    >>> frame["resp"] = frame["text"].str.contains("please") + 0.02 * frame["age"] + 0.1 * rng.normal(size=200)
+    >>> words = [("help", "give", "act"), ("now", "soon", "please", "today"), ("us", "them", "children", "friends")]
+    >>> texts = [f"{a} {b} {c}" for a in words[0] for b in words[1] for c in words[2]]
+    >>> frame = pd.DataFrame({"text": rng.choice(texts, 400), "age": rng.integers(18, 80, 400).astype(float)})
+    >>> frame["resp"] = frame["text"].str.contains("please") + 0.02 * frame["age"] + 0.1 * rng.normal(size=400)
     >>> data = co.DirectOutcomeDataset.from_frame(frame, text="text", outcome="resp", covariates=["age"])
     >>> estimator = co.PseudoOutcomeEstimator(outcome_model="ridge", assignment_model="randomized", folds=3)
     >>> pseudo = estimator.fit_transform(data)
-    >>> g = pseudo.dose_response(["help please", "help now"])
+    >>> g = pseudo.dose_response(["help please us", "help now us"])
     >>> bool(g[0] > g[1] + 0.5)
     True
     """

@@ -79,8 +79,7 @@ class FiniteBackend:
     >>> import numpy as np
     >>> from causalopt.backends.contracts import PolicyProblem, Progress
     >>> from causalopt.backends.finite import FiniteBackend
-    >>> from causalopt.data.population import FIXED
-    from causalopt.objectives.paper import CPO
+    >>> from causalopt.objectives.paper import CPO
     >>> texts = ["Please give today.", "Join our walk.", "Share one hour."]
     >>> backend = FiniteBackend(texts, embedder={"name": "tfidf-svd", "dimensions": 2}, l2=0.1)
     >>> reference = backend.reference(None, texts, np.ones(3), seed=0, progress=Progress())
