@@ -346,7 +346,7 @@ def leave_out(
     >>> import causalopt as co
     >>> from causalopt.evaluation.evaluate import leave_out
     >>> data = co.simulation.TemplateWorld().sample(300, seed=0)
-    >>> nuisances = co.PseudoOutcomeEstimator(outcome_model="ridge")
+    >>> nuisances = co.PseudoOutcomeEstimator(outcome_model="ridge", assignment_model="randomized")
     >>> list(leave_out(nuisances, data, ["age"]))
     ['age']
     """

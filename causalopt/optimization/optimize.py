@@ -61,7 +61,7 @@ def optimize(
     Examples
     --------
     >>> import causalopt as co
-    >>> world = co.simulation.TemplateWorld(seed=0)
+    >>> world = co.simulation.TemplateWorld(confounding=0.0, seed=0)
     >>> pseudo = co.PseudoOutcomeEstimator().fit_transform(world.sample(300, seed=1))
     >>> policy = co.optimize(pseudo, backend={"name": "finite", "candidates": world.texts})
     >>> len(policy.sample(None, 3, seed=0))

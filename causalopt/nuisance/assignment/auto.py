@@ -56,9 +56,10 @@ class AutoAssignment:
     >>> import numpy as np
     >>> from causalopt.nuisance.assignment.auto import AutoAssignment
     >>> rng = np.random.default_rng(0)
-    >>> w = rng.choice([0.0, 1.0], size=(2000, 1))
-    >>> arm = (rng.random((2000, 1)) < 0.3 + 0.4 * w).astype(float)
-    >>> AutoAssignment().fit(arm, w, np.ones(2000)).chosen_
+    >>> w = rng.choice([-1.0, 0.0, 1.0], size=(450, 1))
+    >>> bend = rng.random(450) < np.where(w[:, 0] == 0, 0.8, 0.1)  # no line orders who was shown the second text
+    >>> text = np.where(bend, 1, 2 * rng.integers(0, 2, 450))
+    >>> AutoAssignment().fit(np.array([[0.0], [0.1], [1.0]])[text], w, np.ones(450)).chosen_
     'arms'
     """
 
