@@ -28,7 +28,7 @@ class Policy(Protocol):
         ...
 
     def save(self, directory: str | Path) -> None:
-        """Write everything `load` needs."""
+        """Write everything `load` needs, and name the backend (`causalopt.backends.saved.name_backend`)."""
         ...
 
     @classmethod
@@ -177,5 +177,13 @@ class Backend(Protocol):
         """Start at the reference and maximise the objective. With ``progress.directory`` a killed fit resumes there.
 
         With a ``selection`` the policy with the best score is returned, the reference among them.
+        """
+        ...
+
+    @staticmethod
+    def load_policy(source: str | Path, cache: Path | None) -> Policy:
+        """Read a policy of this backend, from a folder that names it (`causalopt.backends.saved.name_backend`).
+
+        ``cache`` is a folder in which it may keep what it computes, such as log-probabilities.
         """
         ...

@@ -145,6 +145,10 @@ class FiniteBackend:
         share = (count + self.smoothing) / (count + self.smoothing).sum()
         return FinitePolicy(self.candidates, np.log(share), features, theta, distinct)
 
+    @staticmethod
+    def load_policy(source: str | Path, cache: Path | None) -> FinitePolicy:
+        return FinitePolicy.load(source)  # whose log-probabilities are at hand: there is nothing to keep
+
     def fit(
         self,
         problem: PolicyProblem,

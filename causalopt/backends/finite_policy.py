@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy.special import log_softmax
 
+from causalopt.backends.saved import name_backend
 from causalopt.errors import DataError, ModelError
 from causalopt.typing import Float64, Int64
 
@@ -143,10 +144,10 @@ class FinitePolicy:
             {"log_base": self.log_base, "features": np.ascontiguousarray(self.features), "theta": self.theta},
             folder / _ARRAYS,
         )
-        # Last, because a folder that holds it is taken for a whole policy.
         described = {"format": 1, "candidates": self.candidates, "prompts": self.prompts}
         text = json.dumps(described, ensure_ascii=False, indent=1)
         (folder / _DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+        name_backend(folder, "finite")
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:

@@ -225,6 +225,12 @@ class HuggingFaceBackend:
             prepare(model, codec.tokenizer)
         return HuggingFacePolicy(model, codec, base=base, sampling=self.sampling)
 
+    @staticmethod
+    def load_policy(source: str | Path, cache: Path | None) -> HuggingFacePolicy:
+        policy = HuggingFacePolicy.load(source)
+        policy.cache = cache
+        return policy
+
     def fit(
         self,
         problem: PolicyProblem,

@@ -14,6 +14,7 @@ import torch
 from peft import PeftModel
 
 from causalopt.backends.huggingface.card import model_card
+from causalopt.backends.saved import name_backend
 from causalopt.errors import DataError, ModelError, TruncationWarning
 from causalopt.language_models import vllm_sampling
 from causalopt.language_models.batching import length_buckets, pack
@@ -197,6 +198,7 @@ class HuggingFacePolicy:
         }
         (directory / _NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
         (directory / "README.md").write_text(model_card(self.base, isinstance(self.model, PeftModel)), encoding="utf-8")
+        name_backend(directory, "huggingface")
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:
