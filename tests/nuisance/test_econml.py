@@ -1,5 +1,6 @@
 """The adapter gives EconML's own effects, and m and g that agree with them."""
 
+import econml.dml as econml_dml
 import numpy as np
 import pytest
 from nuisance_laws import additive_and_crossed
@@ -8,9 +9,6 @@ from sklearn.linear_model import LassoCV, LogisticRegression, RidgeCV
 from causalopt.errors import ConfigError, DataError
 from causalopt.nuisance.cross_fitting import cross_fit
 from causalopt.nuisance.outcome.econml import EconMLOutcome
-
-econml_dml = pytest.importorskip("econml.dml")
-econml_dr = pytest.importorskip("econml.dr")
 
 
 def crossed(n=600, seed=0):

@@ -172,11 +172,10 @@ def _ridge() -> RidgeCV:
 
 
 def _libraries() -> tuple[Any, Any]:
-    try:
-        import econml.dml
-        import econml.dr
-    except ImportError:
-        raise ConfigError("outcome model 'econml' needs EconML: pip install 'causalopt[econml]'") from None
+    """Import EconML, which takes seconds, where one of its estimators is named."""
+    import econml.dml
+    import econml.dr
+
     return econml.dml, econml.dr
 
 
