@@ -1,4 +1,4 @@
-"""`optimize`: pseudo-outcomes in, a better policy out, for those who write Python rather than YAML."""
+"""From pseudo-outcomes to a better policy: the one recipe, which `optimize` and every run follow."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from causalopt import plugins
-from causalopt.backends.contracts import Backend, Callback, Policy, Progress
+from causalopt.backends.contracts import Backend, Callback, Policy, Progress, Selection
 from causalopt.backends.optimized import OptimizedPolicy
 from causalopt.behavior import BehaviorPolicy, behavior_log_prob, embedding_log_prob
+from causalopt.errors import MissingPartError
 from causalopt.objectives.contract import Objective
 from causalopt.optimization.problem import draw_samples, policy_problem
 from causalopt.optimization.selection import select_by_lower_bound
@@ -73,29 +74,60 @@ def optimize(
     if reference is None:
         progress = Progress(None if directory is None else directory / "reference", callbacks)
         reference = maker.reference(data.prompts, data.texts, data.weight, seed=seed, progress=progress)
-    samples = None
-    if maximand.needs_samples or behavior_policy == "embedding":
-        samples = draw_samples(reference, data, per_row, seed)
-    if behavior_policy == "embedding":
-        assert samples is not None
-        behavior = embedding_log_prob(pseudo, reference, samples, seed)
-    else:
-        behavior = behavior_log_prob(data, reference, behavior_policy)
+    samples = draw_samples(reference, data, per_row, seed) if needs_samples(maximand, behavior_policy) else None
     selection = None
     if validation is not None:
         selection = select_by_lower_bound(validation, reference, behavior_policy=behavior_policy, seed=seed)
-    policy = maker.fit(
-        policy_problem(
-            pseudo,
-            behavior,
-            samples if maximand.needs_samples else None,
-            second_stage=getattr(maximand, "second_stage", None),
-        ),
+    policy = fit_policy(
+        pseudo,
         maximand,
-        reference=reference,
+        maker,
+        reference,
+        samples,
+        behavior_policy=behavior_policy,
         seed=seed,
         progress=Progress(None if directory is None else directory / "policy", callbacks),
         selection=selection,
     )
     seen = (data,) if validation is None else (data, validation.dataset)
     return OptimizedPolicy(policy, reference, seen)
+
+
+def needs_samples(objective: Objective, behavior_policy: BehaviorPolicy | None) -> bool:
+    """Whether texts of the reference are needed: for the objective, or for q through embeddings."""
+    return objective.needs_samples or behavior_policy == "embedding"
+
+
+def fit_policy(
+    pseudo: PseudoOutcomes,
+    objective: Objective,
+    backend: Backend,
+    reference: Policy,
+    samples: Sequence[Sequence[str]] | None,
+    *,
+    behavior_policy: BehaviorPolicy | None,
+    seed: int,
+    progress: Progress,
+    selection: Selection | None = None,
+) -> Policy:
+    """Go from pseudo-outcomes, a reference and its ``samples`` to a policy; `optimize` and every run do it so.
+
+    Raises
+    ------
+    MissingPartError
+        When texts of the reference are needed (`needs_samples`) and there are none.
+    """
+    if samples is None and needs_samples(objective, behavior_policy):
+        raise MissingPartError("the objective, or q through embeddings, needs texts drawn from the reference")
+    if behavior_policy == "embedding":
+        assert samples is not None
+        behavior = embedding_log_prob(pseudo, reference, samples, seed)
+    else:
+        behavior = behavior_log_prob(pseudo.dataset, reference, behavior_policy)
+    problem = policy_problem(
+        pseudo,
+        behavior,
+        samples if objective.needs_samples else None,
+        second_stage=getattr(objective, "second_stage", None),
+    )
+    return backend.fit(problem, objective, reference=reference, seed=seed, progress=progress, selection=selection)

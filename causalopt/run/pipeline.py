@@ -13,13 +13,13 @@ import pandas as pd
 
 from causalopt.backends import load_policy
 from causalopt.backends.contracts import Policy, Progress, Selection
-from causalopt.behavior import behavior_log_prob, embedding_log_prob
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.population import DRAWN
 from causalopt.errors import CausalOptWarning, collected_warnings
 from causalopt.evaluation.evaluate import Evaluation, evaluate
 from causalopt.evaluation.policies import Draws
-from causalopt.optimization.problem import draw_samples, policy_problem
+from causalopt.optimization.optimize import fit_policy, needs_samples
+from causalopt.optimization.problem import draw_samples
 from causalopt.optimization.selection import select_by_lower_bound
 from causalopt.processes import is_main, shared
 from causalopt.pseudo_outcome import PseudoOutcomes
@@ -167,7 +167,7 @@ class _Stages:
     def samples(self, reference: Policy, data: DirectOutcomeDataset) -> list[list[str]] | None:
         """Texts for the g term and for q through embeddings, shared by all objectives; None when none needs them."""
         arms = (self.plan.main, *self.plan.comparisons.values())
-        if self.plan.config.behavior_policy != "embedding" and not any(arm.objective.needs_samples for arm in arms):
+        if not any(needs_samples(arm.objective, self.plan.config.behavior_policy) for arm in arms):
             return None
         return shared(lambda: self._samples(reference, data))
 
@@ -184,24 +184,15 @@ class _Stages:
         self, name: str, arm: Arm, pseudo: PseudoOutcomes, reference: Policy, samples: list[list[str]] | None
     ) -> Policy:
         config = self.plan.config
-        if config.behavior_policy == "embedding":
-            assert samples is not None
-            behavior = embedding_log_prob(pseudo, reference, samples, config.seed)
-        else:
-            behavior = behavior_log_prob(pseudo.dataset, reference, config.behavior_policy)
-        problem = policy_problem(
+        return fit_policy(
             pseudo,
-            behavior,
-            samples if arm.objective.needs_samples else None,
-            second_stage=getattr(arm.objective, "second_stage", None),
-        )
-        progress = Progress(self.files.work / f"optimisation-{name}", (self.log(name),))
-        return self.plan.backend.fit(
-            problem,
             arm.objective,
-            reference=reference,
-            seed=self.plan.config.seed,
-            progress=progress,
+            self.plan.backend,
+            reference,
+            samples,
+            behavior_policy=config.behavior_policy,
+            seed=config.seed,
+            progress=Progress(self.files.work / f"optimisation-{name}", (self.log(name),)),
             selection=self.selection(arm, reference),
         )
 
