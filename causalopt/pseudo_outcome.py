@@ -19,6 +19,7 @@ from causalopt.data.columns import Columns
 from causalopt.data.covariates import CovariateEncoder
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.population import Population
+from causalopt.doors import check_type
 from causalopt.embedding import Embedder, embed
 from causalopt.errors import DataError, ModelError
 from causalopt.nuisance import models
@@ -363,6 +364,7 @@ class PseudoOutcomeEstimator:
         CausalOptError
             One line that names what does not fit.
         """
+        check_type("fit_transform: dataset", dataset, (DirectOutcomeDataset,), "a DirectOutcomeDataset")
         others = [] if outcome_data is None else [outcome_data]
         embedder = self._embedder([dataset, *others])
         index = TextIndex()

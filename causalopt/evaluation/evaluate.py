@@ -18,6 +18,7 @@ from causalopt.data.population import DRAWN, Population
 from causalopt.data.seen_rows import refuse_seen_rows
 from causalopt.diagnostics.overlap import Overlap, overlap, warn_if_mean_ratio_is_not_one
 from causalopt.diagnostics.verdict import thin_overlap
+from causalopt.doors import check_contract, check_type
 from causalopt.errors import ConfigError, MissingPartError, OverlapError, OverlapWarning
 from causalopt.estimators.estimate import Estimate
 from causalopt.estimators.weights import WeightedRows
@@ -199,6 +200,11 @@ def evaluate(
         When the logged texts cannot carry the answer, see `causalopt.evaluation.thin_overlap`; and when the mean ratio
         to logged log-probabilities is far from one.
     """
+    check_type(
+        "evaluate: data", data, (DirectOutcomeDataset, PseudoOutcomes), "a DirectOutcomeDataset or PseudoOutcomes"
+    )
+    if not isinstance(policy, ExternalPolicy):
+        check_contract("evaluate: policy", policy, ("log_prob", "sample"), "a policy")
     if reference is None and isinstance(policy, OptimizedPolicy):
         reference = policy.reference
     if reference is None:

@@ -10,6 +10,7 @@ from causalopt import plugins
 from causalopt.backends.contracts import Backend, Callback, Policy, Progress, Selection
 from causalopt.backends.optimized import OptimizedPolicy
 from causalopt.behavior import BehaviorPolicy, behavior_log_prob, embedding_log_prob
+from causalopt.doors import check_contract, check_type
 from causalopt.errors import MissingPartError
 from causalopt.objectives.contract import Objective
 from causalopt.optimization.problem import draw_samples, policy_problem
@@ -59,6 +60,13 @@ def optimize(
     OptimizedPolicy
         The policy together with its reference.
 
+    Raises
+    ------
+    DataError
+        When ``pseudo`` is something else, such as the data set itself.
+    ConfigError
+        When ``objective`` or ``backend`` does not keep its contract.
+
     Examples
     --------
     >>> import causalopt as co
@@ -68,9 +76,14 @@ def optimize(
     >>> len(policy.sample(None, 3, seed=0))
     3
     """
+    check_type(
+        "optimize: pseudo", pseudo, (PseudoOutcomes,), "the PseudoOutcomes of PseudoOutcomeEstimator.fit_transform"
+    )
     data = pseudo.dataset
     maximand: Objective = plugins.objectives.create(objective)
+    check_contract("optimize: objective", maximand, ("needs_samples", "couples_batch"), "an objective")
     maker: Backend = plugins.backends.create(backend)
+    check_contract("optimize: backend", maker, ("reference", "fit"), "a backend")
     if reference is None:
         progress = Progress(None if directory is None else directory / "reference", callbacks)
         reference = maker.reference(data.prompts, data.texts, data.weight, seed=seed, progress=progress)
