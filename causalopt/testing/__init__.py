@@ -1,0 +1,21 @@
+"""Checks for parts of your own, as scikit-learn's `check_estimator`: each raises `AssertionError` with what is wrong.
+
+They run on small made-up data, in seconds; causalopt's own parts pass them.
+"""
+
+from __future__ import annotations
+
+from causalopt.testing.backends import check_backend
+from causalopt.testing.embedders import check_embedder
+from causalopt.testing.nuisances import check_assignment_model, check_outcome_model
+from causalopt.testing.objectives import check_objective
+from causalopt.testing.worlds import check_world
+
+__all__ = [
+    "check_assignment_model",
+    "check_backend",
+    "check_embedder",
+    "check_objective",
+    "check_outcome_model",
+    "check_world",
+]

@@ -1,0 +1,54 @@
+"""Checks of embedders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from causalopt.embedding.contracts import Embedder
+
+TEXTS = [
+    f"{verb} {noun} {when}" for verb in ("help", "give", "act") for noun in ("us", "them") for when in ("now", "soon")
+]
+
+
+def check_embedder(make: Callable[[], Embedder]) -> None:
+    """Check an embedder against its contract (`causalopt.embedding.contracts.Embedder`).
+
+    Shape and type; finite values; equal texts; order and company of the texts; texts that are new; a second fit.
+
+    Parameters
+    ----------
+    make:
+        Called without arguments, it returns an embedder that is not fitted.
+
+    Raises
+    ------
+    AssertionError
+        With what is wrong.
+
+    Examples
+    --------
+    >>> from causalopt.embedding.tfidf import TfidfSvdEmbedder
+    >>> from causalopt.testing import check_embedder
+    >>> check_embedder(TfidfSvdEmbedder)
+    """
+    embedder = make()
+    name = type(embedder).__name__
+    assert isinstance(embedder, Embedder), f"{name} lacks fit or transform"
+    assert embedder.fit(TEXTS) is embedder, f"{name}.fit does not return the embedder itself"
+    x = embedder.transform(TEXTS)
+    assert x.ndim == 2, f"{name}.transform has {x.ndim} dimensions, not 2"
+    assert len(x) == len(TEXTS), f"{name}.transform has {len(x)} rows for {len(TEXTS)} texts"
+    assert x.dtype == np.float32, f"{name}.transform holds {x.dtype}, not float32"
+    assert np.isfinite(x).all(), f"{name}.transform holds values that are not finite"
+    backwards = embedder.transform(TEXTS[::-1])[::-1]
+    assert np.allclose(x, backwards, atol=1e-5), f"{name}: a text's vector depends on the order of the texts"
+    alone = embedder.transform(TEXTS[3:4])
+    assert np.allclose(x[3:4], alone, atol=1e-5), f"{name}: a text's vector depends on the texts beside it"
+    new = embedder.transform(["zebra unseen words", "help them now"])
+    assert new.shape == (2, x.shape[1]), f"{name}: new texts have shape {new.shape}, not {(2, x.shape[1])}"
+    assert np.isfinite(new).all(), f"{name}: a text of words it never met has values that are not finite"
+    again = make().fit(TEXTS).transform(TEXTS)
+    assert np.allclose(x, again, atol=1e-5), f"{name}: two fits on the same texts differ; pass a seed"

@@ -1,0 +1,65 @@
+"""Checks of worlds, whose truth every benchmark rests on."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from causalopt.backends.finite_policy import FinitePolicy
+from causalopt.simulation.contracts import World
+
+
+def check_world(world: World, rows: int = 2000) -> None:
+    """Check a world without prompts against its contract (`causalopt.simulation.contracts.World`).
+
+    Samples by their seed; the true value of uniform texts as the mean of their true dose response; KL and best value;
+    stabilized weights with a mean of one, which make the logged mean the value of the logged texts.
+
+    Parameters
+    ----------
+    world:
+        With known texts.
+    rows:
+        Of the sample on which means are compared, within five standard errors.
+
+    Raises
+    ------
+    AssertionError
+        With what is wrong.
+
+    Examples
+    --------
+    >>> from causalopt.simulation import FiniteWorld
+    >>> from causalopt.testing import check_world
+    >>> check_world(FiniteWorld(confounding=0.3, seed=0))
+    """
+    name = type(world).__name__
+    assert isinstance(world, World), f"{name} lacks one of the members of World"
+    assert world.prompts is None, f"{name} has prompts: this check is for worlds without"
+    json.dumps(dict(world.describe()))
+    data, again, other = world.sample(rows, 0), world.sample(rows, 0), world.sample(rows, 1)
+    assert data.fingerprint() == again.fingerprint(), f"{name}: two samples with one seed differ"
+    assert data.fingerprint() != other.fingerprint(), f"{name}: samples with different seeds are the same"
+    assert set(data.texts) <= set(world.texts), f"{name}: a sample holds a text that is not among the world's"
+    k = len(world.texts)
+    uniform = FinitePolicy(world.texts, np.full(k, -np.log(k)), np.zeros((k, 1)), np.zeros(1))
+    g = world.true_dose_response(world.texts)
+    value = world.true_value(uniform)
+    assert abs(value.value - g.mean()) < 1e-6 * (1 + abs(g).max()), (
+        f"{name}: the value of uniform texts is {value.value:.6g}, and the mean of their dose response {g.mean():.6g}"
+    )
+    assert abs(value.mass - 1) < 1e-6, f"{name}: uniform texts have the mass {value.mass:.4g} on the world's texts"
+    assert abs(world.kl(uniform, uniform)) < 1e-8, f"{name}: the KL of a policy to itself is not zero"
+    near, far = world.best_value(uniform, 0.1), world.best_value(uniform, 0.5)
+    assert value.value <= near <= far + 1e-9, f"{name}: best_value does not grow with the KL that is allowed"
+    assert far <= g.max() + 1e-9, f"{name}: best_value is above the best text's dose response"
+    s = world.true_stabilized_weight(data.texts, data.covariates)
+    _near(name, "the mean of the true stabilized weights", s, 1.0)
+    _near(name, "the mean of s (y - g), true weights", s * (data.outcome - world.true_dose_response(data.texts)), 0.0)
+
+
+def _near(name: str, what: str, values: np.ndarray, expected: float) -> None:
+    error = float(np.std(values, ddof=1) / np.sqrt(len(values)))
+    mean = float(np.mean(values))
+    assert abs(mean - expected) <= 5 * error + 1e-9, f"{name}: {what} is {mean:.4g} (+- {error:.2g}), not {expected:g}"
