@@ -109,8 +109,6 @@ outcome_models = Registry("outcome model", "causalopt.outcome_models")
 assignment_models = Registry("assignment model", "causalopt.assignment_models")
 objectives = Registry("objective", "causalopt.objectives")
 backends = Registry("backend", "causalopt.backends")
-judges = Registry("judge", "causalopt.judges")
-executors = Registry("executor", "causalopt.executors")
 worlds = Registry("world", "causalopt.worlds")
 
 REGISTRIES: dict[str, Registry] = {
@@ -119,7 +117,5 @@ REGISTRIES: dict[str, Registry] = {
     "assignment_models": assignment_models,
     "objectives": objectives,
     "backends": backends,
-    "judges": judges,
-    "executors": executors,
     "worlds": worlds,
 }

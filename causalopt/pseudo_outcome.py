@@ -21,6 +21,7 @@ from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.population import Population
 from causalopt.doors import check_type
 from causalopt.embedding import Embedder, embed
+from causalopt.embedding.contracts import LearnsAttributes
 from causalopt.errors import DataError, ModelError
 from causalopt.nuisance import models
 from causalopt.nuisance.assignment.logged import LoggedAssignment
@@ -414,14 +415,13 @@ class PseudoOutcomeEstimator:
 
     def _embedder(self, datasets: Sequence[DirectOutcomeDataset]) -> Embedder:
         """Return a copy of the embedder, fitted on the distinct texts and prompts; no outcome is looked at."""
-        embedder: Any = copy.deepcopy(plugins.embedders.create(self.embedder))
+        embedder: Embedder = copy.deepcopy(plugins.embedders.create(self.embedder))
         strings: dict[str, None] = {}
         for data in datasets:
-            if hasattr(embedder, "learn"):
+            if isinstance(embedder, LearnsAttributes):
                 embedder.learn(data.texts, data.attributes)
             strings.update(dict.fromkeys([*data.texts, *(data.prompts or [])]))
-        fitted: Embedder = embedder.fit(list(strings))
-        return fitted
+        return embedder.fit(list(strings))
 
     def _logged_weight(self, dataset: DirectOutcomeDataset) -> Float64 | None:
         """Weights of an assignment model that reads them from columns; None for one that is fitted."""

@@ -19,7 +19,7 @@ from benchmarks.confounding.methods.contract import make_method
 from benchmarks.confounding.methods.objectives import ObjectiveMethod
 from benchmarks.confounding.restriction import OnTexts
 from causalopt import plugins
-from causalopt.backends.contracts import Policy, Progress
+from causalopt.backends.contracts import CandidateBackend, Policy, Progress
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.errors import CausalOptError
 from causalopt.evaluation import thin_overlap
@@ -54,7 +54,7 @@ def run_group(cells: Sequence[Cell], store: Store) -> None:
     with quiet_transformers(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         backend = plugins.backends.create(first.backend)
-        if hasattr(backend, "with_candidates"):
+        if isinstance(backend, CandidateBackend):
             backend = backend.with_candidates(world.texts)
         reference = backend.reference(train.prompts, train.texts, train.weight, seed=0, progress=Progress())
         grader = Grader(world, reference)

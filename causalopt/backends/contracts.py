@@ -187,3 +187,21 @@ class Backend(Protocol):
         ``cache`` is a folder in which it may keep what it computes, such as log-probabilities.
         """
         ...
+
+
+BACKEND = ("population", "check", "reference", "fit", "load_policy")
+"""What an object must have to be a `Backend`."""
+
+
+@runtime_checkable
+class CandidateBackend(Backend, Protocol):
+    """A backend whose policies choose among known texts; a run without any gives it all texts of its data."""
+
+    @property
+    def candidates(self) -> Sequence[str] | None:
+        """The texts, or None while there are none."""
+        ...
+
+    def with_candidates(self, texts: Sequence[str]) -> Backend:
+        """Return the backend over these texts."""
+        ...

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, Self, runtime_checkable
 
+import pandas as pd
+
 from causalopt.typing import Float32
 
 
@@ -18,4 +20,13 @@ class Embedder(Protocol):
 
     def transform(self, texts: Sequence[str]) -> Float32:
         """Embed texts, shape [n, d], float32."""
+        ...
+
+
+@runtime_checkable
+class LearnsAttributes(Protocol):
+    """An embedder that is told the coded attributes of each row's text before it is fitted."""
+
+    def learn(self, texts: Sequence[str], attributes: pd.DataFrame) -> Self:
+        """Take the attributes of n rows, [n, number of attributes]; a text coded in two ways is a `DataError`."""
         ...

@@ -29,6 +29,24 @@ class OutcomeModel(Protocol):
 
 
 @runtime_checkable
+class AveragesTexts(Protocol):
+    """An outcome model that averages over texts itself; of any other the mean is taken over a sample of the texts."""
+
+    def reader_response(self, x_draws: Array, w: Array) -> Float64:
+        """Mean over the texts of m(x_j, w_i), shape [n]."""
+        ...
+
+
+@runtime_checkable
+class SamplesReaders(Protocol):
+    """An outcome model whose mean over readers is taken on a sample of them, and has an error."""
+
+    def marginal_with_error(self, x: Array, w_reference: Array, weight_reference: Float64) -> tuple[Float64, Float64]:
+        """Mean as in `OutcomeModel.marginal`, and its Monte Carlo standard error, shapes [n]."""
+        ...
+
+
+@runtime_checkable
 class AssignmentModel(Protocol):
     """The stabilized weight s(x, w) = p(x) / p(x | w) of the text a reader with ``w`` was shown."""
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from causalopt import plugins
 from causalopt.errors import ConfigError
-from causalopt.nuisance.contracts import AssignmentModel, OutcomeModel
+from causalopt.nuisance.contracts import AssignmentModel, AveragesTexts, OutcomeModel, SamplesReaders
 from causalopt.nuisance.outcome.averaging import mean_over_texts
 from causalopt.nuisance.outcome.sklearn import SklearnOutcome
 from causalopt.nuisance.rows import Rows
@@ -122,8 +122,8 @@ def predict(model: OutcomeModel, x: Array, w: Array, text_id: Int64) -> Float64:
 
 def reader_response(model: OutcomeModel, x_draws: Array, w: Array, text_id: Int64, seed: int) -> Float64:
     """Mean over texts of m(x_j, w_i), shape [n]: exact where the model can, else over a sample of the texts."""
-    exact = getattr(model, "reader_response", None)
-    if exact is not None:
+    if isinstance(model, AveragesTexts):
+        exact = model.reader_response
         return np.asarray(exact(x_draws, w, **_ids(exact, text_id)), dtype=np.float64)
     return mean_over_texts(partial(predict, model), x_draws, w, text_id, seed=seed)
 
@@ -132,8 +132,8 @@ def marginal(
     model: OutcomeModel, x: Array, w_reference: Array, weight_reference: Float64, text_id: Int64
 ) -> tuple[Float64, Float64]:
     """Mean over readers of m(x_i, w_k), shape [n], and its Monte Carlo standard error, zero where it is exact."""
-    sampled = getattr(model, "marginal_with_error", None)
-    if sampled is not None:
+    if isinstance(model, SamplesReaders):
+        sampled = model.marginal_with_error
         mean, error = sampled(x, w_reference, weight_reference, **_ids(sampled, text_id))
         return mean, error
     mean = model.marginal(x, w_reference, weight_reference, **_ids(model.marginal, text_id))

@@ -6,8 +6,9 @@ the gradient in the model's parameters is one weighted likelihood: ``sum_i coeff
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -78,9 +79,65 @@ class Objective(Protocol):
         """Whether one sequence's coefficient depends on the log-ratios of others: the window is then scored first."""
         ...
 
+    @property
+    def second_stage(self) -> str | Mapping[str, Any] | None:
+        """What predicts the residuals from the text before they are seen, see `BaseObjective`."""
+        ...
+
+    @property
+    def takes_on_policy_texts(self) -> bool:
+        """Whether texts that a later policy drew may enter, see `BaseObjective`."""
+        ...
+
+    def clip_fraction(self, inputs: ObjectiveInputs) -> float | None:
+        """Share of the logged weight whose ratio is cut, see `BaseObjective`."""
+        ...
+
     def __call__(self, inputs: ObjectiveInputs) -> Tensor:
         """Return the loss, a float64 scalar."""
         ...
+
+
+OBJECTIVE = ("needs_samples", "couples_batch", "second_stage", "takes_on_policy_texts", "clip_fraction", "__call__")
+"""What an object must have to be an `Objective`."""
+
+
+class BaseObjective:
+    """What an objective need not say: a class of yours that inherits from it only has to be callable.
+
+    Examples
+    --------
+    >>> from causalopt.objectives.contract import BaseObjective, Objective
+    >>> class LogLikelihood(BaseObjective):
+    ...     def __call__(self, inputs):
+    ...         return -(inputs.weight * inputs.log_ratio).mean()
+    >>> isinstance(LogLikelihood(), Objective), LogLikelihood().needs_samples
+    (True, False)
+    """
+
+    @property
+    def needs_samples(self) -> bool:
+        """No texts drawn from the reference enter."""
+        return False
+
+    @property
+    def couples_batch(self) -> bool:
+        """The window is scored first, which is right for every objective; False where that pass is not needed."""
+        return True
+
+    @property
+    def second_stage(self) -> str | Mapping[str, Any] | None:
+        """Residuals are seen as they are; ``ridge-text`` or an outcome model: as it predicts them from the text."""
+        return None
+
+    @property
+    def takes_on_policy_texts(self) -> bool:
+        """There is no term for texts that a policy of a later step drew."""
+        return False
+
+    def clip_fraction(self, inputs: ObjectiveInputs) -> float | None:
+        """Share of the logged weight whose ratio is clipped or truncated; None where nothing can be."""
+        return None
 
 
 def coefficients(objective: Objective, inputs: ObjectiveInputs) -> tuple[Tensor, Tensor, Tensor]:

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from causalopt.errors import ConfigError
-from causalopt.objectives.contract import ObjectiveInputs
+from causalopt.objectives.contract import BaseObjective, ObjectiveInputs
 
 
 @dataclass(frozen=True)
-class SFT:
+class SFT(BaseObjective):
     """Supervised fine-tuning: maximise mean_i log P^f(x_i); no outcome enters.
 
     Examples
@@ -45,7 +45,7 @@ class SFT:
 
 
 @dataclass(frozen=True)
-class SFTTop:
+class SFTTop(BaseObjective):
     """Fine-tuning on the best texts: those whose xi is in the highest ``fraction`` of its batch.
 
     Attributes
@@ -75,7 +75,7 @@ class SFTTop:
 
 
 @dataclass(frozen=True)
-class RWR:
+class RWR(BaseObjective):
     """Reward-weighted regression: maximise mean log P^f(x_i), weighted in proportion to exp(xi_i / temperature).
 
     Peters and Schaal (2007), "Reinforcement learning by reward-weighted regression for operational space control"; the

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from causalopt.errors import ConfigError
-from causalopt.objectives.contract import ObjectiveInputs
+from causalopt.objectives.contract import BaseObjective, ObjectiveInputs
 
 
 @dataclass(frozen=True)
-class Modifiers:
+class Modifiers(BaseObjective):
     """The settings every objective shares, each one thing.
 
     Attributes

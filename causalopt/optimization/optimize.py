@@ -12,7 +12,7 @@ from causalopt.backends.optimized import OptimizedPolicy
 from causalopt.behavior import BehaviorPolicy, behavior_log_prob, embedding_log_prob
 from causalopt.doors import check_contract, check_type
 from causalopt.errors import MissingPartError
-from causalopt.objectives.contract import Objective
+from causalopt.objectives.contract import OBJECTIVE, Objective
 from causalopt.optimization.problem import draw_samples, policy_problem
 from causalopt.optimization.selection import select_by_lower_bound
 from causalopt.pseudo_outcome import PseudoOutcomes
@@ -81,7 +81,7 @@ def optimize(
     )
     data = pseudo.dataset
     maximand: Objective = plugins.objectives.create(objective)
-    check_contract("optimize: objective", maximand, ("needs_samples", "couples_batch"), "an objective")
+    check_contract("optimize: objective", maximand, OBJECTIVE, "an objective (see objectives.contract.BaseObjective)")
     maker: Backend = plugins.backends.create(backend)
     check_contract("optimize: backend", maker, ("reference", "fit"), "a backend")
     if reference is None:
@@ -141,6 +141,6 @@ def fit_policy(
         pseudo,
         behavior,
         samples if objective.needs_samples else None,
-        second_stage=getattr(objective, "second_stage", None),
+        second_stage=objective.second_stage,
     )
     return backend.fit(problem, objective, reference=reference, seed=seed, progress=progress, selection=selection)

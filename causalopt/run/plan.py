@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from causalopt import plugins
-from causalopt.backends.contracts import Backend
+from causalopt.backends.contracts import BACKEND, Backend, CandidateBackend
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.population import DRAWN, Population
 from causalopt.data.seen_rows import refuse_seen_rows
+from causalopt.doors import check_contract
 from causalopt.errors import ConfigError
 from causalopt.evaluation.evaluate import leave_out
-from causalopt.objectives.contract import Objective
+from causalopt.objectives.contract import OBJECTIVE, Objective
 from causalopt.optimization.second_stage import check_second_stage
 from causalopt.plugins import Registry
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
@@ -202,11 +203,11 @@ def check_benchmark(config: RunConfig, data: DirectOutcomeDataset) -> None:
 
 def build_backend(config: RunConfig, texts: list[str]) -> Backend:
     """Build the backend; one that chooses among candidates is given the texts."""
-    backend: Any = plugins.backends.create(config.backend)
-    if getattr(backend, "candidates", texts) is None:
-        backend = backend.with_candidates(texts)
-    chosen: Backend = backend
-    return chosen
+    backend: Backend = plugins.backends.create(config.backend)
+    check_contract("backend", backend, BACKEND, "a backend")
+    if isinstance(backend, CandidateBackend) and backend.candidates is None:
+        return backend.with_candidates(texts)
+    return backend
 
 
 def _overridden(config: RunConfig, comparison: str) -> RunConfig:
@@ -219,9 +220,9 @@ def _overridden(config: RunConfig, comparison: str) -> RunConfig:
 def _arm(config: RunConfig, overridden: RunConfig) -> Arm:
     parts = ("outcome_model", "assignment_model")
     objective: Objective = plugins.objectives.create(overridden.objective)
-    second_stage = getattr(objective, "second_stage", None)
-    if second_stage is not None:
-        check_second_stage(second_stage)  # tried now, made later
+    check_contract("objective", objective, OBJECTIVE, "an objective (see objectives.contract.BaseObjective)")
+    if objective.second_stage is not None:
+        check_second_stage(objective.second_stage)  # tried now, made later
     return Arm(
         build_nuisances(overridden),
         objective,

@@ -30,7 +30,7 @@ def check_objective(objective: Objective) -> None:
     >>> check_objective(DRCPO())
     """
     name = type(objective).__name__
-    assert isinstance(objective, Objective), f"{name} lacks needs_samples, couples_batch or __call__"
+    assert isinstance(objective, Objective), f"{name} does not keep the contract: inherit from BaseObjective"
     window = _window()
     loss, data, _ = coefficients(objective, window)
     assert loss.ndim == 0, f"{name} returns shape {tuple(loss.shape)}, not a scalar"

@@ -268,7 +268,7 @@ class HuggingFaceBackend:
             stage="policy",
             rows=rows,
             objective=objective,
-            describe=partial(policy_metrics, clip_fraction=getattr(objective, "clip_fraction", None)),
+            describe=partial(policy_metrics, clip_fraction=objective.clip_fraction),
             training=self.training,
             seed=seed,
             bf16=self.bf16,
@@ -294,7 +294,7 @@ class HuggingFaceBackend:
         every = self.refresh.every_steps
         if every is None:
             return None
-        if not getattr(objective, "takes_on_policy_texts", False):
+        if not objective.takes_on_policy_texts:
             raise ConfigError(f"backend.refresh: {type(objective).__name__} has no g term for new texts to enter")
         return Refresh(every, self.refresh.per_row, problem, rows, seed)
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from causalopt.objectives.contract import ObjectiveInputs
+from causalopt.objectives.contract import BaseObjective, ObjectiveInputs
 
 
 @dataclass(frozen=True)
-class Likelihood:
+class Likelihood(BaseObjective):
     """Weighted mean negative log-likelihood, for rows whose behavior log-probability is 0.
 
     Attributes

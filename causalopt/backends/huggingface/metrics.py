@@ -12,7 +12,7 @@ from causalopt.objectives.contract import ObjectiveInputs
 def policy_metrics(
     inputs: ObjectiveInputs,
     data_log_prob: Tensor,
-    clip_fraction: Callable[[ObjectiveInputs], float] | None = None,
+    clip_fraction: Callable[[ObjectiveInputs], float | None] = lambda inputs: None,
 ) -> dict[str, float]:
     """Describe where the policy stands.
 
@@ -23,7 +23,7 @@ def policy_metrics(
     data_log_prob:
         log P^f of its logged texts, shape [n], nats.
     clip_fraction:
-        The objective's own, where it has one.
+        The objective's own; without one nothing is clipped.
 
     Returns
     -------
@@ -39,8 +39,9 @@ def policy_metrics(
     metrics = likelihood_metrics(inputs, data_log_prob)
     inputs = inputs.of_reference()
     metrics |= {"weights/ess": 1.0 / float(share.square().sum()), "weights/max": float(share.max())}
-    if clip_fraction is not None:
-        metrics["weights/clip_fraction"] = clip_fraction(inputs)
+    clipped = clip_fraction(inputs)
+    if clipped is not None:
+        metrics["weights/clip_fraction"] = clipped
     if len(inputs.sampled_weight):
         log_ratio = inputs.sampled_log_ratio.double()
         part = inputs.sampled_weight.double() / inputs.sampled_weight.double().sum()

@@ -14,7 +14,7 @@ from causalopt.backends.contracts import PolicyProblem
 from causalopt.backends.huggingface import HuggingFacePolicy
 from causalopt.backends.huggingface.trainer import ObjectiveTrainer
 from causalopt.language_models.scoring import SequenceLogProb
-from causalopt.objectives.contract import Objective, ObjectiveInputs
+from causalopt.objectives.contract import BaseObjective, Objective, ObjectiveInputs
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_a_sum_is_of_the_window_however_that_is_cut(
 ) -> None:
     """Not divided by the weights of the micro-batch, nor by the number of micro-batches."""
 
-    class Sum:
+    class Sum(BaseObjective):
         needs_samples = True
         couples_batch = False
 
@@ -101,7 +101,7 @@ def test_a_coupled_objective_that_does_not_say_so_would_be_seen(
     """The bound above tells the exact gradient from that of ratios normalised by others which stand at one."""
     want, _ = independent(reference, sixteen, OBJECTIVES["dr_cpo"])
 
-    class Uncoupled:
+    class Uncoupled(BaseObjective):
         needs_samples = True
         couples_batch = False
 

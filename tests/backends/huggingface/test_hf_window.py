@@ -17,7 +17,7 @@ from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
 from causalopt.backends.huggingface.collapse import CollapseWatch
 from causalopt.backends.huggingface.window import rows_to_repeat
 from causalopt.errors import CollapseWarning, ConfigError, DataError
-from causalopt.objectives.contract import ObjectiveInputs
+from causalopt.objectives.contract import BaseObjective, ObjectiveInputs
 from causalopt.objectives.imitation import RWR, SFT, SFTTop
 from causalopt.objectives.paper import CPO, DRCPO, OORLHF
 from causalopt.objectives.probes import fewest_rows, weighs_by_ratio
@@ -27,7 +27,7 @@ from causalopt.run.plan import prepare
 ONE = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 1, "max_steps": 1}
 
 
-class Leaned:
+class Leaned(BaseObjective):
     """A plugin's: the reward less its mean over the window, so that a single one is nothing."""
 
     needs_samples = False
