@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from nuisance_laws import binary_texts, fit_quality, gaussian_texts
+from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 from causalopt.nuisance.assignment.gaussian import GaussianAssignment
@@ -139,3 +140,19 @@ def test_margins_do_not_overflow():
     rng = np.random.default_rng(0)
     texts, readers = 100 * rng.normal(size=(50, 2)), 100 * rng.normal(size=(60, 2))
     assert np.isfinite(Normalizer.of(texts, readers, np.ones(50), np.ones(60)).log_ratio(texts, readers[:50])).all()
+
+
+@pytest.mark.parametrize("scale", [1.0, 6.0])
+def test_margins_are_right_where_ratios_span_more_than_a_float_holds(scale):
+    """Steps in logarithms alone left margins that were off by 0.09 nats at the larger scale."""
+    rng = np.random.default_rng(0)
+    texts, readers = rng.normal(size=(200, 6)), scale * rng.normal(size=(200, 6))
+    share = np.log(np.full(200, 1 / 200))
+    found = Normalizer._in_logs(texts, readers, share, share)
+    pairs = texts @ readers.T
+    of_text = logsumexp(pairs + found.log_reader, axis=1) + found.log_text - share
+    of_reader = logsumexp(pairs.T + found.log_text, axis=1) + found.log_reader - share
+    assert np.abs(of_text).max() < 1e-5
+    assert np.abs(of_reader).max() < 1e-5
+    plain = Normalizer.of(texts, readers, np.ones(200), np.ones(200))
+    np.testing.assert_allclose(found.log_ratio(texts, readers), plain.log_ratio(texts, readers), atol=1e-3)

@@ -9,7 +9,7 @@ import numpy as np
 
 from causalopt.data.folds import inner_folds, text_ids
 from causalopt.nuisance.assignment.reduced_rank import RegressionMoments, RegressionSplit, choose_settings
-from causalopt.nuisance.assignment.sinkhorn import Normalizer
+from causalopt.nuisance.assignment.sinkhorn import STEPS, TOLERANCE, Normalizer
 from causalopt.nuisance.coordinates import PrincipalCoordinates
 from causalopt.nuisance.features import ReaderFeatures
 from causalopt.typing import Array, Float64, Int64
@@ -25,6 +25,8 @@ STRENGTHS = (0.5, 0.7, 0.85, 1.0, 1.2, 1.4)
 SEARCH_SAMPLE = 400
 SEARCH_ROWS = 2000
 """Rows of a fold, and texts and readers behind the margins, while the strength is searched."""
+SEARCH_TOLERANCE, SEARCH_STEPS = 1e-3, 20
+"""How closely the margins are then found (see `Normalizer`): far below the differences of strengths."""
 
 
 class GaussianAssignment:
@@ -131,7 +133,15 @@ class GaussianAssignment:
             held_out = held_out[:: -(-len(held_out) // SEARCH_ROWS)]
             gains = [weight[held_out]]
             for strength in STRENGTHS:
-                margins = normalizer(u[rest], strength * slopes[rest], weight[rest], SEARCH_SAMPLE, self.seed)
+                margins = normalizer(
+                    u[rest],
+                    strength * slopes[rest],
+                    weight[rest],
+                    SEARCH_SAMPLE,
+                    self.seed,
+                    SEARCH_TOLERANCE,
+                    SEARCH_STEPS,
+                )
                 gains.append(margins.log_ratio(u[held_out], strength * slopes[held_out]))
             parts.append(np.stack(gains, axis=1))
         table = np.concatenate(parts)
@@ -153,13 +163,21 @@ def _folds(text_id: Int64, seed: int) -> Int64 | None:
     return inner_folds(np.arange(len(text_id)) if few else text_id, INNER_FOLDS, seed)
 
 
-def normalizer(texts: Float64, readers: Float64, weight: Float64, size: int, seed: int) -> Normalizer:
+def normalizer(
+    texts: Float64,
+    readers: Float64,
+    weight: Float64,
+    size: int,
+    seed: int,
+    tolerance: float = TOLERANCE,
+    steps: int = STEPS,
+) -> Normalizer:
     """Fit the margins on at most ``size`` rows, drawn with probabilities in proportion to their weights."""
     counts = weight > 0
     texts, readers, weight = texts[counts], readers[counts], weight[counts]
     if len(texts) <= size:
-        return Normalizer.of(texts, readers, weight, weight)
+        return Normalizer.of(texts, readers, weight, weight, tolerance, steps)
     rng = np.random.default_rng(seed)
     share = weight / weight.sum()
     drawn_texts, drawn_readers = (rng.choice(len(texts), size, p=share) for _ in range(2))
-    return Normalizer.of(texts[drawn_texts], readers[drawn_readers], np.ones(size), np.ones(size))
+    return Normalizer.of(texts[drawn_texts], readers[drawn_readers], np.ones(size), np.ones(size), tolerance, steps)

@@ -15,6 +15,8 @@ LARGEST_RANGE = 300.0
 """Nats between the smallest and the largest theta_w' x up to which exponentials are safe."""
 TOLERANCE = 1e-6
 ITERATIONS = 500
+ROUNDS, STEPS = 5, 100
+"""Steps in logarithms, and cheap ones after each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,13 +42,24 @@ class Normalizer:
     log_reader: Float64
 
     @classmethod
-    def of(cls, texts: Float64, readers: Float64, text_weight: Float64, reader_weight: Float64) -> Self:
-        """Find the normalising terms for two samples with their weights."""
+    def of(
+        cls,
+        texts: Float64,
+        readers: Float64,
+        text_weight: Float64,
+        reader_weight: Float64,
+        tolerance: float = TOLERANCE,
+        steps: int = STEPS,
+    ) -> Self:
+        """Find the normalising terms for two samples with their weights.
+
+        They move by less than ``tolerance`` nats in the last step; ``steps`` are taken between those in logarithms.
+        """
         text_share = text_weight / text_weight.sum()
         reader_share = reader_weight / reader_weight.sum()
         kernel = texts @ readers.T
         if np.ptp(kernel) > LARGEST_RANGE:
-            return cls._in_logs(texts, readers, np.log(text_share), np.log(reader_share))
+            return cls._in_logs(texts, readers, np.log(text_share), np.log(reader_share), tolerance, steps)
         # Every row and every column keeps an entry of order one, so that no sum below is zero.
         row_top = kernel.max(axis=1)
         kernel -= row_top[:, None]
@@ -57,21 +70,48 @@ class Normalizer:
         for _ in range(ITERATIONS):
             for_reader = 1 / ((text_share * for_text) @ kernel)
             before, for_text = for_text, 1 / (kernel @ (reader_share * for_reader))
-            if np.max(np.abs(np.log(for_text / before))) < TOLERANCE:
+            if np.max(np.abs(np.log(for_text / before))) < tolerance:
                 break
         log_text = np.log(text_share * for_text) - row_top
         log_reader = np.log(reader_share * for_reader) - column_top
         return cls(texts, readers, log_text, log_reader)
 
     @classmethod
-    def _in_logs(cls, texts: Float64, readers: Float64, text_share: Float64, reader_share: Float64) -> Self:
-        """Iterate in logarithms, some ten times slower: for ratios that no float can hold."""
+    def _in_logs(
+        cls,
+        texts: Float64,
+        readers: Float64,
+        text_share: Float64,
+        reader_share: Float64,
+        tolerance: float = TOLERANCE,
+        steps: int = STEPS,
+    ) -> Self:
+        """Iterate where ratios span more than a float holds: a step in logarithms, then cheap ones about it.
+
+        What the cheap steps scale is near one, since the step in logarithms has brought both margins there (the
+        absorption of Schmitzer 2019); where a float does not hold them after all, the next step in logarithms goes on.
+        """
         log_text, log_reader = text_share, reader_share
-        for _ in range(ITERATIONS // 20):
+        of_text, of_reader = np.exp(text_share), np.exp(reader_share)
+        for _ in range(ROUNDS):
             log_reader = reader_share - _log_mean(readers, texts, log_text)
             before, log_text = log_text, text_share - _log_mean(texts, readers, log_reader)
-            if np.max(np.abs(log_text - before)) < TOLERANCE:
+            if np.max(np.abs(log_text - before)) < tolerance:
                 break
+            with np.errstate(all="ignore"):
+                kernel = texts @ readers.T
+                kernel += (log_text - text_share)[:, None]
+                kernel += log_reader - reader_share
+                np.exp(kernel, out=kernel)
+                for_text = np.ones(len(texts))
+                for _ in range(steps):
+                    for_reader = 1 / ((of_text * for_text) @ kernel)
+                    last, for_text = for_text, 1 / (kernel @ (of_reader * for_reader))
+                    if np.max(np.abs(np.log(for_text / last))) < tolerance:
+                        break
+                moved = log_text + np.log(for_text)
+            if np.isfinite(moved).all():
+                log_text = moved
         return cls(texts, readers, log_text, log_reader)
 
     def log_ratio(self, texts: Float64, readers: Float64) -> Float64:
