@@ -114,6 +114,7 @@ def test_real_texts_with_simulated_readers(tmp_path: Path) -> None:
 def test_logged_traffic_with_prompts(tmp_path: Path) -> None:
     raw = config({"world": "logged-traffic", "rows": 4000}, NAIVE)
     raw["behavior_policy"] = "logged"
+    raw["assignment_model"] = "gaussian"  # of the world's kind; comparing others would take most of the time
     found = finished(tmp_path / "run", raw)
     assert found["truth"]["gain_share"] > 0.5
     assert found["comparisons"]["naive"]["truth"]["gain_share"] < 0.3

@@ -78,7 +78,7 @@ class ObjectiveMethod:
             self.pseudo_outcomes(dataset),
             log_behavior(reference, dataset),
             samples,
-            second_stage=getattr(objective, "second_stage", None),
+            second_stage=objective.second_stage,
         )
         return maximize(
             problem, objective, reference, self.learning_rate, self.epochs, self.seed, refresh_every=self.refresh_every
