@@ -33,10 +33,6 @@ class SFT(BaseObjective):
     """
 
     @property
-    def needs_samples(self) -> bool:
-        return False
-
-    @property
     def couples_batch(self) -> bool:
         return False
 
@@ -59,10 +55,6 @@ class SFTTop(BaseObjective):
     def __post_init__(self) -> None:
         if not 0 < self.fraction <= 1:
             raise ConfigError(f"objective.fraction must be in (0, 1], not {self.fraction}")
-
-    @property
-    def needs_samples(self) -> bool:
-        return False
 
     @property
     def couples_batch(self) -> bool:
@@ -93,10 +85,6 @@ class RWR(BaseObjective):
     def __post_init__(self) -> None:
         if not self.temperature > 0:
             raise ConfigError(f"objective.temperature must be positive, not {self.temperature}")
-
-    @property
-    def needs_samples(self) -> bool:
-        return False
 
     @property
     def couples_batch(self) -> bool:

@@ -23,10 +23,6 @@ class Likelihood(BaseObjective):
     mean_length: float
 
     @property
-    def needs_samples(self) -> bool:
-        return False
-
-    @property
     def couples_batch(self) -> bool:
         return False
 
