@@ -15,10 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from causalopt import plugins
-from causalopt.data.columns import Columns
 from causalopt.data.covariates import CovariateEncoder
 from causalopt.data.dataset import DirectOutcomeDataset
-from causalopt.data.population import Population
 from causalopt.doors import check_type
 from causalopt.embedding import Embedder, embed
 from causalopt.embedding.contracts import LearnsAttributes
@@ -162,15 +160,8 @@ class PseudoOutcomes:
     def save(self, path: str | Path) -> None:
         """Write data, nuisances and scores to one Parquet file; the fitted models are not in it."""
         frame = pd.concat([self.dataset.to_frame(), self.to_frame().add_prefix("pseudo:")], axis=1)
-        data = self.dataset
         about = {
-            "columns": asdict(data.columns),
-            "covariates": list(data.covariates.columns),
-            "attributes": list(data.attributes.columns),
-            "direction": data.direction,
-            "population": asdict(data.population),
-            "source": data.source,
-            "dropped": data.dropped,
+            **self.dataset.about(),
             "truncated_rows": self.truncated_rows,
             "truncated_mass": self.truncated_mass,
             "scores": self.scores.to_dict(orient="list"),
@@ -198,34 +189,7 @@ class PseudoOutcomes:
         about = json.loads(metadata[METADATA])
         frame = table.to_pandas()
 
-        def numbers(name: str) -> Float64 | None:
-            return frame[name].to_numpy(dtype=np.float64) if name in frame else None
-
-        def part(role: str) -> pd.DataFrame:
-            return pd.DataFrame({name: frame[f"{role}:{name}"] for name in about[f"{role}s"]}, index=frame.index)
-
-        columns: dict[str, Any] = {r: tuple(c) if isinstance(c, list) else c for r, c in about["columns"].items()}
-        dataset = DirectOutcomeDataset(
-            texts=frame["text"].tolist(),
-            prompts=frame["prompt"].tolist() if "prompt" in frame else None,
-            outcome=frame["outcome"].to_numpy(dtype=np.float64),
-            covariates=part("covariate"),
-            weight=frame["weight"].to_numpy(dtype=np.float64),
-            group=frame["group"].to_numpy(dtype=np.int64),
-            reader=frame["reader"].to_numpy(dtype=np.int64) if "reader" in frame else None,
-            attributes=part("attribute"),
-            behavior_log_prob=numbers("behavior_log_prob"),
-            assignment_log_prob=numbers("assignment_log_prob"),
-            row=frame["pseudo:row"].to_numpy(dtype=np.int64),
-            direction=about["direction"],
-            source=about["source"],
-            columns=Columns(**columns),
-            dropped=about["dropped"],
-            policy_log_prob=numbers("policy_log_prob"),
-            policy_text=frame["policy_text"].tolist() if "policy_text" in frame else None,
-            placebo_outcome=numbers("placebo_outcome"),
-            population=Population(**about.get("population", {})),
-        )
+        dataset = DirectOutcomeDataset.restore(frame, frame["pseudo:row"].to_numpy(dtype=np.int64), about)
         return cls(
             dataset,
             frame["pseudo:fold"].to_numpy(dtype=np.int64),

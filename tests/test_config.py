@@ -26,7 +26,7 @@ def test_overrides_are_yaml_and_reach_nested_keys(tmp_path):
     path.write_text("data: {path: survey.csv}\n")
     config = load_config(path, ["objective.kl=0.5", "data.covariates=[age, party]", "seed=3"])
     assert config.objective["kl"] == 0.5
-    assert config.data.covariates == ["age", "party"]
+    assert config.data.columns.covariates == ("age", "party")
     assert config.seed == 3
 
 

@@ -1,37 +1,59 @@
-"""Which column of a table plays which role."""
+"""The roles that a column can play: one table, from which validation, data set and configuration derive."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_type_hints
 
 import pandas as pd
 
 from causalopt.errors import DataError
 from causalopt.suggestion import did_you_mean
 
+Kind = Literal["text", "number", "log-probability", "positive", "label", "numbers", "covariates"]
+"""What the cells of a role are; covariates are of any type."""
+SEVERAL = ("numbers", "covariates")
+"""Kinds of roles that several columns play."""
+
+
+@dataclass(frozen=True)
+class Role:
+    """A role: what its cells are, what it means, and the Python type and default of the setting that fills it."""
+
+    name: str
+    kind: Kind
+    meaning: str
+    setting: Any
+    default: Any
+
+
+def _role(kind: Kind, meaning: str, default: Any = None) -> Any:
+    return field(default=default, metadata={"kind": kind, "meaning": meaning})
+
 
 @dataclass(frozen=True)
 class Columns:
-    """Column names by role; see `causalopt.data.dataset.DirectOutcomeDataset` for what each role means."""
+    """Column names by role; a new role is a line here and an attribute of `DirectOutcomeDataset`."""
 
-    text: str = "text"
-    outcome: str = "outcome"
-    prompt: str | None = None
-    covariates: tuple[str, ...] = ()
-    weight: str | None = None
-    group: str | None = None
-    reader: str | None = None
-    attributes: tuple[str, ...] = ()
-    behavior_log_prob: str | None = None
-    assignment_log_prob: str | None = None
-    policy_log_prob: str | None = None
-    policy_text: str | None = None
-    placebo_outcome: str | None = None
+    text: str = _role("text", "what was read", "text")
+    outcome: str = _role("number", "the response, in outcome units", "outcome")
+    prompt: str | None = _role("text", "the context that the text answers")
+    covariates: tuple[str, ...] = _role("covariates", "what may drive both the text shown and the response", ())
+    weight: str | None = _role("positive", "exposure of the row (impressions behind a rate)")
+    group: str | None = _role("label", "rows that no split or fold divides")
+    reader: str | None = _role("label", "who read it, for standard errors clustered by reader too")
+    attributes: tuple[str, ...] = _role("numbers", "attributes that a person coded for each text", ())
+    behavior_log_prob: str | None = _role("log-probability", "log q(x | c) under the logged policy, nats")
+    assignment_log_prob: str | None = _role("log-probability", "log p(x | w), where texts were chosen by reader, nats")
+    policy_log_prob: str | None = _role("log-probability", "of a policy computed elsewhere, for `estimate`, nats")
+    policy_text: str | None = _role("text", "a text that this policy drew for the row")
+    placebo_outcome: str | None = _role("number", "fixed before the text was read: no text can have moved it")
 
-    def roles(self) -> Iterator[tuple[str, str]]:
+    def filled(self) -> Iterator[tuple[Role, str]]:
         """Pairs of role and column, for the roles that are filled."""
-        for role, value in vars(self).items():
+        for role in ROLES:
+            value = vars(self)[role.name]
             if isinstance(value, str):
                 yield role, value
             elif value is not None:
@@ -40,18 +62,26 @@ class Columns:
     def check(self, frame: pd.DataFrame, source: str) -> None:
         """Raise `DataError` when a column is missing, doubled, or has two roles that exclude each other."""
         taken: dict[str, str] = {}
-        for role, column in self.roles():
+        for role, column in self.filled():
             if column not in frame.columns:
                 hint = did_you_mean(column, frame.columns)
                 names = ", ".join(str(name) for name in frame.columns)
-                raise DataError(f"{source}: there is no column {column!r} for {role}{hint}; there are: {names}")
+                raise DataError(f"{source}: there is no column {column!r} for {role.name}{hint}; there are: {names}")
             if isinstance(frame[column], pd.DataFrame):
                 raise DataError(f"{source}: there are several columns {column!r}; rename all but one")
             # Readers and groups only say which rows belong together, so they may be covariates or attributes as well.
-            if role in ("group", "reader"):
+            if role.kind == "label":
                 continue
-            if taken.get(column) == role:
-                raise DataError(f"{source}: column {column!r} is named twice in {role}; name it once")
+            if taken.get(column) == role.name:
+                raise DataError(f"{source}: column {column!r} is named twice in {role.name}; name it once")
             if column in taken:
-                raise DataError(f"{source}: column {column!r} is both {taken[column]} and {role}; give it one role")
-            taken[column] = role
+                raise DataError(
+                    f"{source}: column {column!r} is both {taken[column]} and {role.name}; give it one role"
+                )
+            taken[column] = role.name
+
+
+ROLES = tuple(
+    Role(f.name, f.metadata["kind"], f.metadata["meaning"], get_type_hints(Columns)[f.name], f.default)
+    for f in fields(Columns)
+)

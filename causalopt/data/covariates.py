@@ -7,9 +7,11 @@ from typing import Self
 
 import numpy as np
 import pandas as pd
+from sklearn.compose import ColumnTransformer
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from causalopt.errors import CausalOptWarning, DataError
-from causalopt.typing import Float64
+from causalopt.typing import Array, Float64
 
 MISSING = "(missing)"
 
@@ -34,24 +36,27 @@ class CovariateEncoder:
 
     def fit(self, frame: pd.DataFrame) -> Self:
         """Learn means, scales and levels."""
-        self._scales: dict[str, tuple[float, float]] = {}
-        self._levels: dict[str, list[str]] = {}
-        constant = []
+        self._numeric: list[str] = []
+        self._categorical: list[str] = []
+        constant: list[str] = []
         for column in frame.columns:
-            if pd.api.types.is_numeric_dtype(frame[column]):
-                values = _finite(frame[column], column)
-                if np.ptp(values) and values.std():
-                    self._scales[column] = (float(values.mean()), float(values.std()))
-                    continue
-            elif len(levels := sorted(set(_levels(frame[column])))) > 1:
-                self._levels[column] = levels
-                continue
-            constant.append(column)
+            numeric = pd.api.types.is_numeric_dtype(frame[column])
+            values = _finite(frame[column], column) if numeric else _levels(frame[column])
+            if (values == values[0]).all() or (numeric and not values.std()):
+                constant.append(column)
+            else:
+                (self._numeric if numeric else self._categorical).append(column)
         if constant:
             warnings.warn(
                 f"covariates that are constant were left out: {', '.join(constant)}", CausalOptWarning, stacklevel=2
             )
-        self.names = [*self._scales, *(f"{column}={level}" for column, all_ in self._levels.items() for level in all_)]
+        # A level that was not seen is said by `transform`, with its name.
+        levels = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+        parts = [("numeric", StandardScaler(), self._numeric), ("categorical", levels, self._categorical)]
+        self._columns = ColumnTransformer(parts).fit(self._typed(frame))
+        encoder = self._columns.named_transformers_["categorical"]
+        self._known = dict(zip(self._categorical, encoder.categories_, strict=True)) if self._categorical else {}
+        self.names = [*self._numeric, *(f"{column}={level}" for column, all_ in self._known.items() for level in all_)]
         return self
 
     def transform(self, frame: pd.DataFrame) -> Float64:
@@ -62,30 +67,36 @@ class CovariateEncoder:
         DataError
             When a column is missing, holds words where it held numbers, or holds a number that is not finite.
         """
-        for column in (*self._scales, *self._levels):
-            if column not in frame.columns:
-                raise DataError(f"covariate {column!r} was there at fit time and is missing now")
-        parts = [
-            ((_finite(frame[column], column) - mean) / scale)[:, None] for column, (mean, scale) in self._scales.items()
-        ]
-        for column, levels in self._levels.items():
-            values = np.array(_levels(frame[column]), dtype=object)
-            unseen = sorted(set(values) - set(levels))
+        typed = self._typed(frame)
+        if not len(typed):
+            return np.zeros((0, len(self.names)))
+        for column, levels in self._known.items():
+            unseen = sorted(set(typed[column]) - set(levels))
             if unseen:
-                count = int(np.isin(values, unseen).sum())
+                count = int(typed[column].isin(unseen).sum())
                 warnings.warn(
                     f"covariate {column!r} has {count} rows with levels not seen at fit time ({', '.join(unseen[:5])})",
                     CausalOptWarning,
                     stacklevel=2,
                 )
-            parts.append((values[:, None] == np.array(levels, dtype=object)).astype(np.float64))
-        return np.hstack(parts) if parts else np.zeros((len(frame), 0))
+        return np.asarray(self._columns.transform(typed), dtype=np.float64)
+
+    def _typed(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return the columns that are encoded: finite numbers, and levels as strings."""
+        for column in (*self._numeric, *self._categorical):
+            if column not in frame.columns:
+                raise DataError(f"covariate {column!r} was there at fit time and is missing now")
+        numbers = {column: _finite(frame[column], column) for column in self._numeric}
+        levels = {column: _levels(frame[column]) for column in self._categorical}
+        return pd.DataFrame({**numbers, **levels}, index=range(len(frame)))
 
 
-def _levels(series: pd.Series) -> list[str]:
+def _levels(series: pd.Series) -> Array:
     if pd.api.types.is_float_dtype(series):  # codes that a table with letters in it would have kept as 1, not 1.0
-        return [MISSING if pd.isna(value) else f"{value:.15g}" for value in series]
-    return [MISSING if pd.isna(value) else str(value) for value in series]
+        levels = [MISSING if pd.isna(value) else f"{value:.15g}" for value in series]
+    else:
+        levels = [MISSING if pd.isna(value) else str(value) for value in series]
+    return np.array(levels, dtype=object)
 
 
 def _finite(series: pd.Series, column: str) -> Float64:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ import pandas as pd
 from sklearn.model_selection import GroupShuffleSplit
 
 from causalopt.data import files, validation
-from causalopt.data.columns import Columns
+from causalopt.data.columns import ROLES, SEVERAL, Columns, Role
 from causalopt.data.fingerprint import fingerprint_frame
 from causalopt.data.population import DRAWN, Population
 from causalopt.errors import ConfigError, DataError, DroppedRowsWarning
@@ -198,9 +198,20 @@ class DirectOutcomeDataset:
         if not isinstance(frame, pd.DataFrame):
             raise DataError(f"{source}: is a {type(frame).__name__}, not a pandas DataFrame")
         columns = Columns(
-            text, outcome, prompt, tuple(covariates), weight, group, reader, tuple(attributes), behavior_log_prob,
-            assignment_log_prob, policy_log_prob, policy_text, placebo_outcome,
-        )  # fmt: skip
+            text=text,
+            outcome=outcome,
+            prompt=prompt,
+            covariates=tuple(covariates),
+            weight=weight,
+            group=group,
+            reader=reader,
+            attributes=tuple(attributes),
+            behavior_log_prob=behavior_log_prob,
+            assignment_log_prob=assignment_log_prob,
+            policy_log_prob=policy_log_prob,
+            policy_text=policy_text,
+            placebo_outcome=placebo_outcome,
+        )
         columns.check(frame, source)
         if not len(frame):
             raise DataError(f"{source}: has no rows")
@@ -231,34 +242,13 @@ class DirectOutcomeDataset:
     def _from_clean(
         cls, table: pd.DataFrame, columns: Columns, direction: Direction, source: str, dropped: dict[str, int]
     ) -> DirectOutcomeDataset:
-        def numbers(column: str | None) -> Float64 | None:
-            return None if column is None else table[column].to_numpy(dtype=np.float64)
-
-        texts = table[columns.text].tolist()
-        prompts = None if columns.prompt is None else table[columns.prompt].tolist()
-        text = _text_codes(prompts, texts)
-        group = text if columns.group is None else pd.factorize(table[columns.group])[0]
-        weight = numbers(columns.weight)
-        data = cls(
-            texts=texts,
-            prompts=prompts,
-            outcome=table[columns.outcome].to_numpy(dtype=np.float64),
-            covariates=table[list(columns.covariates)].reset_index(drop=True),
-            weight=np.ones(len(table)) if weight is None else weight,
-            group=group.astype(np.int64),
-            reader=None if columns.reader is None else pd.factorize(table[columns.reader])[0].astype(np.int64),
-            attributes=table[list(columns.attributes)].reset_index(drop=True),
-            behavior_log_prob=numbers(columns.behavior_log_prob),
-            assignment_log_prob=numbers(columns.assignment_log_prob),
-            row=table.index.to_numpy(dtype=np.int64),
-            direction=direction,
-            source=source,
-            columns=columns,
-            dropped=dropped,
-            policy_log_prob=numbers(columns.policy_log_prob),
-            policy_text=None if columns.policy_text is None else table[columns.policy_text].tolist(),
-            placebo_outcome=numbers(columns.placebo_outcome),
-        )
+        values = {_attribute(role): _values(role, vars(columns)[role.name], table) for role in ROLES}
+        if values["weight"] is None:
+            values["weight"] = np.ones(len(table))
+        if values["group"] is None:
+            values["group"] = _text_codes(values["prompts"], values["texts"])
+        row = table.index.to_numpy(dtype=np.int64)
+        data = cls(**values, row=row, direction=direction, source=source, columns=columns, dropped=dropped)
         return data.with_population(DRAWN)
 
     def __len__(self) -> int:
@@ -269,26 +259,8 @@ class DirectOutcomeDataset:
         chosen = np.asarray(index)
         position = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
 
-        def take(values: Any) -> Any:
-            return None if values is None else values[position]
-
-        return replace(
-            self,
-            texts=[self.texts[i] for i in position],
-            prompts=None if self.prompts is None else [self.prompts[i] for i in position],
-            outcome=self.outcome[position],
-            covariates=self.covariates.iloc[position].reset_index(drop=True),
-            weight=self.weight[position],
-            group=self.group[position],
-            reader=take(self.reader),
-            attributes=self.attributes.iloc[position].reset_index(drop=True),
-            behavior_log_prob=take(self.behavior_log_prob),
-            assignment_log_prob=take(self.assignment_log_prob),
-            policy_log_prob=take(self.policy_log_prob),
-            policy_text=None if self.policy_text is None else [self.policy_text[i] for i in position],
-            placebo_outcome=take(self.placebo_outcome),
-            row=self.row[position],
-        )
+        names = [*map(_attribute, ROLES), "row"]
+        return replace(self, **{name: _take(vars(self)[name], position) for name in names})
 
     @property
     def text_code(self) -> Int64:
@@ -416,20 +388,103 @@ class DirectOutcomeDataset:
         The rows' order counts; where they come from, the names of the columns other than covariates and attributes,
         and the labels of groups and readers do not.
         """
-        names = {"covariates", "attributes"}  # of the other roles only that they are filled, not by which column
-        filled = [role if role not in names else f"{role}:{column}" for role, column in self.columns.roles()]
+        # Of a role that is one column only that it is filled, not by which column.
+        filled = [
+            f"{role.name}:{column}" if role.kind in SEVERAL else role.name for role, column in self.columns.filled()
+        ]
         return fingerprint_frame(self.to_frame(), self.direction, *filled)
 
     def to_frame(self) -> pd.DataFrame:
         """One canonical frame: text, outcome, weight, group, then whatever else there is."""
         frame = pd.DataFrame({"text": self.texts, "outcome": self.outcome, "weight": self.weight, "group": self.group})
-        optional = ("prompts", "reader", "behavior_log_prob", "assignment_log_prob", "policy_log_prob", "policy_text")
-        for name in (*optional, "placebo_outcome"):
-            values = getattr(self, name)
-            if values is not None:
-                frame[name.removesuffix("s")] = values
-        prefixed = [self.covariates.add_prefix("covariate:"), self.attributes.add_prefix("attribute:")]
+        prefixed: list[pd.DataFrame] = []
+        for role in ROLES:
+            values = vars(self)[_attribute(role)]
+            if role.kind in SEVERAL:
+                prefixed.append(values.add_prefix(_prefix(role)))
+            elif values is not None:
+                frame[role.name] = values
         return pd.concat([frame, *prefixed], axis=1)
+
+    def about(self) -> dict[str, Any]:
+        """Return what `to_frame` leaves out, as JSON can hold it; see `restore`."""
+        return {
+            "columns": asdict(self.columns),
+            "covariates": list(self.covariates.columns),
+            "attributes": list(self.attributes.columns),
+            "direction": self.direction,
+            "population": asdict(self.population),
+            "source": self.source,
+            "dropped": self.dropped,
+        }
+
+    @classmethod
+    def restore(cls, frame: pd.DataFrame, row: Int64, about: dict[str, Any]) -> DirectOutcomeDataset:
+        """Return the data set that `to_frame`, its attribute ``row`` and `about` describe.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from causalopt import DirectOutcomeDataset
+        >>> data = DirectOutcomeDataset.from_frame(pd.DataFrame({"text": ["a", "b"], "outcome": [1.0, 2.0]}))
+        >>> again = DirectOutcomeDataset.restore(data.to_frame(), data.row, data.about())
+        >>> again.fingerprint() == data.fingerprint()
+        True
+        """
+        values: dict[str, Any] = {}
+        for role in ROLES:
+            if role.kind in SEVERAL:
+                named = {name: frame[_prefix(role) + name] for name in about[role.name]}
+                values[_attribute(role)] = pd.DataFrame(named, index=frame.index)
+            elif role.name not in frame:
+                values[_attribute(role)] = None
+            elif role.kind == "label":
+                values[_attribute(role)] = frame[role.name].to_numpy(dtype=np.int64)
+            else:
+                values[_attribute(role)] = _values(role, role.name, frame)
+        names: dict[str, Any] = {
+            role: tuple(name) if isinstance(name, list) else name for role, name in about["columns"].items()
+        }
+        return cls(
+            **values,
+            row=row,
+            direction=about["direction"],
+            source=about["source"],
+            columns=Columns(**names),
+            dropped=about["dropped"],
+            population=Population(**about["population"]),
+        )
+
+
+def _attribute(role: Role) -> str:
+    """Name of the data set's attribute that holds a role's values."""
+    return {"text": "texts", "prompt": "prompts"}.get(role.name, role.name)
+
+
+def _prefix(role: Role) -> str:
+    """Start of the names of a role's columns in the canonical frame, where there are several."""
+    return role.name.removesuffix("s") + ":"
+
+
+def _values(role: Role, column: Any, table: pd.DataFrame) -> Any:
+    """Return what a role's attribute holds: of one column, or the frame of several; None where it is not filled."""
+    if role.kind in SEVERAL:
+        return table[list(column)].reset_index(drop=True)
+    if column is None:
+        return None
+    if role.kind == "text":
+        return table[column].tolist()
+    if role.kind == "label":
+        return pd.factorize(table[column])[0].astype(np.int64)
+    return table[column].to_numpy(dtype=np.float64)
+
+
+def _take(values: Any, position: Int64) -> Any:
+    if isinstance(values, list):
+        return [values[i] for i in position]
+    if isinstance(values, pd.DataFrame):
+        return values.iloc[position].reset_index(drop=True)
+    return None if values is None else values[position]
 
 
 def _text_codes(prompts: Sequence[str] | None, texts: Sequence[str]) -> Int64:

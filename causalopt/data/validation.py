@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from causalopt.data.columns import Columns
+from causalopt.data.columns import SEVERAL, Columns
 from causalopt.data.files import number
 from causalopt.errors import DataError
 from causalopt.typing import Array
@@ -29,25 +29,20 @@ def clean(frame: pd.DataFrame, columns: Columns, source: str) -> pd.DataFrame:
         log-probability above 0.
     """
     cleaned: dict[str, pd.Series] = {}
-
-    def refuse(column: str, wrong: Callable[[Any], bool], rule: str) -> None:
-        _refuse(cleaned[column], column, wrong, rule, source)
-
-    for role, column in columns.roles():
-        if role in ("text", "prompt", "policy_text"):
+    for role, column in columns.filled():
+        if role.kind == "text":
             cleaned[column] = _texts(frame[column], column, source)
-        elif role == "covariates":
+        elif role.kind == "covariates":
             cleaned[column] = _covariate(frame[column], column, source)
-        elif role in ("group", "reader"):
+        elif role.kind == "label":
             if column not in cleaned:  # a covariate or an attribute may name the group as well
                 cleaned[column] = _labels(frame[column], column, source)
         else:
             cleaned[column] = _numbers(frame[column], column, source)
-    if columns.weight is not None:
-        refuse(columns.weight, lambda value: value <= 0, "a weight must be positive")
-    for log_prob in (columns.behavior_log_prob, columns.assignment_log_prob, columns.policy_log_prob):
-        if log_prob is not None:
-            refuse(log_prob, lambda value: value > 0, "a log-probability cannot be above 0")
+        if role.kind == "positive":
+            _refuse(cleaned[column], column, lambda value: value <= 0, f"a {role.name} must be positive", source)
+        if role.kind == "log-probability":
+            _refuse(cleaned[column], column, lambda value: value > 0, "a log-probability cannot be above 0", source)
     return pd.DataFrame(cleaned)
 
 
@@ -55,12 +50,12 @@ def missing_reasons(table: pd.DataFrame, columns: Columns) -> dict[str, Array]:
     """Masks of the rows that lack something, by reason; a row counts under the first only, and no mask is empty."""
     masks = {}
     complete = np.ones(len(table), dtype=bool)
-    for role, column in columns.roles():
-        if role == "covariates" and not pd.api.types.is_numeric_dtype(table[column]):
+    for role, column in columns.filled():
+        if role.kind == "covariates" and not pd.api.types.is_numeric_dtype(table[column]):
             continue
         mask = table[column].isna().to_numpy() & complete
         if mask.any():
-            what = f"{role.removesuffix('s')} {column!r}" if role in ("covariates", "attributes") else role
+            what = f"{role.name.removesuffix('s')} {column!r}" if role.kind in SEVERAL else role.name
             masks[f"no {what}"] = mask
             complete &= ~mask
     return masks

@@ -7,8 +7,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 
+from causalopt.data.columns import ROLES, Columns
 from causalopt.data.population import Population
 from causalopt.errors import ConfigError
 from causalopt.suggestion import did_you_mean
@@ -37,11 +47,6 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
-def _check_one_source(path: Path | None, world: Part | None) -> None:
-    if (path is None) == (world is None):
-        raise ValueError("needs exactly one of 'path' (a table) and 'world' (a simulated one)")
-
-
 class TestConfig(Section):
     """The rows that take no part in optimisation: a share of the groups, or a table of their own."""
 
@@ -63,25 +68,27 @@ class PopulationConfig(Section):
         return Population(self.texts or default.texts, self.prompts or default.prompts)
 
 
-class DataConfig(Section):
-    """Where the rows come from and what each column is; or a world to draw them from."""
+class _Rows(Section):
+    """Where rows come from."""
 
     path: Path | None = None
     world: NamedPart | None = None
     rows: int = Field(4000, ge=10, description="rows drawn from the world; ignored for a table")
-    text: str = "text"
-    outcome: str = "outcome"
-    prompt: str | None = None
-    covariates: list[str] = []
-    weight: str | None = None
-    group: str | None = None
-    reader: str | None = None
-    attributes: list[str] = []
-    behavior_log_prob: str | None = None
-    assignment_log_prob: str | None = None
-    policy_log_prob: str | None = Field(None, description="of a policy computed elsewhere, for `estimate`")
-    policy_text: str | None = Field(None, description="a text that this policy drew for the row")
-    placebo_outcome: str | None = Field(None, description="fixed before the text was read: no text can have moved it")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.path is None) == (self.world is None):
+            raise ValueError("needs exactly one of 'path' (a table) and 'world' (a simulated one)")
+        return self
+
+
+_settings: dict[str, Any] = {role.name: (role.setting, Field(role.default, description=role.meaning)) for role in ROLES}
+_Roles = create_model("_Roles", __base__=_Rows, **_settings)
+
+
+class DataConfig(_Roles):
+    """Where the rows come from and which column plays which role; or a world to draw the rows from."""
+
     direction: Literal["maximize", "minimize"] = "maximize"
     on_missing: Literal["drop", "error"] = "drop"
     outcome_rows: int | None = Field(
@@ -90,42 +97,33 @@ class DataConfig(Section):
     population: PopulationConfig = PopulationConfig()
     test: TestConfig = TestConfig()
 
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        _check_one_source(self.path, self.world)
-        return self
+    @property
+    def columns(self) -> Columns:
+        """The column of each role."""
+        return Columns(**{role.name: vars(self)[role.name] for role in ROLES})
 
     def roles(self) -> dict[str, Any]:
         """Keyword arguments of `DirectOutcomeDataset.from_path`."""
-        not_roles = {"path", "world", "rows", "outcome_rows", "population", "test"}
-        return {key: value for key, value in self.model_dump().items() if key not in not_roles}
+        return {**vars(self.columns), "direction": self.direction, "on_missing": self.on_missing}
 
 
-class OutcomeDataConfig(Section):
+class OutcomeDataConfig(_Rows):
     """A second, possibly confounded set of rows that trains the outcome model alone; the covariates are the same."""
 
-    path: Path | None = None
-    world: NamedPart | None = None
-    rows: int = Field(4000, ge=10, description="rows drawn from the world; ignored for a table")
     text: str | None = Field(None, description="column names where they differ from those of data")
     outcome: str | None = None
     prompt: str | None = None
     weight: str | None = None
 
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        _check_one_source(self.path, self.world)
-        return self
-
     def roles(self, data: DataConfig) -> dict[str, Any]:
         """Keyword arguments of `DirectOutcomeDataset.from_path`."""
         return {
-            "text": self.text or data.text,
-            "outcome": self.outcome or data.outcome,
-            "prompt": self.prompt or data.prompt,
+            "text": self.text or data.columns.text,
+            "outcome": self.outcome or data.columns.outcome,
+            "prompt": self.prompt or data.columns.prompt,
             "weight": self.weight,
-            "covariates": data.covariates,
-            "attributes": data.attributes,
+            "covariates": data.columns.covariates,
+            "attributes": data.columns.attributes,
             "on_missing": data.on_missing,
         }
 
@@ -227,7 +225,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _behavior_is_there(self) -> Self:
-        if self.behavior_policy == "logged" and self.data.behavior_log_prob is None and self.data.world is None:
+        if self.behavior_policy == "logged" and self.data.columns.behavior_log_prob is None and self.data.world is None:
             raise ValueError("behavior_policy: logged needs data.behavior_log_prob, the column of log-probabilities")
         return self
 

@@ -53,7 +53,9 @@ def estimate_value(config: RunConfig) -> dict[str, Any]:
     """
     config = _everything(resolve(config))
     asked = config.estimate
-    policy = external_policy(config.data, asked.policy_draws) if asked.policy is None else named_policy(asked.policy)
+    policy = (
+        external_policy(config.data.columns, asked.policy_draws) if asked.policy is None else named_policy(asked.policy)
+    )
     if asked.policy is not None:
         _refuse_training_rows(Path(asked.policy), config)
     reference = _reference(config, policy)

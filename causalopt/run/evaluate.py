@@ -65,7 +65,7 @@ def evaluate_run(
     if policy is None and not named and policy_draws is None:
         chosen = NamedPolicy(str(run_directory), load_policy(run_directory / "policy"))
     else:
-        chosen = external_policy(config.data, policy_draws) if policy is None else named_policy(policy)
+        chosen = external_policy(config.data.columns, policy_draws) if policy is None else named_policy(policy)
     reference = NamedPolicy(f"{run_directory} (reference)", load_policy(run_directory / "reference"))
     return evaluated(config, rows, chosen, reference, outcome_data=outcome_data, draws=draws, world=world)
 

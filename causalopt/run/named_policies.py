@@ -7,9 +7,9 @@ from pathlib import Path
 
 from causalopt.backends import load_policy
 from causalopt.backends.contracts import Policy
+from causalopt.data.columns import Columns
 from causalopt.errors import ConfigError
 from causalopt.evaluation.policies import ExternalPolicy
-from causalopt.run.config import DataConfig
 
 LOGGED = "logged"
 """Names the policy that wrote the logs."""
@@ -39,7 +39,7 @@ def named_policy(source: str) -> NamedPolicy:
     return NamedPolicy(source, load_policy(folder / "policy"), load_policy(beside) if beside.is_dir() else None)
 
 
-def external_policy(data: DataConfig, draws: Path | None) -> NamedPolicy:
+def external_policy(columns: Columns, draws: Path | None) -> NamedPolicy:
     """Return the policy that is known by columns of the table, and by a file of its texts where one is named.
 
     Raises
@@ -47,13 +47,15 @@ def external_policy(data: DataConfig, draws: Path | None) -> NamedPolicy:
     ConfigError
         When nothing of it is known.
     """
-    if data.policy_log_prob is None and data.policy_text is None and draws is None:
+    if columns.policy_log_prob is None and columns.policy_text is None and draws is None:
         raise ConfigError(
             "there is no policy to evaluate: name one (estimate.policy, --policy), or the column of its "
             "log-probabilities (data.policy_log_prob, --policy-log-prob), or its texts (data.policy_text, "
             "--policy-draws)"
         )
-    known = [f"column {column!r}" for column in (data.policy_log_prob, data.policy_text) if column is not None]
+    known = [f"column {column!r}" for column in (columns.policy_log_prob, columns.policy_text) if column is not None]
     name = " and ".join([*known, *([str(draws)] if draws is not None else [])])
-    policy = ExternalPolicy() if draws is None else ExternalPolicy.from_path(draws, text=data.text, prompt=data.prompt)
+    policy = (
+        ExternalPolicy() if draws is None else ExternalPolicy.from_path(draws, text=columns.text, prompt=columns.prompt)
+    )
     return NamedPolicy(name, policy)
