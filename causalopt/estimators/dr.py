@@ -29,8 +29,9 @@ def dr(
 
     Parameters
     ----------
-    log_ratio:
-        log P^f(x_i|c_i) - log q(x_i|c_i), shape [n], nats; -inf is a ratio of zero.
+    log_ratio, reader_response, weight, cluster:
+        As in `causalopt.evaluation.ipw`, and so are errors and warnings. Without ``reader_response`` the interval
+        under-covers wherever the covariates move the outcome.
     xi, g:
         Pseudo-outcome and dose response of each row, shape [n], outcome units; their difference is the
         weighted residual s_i * (y_i - m_i).
@@ -39,31 +40,11 @@ def dr(
         in the context (prompt) of each row, or `causalopt.estimators.dm.ContextDraws` of some rows; or one
         number, when the mean is known exactly. At a logged text it must be that row's ``g``, by the model that did not
         see the text: with others the effect would be counted twice.
-    reader_response:
-        Shape [n] or None: h_i, the outcome model of reader i averaged over the policy's texts. g is a mean over the
-        same readers as the rows, and row i's influence on it is ``h_i - mean(h)``; without it the interval
-        under-covers wherever the covariates move the outcome. Leave it out where w is empty.
-    weight:
-        Exposure of each row, shape [n], or None for ones.
-    cluster:
-        None, labels [n], or a tuple of two arrays of labels (two-way).
 
     Returns
     -------
     Estimate
         ``details`` holds ``plug_in`` and ``correction``, whose sum is the value.
-
-    Raises
-    ------
-    DataError
-        On arrays that are not finite or of different lengths.
-    OverlapError
-        When no logged text has a positive ratio, or a ratio is more than a float can hold.
-
-    Warns
-    -----
-    OverlapWarning
-        When the effective number of clusters (rows, without any) is below 10, with that number.
 
     Notes
     -----
@@ -95,8 +76,8 @@ def sndr(
 ) -> Estimate:
     """Self-normalised doubly robust value: ``mean_j g(x~_j) + sum_i rho_i * (xi_i - g_i) / sum_i rho_i``.
 
-    The default estimator: safe at any size of log-ratio and unchanged when they shift by a constant. Parameters,
-    errors and warnings as in `dr`; besides, one row that carries the whole weight is an `OverlapError`.
+    The default estimator: safe at any size of log-ratio and unchanged when they shift by a constant. Parameters as in
+    `dr`; one row that carries the whole weight is an `OverlapError`.
 
     Examples
     --------

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from causalopt import plugins
+from causalopt.arrays import as_vector
 from causalopt.data.folds import external_folds, group_folds
 from causalopt.errors import CausalOptWarning, ConfigError, DataError, TruncationWarning
 from causalopt.nuisance import models
@@ -29,7 +30,7 @@ from causalopt.nuisance.given_prompt import GivenPrompt
 from causalopt.nuisance.guards import UNFIT, Failure, MeanOutcome, collapsed, wild, worse_than_mean
 from causalopt.nuisance.outcome.averaging import distinct_rows
 from causalopt.nuisance.outcome.trees import ZeroOutcome
-from causalopt.nuisance.rows import Rows, as_array
+from causalopt.nuisance.rows import Rows
 from causalopt.progress import track
 from causalopt.typing import Float64, Int64
 
@@ -141,7 +142,7 @@ def cross_fit(
         raise ConfigError(f"max_weight must be above 1, not {max_weight}")
     rows = Rows.of(x, w, y, weight, group, text_id, prompt_id, prompt_columns)
     n, p = rows.w.shape
-    given = {name: as_array(name, values, n) for name, values in (("m", m), ("g", g), ("s", s)) if values is not None}
+    given = {name: as_vector(name, values, n) for name, values in (("m", m), ("g", g), ("s", s)) if values is not None}
     if p and ("m" in given) != ("g" in given):
         raise DataError("m and g must come together: g is the mean over readers of that very m")
     if (given.get("s", np.ones(n)) <= 0).any():

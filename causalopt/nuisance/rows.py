@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
+from causalopt.arrays import as_matrix, as_vector
 from causalopt.data.folds import row_codes
 from causalopt.data.validation import LARGEST_OUTCOME
 from causalopt.errors import DataError
@@ -53,19 +54,19 @@ class Rows:
         DataError
             Names the array and the first row at fault.
         """
-        x = as_array("x", x, ndim=2)
+        x = as_matrix("x", x)
         n = len(x)
         if n == 0:
             raise DataError("x has no rows")
-        w = np.zeros((n, 0)) if w is None else as_array("w", w, n, ndim=2)
-        y = as_array("y", y, n)
+        w = np.zeros((n, 0)) if w is None else as_matrix("w", w, n)
+        y = as_vector("y", y, n)
         largest = float(np.abs(y).max())
         if largest > 0 and not 1 / LARGEST_OUTCOME < largest < LARGEST_OUTCOME:
             raise DataError(
                 f"outcomes reach {largest:.3g} in size, and their squares are beyond double precision: give them in "
                 "other units, or mend a code for missing values"
             )
-        weight = np.ones(n) if weight is None else as_array("weight", weight, n)
+        weight = np.ones(n) if weight is None else as_vector("weight", weight, n)
         if (weight < 0).any():
             raise DataError(f"weight is negative at row {int(np.argmax(weight < 0))}: weights are exposures")
         if not 0 <= prompt_columns <= x.shape[1]:
@@ -104,20 +105,3 @@ def _codes(name: str, labels: Any, n: int) -> Int64:
     if codes.shape != (n,):
         raise DataError(f"{name} has shape {codes.shape}; it must hold one label for each of the {n} rows of x")
     return (codes if codes.dtype.kind in "iu" else pd.factorize(codes)[0]).astype(np.int64)
-
-
-def as_array(name: str, values: Any, n: int | None = None, ndim: int = 1) -> Float64:
-    """Return ``values`` as finite float64 with ``ndim`` dimensions and ``n`` rows, or raise `DataError`."""
-    try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{name} is not an array of numbers: {error}") from error
-    if array.ndim != ndim:
-        raise DataError(f"{name} must have {ndim} dimensions, not shape {array.shape}")
-    if n is not None and len(array) != n:
-        raise DataError(f"{name} has {len(array)} rows, where x has {n}")
-    bad = ~np.isfinite(array)
-    if bad.any():
-        row = int(np.argwhere(bad)[0][0])
-        raise DataError(f"{name} is not finite at row {row} ({int(bad.sum())} such values)")
-    return array

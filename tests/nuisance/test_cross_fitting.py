@@ -259,14 +259,14 @@ def test_nuisances_from_outside():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"m": np.zeros(7), "g": np.zeros(60)}, "m has 7 rows, where x has 60"),
-        ({"s": np.ones(61)}, "s has 61 rows, where x has 60"),
-        ({"m": np.zeros(60), "g": np.r_[np.zeros(59), np.nan]}, r"g is not finite at row 59 \(1 such"),
+        ({"m": np.zeros(7), "g": np.zeros(60)}, "m has 7 rows, where the other arrays have 60"),
+        ({"s": np.ones(61)}, "s has 61 rows, where the other arrays have 60"),
+        ({"m": np.zeros(60), "g": np.r_[np.zeros(59), np.nan]}, r"g\[59\] is nan \(1 such\)"),
         ({"m": np.zeros(60)}, "m and g must come together"),
         ({"s": np.r_[np.ones(5), np.zeros(55)]}, "s is not positive at row 5"),
         ({"y": np.zeros(59)}, "y has 59 rows"),
         ({"y": ["a"] * 60}, "y is not an array of numbers"),
-        ({"w": np.zeros(60)}, "w must have 2 dimensions"),
+        ({"w": np.zeros(60)}, "w must have two dimensions"),
         ({"x": np.zeros((0, 2)), "y": []}, "x has no rows"),
         ({"group": np.zeros((60, 2))}, "group has shape"),
         ({"group": np.zeros(60)}, "all rows are of one group"),

@@ -32,7 +32,7 @@ def test_too_few_rows_for_a_marginal():
         LoggedAssignment().weights(-np.ones(8), text=np.arange(8) // 2)
     with pytest.raises(DataError, match="behavior_log_prob has 2 rows"):
         LoggedAssignment().weights([-1.0, -1.0, -1.0], [-1.0, -1.0])
-    with pytest.raises(DataError, match="assignment_log_prob is not finite at row 1"):
+    with pytest.raises(DataError, match=r"assignment_log_prob\[1\] is"):
         LoggedAssignment().weights([-1.0, -np.inf], [-1.0, -1.0])
 
 

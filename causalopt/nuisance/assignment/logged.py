@@ -6,8 +6,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from causalopt.arrays import as_vector
 from causalopt.errors import ConfigError, DataError
-from causalopt.nuisance.rows import as_array
 from causalopt.typing import Array, Float64
 
 LARGEST = 300.0
@@ -61,10 +61,10 @@ class LoggedAssignment:
         >>> LoggedAssignment().weights(np.log([0.5, 0.1]), np.log([0.25, 0.25]))
         array([0.5, 2.5])
         """
-        conditional = as_array("assignment_log_prob", assignment_log_prob)
+        conditional = as_vector("assignment_log_prob", assignment_log_prob)
         n = len(conditional)
         if behavior_log_prob is not None:
-            marginal = as_array("behavior_log_prob", behavior_log_prob, n)
+            marginal = as_vector("behavior_log_prob", behavior_log_prob, n)
             return np.asarray(np.exp(np.clip(marginal - conditional, -LARGEST, LARGEST)))
         codes = np.zeros(n, dtype=np.int64) if text is None else np.unique(np.asarray(text), return_inverse=True)[1]
         texts = int(codes.max()) + 1
@@ -73,7 +73,7 @@ class LoggedAssignment:
                 f"assignment model 'logged' needs log p(x), the log-probability of a text over all readers: name a "
                 f"column behavior_log_prob ({n} rows of {texts} texts are too few to take it from the rows)"
             )
-        share = np.ones(n) if weight is None else as_array("weight", weight, n)
+        share = np.ones(n) if weight is None else as_vector("weight", weight, n)
         # In log space about the largest term of each text.
         top = np.full(texts, -np.inf)
         np.maximum.at(top, codes, -conditional)
