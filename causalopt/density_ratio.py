@@ -126,7 +126,9 @@ def best_log_odds(candidates: Sequence[Any], sample: TwoSamples) -> Float64:
     """Calibrated held-out log-odds of the candidate with the smallest log-loss, shape [n + m]."""
     best, smallest = np.zeros(len(sample.x)), np.inf
     for candidate in candidates:
-        score = _calibrated(held_out_log_odds(candidate, sample), sample)
+        score = held_out_log_odds(candidate, sample)
+        slope, intercept = platt_scaling(score, sample.label, sample.weight)
+        score = slope * score + intercept
         loss = float(log_loss(sample.label, 1 / (1 + np.exp(-score)), sample_weight=sample.weight))
         if loss < smallest:
             best, smallest = score, loss
@@ -146,13 +148,34 @@ def held_out_log_odds(candidate: Any, sample: TwoSamples) -> Float64:
     return score
 
 
-def _calibrated(score: Float64, sample: TwoSamples) -> Float64:
-    """Refit slope and intercept of the log-odds (Platt 1999); a score that points the wrong way counts for nothing."""
-    spread = float(score.std())
+def platt_scaling(log_odds: Float64, label: Array, weight: Float64) -> tuple[float, float]:
+    """Slope and intercept that calibrate held-out log-odds (Platt 1999).
+
+    Parameters
+    ----------
+    log_odds, label, weight:
+        Shape [n]; the label is 1 where the log-odds should be large, else 0.
+
+    Returns
+    -------
+    tuple
+        1 and 0 for log-odds that are right; 0 and 0 where they are constant or point the wrong way, and so tell
+        nothing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalopt.density_ratio import platt_scaling
+    >>> rng = np.random.default_rng(0)
+    >>> log_odds = rng.normal(size=20_000)
+    >>> label = rng.random(20_000) < 1 / (1 + np.exp(-log_odds))
+    >>> slope, intercept = platt_scaling(4 * log_odds, label, np.ones(20_000))
+    >>> round(slope, 2), round(abs(intercept), 1)
+    (0.25, 0.0)
+    """
+    spread = float(log_odds.std())
     if spread == 0:
-        return np.zeros(len(score))
-    model = LogisticRegression(C=1e4).fit(score[:, None] / spread, sample.label, sample_weight=sample.weight)
+        return 0.0, 0.0
+    model = LogisticRegression(C=1e4).fit(log_odds[:, None] / spread, label, sample_weight=weight)
     slope = float(model.coef_[0, 0]) / spread
-    if slope <= 0:
-        return np.zeros(len(score))
-    return np.asarray(slope * score + float(model.intercept_[0]), dtype=np.float64)
+    return (slope, float(model.intercept_[0])) if slope > 0 else (0.0, 0.0)

@@ -187,7 +187,7 @@ def test_nuisances_of_the_wrong_length(name):
     frame, _ = table()
     given = {"m": np.zeros(160), "g": np.zeros(160), "s": np.ones(160), "fold": np.arange(160) % 4}
     given[name] = given[name][:150]
-    with pytest.raises(DataError, match=rf"{name} has (150 rows, where x has 160|shape \(150,\))"):
+    with pytest.raises(DataError, match=rf"{name} has (150 rows, where the other arrays have 160|shape \(150,\))"):
         co.PseudoOutcomeEstimator().fit_transform(dataset(frame), **given)
 
 

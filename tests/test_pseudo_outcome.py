@@ -170,7 +170,7 @@ def test_nuisances_and_folds_from_outside():
     np.testing.assert_array_equal(pseudo.fold, fold)
     np.testing.assert_allclose(pseudo.xi, 0.5 * (data.outcome - m) + 1)
     np.testing.assert_allclose(pseudo.residual, 0.5 * (data.outcome - m))
-    with pytest.raises(DataError, match="s has 7 rows, where x has 300"):
+    with pytest.raises(DataError, match="s has 7 rows, where the other arrays have 300"):
         PseudoOutcomeEstimator().fit_transform(data, s=np.ones(7))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from causalopt.data.folds import inner_folds, text_ids
+from causalopt.density_ratio import platt_scaling
 from causalopt.errors import CausalOptWarning
 from causalopt.nuisance.assignment.gaussian import LARGEST, GaussianAssignment
 from causalopt.nuisance.coordinates import PrincipalCoordinates
@@ -196,14 +197,9 @@ class ClassifierAssignment:
         return trees
 
     def _calibrate(self, pairs: list[_Pairs], log_odds: list[Float64]) -> None:
-        model = LogisticRegression(C=1e6)
-        model.fit(
-            np.concatenate(log_odds)[:, None],
-            np.concatenate([p.real for p in pairs]),
-            sample_weight=np.concatenate([p.weight for p in pairs]),
-        )
-        self.slope_ = max(float(model.coef_[0, 0]), 0.0)
-        self.intercept_ = float(model.intercept_[0])
+        real = np.concatenate([p.real for p in pairs])
+        weight = np.concatenate([p.weight for p in pairs])
+        self.slope_, self.intercept_ = platt_scaling(np.concatenate(log_odds), real, weight)
 
     def _parameters(self) -> dict[str, Any]:
         return {
