@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+from arviz_stats.base import array_stats
 from scipy import stats
 
 from causalopt.diagnostics.overlap import warn_if_mean_ratio_is_not_one
@@ -86,6 +87,14 @@ def test_pareto_k_finds_the_shape_of_a_generalized_pareto_law(k):
     # one of 0.016. The pull towards 0.5 moves it by 2% of the distance, the estimator's bias by about 0.01.
     assert np.mean(found) == pytest.approx(k, abs=0.08)
     assert np.std(found) < 2 * (1 + k) / math.sqrt(425)
+
+
+@pytest.mark.parametrize("n", [60, 100, 400, 2500])
+@pytest.mark.parametrize("spread", [0.5, 1.0, 3.0])
+def test_pareto_k_is_that_of_arviz_stats(n, spread):
+    """It takes log-likelihoods, minus the log-weights; at these sizes it rounds the tail's length as we do."""
+    log_weight = spread * np.random.default_rng(n).normal(size=n)
+    assert pareto_k(log_weight) == pytest.approx(float(array_stats.psislw(-log_weight)[1]), abs=1e-12)
 
 
 def test_pareto_k_agrees_with_maximum_likelihood_on_the_tail():
