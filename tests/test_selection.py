@@ -10,6 +10,7 @@ import pytest
 import causalopt as co
 from causalopt.backends.contracts import PolicyProblem, Progress, Selection
 from causalopt.backends.finite import FiniteBackend
+from causalopt.errors import CausalOptWarning
 from causalopt.objectives.paper import CPO
 from causalopt.optimization.selection import select_by_lower_bound
 from causalopt.run.config import parse_config
@@ -27,6 +28,11 @@ def world():
 @pytest.fixture(scope="module")
 def held_out(world):
     return co.PseudoOutcomeEstimator(outcome_model="ridge").fit_transform(world.sample(600, 3))
+
+
+@pytest.fixture(scope="module")
+def train(world):
+    return co.PseudoOutcomeEstimator(outcome_model="ridge").fit_transform(world.sample(1000, 8))
 
 
 @pytest.fixture(scope="module")
@@ -91,11 +97,25 @@ def test_a_run_sets_rows_apart(tmp_path):
     assert metrics["truth"]["difference"] > 0
 
 
-def test_optimize_takes_validation_rows(world, held_out, reference):
-    train = co.PseudoOutcomeEstimator(outcome_model="ridge").fit_transform(world.sample(1000, 8))
+def test_optimize_takes_validation_rows(world, train, held_out, reference):
     found = co.optimize(
         train, backend={"name": "finite", "candidates": world.texts}, reference=reference, validation=held_out
     )
     score = select_by_lower_bound(held_out, reference).score
     last = co.optimize(train, backend={"name": "finite", "candidates": world.texts}, reference=reference)
     assert score(found.policy) >= max(score(last.policy), score(reference))
+
+
+class Forgetful(FiniteBackend):
+    """Returns its last policy, whatever it is asked to choose by."""
+
+    def fit(self, problem, objective, *, selection=None, **rest):
+        return super().fit(problem, objective, **rest)
+
+
+def test_a_backend_that_forgets_to_choose_is_held_to_the_held_out_rows(world, train, held_out, reference):
+    worse = replace(held_out, dataset=replace(held_out.dataset, direction="minimize"))
+    common = {"backend": Forgetful(world.texts), "reference": reference}
+    assert co.optimize(train, validation=held_out, **common).policy is not reference
+    with pytest.warns(CausalOptWarning, match="the policy is the reference itself"):
+        assert co.optimize(train, validation=worse, **common).policy is reference

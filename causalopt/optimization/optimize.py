@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from causalopt.backends.contracts import Backend, Callback, Policy, Progress, Se
 from causalopt.backends.optimized import OptimizedPolicy
 from causalopt.behavior import BehaviorPolicy, behavior_log_prob, embedding_log_prob
 from causalopt.doors import check_contract, check_type
-from causalopt.errors import MissingPartError
+from causalopt.errors import CausalOptWarning, MissingPartError
 from causalopt.objectives.contract import OBJECTIVE, Objective
 from causalopt.optimization.problem import draw_samples, policy_problem
 from causalopt.optimization.selection import select_by_lower_bound
@@ -143,4 +145,22 @@ def fit_policy(
         samples if objective.needs_samples else None,
         second_stage=objective.second_stage,
     )
-    return backend.fit(problem, objective, reference=reference, seed=seed, progress=progress, selection=selection)
+    if selection is None:
+        return backend.fit(problem, objective, reference=reference, seed=seed, progress=progress)
+    asked: list[float] = []
+
+    def score(policy: Policy) -> float:
+        asked.append(selection.score(policy))
+        return asked[-1]
+
+    watched = replace(selection, score=score)
+    policy = backend.fit(problem, objective, reference=reference, seed=seed, progress=progress, selection=watched)
+    if asked or selection.score(policy) > selection.score(reference):
+        return policy
+    # A backend that does not score on the way is held to the rows set apart all the same.
+    warnings.warn(
+        "the policy is the reference itself: the backend's policy scores no better on the held-out rows",
+        CausalOptWarning,
+        stacklevel=2,
+    )
+    return reference
