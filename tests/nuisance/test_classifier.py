@@ -91,3 +91,11 @@ def test_the_loss_is_smallest_at_the_true_weights():
     losses = {c: discrimination_loss(c * real, c * dealt, *ones) for c in (0.0, 0.5, 1.0, 1.5)}
     assert losses[0.0] == pytest.approx(np.log(2))
     assert min(losses, key=losses.get) == 1.0
+
+
+def test_a_gaussian_that_is_fitted_already_changes_nothing():
+    x, w, _ = gaussian_texts(300, 4, 2, 1.0, seed=0)
+    rows = x, w, np.ones(300)
+    own = ClassifierAssignment().fit(*rows)
+    given = ClassifierAssignment(gaussian=GaussianAssignment().fit(*rows)).fit(*rows)
+    np.testing.assert_array_equal(given.stabilized_weight(x, w), own.stabilized_weight(x, w))

@@ -74,7 +74,7 @@ class AutoAssignment:
         self.chosen_, self.losses_ = self._choose(*rows)
         self.challenger_: AssignmentModel | None = None
         if self.chosen_ != "gaussian":
-            self.challenger_ = models.fit_assignment(self._challengers(*rows)[self.chosen_], *rows)
+            self.challenger_ = models.fit_assignment(self._challenger(self.chosen_, self.gaussian_), *rows)
         return self
 
     def stabilized_weight(self, x: Array, w: Array) -> Float64:
@@ -83,19 +83,14 @@ class AutoAssignment:
             chosen = self.gaussian_  # a text that none of these readers was shown, as in folds by text, is no arm
         return chosen.stabilized_weight(x, w)
 
-    def _challengers(self, x: Array, w: Array, weight: Float64, text: Int64) -> dict[str, Any]:
-        """Candidates beside the Gaussian model, unfitted."""
-        found: dict[str, Any] = {}
-        counts = np.unique(text, return_counts=True)[1]
-        several = 2 <= len(counts) <= MOST_ARMS and counts.min() >= ROWS_PER_ARM
-        if several and Arms.of(x, MOST_ARMS).count > 1:  # texts without a known word are one to the embedding
-            found["arms"] = ArmsAssignment(seed=self.seed)
-        if len(x) >= CLASSIFIER_ROWS and w.shape[1]:
-            found["classifier"] = ClassifierAssignment(seed=self.seed)
-        return found
+    def _challenger(self, name: str, gaussian: GaussianAssignment) -> Any:
+        """Return a candidate, unfitted; ``gaussian`` is fitted on the rows that it will be fitted on."""
+        if name == "arms":
+            return ArmsAssignment(seed=self.seed)
+        return ClassifierAssignment(seed=self.seed, gaussian=gaussian)
 
     def _choose(self, x: Array, w: Array, weight: Float64, text: Int64) -> tuple[str, dict[str, float]]:
-        challengers = self._challengers(x, w, weight, text)
+        challengers = _challengers(x, w, text)
         if not challengers:
             return "gaussian", {}
         kept = _sample(text, "arms" in challengers, self.seed)
@@ -109,10 +104,14 @@ class AutoAssignment:
         dealt, reader = deal(len(test), np.random.default_rng(self.seed))
         together = weight[test][dealt] * weight[test][reader]
         losses = {}
-        for name, model in {"gaussian": GaussianAssignment(seed=self.seed), **challengers}.items():
-            with warnings.catch_warnings():  # what a fit has to say, it says when it is fitted on all rows
-                warnings.simplefilter("ignore", CausalOptWarning)
-                fitted = models.fit_assignment(model, x[train], w[train], weight[train], text[train])
+        rows = x[train], w[train], weight[train], text[train]
+        with warnings.catch_warnings():  # what a fit has to say, it says when it is fitted on all rows
+            warnings.simplefilter("ignore", CausalOptWarning)
+            gaussian = GaussianAssignment(seed=self.seed).fit(*rows)
+            candidates: dict[str, AssignmentModel] = {"gaussian": gaussian}
+            for name in challengers:
+                candidates[name] = models.fit_assignment(self._challenger(name, gaussian), *rows)
+        for name, fitted in candidates.items():
             real = np.log(fitted.stabilized_weight(x[test], w[test]))
             other = np.log(fitted.stabilized_weight(x[test][dealt], w[test][reader]))
             losses[name] = _loss_by_row(real, other, weight[test], together, dealt)
@@ -123,6 +122,18 @@ class AutoAssignment:
         }
         chosen = min(better, key=lambda name: better[name], default="gaussian")
         return chosen, {name: float(loss.sum()) for name, loss in losses.items()}
+
+
+def _challengers(x: Array, w: Array, text: Int64) -> list[str]:
+    """Names of the candidates beside the Gaussian model."""
+    found = []
+    counts = np.unique(text, return_counts=True)[1]
+    several = 2 <= len(counts) <= MOST_ARMS and counts.min() >= ROWS_PER_ARM
+    if several and Arms.of(x, MOST_ARMS).count > 1:  # texts without a known word are one to the embedding
+        found.append("arms")
+    if len(x) >= CLASSIFIER_ROWS and w.shape[1]:
+        found.append("classifier")
+    return found
 
 
 def _sample(text: Int64, arms: bool, seed: int) -> Int64:

@@ -52,7 +52,9 @@ class ClassifierAssignment:
     rounds, learning_rate, leaves:
         Of the trees; rounds are chosen by held-out loss.
     seed:
-        Of the deals, the folds and the trees.
+        Seed of the random pairs, the folds and the trees.
+    gaussian:
+        A `GaussianAssignment` fitted on the same rows, to start from; by default one is fitted.
 
     Attributes
     ----------
@@ -82,6 +84,7 @@ class ClassifierAssignment:
         learning_rate: float = 0.05,
         leaves: int = 8,
         seed: int = 0,
+        gaussian: GaussianAssignment | None = None,
     ) -> None:
         self.coordinates = coordinates
         self.products = products
@@ -90,12 +93,13 @@ class ClassifierAssignment:
         self.learning_rate = learning_rate
         self.leaves = leaves
         self.seed = seed
+        self.gaussian = gaussian
 
     def fit(self, x: Array, w: Array, weight: Float64, text_id: Int64 | None = None) -> Self:
         self.features_ = PairFeatures.of(x, w, weight, self.coordinates, self.products)
         self.slope_ = 0.0
         text = text_ids(x, text_id)
-        self.gaussian_ = GaussianAssignment(seed=self.seed).fit(x, w, weight, text)
+        self.gaussian_ = self.gaussian or GaussianAssignment(seed=self.seed).fit(x, w, weight, text)
         fold = inner_folds(text, INNER_FOLDS, self.seed)
         if fold is None or self.features_.crossed == 0:
             return self
