@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from sklearn.base import BaseEstimator
 
 from causalopt import plugins
 from causalopt.data.covariates import CovariateEncoder
@@ -251,7 +252,7 @@ class FittedNuisances:
         return embed(both, prompts, texts), embed(both, drawn_prompts, drawn_texts)
 
 
-class PseudoOutcomeEstimator:
+class PseudoOutcomeEstimator(BaseEstimator):  # type: ignore[misc]
     """Embeds texts, cross-fits the nuisances, and returns pseudo-outcomes.
 
     Parameters

@@ -264,7 +264,7 @@ def test_the_gain_of_all_texts_is_unknown_where_other_texts_have_no_truth() -> N
 def test_a_run_keeps_its_cells_takes_a_users_method_and_goes_on(tmp_path: Path) -> None:
     mine = f"{__name__}:TiltedToY"
     sys.modules.setdefault(__name__, sys.modules[TiltedToY.__module__])
-    design = Design(strengths=(1.0,), sizes=(200,), seeds=(5,), methods=("dr_cpo", mine), parts=("strength",))
+    design = Design(strengths=(1.0,), sizes=(120,), seeds=(5,), methods=("dr_cpo", mine), parts=("strength",))
     run(tmp_path, design, jobs=1)
     results = pd.read_parquet(tmp_path / "results.parquet").set_index("method")
     assert list(results.index) == ["dr_cpo", mine]

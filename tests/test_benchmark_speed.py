@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 import torch
 
+import benchmarks.speed.__main__ as command
 from benchmarks.output import Bar
-from benchmarks.speed.__main__ import GPU_PLANS, Plan, run
+from benchmarks.speed.__main__ import GPU_PLANS, Plan, _systems, run
 from benchmarks.speed.clock import Segment
 from benchmarks.speed.summary import bars, markdown, ratios
 from benchmarks.speed.systems import SYSTEMS
@@ -96,7 +97,13 @@ def test_each_system_keeps_a_process_of_its_own(work: Workload) -> None:
 )
 def test_a_run_leaves_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SHAPES, "tiny", TINY)
+    few = ("causalopt cpo, float32", "causalopt dr_cpo", "supervised step", "plain loop")
+    peers = ("TRL KTO default, bfloat16", "TRL KTO default, float32", "TRL KTO strongest, float32")
+    systems = _systems()
+    chosen = {name: systems[name] for name in (*few, *peers) if name in systems}
+    monkeypatch.setattr(command, "_systems", lambda: chosen)
     found = run(tmp_path, {"tiny": Plan(4, 2, 2)}, [(16, 2), (32, 2)])
+    assert len(found) >= 4
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert [bar["name"] for bar in summary["bars"]] == [bar.name for bar in found]
     assert pd.read_parquet(tmp_path / "results.parquet").groupby("system")["round"].nunique().eq(2).all()

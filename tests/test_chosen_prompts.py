@@ -56,13 +56,13 @@ def deployed(law: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize(("assignment", "assigned"), [("gaussian", 0.0), ("randomized", 0.0), ("gaussian", 0.8)])
 def test_the_value_is_what_a_deployment_gains(assignment, assigned):
-    """Ten tables: 95% intervals, and at most two of ten miss with probability 0.99; averaged over readers who never ask
-    a prompt the gain would have the wrong size by ten standard errors."""
+    """Six tables: at most two of their 95% intervals miss with probability 0.998; averaged over readers who never ask a
+    prompt the gain would have the wrong size by ten standard errors."""
     tilted = LOGGED * np.exp(0.6 * FORMAL)
     tilted /= tilted.sum()
     gain = deployed(np.tile(tilted, (8, 1))) - deployed(np.tile(LOGGED, (8, 1)))
     hits = []
-    for seed in range(10):
+    for seed in range(6):
         rng = np.random.default_rng(100 + seed)
         frame = table(1200, seed, assigned)
         shown = np.array([TEXTS.index(text) for text in frame["text"]])
@@ -77,7 +77,7 @@ def test_the_value_is_what_a_deployment_gains(assignment, assigned):
         found = co.evaluate(ExternalPolicy(), pseudo, reference=LoggedPolicy(), population=FIXED, estimators=["sndr"])
         low, high = found.difference.confint()
         hits.append((low <= gain <= high, found.difference.value))
-    assert sum(hit for hit, _ in hits) >= 8
+    assert sum(hit for hit, _ in hits) >= 4
     assert np.mean([value for _, value in hits]) == pytest.approx(gain, abs=0.06)
 
 

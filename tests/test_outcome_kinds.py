@@ -104,19 +104,19 @@ def values(study: Study, pseudo: co.PseudoOutcomes) -> dict:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_value_is_recovered_and_its_interval_covers(kind):
-    """150 tables of 500 rows: both nuisances right.
+    """100 tables of 500 rows: both nuisances right.
 
     A bias below a tenth of a standard error, which the penalties and 500 rows may leave, and a coverage between 0.92
     and 0.97 fail with probability below 1e-5 for each estimator. The naive value is off by more than 1.5 of its errors.
     """
-    studies = [draw(kind, 500, seed) for seed in range(150)]
+    studies = [draw(kind, 500, seed) for seed in range(100)]
     found = [values(study, fit(study, LEARNER[kind], LoggedAssignment())) for study in studies]
     truth = studies[0].truth
     for name in ("sndr", "dr", "snipw"):
         errors = np.array([one[name].value - truth for one in found])
         assert abs(errors.mean()) < (0.1 + 4.5 / np.sqrt(len(errors))) * errors.std(), name
         covered = sum(one[name].confint()[0] <= truth <= one[name].confint()[1] for one in found)
-        assert binom.ppf(4e-6, 150, 0.92) <= covered <= binom.ppf(1 - 4e-6, 150, 0.97), (name, covered)
+        assert binom.ppf(4e-6, 100, 0.92) <= covered <= binom.ppf(1 - 4e-6, 100, 0.97), (name, covered)
     naive = [snipw(study.log_ratio, study.frame["resp"], weight=study.frame["exposure"]) for study in studies]
     assert np.mean([(truth - one.value) / one.se for one in naive]) > 1.5
 

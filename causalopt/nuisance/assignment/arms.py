@@ -8,6 +8,7 @@ from typing import Self
 
 import numpy as np
 from scipy.spatial.distance import cdist
+from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold
 
@@ -89,7 +90,7 @@ HARDLY = 0.01
 """Share of an arm's frequency on the whole below which a reader hardly ever gets it."""
 
 
-class ArmsAssignment:
+class ArmsAssignment(BaseEstimator):  # type: ignore[misc]
     """s(a, w) = P(arm a) / P(arm a | w), for texts that are few and each shown often.
 
     P(a | w) is a multinomial logistic regression on the covariates (with their squares and products where held-out

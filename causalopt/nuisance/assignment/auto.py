@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from sklearn.base import BaseEstimator
 
 from causalopt.data.folds import inner_folds, text_ids
 from causalopt.errors import CausalOptWarning
@@ -28,7 +29,7 @@ COMPARED_ROWS = 1200
 FOLDS = 3
 
 
-class AutoAssignment:
+class AutoAssignment(BaseEstimator):  # type: ignore[misc]
     """s(x, w) by the model that predicts held-out pairs of text and reader best.
 
     The candidates are `GaussianAssignment`; `ArmsAssignment`, where at most 20 texts were each read 20 times or more;

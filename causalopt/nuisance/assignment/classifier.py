@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import lightgbm
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression
 
 from causalopt.data.folds import inner_folds, text_ids
@@ -30,7 +31,7 @@ EVIDENCE = 2.0
 """Standard errors by which held-out loss must fall before any tree is kept."""
 
 
-class ClassifierAssignment:
+class ClassifierAssignment(BaseEstimator):  # type: ignore[misc]
     """s(x, w) = p(x) / p(x | w) from the odds that a pair (x, w) is real rather than dealt.
 
     Dealt pairs keep both margins, so the log-odds of the best classifier are log p(x | w) - log p(x) (Menon and Ong

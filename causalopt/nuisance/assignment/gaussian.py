@@ -6,6 +6,7 @@ import copy
 from typing import Self
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
 from causalopt.data.folds import inner_folds, text_ids
 from causalopt.nuisance.assignment.reduced_rank import RegressionMoments, RegressionSplit, choose_settings
@@ -29,7 +30,7 @@ SEARCH_TOLERANCE, SEARCH_STEPS = 1e-3, 20
 """How closely the margins are then found (see `Normalizer`): far below the differences of strengths."""
 
 
-class GaussianAssignment:
+class GaussianAssignment(BaseEstimator):  # type: ignore[misc]
     """s(x, w) = p(x) / p(x | w) from x | w ~ N(B phi(w), Sigma).
 
     B is a ridge regression of the embedding on the covariates (and their squares and products, where held-out

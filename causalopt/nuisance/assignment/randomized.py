@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Self
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
 from causalopt.typing import Array, Float64
 
 
-class RandomizedAssignment:
+class RandomizedAssignment(BaseEstimator):  # type: ignore[misc]
     """s = 1: the text a reader was shown does not depend on who the reader is.
 
     Examples

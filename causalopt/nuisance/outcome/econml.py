@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.model_selection import StratifiedKFold
 
@@ -21,7 +22,7 @@ MOST_ARMS = 50
 ALPHAS = tuple(10.0 ** np.arange(-3.0, 5.0))
 
 
-class EconMLOutcome:
+class EconMLOutcome(BaseEstimator):  # type: ignore[misc]
     """E[Y | x, w] from an estimator of EconML that knows the effect of a text on a reader.
 
     With the text as a vector treatment t(x) (leading principal coordinates of the embedding), `LinearDML`,
@@ -74,14 +75,16 @@ class EconMLOutcome:
         folds: int = 3,
         seed: int = 0,
     ) -> None:
-        self.estimator = _build(estimator, dict(settings or {}), seed)
-        self.takes_arms = isinstance(self.estimator, _libraries()[1].DRLearner)
+        self.estimator = estimator
+        self.settings = settings
+        self._made = _build(estimator, dict(settings or {}), seed)
+        self.takes_arms = isinstance(self._made, _libraries()[1].DRLearner)
         self.dimensions = dimensions
         self.folds = folds
         self.seed = seed
 
     def fit(self, x: Array, w: Array, y: Float64, weight: Float64, text_id: Int64 | None = None) -> Self:
-        self.model_ = copy.deepcopy(self.estimator)
+        self.model_ = copy.deepcopy(self._made)
         # Without covariates a constant one stands in: EconML's learners need a column.
         readers = w if w.shape[1] else np.ones((len(w), 1))
         heterogeneous = w.shape[1] > 0

@@ -6,6 +6,7 @@ import warnings
 from typing import Self
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import ElasticNetCV
 
@@ -18,7 +19,7 @@ MIXES = (0.1, 0.5, 0.9, 1.0)
 READER_PENALTY = 1e-4
 
 
-class ElasticNetOutcome:
+class ElasticNetOutcome(BaseEstimator):  # type: ignore[misc]
     """E[Y | x, w] additive in text and reader, with an elastic net on the text (Zou and Hastie 2005).
 
     Meant for coordinates that mean something each, such as coded attributes, of which few matter. The covariates are

@@ -7,6 +7,7 @@ from typing import Self
 
 import numpy as np
 from scipy.linalg.lapack import dposv
+from sklearn.base import BaseEstimator
 
 from causalopt.data.folds import inner_folds, text_ids
 from causalopt.nuisance.coordinates import PrincipalCoordinates, standardization
@@ -235,7 +236,7 @@ def choose_penalty(splits: list[Split]) -> tuple[Penalty, float]:
 INNER_FOLDS = 5
 
 
-class RidgeOutcome:
+class RidgeOutcome(BaseEstimator):  # type: ignore[misc]
     """E[Y | x, w] by ridge regression on principal coordinates of the text, covariates, and products of the two.
 
     Text, covariates and products have a penalty each, chosen by held-out loss over folds of texts (Hoerl and Kennard

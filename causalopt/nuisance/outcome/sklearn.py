@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 from lightgbm.basic import LightGBMError
-from sklearn.base import is_classifier
+from sklearn.base import BaseEstimator, is_classifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
@@ -20,7 +20,7 @@ from causalopt.typing import Array, Float64
 LIBRARIES = ("sklearn.", "lightgbm.")
 
 
-class SklearnOutcome:
+class SklearnOutcome(BaseEstimator):  # type: ignore[misc]
     """E[Y | x, w] by a scikit-learn estimator on the columns of x and w together.
 
     A classifier stands for a binary outcome, and its prediction is the probability (times the distance of the two
@@ -59,15 +59,17 @@ class SklearnOutcome:
     def __init__(
         self, estimator: Any, settings: Mapping[str, Any] | None = None, readers: int = READERS, seed: int = 0
     ) -> None:
-        self.estimator = _build(estimator, settings or {}, seed)
+        self.estimator = estimator
+        self.settings = settings
+        self._made = _build(estimator, settings or {}, seed)
         self.readers = readers
         self.seed = seed
-        if is_classifier(self.estimator) and not hasattr(self.estimator, "predict_proba"):
-            raise ConfigError(f"{type(self.estimator).__name__} has no predict_proba: an outcome model needs E[Y]")
+        if is_classifier(self._made) and not hasattr(self._made, "predict_proba"):
+            raise ConfigError(f"{type(self._made).__name__} has no predict_proba: an outcome model needs E[Y]")
 
     def fit(self, x: Array, w: Array, y: Float64, weight: Float64) -> Self:
         # A deep copy, not a clone: what is not an estimator of scikit-learn itself is welcome as well.
-        self.model_ = copy.deepcopy(self.estimator)
+        self.model_ = copy.deepcopy(self._made)
         target: Array = y
         if is_classifier(self.model_):
             self.values_ = np.unique(y)

@@ -8,6 +8,7 @@ from typing import Any, Self
 import lightgbm
 import numpy as np
 import pandas as pd
+from sklearn.base import BaseEstimator
 
 from causalopt.data.folds import inner_folds, text_ids
 from causalopt.nuisance.outcome.ridge import RidgeOutcome
@@ -114,7 +115,7 @@ def _slope(target: Float64, prediction: Float64, weight: Float64, text: Int64) -
 __all__ = ["LightGBMOutcome", "RidgeLightGBMOutcome", "RidgeOutcome", "ZeroOutcome"]
 
 
-class ZeroOutcome:
+class ZeroOutcome(BaseEstimator):  # type: ignore[misc]
     """m = 0 everywhere: turns outcome adjustment off, so that the pseudo-outcome is s * y, and y where s = 1."""
 
     def fit(self, x: Array, w: Array, y: Float64, weight: Float64) -> Self:
@@ -131,7 +132,7 @@ class ZeroOutcome:
         return np.zeros(len(w))
 
 
-class LightGBMOutcome:
+class LightGBMOutcome(BaseEstimator):  # type: ignore[misc]
     """E[Y | x, w] by gradient-boosted trees about the mean outcome.
 
     Trees alone shrink the dose response toward its mean; `RidgeLightGBMOutcome` does so far less.
@@ -157,11 +158,16 @@ class LightGBMOutcome:
     def __init__(
         self, rounds: int = 400, learning_rate: float = 0.05, leaves: int = 15, rows_per_leaf: int = 20, seed: int = 0
     ) -> None:
-        self.boosting = Boosting(rounds, learning_rate, leaves, rows_per_leaf, seed)
+        self.rounds = rounds
+        self.learning_rate = learning_rate
+        self.leaves = leaves
+        self.rows_per_leaf = rows_per_leaf
+        self.seed = seed
 
     def fit(self, x: Array, w: Array, y: Float64, weight: Float64, text_id: Int64 | None = None) -> Self:
         self.mean_ = float(np.average(y, weights=weight))
-        self.trees_: LeafSum = self.boosting.fit(x, w, y - self.mean_, weight, text_ids(x, text_id))
+        boosting = Boosting(self.rounds, self.learning_rate, self.leaves, self.rows_per_leaf, self.seed)
+        self.trees_: LeafSum = boosting.fit(x, w, y - self.mean_, weight, text_ids(x, text_id))
         return self
 
     def predict(self, x: Array, w: Array) -> Float64:
@@ -175,7 +181,7 @@ class LightGBMOutcome:
         return self.mean_ + self.trees_.reader_response(x_draws, w)
 
 
-class RidgeLightGBMOutcome:
+class RidgeLightGBMOutcome(BaseEstimator):  # type: ignore[misc]
     """E[Y | x, w] by a ridge regression, and trees on what it leaves of rows that it was not fitted on.
 
     The ridge holds the linear part at full size, which trees alone would shrink; the trees add curvature and
@@ -209,23 +215,28 @@ class RidgeLightGBMOutcome:
         rows_per_leaf: int = 20,
         seed: int = 0,
     ) -> None:
-        self.ridge = RidgeOutcome(products, seed)
-        self.boosting = Boosting(rounds, learning_rate, leaves, rows_per_leaf, seed)
+        self.products = products
+        self.rounds = rounds
+        self.learning_rate = learning_rate
+        self.leaves = leaves
+        self.rows_per_leaf = rows_per_leaf
+        self.seed = seed
 
     def fit(self, x: Array, w: Array, y: Float64, weight: Float64, text_id: Int64 | None = None) -> Self:
         text_id = text_ids(x, text_id)
-        self.ridge.fit(x, w, y, weight, text_id)
-        rest = y - self.ridge.held_out_
-        self.trees_: LeafSum = self.boosting.fit(x, w, rest - np.average(rest, weights=weight), weight, text_id)
+        self.ridge_ = RidgeOutcome(self.products, self.seed).fit(x, w, y, weight, text_id)
+        rest = y - self.ridge_.held_out_
+        boosting = Boosting(self.rounds, self.learning_rate, self.leaves, self.rows_per_leaf, self.seed)
+        self.trees_: LeafSum = boosting.fit(x, w, rest - np.average(rest, weights=weight), weight, text_id)
         return self
 
     def predict(self, x: Array, w: Array) -> Float64:
-        return self.ridge.predict(x, w) + self.trees_.predict(x, w)
+        return self.ridge_.predict(x, w) + self.trees_.predict(x, w)
 
     def marginal(self, x: Array, w_reference: Array, weight_reference: Float64) -> Float64:
-        linear = self.ridge.marginal(x, w_reference, weight_reference)
+        linear = self.ridge_.marginal(x, w_reference, weight_reference)
         return linear + self.trees_.marginal(x, w_reference, weight_reference)
 
     def reader_response(self, x_draws: Array, w: Array) -> Float64:
         """Mean over texts of m(x_j, w_i), exact, shape [n]."""
-        return self.ridge.reader_response(x_draws, w) + self.trees_.reader_response(x_draws, w)
+        return self.ridge_.reader_response(x_draws, w) + self.trees_.reader_response(x_draws, w)
