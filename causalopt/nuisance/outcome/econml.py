@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -77,21 +76,21 @@ class EconMLOutcome(BaseEstimator):  # type: ignore[misc]
     ) -> None:
         self.estimator = estimator
         self.settings = settings
-        self._made = _build(estimator, dict(settings or {}), seed)
-        self.takes_arms = isinstance(self._made, _libraries()[1].DRLearner)
         self.dimensions = dimensions
         self.folds = folds
         self.seed = seed
+        _build(estimator, dict(settings or {}), seed)  # so that a name or a setting that is wrong is an error here
 
     def fit(self, x: Array, w: Array, y: Float64, weight: Float64, text_id: Int64 | None = None) -> Self:
-        self.model_ = copy.deepcopy(self._made)
+        self.model_ = _build(self.estimator, dict(self.settings or {}), self.seed)
+        self.takes_arms_ = isinstance(self.model_, _libraries()[1].DRLearner)
         # Without covariates a constant one stands in: EconML's learners need a column.
         readers = w if w.shape[1] else np.ones((len(w), 1))
         heterogeneous = w.shape[1] > 0
         if not heterogeneous and isinstance(self.model_, _libraries()[0].CausalForestDML):
             raise ConfigError("CausalForestDML lets effects differ between readers and needs covariates")
         self.heterogeneous_ = heterogeneous
-        if self.takes_arms:
+        if self.takes_arms_:
             self.arms_ = Arms.of(x, MOST_ARMS)
             if self.arms_.count < 2:
                 raise DataError("there is a single text: an EconML estimator has no arm to compare it with")
@@ -125,7 +124,7 @@ class EconMLOutcome(BaseEstimator):  # type: ignore[misc]
 
     def _treatment(self, x: Array) -> Float64:
         """Return what stands for the text, shape [n, q]: coordinates, or indicators of all arms but the first."""
-        if self.takes_arms:
+        if self.takes_arms_:
             return np.eye(self.arms_.count)[self.arms_.codes(x)][:, 1:]
         return self.coordinates_.transform(x)[:, : self.dimensions]
 
@@ -135,7 +134,7 @@ class EconMLOutcome(BaseEstimator):  # type: ignore[misc]
         effect = self.model_.const_marginal_effect(readers if self.heterogeneous_ else None)
         slope = np.asarray(effect, dtype=np.float64).reshape(len(effect), -1)
         slope = np.broadcast_to(slope, (len(w), slope.shape[1]))
-        if self.takes_arms:
+        if self.takes_arms_:
             first_arm = np.hstack([readers, np.zeros((len(w), self.arms_.count - 1))])
             return _mean_prediction(self.model_.models_regression, first_arm)[:, 0], slope
         outcome = _mean_prediction(self.model_.models_y, readers)[:, 0]

@@ -61,15 +61,14 @@ class SklearnOutcome(BaseEstimator):  # type: ignore[misc]
     ) -> None:
         self.estimator = estimator
         self.settings = settings
-        self._made = _build(estimator, settings or {}, seed)
         self.readers = readers
         self.seed = seed
-        if is_classifier(self._made) and not hasattr(self._made, "predict_proba"):
-            raise ConfigError(f"{type(self._made).__name__} has no predict_proba: an outcome model needs E[Y]")
+        made = _build(estimator, settings or {}, seed)  # so that a name or a setting that is wrong is an error here
+        if is_classifier(made) and not hasattr(made, "predict_proba"):
+            raise ConfigError(f"{type(made).__name__} has no predict_proba: an outcome model needs E[Y]")
 
     def fit(self, x: Array, w: Array, y: Float64, weight: Float64) -> Self:
-        # A deep copy, not a clone: what is not an estimator of scikit-learn itself is welcome as well.
-        self.model_ = copy.deepcopy(self._made)
+        self.model_ = _build(self.estimator, self.settings or {}, self.seed)
         target: Array = y
         if is_classifier(self.model_):
             self.values_ = np.unique(y)
@@ -119,6 +118,7 @@ def _build(estimator: Any, settings: Mapping[str, Any], seed: int) -> Any:
         raise ConfigError("settings go with the name of a class; an estimator that is passed has its own")
     if not hasattr(estimator, "fit") or not hasattr(estimator, "predict"):
         raise ConfigError(f"{type(estimator).__name__} has no fit and predict")
+    # A deep copy, not a clone: what is not an estimator of scikit-learn itself is welcome as well.
     estimator = copy.deepcopy(estimator)
     if hasattr(estimator, "get_params"):
         open_seeds = {key: seed for key, value in estimator.get_params().items()
