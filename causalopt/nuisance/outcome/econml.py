@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -166,7 +167,7 @@ def _build(estimator: Any, settings: dict[str, Any], seed: int) -> Any:
             f"{type(estimator).__name__} is not among the EconML estimators that fit here: LinearDML, "
             "CausalForestDML, DML and their kin, DRLearner, LinearDRLearner"
         )
-    return estimator
+    return copy.deepcopy(estimator)
 
 
 def _ridge() -> RidgeCV:
