@@ -18,8 +18,8 @@ test: $(VENV)/installed-dev
 # The numerical tests once more, as on an older processor: rounding differs there, and nothing else may.
 test-kernels: $(VENV)/installed-dev
 	OPENBLAS_CORETYPE=Haswell ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest -n 2 --dist loadfile \
-		tests/nuisance/test_classifier.py tests/nuisance/test_ridge.py tests/nuisance/test_folds.py \
-		tests/nuisance/test_gaussian.py tests/nuisance/test_coordinates.py tests/test_objective.py
+		tests/nuisance/assignment/test_classifier.py tests/nuisance/outcome/test_ridge.py tests/data/test_folds.py \
+		tests/nuisance/assignment/test_gaussian.py tests/nuisance/test_coordinates.py tests/objectives/test_objectives.py
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from places import ROOT
 
 from causalopt import plugins
 from causalopt.data.population import FIXED
@@ -51,7 +52,7 @@ def finished(directory: Path, raw: dict[str, Any]) -> dict[str, Any]:
 
 def test_the_code_in_the_documentation_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plugins.worlds, "_in_code", {})
-    text = (Path(__file__).parents[1] / "docs" / "worlds.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "worlds.md").read_text(encoding="utf-8")
     any_text, two_samples, own = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     names: dict[str, Any] = {}
     exec(any_text, names)

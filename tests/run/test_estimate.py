@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from places import ROOT
 
 import causalopt as co
 from causalopt.behavior import embedding_log_prob
@@ -230,7 +231,7 @@ def test_q_through_embeddings_for_the_optimiser_follows_the_true_ratio():
 
 
 def test_the_example_configurations_fit_a_table(tmp_path, monkeypatch):
-    configs = Path(__file__).parents[1] / "configs"
+    configs = ROOT / "configs"
     monkeypatch.chdir(tmp_path)
     for name, seed in (("logs", 0), ("experiment", 1), ("survey", 2)):
         table(seed=seed).to_csv(f"{name}.csv", index=False)

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import SLOTS, TEXTS, dose, logged_texts, make_problem
 from peft import PeftModel
+from places import HELPERS
+from toy_policies import SLOTS, TEXTS, dose, logged_texts, make_problem
 
 from causalopt.backends.contracts import Backend, PolicyProblem, Progress
 from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
@@ -197,7 +198,7 @@ def test_a_killed_process_resumes(tmp_path: Path) -> None:
         import os, signal, sys
         import numpy as np
         sys.path.insert(0, sys.argv[1])
-        from conftest import logged_texts
+        from toy_policies import logged_texts
         from causalopt.backends.contracts import Progress
         from causalopt.backends.huggingface import HuggingFaceBackend
         def kill(event, metrics):
@@ -210,7 +211,7 @@ def test_a_killed_process_resumes(tmp_path: Path) -> None:
         """
     )
     killed = subprocess.run(
-        [sys.executable, "-c", program, str(Path(__file__).parent), str(tmp_path)],
+        [sys.executable, "-c", program, str(HELPERS), str(tmp_path)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         timeout=120,

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from places import ROOT
 
-PAGE = Path(__file__).parents[1] / "docs" / "plugins.md"
+PAGE = ROOT / "docs" / "plugins.md"
 
 
 def blocks(language: str) -> list[str]:

@@ -7,8 +7,8 @@ from pathlib import Path
 import filelock
 import pytest
 import torch
-from conftest import TEXTS
 from safetensors.torch import load_file, save_file
+from toy_policies import TEXTS
 
 from causalopt.backends.contracts import PolicyProblem, Progress
 from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TEXTS
 from gradients import moved_policy
+from toy_policies import TEXTS
 
 from causalopt.backends import load_policy
 from causalopt.backends.huggingface import HuggingFacePolicy

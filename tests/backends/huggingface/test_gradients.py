@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import make_problem
 from gradients import OBJECTIVES, moved_policy, relative_error, step_gradient
+from toy_policies import make_problem
 
 from causalopt.backends.contracts import PolicyProblem
 from causalopt.backends.huggingface import HuggingFacePolicy

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from places import ROOT
 
-PLUGIN = Path(__file__).parents[1] / "plugins" / "causalopt-huber"
+PLUGIN = ROOT / "plugins" / "causalopt-huber"
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import TEXTS
+from toy_policies import TEXTS
 
 from causalopt.backends.huggingface import HuggingFacePolicy
 from causalopt.errors import ConfigError, DataError, ModelError, TruncationWarning

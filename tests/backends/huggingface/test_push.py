@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TEXTS, make_problem
 from gradients import save_problem
+from places import HELPERS
+from toy_policies import TEXTS, make_problem
 
 from causalopt.backends.huggingface import HuggingFacePolicy
 
@@ -94,7 +95,7 @@ def test_what_is_pushed_is_the_policy(reference: HuggingFacePolicy, hub: Threadi
             "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_address[1]}",
             "HF_HUB_OFFLINE": "0",
             "HF_HOME": str(tmp_path / "home"),
-            "PYTHONPATH": str(Path(__file__).parent),
+            "PYTHONPATH": str(HELPERS),
         },
         capture_output=True,
         text=True,

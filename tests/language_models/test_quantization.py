@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import TEXTS, dose, logged_texts, make_problem
+from toy_policies import TEXTS, dose, logged_texts, make_problem
 
 from causalopt.backends.contracts import Progress
 from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy

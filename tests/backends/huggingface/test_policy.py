@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TEXTS
 from gradients import moved_policy
 from peft import AutoPeftModelForCausalLM, PeftModel
+from toy_policies import TEXTS
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from causalopt.backends.contracts import Policy

@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import pickle
 from decimal import Decimal
-from pathlib import Path
 
 import datasets
 import numpy as np
 import pandas as pd
 import pytest
+from places import ROOT
 
 from causalopt import DirectOutcomeDataset
 from causalopt.data.population import FIXED, Population
@@ -309,7 +309,7 @@ def test_one_group_cannot_be_split():
         data.split()
 
 
-HONGKONG = Path(__file__).parents[1] / ".." / "shared" / "data" / "hongkong"
+HONGKONG = ROOT / ".." / "shared" / "data" / "hongkong"
 
 
 @pytest.mark.skipif(not HONGKONG.is_dir(), reason="the Hong Kong survey is not here")

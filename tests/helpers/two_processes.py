@@ -1,4 +1,4 @@
-"""What two processes do together; torchrun starts it twice for test_hf_distributed.py."""
+"""What two processes do together; torchrun starts it twice for test_distributed.py."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
-from conftest import TEXTS
 from gradients import OBJECTIVES, load_problem, step_gradient
+from toy_policies import TEXTS
 
 from causalopt.backends.contracts import PolicyProblem, Progress
 from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy

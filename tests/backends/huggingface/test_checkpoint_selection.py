@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import TEXTS, dose, make_problem
 from gradients import load_problem, save_problem
+from places import HELPERS
+from toy_policies import TEXTS, dose, make_problem
 
 from causalopt.backends.contracts import Policy, PolicyProblem, Progress, Selection
 from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
@@ -116,7 +117,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from gradients import load_problem
-from test_hf_choosing import resumable
+from test_checkpoint_selection import resumable
 from causalopt.backends.huggingface import HuggingFacePolicy
 folder, kind, at = Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 def kill(event, metrics):
@@ -152,7 +153,7 @@ def test_killed_at_any_step_it_ends_with_the_same_weights(
     at = int(np.random.default_rng().integers(3, 11))
     killed = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(Path(__file__).parent), str(tmp_path), kind, str(at)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HELPERS)},
         capture_output=True,
         timeout=120,
         check=False,

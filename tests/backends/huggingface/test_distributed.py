@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import make_problem
 from gradients import OBJECTIVES, flat, relative_error, save_problem, step_gradient
+from places import HELPERS
+from toy_policies import make_problem
 from two_processes import fit
 
 from causalopt.backends.contracts import PolicyProblem
@@ -44,7 +45,7 @@ def ranks(
     reference.save(folder / "reference")
     save_problem(sixteen, folder / "sixteen.json")
     save_problem(five, folder / "five.json")
-    worker = Path(__file__).with_name("two_processes.py")
+    worker = HELPERS / "two_processes.py"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(worker)]
     done = subprocess.run(
         [*command, str(folder), request.param],

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TEXTS
 from scipy import stats
+from toy_policies import TEXTS
 
 from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
 from causalopt.errors import ConfigError, DataError, ModelError, TruncationWarning
