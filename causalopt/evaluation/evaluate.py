@@ -21,6 +21,7 @@ from causalopt.diagnostics.verdict import thin_overlap
 from causalopt.doors import check_contract, check_type
 from causalopt.errors import ConfigError, MissingPartError, OverlapError, OverlapWarning
 from causalopt.estimators.estimate import Estimate
+from causalopt.estimators.names import MARGINALIZED, check_estimator
 from causalopt.estimators.weights import WeightedRows
 from causalopt.evaluation.divergence import Divergence, divergence
 from causalopt.evaluation.evidence import Evidence, gather_evidence
@@ -35,7 +36,7 @@ from causalopt.evaluation.policies import (
     context_rows,
     population_of,
 )
-from causalopt.evaluation.terms import ESTIMATORS, MARGINALIZED, PolicyTerms, policy_terms
+from causalopt.evaluation.terms import PolicyTerms, policy_terms
 from causalopt.progress import track
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
 from causalopt.typing import Int64
@@ -159,7 +160,7 @@ def evaluate(
     nuisances:
         How to fit them; the defaults of `PseudoOutcomeEstimator` when None.
     estimators:
-        Names in `causalopt.evaluation.terms.ESTIMATORS`; the first that can be computed is the headline.
+        Names in `causalopt.estimators.names.ESTIMATORS`; the first that can be computed is the headline.
     behavior_policy:
         Where q comes from: "logged" log-probabilities, the "reference" policy, or "embedding", where each policy's
         texts are told from the logged ones by a classifier (`marginal_log_ratio`). None takes the first of these that
@@ -210,8 +211,7 @@ def evaluate(
     if reference is None:
         raise ConfigError("evaluate needs reference=, the policy to compare with (LoggedPolicy() for the logs)")
     for name in estimators:
-        if name not in ESTIMATORS:
-            raise ConfigError(f"there is no estimator {name!r}; there are: {', '.join(ESTIMATORS)}")
+        check_estimator(name)
     for one in (policy, reference):
         if isinstance(one, OptimizedPolicy):
             rows = data.dataset if isinstance(data, PseudoOutcomes) else data

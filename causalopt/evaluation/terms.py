@@ -15,6 +15,7 @@ from causalopt.estimators.dr import dr, dr_os, sndr, switch_dr
 from causalopt.estimators.estimate import Estimate
 from causalopt.estimators.ipw import clipped_ipw, ipw, snipw
 from causalopt.estimators.marginalized import marginal_log_ratio, mdr, mips
+from causalopt.estimators.names import MARGINALIZED
 from causalopt.estimators.weights import WeightedRows
 from causalopt.evaluation.policies import Draws, LoggedPolicy, Subject
 from causalopt.pseudo_outcome import PseudoOutcomes
@@ -96,9 +97,6 @@ RATIO_ONLY: dict[str, Callable[..., Estimate]] = {
 DOUBLY_ROBUST: dict[str, Callable[..., Estimate]] = {
     "sndr": sndr, "dr": dr, "switch_dr": switch_dr, "dr_os": dr_os, "mdr": mdr,
 }  # fmt: skip
-MARGINALIZED = ("mips", "mdr")
-ESTIMATORS = ("sndr", "dr", "snipw", "ipw", "clipped_ipw", "switch_dr", "dr_os", "mdr", "mips", "dm")
-"""Every name, the most robust first."""
 
 
 def policy_terms(

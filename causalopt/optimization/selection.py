@@ -9,8 +9,9 @@ from causalopt.backends.contracts import Policy, Selection
 from causalopt.behavior import BehaviorPolicy, behavior_log_prob, behavior_source
 from causalopt.data.population import Population
 from causalopt.errors import OverlapError, TruncationWarning
+from causalopt.estimators.names import MARGINALIZED
 from causalopt.evaluation.policies import ModelPolicy, context_rows, population_of
-from causalopt.evaluation.terms import MARGINALIZED, policy_terms
+from causalopt.evaluation.terms import policy_terms
 from causalopt.pseudo_outcome import PseudoOutcomes
 
 
@@ -40,7 +41,7 @@ def select_by_lower_bound(
     behavior_policy:
         Where q comes from, see `causalopt.behavior.behavior_log_prob`.
     estimator:
-        A name in `causalopt.evaluation.terms.ESTIMATORS`.
+        A name in `causalopt.estimators.names.ESTIMATORS`.
     level:
         Of the two-sided interval whose end is taken: the lower one, or the upper one's negative when the outcome is to
         be small.

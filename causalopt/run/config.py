@@ -21,10 +21,10 @@ from pydantic import (
 from causalopt.data.columns import ROLES, Columns
 from causalopt.data.population import Population
 from causalopt.errors import ConfigError
+from causalopt.estimators.names import check_estimator
 from causalopt.suggestion import did_you_mean
 
 Part = dict[str, Any]
-Estimator = Literal["sndr", "dr", "snipw", "ipw", "clipped_ipw", "switch_dr", "dr_os", "mdr", "mips", "dm"]
 
 
 def _name_alone(value: Any) -> Any:
@@ -37,6 +37,14 @@ def _has_name(value: Part) -> Part:
     return value
 
 
+def _is_estimator(name: str) -> str:
+    try:
+        return check_estimator(name)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
+Estimator = Annotated[str, AfterValidator(_is_estimator)]
 NamedPart = Annotated[Part, BeforeValidator(_name_alone), AfterValidator(_has_name)]
 """A replaceable part: its registered name, or a mapping with the name and the part's own settings."""
 

@@ -12,9 +12,9 @@ from causalopt import plugins
 from causalopt.backends.contracts import Policy
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.errors import ConfigError, collected_warnings
+from causalopt.estimators.names import ESTIMATORS
 from causalopt.evaluation.evaluate import evaluate
 from causalopt.evaluation.policies import ExternalPolicy, LoggedPolicy, as_subject, population_of
-from causalopt.evaluation.terms import ESTIMATORS
 from causalopt.run.config import RunConfig, load_config
 from causalopt.run.metrics import evaluation_metrics, nuisance_metrics
 from causalopt.run.named_policies import LOGGED, NamedPolicy, external_policy, named_policy

@@ -7,8 +7,8 @@ import pytest
 
 from causalopt.errors import DataError
 from causalopt.estimators.dm import ContextDraws
+from causalopt.estimators.names import ESTIMATORS
 from causalopt.evaluation import clipped_ipw, dm, dr, dr_os, ipw, mdr, mips, sndr, snipw, switch_dr
-from causalopt.evaluation.terms import ESTIMATORS
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}
 

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 import causalopt as co
+from causalopt.estimators.names import ESTIMATORS
 from causalopt.evaluation import dm, dr, dr_os, snipw
 from causalopt.evaluation.evaluate import evaluate
 from causalopt.evaluation.policies import ExternalPolicy, LoggedPolicy
-from causalopt.evaluation.terms import ESTIMATORS
 
 pytestmark = pytest.mark.filterwarnings("ignore::causalopt.errors.CausalOptWarning")
 

@@ -14,9 +14,9 @@ import pytest
 import causalopt as co
 from causalopt.cli.main import main
 from causalopt.errors import CausalOptWarning, DataError, OverlapError, OverlapWarning
+from causalopt.estimators.names import ESTIMATORS
 from causalopt.evaluation.evaluate import evaluate
 from causalopt.evaluation.policies import ExternalPolicy, LoggedPolicy
-from causalopt.evaluation.terms import ESTIMATORS
 from causalopt.run.metrics import evaluation_metrics
 
 TEXTS = [f"{a} {b} {c}" for a in ("help", "give") for b in ("now", "soon") for c in ("we", "you", "all")]
