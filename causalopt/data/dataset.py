@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import GroupShuffleSplit
 
-from causalopt.data import files, validation
-from causalopt.data.columns import ROLES, SEVERAL, Columns, Role
+from causalopt.data import canonical, files, validation
+from causalopt.data.columns import SEVERAL, Columns
 from causalopt.data.fingerprint import fingerprint_frame
 from causalopt.data.population import DRAWN, Population
 from causalopt.errors import ConfigError, DataError, DroppedRowsWarning
@@ -242,7 +242,7 @@ class DirectOutcomeDataset:
     def _from_clean(
         cls, table: pd.DataFrame, columns: Columns, direction: Direction, source: str, dropped: dict[str, int]
     ) -> DirectOutcomeDataset:
-        values = {_attribute(role): _values(role, vars(columns)[role.name], table) for role in ROLES}
+        values = canonical.read(table, columns)
         if values["weight"] is None:
             values["weight"] = np.ones(len(table))
         if values["group"] is None:
@@ -259,8 +259,8 @@ class DirectOutcomeDataset:
         chosen = np.asarray(index)
         position = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
 
-        names = [*map(_attribute, ROLES), "row"]
-        return replace(self, **{name: _take(vars(self)[name], position) for name in names})
+        names = (*canonical.ATTRIBUTES, "row")
+        return replace(self, **{name: canonical.take(vars(self)[name], position) for name in names})
 
     @property
     def text_code(self) -> Int64:
@@ -396,15 +396,7 @@ class DirectOutcomeDataset:
 
     def to_frame(self) -> pd.DataFrame:
         """One canonical frame: text, outcome, weight, group, then whatever else there is."""
-        frame = pd.DataFrame({"text": self.texts, "outcome": self.outcome, "weight": self.weight, "group": self.group})
-        prefixed: list[pd.DataFrame] = []
-        for role in ROLES:
-            values = vars(self)[_attribute(role)]
-            if role.kind in SEVERAL:
-                prefixed.append(values.add_prefix(_prefix(role)))
-            elif values is not None:
-                frame[role.name] = values
-        return pd.concat([frame, *prefixed], axis=1)
+        return canonical.frame_of(vars(self))
 
     def about(self) -> dict[str, Any]:
         """Return what `to_frame` leaves out, as JSON can hold it; see `restore`."""
@@ -431,17 +423,8 @@ class DirectOutcomeDataset:
         >>> again.fingerprint() == data.fingerprint()
         True
         """
-        values: dict[str, Any] = {}
-        for role in ROLES:
-            if role.kind in SEVERAL:
-                named = {name: frame[_prefix(role) + name] for name in about[role.name]}
-                values[_attribute(role)] = pd.DataFrame(named, index=frame.index)
-            elif role.name not in frame:
-                values[_attribute(role)] = None
-            elif role.kind == "label":
-                values[_attribute(role)] = frame[role.name].to_numpy(dtype=np.int64)
-            else:
-                values[_attribute(role)] = _values(role, role.name, frame)
+        several = {"covariates": about["covariates"], "attributes": about["attributes"]}
+        values = canonical.values_of(frame, several)
         names: dict[str, Any] = {
             role: tuple(name) if isinstance(name, list) else name for role, name in about["columns"].items()
         }
@@ -454,37 +437,6 @@ class DirectOutcomeDataset:
             dropped=about["dropped"],
             population=Population(**about["population"]),
         )
-
-
-def _attribute(role: Role) -> str:
-    """Name of the data set's attribute that holds a role's values."""
-    return {"text": "texts", "prompt": "prompts"}.get(role.name, role.name)
-
-
-def _prefix(role: Role) -> str:
-    """Start of the names of a role's columns in the canonical frame, where there are several."""
-    return role.name.removesuffix("s") + ":"
-
-
-def _values(role: Role, column: Any, table: pd.DataFrame) -> Any:
-    """Return what a role's attribute holds: of one column, or the frame of several; None where it is not filled."""
-    if role.kind in SEVERAL:
-        return table[list(column)].reset_index(drop=True)
-    if column is None:
-        return None
-    if role.kind == "text":
-        return table[column].tolist()
-    if role.kind == "label":
-        return pd.factorize(table[column])[0].astype(np.int64)
-    return table[column].to_numpy(dtype=np.float64)
-
-
-def _take(values: Any, position: Int64) -> Any:
-    if isinstance(values, list):
-        return [values[i] for i in position]
-    if isinstance(values, pd.DataFrame):
-        return values.iloc[position].reset_index(drop=True)
-    return None if values is None else values[position]
 
 
 def _text_codes(prompts: Sequence[str] | None, texts: Sequence[str]) -> Int64:

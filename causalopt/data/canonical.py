@@ -1,0 +1,83 @@
+"""The values of every role: read from a table, written to one canonical frame, and read back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from causalopt.data.columns import ROLES, SEVERAL, Columns, Role
+from causalopt.typing import Int64
+
+
+def attribute(role: Role) -> str:
+    """Name the attribute of `causalopt.data.dataset.DirectOutcomeDataset` that holds a role's values."""
+    return {"text": "texts", "prompt": "prompts"}.get(role.name, role.name)
+
+
+ATTRIBUTES = tuple(attribute(role) for role in ROLES)
+
+
+def read(table: pd.DataFrame, columns: Columns) -> dict[str, Any]:
+    """Return the values of each attribute from a table with typed columns; None where a role is not filled."""
+    return {attribute(role): _values(role, vars(columns)[role.name], table) for role in ROLES}
+
+
+def frame_of(values: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the canonical frame: text, outcome, weight, group, then whatever else there is."""
+    frame = pd.DataFrame(
+        {"text": values["texts"], "outcome": values["outcome"], "weight": values["weight"], "group": values["group"]}
+    )
+    prefixed: list[pd.DataFrame] = []
+    for role in ROLES:
+        held = values[attribute(role)]
+        if role.kind in SEVERAL:
+            prefixed.append(held.add_prefix(_prefix(role)))
+        elif held is not None:
+            frame[role.name] = held
+    return pd.concat([frame, *prefixed], axis=1)
+
+
+def values_of(frame: pd.DataFrame, several: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Return what `frame_of` was given; ``several`` names the columns of the roles that have several."""
+    values: dict[str, Any] = {}
+    for role in ROLES:
+        if role.kind in SEVERAL:
+            named = {name: frame[_prefix(role) + name] for name in several[role.name]}
+            values[attribute(role)] = pd.DataFrame(named, index=frame.index)
+        elif role.name not in frame:
+            values[attribute(role)] = None
+        elif role.kind == "label":  # codes, which keep their meaning
+            values[attribute(role)] = frame[role.name].to_numpy(dtype=np.int64)
+        else:
+            values[attribute(role)] = _values(role, role.name, frame)
+    return values
+
+
+def take(values: Any, position: Int64) -> Any:
+    """Return an attribute's values at some rows."""
+    if isinstance(values, list):
+        return [values[i] for i in position]
+    if isinstance(values, pd.DataFrame):
+        return values.iloc[position].reset_index(drop=True)
+    return None if values is None else values[position]
+
+
+def _values(role: Role, column: Any, table: pd.DataFrame) -> Any:
+    """Values of one column, or the frame of several."""
+    if role.kind in SEVERAL:
+        return table[list(column)].reset_index(drop=True)
+    if column is None:
+        return None
+    if role.kind == "text":
+        return table[column].tolist()
+    if role.kind == "label":
+        return pd.factorize(table[column])[0].astype(np.int64)
+    return table[column].to_numpy(dtype=np.float64)
+
+
+def _prefix(role: Role) -> str:
+    """Start of the names of a role's columns in the canonical frame, where there are several."""
+    return role.name.removesuffix("s") + ":"
