@@ -1,0 +1,201 @@
+"""Candidates for a nuisance, each cross-fitted over the same folds, and the choice among them by held-out loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from causalopt.errors import DataError
+from causalopt.nuisance import models
+from causalopt.nuisance.assignment.randomized import RandomizedAssignment
+from causalopt.nuisance.contracts import AssignmentModel, OutcomeModel
+from causalopt.nuisance.diagnostics import deal, discrimination_loss, squared_loss
+from causalopt.nuisance.fitted import distinct
+from causalopt.nuisance.given_prompt import GivenPrompt
+from causalopt.nuisance.guards import UNFIT, Failure, MeanOutcome, collapsed, wild, worse_than_mean
+from causalopt.nuisance.outcome.averaging import distinct_rows
+from causalopt.nuisance.outcome.trees import ZeroOutcome
+from causalopt.nuisance.rows import Rows
+from causalopt.progress import track
+from causalopt.typing import Float64, Int64
+
+Model = TypeVar("Model")
+
+SCORE_COLUMNS = (
+    "repeat", "fold", "nuisance", "model", "rows", "loss", "null_loss", "skill", "marginal_error", "chosen",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class CandidateFits(Generic[Model]):
+    """One candidate, cross-fitted: arrays[j] of shape [repeats, n], models[repeat][fold], scores."""
+
+    arrays: tuple[Float64, ...]
+    models: list[list[Model]]
+    scores: pd.DataFrame
+    failures: tuple[Failure, ...]
+
+
+def choose(
+    fits: Sequence[CandidateFits[Model]], rows: Rows, labels: Int64, scores: list[pd.DataFrame]
+) -> CandidateFits[Model]:
+    """Keep the scores of all candidates, and return the one with the smallest held-out loss that did not fail."""
+    exposure = [float(rows.weight[labels[r] == k].sum()) for r, k in _places(labels)]
+    losses = [float(np.average(fitted.scores["loss"], weights=exposure)) for fitted in fits]
+    best = min(range(len(fits)), key=lambda i: (bool(fits[i].failures), losses[i]))
+    scores.extend(fitted.scores.assign(chosen=i == best) for i, fitted in enumerate(fits))
+    return fits[best]
+
+
+def fit_outcome(spec: Any, rows: Rows, labels: Int64, outcome_rows: Rows | None) -> CandidateFits[OutcomeModel]:
+    """Cross-fit an outcome model: arrays m and g, the latter a mean over the readers of the other folds.
+
+    A fold whose model cannot be fitted or predicts what no outcome could be gets the mean outcome, and a repeat that is
+    worse than the mean too; both are failures. With ``outcome_rows`` these train the model, without the texts of the
+    fold held out.
+    """
+    name = models.name_of(spec)
+    m, g, mean = np.empty(labels.shape), np.empty(labels.shape), np.empty(labels.shape)
+    fitted: list[list[OutcomeModel]] = [[] for _ in labels]
+    means: list[list[OutcomeModel]] = [[] for _ in labels]
+    records, unusable = [], []
+    everywhere: OutcomeModel | None = None
+    for r, k in track(_places(labels), f"outcome model {name}"):
+        out = labels[r] == k
+        train, test = rows[~out], rows[out]
+        source = train if outcome_rows is None else outcome_rows[~np.isin(outcome_rows.group, test.group)]
+        if len(source) == 0 or source.weight.sum() <= 0:
+            raise DataError(f"the second data set has no row whose text is outside fold {k}")
+        # One fit serves all folds when nothing of the second data set is ever held out.
+        shared = outcome_rows is not None and not np.isin(outcome_rows.group, rows.group).any()
+        constant = MeanOutcome().fit(source.x, source.w, source.y, source.weight)
+        mean[r, out] = constant.mean_
+        means[r].append(constant)
+        try:
+            if everywhere is None or not shared:
+                everywhere = models.fit_outcome(spec, source)
+            model = everywhere
+            m[r, out] = models.predict(model, test.x, test.w, test.text_id)
+            g[r, out], error = _mean_over_readers(model, test, train, rows, m[r, out])
+            # No outcome model at all is a choice, and nothing of it was learned.
+            predicted = np.concatenate([m[r, out], g[r, out]])
+            chosen = isinstance(model, ZeroOutcome)
+            reason = None if chosen else wild(predicted, source.y[source.weight > 0])
+        except UNFIT as exception:
+            reason = f"it cannot be fitted ({exception})"
+        if reason is not None:
+            unusable.append(f"in fold {k}{_of_repeat(r, labels)} {reason}")
+            model, m[r, out], g[r, out], error = constant, constant.mean_, constant.mean_, np.zeros(len(test))
+        records.append(
+            _score(
+                (r, k, "outcome", name, len(test)),
+                squared_loss(test.y, m[r, out], test.weight),
+                squared_loss(test.y, mean[r, out], test.weight),
+                float(np.sqrt(np.average(error**2, weights=test.weight))),
+            )
+        )
+        fitted[r].append(model)
+    failures = []
+    if unusable:
+        more = f" (and in {len(unusable) - 1} more folds)" if len(unusable) > 1 else ""
+        failures.append(Failure("outcome model", name, unusable[0] + more))
+    for r in range(len(labels)):
+        # No model is a choice; and so is one of other data, which may mislead here: the correction makes up for it.
+        if isinstance(fitted[r][0], ZeroOutcome) or outcome_rows is not None:
+            continue
+        reason = worse_than_mean(rows.y, m[r], mean[r], rows.weight, rows.group)
+        if reason is not None:
+            failures.append(Failure("outcome model", name, reason + _of_repeat(r, labels)))
+            m[r], g[r], fitted[r] = mean[r], mean[r], means[r]
+    return CandidateFits((m, g), fitted, pd.DataFrame(records), tuple(failures))
+
+
+def _mean_over_readers(model: OutcomeModel, test: Rows, train: Rows, rows: Rows, m: Float64) -> tuple[Float64, Float64]:
+    """Mean of m over readers, shape [test rows], and its Monte Carlo error.
+
+    Over the training readers; with prompts over all readers of the row's prompt, its own reader among them.
+    """
+    if test.prompt_id is None or rows.prompt_id is None:
+        first, position = distinct(test.text_id)
+        readers = distinct_rows(train.w, train.weight)
+        mean, error = models.marginal(model, test.x[first], *readers, test.text_id[first])
+        return mean[position], error[position]
+    mean, error = m.copy(), np.zeros(len(m))  # right for a prompt that was asked once
+    asked = np.bincount(np.unique(rows.prompt_id, return_inverse=True)[1])
+    often = np.unique(rows.prompt_id)[asked > 1]
+    for prompt in np.intersect1d(often, test.prompt_id):
+        here, of_prompt = test.prompt_id == prompt, rows.prompt_id == prompt
+        first, position = distinct(test.text_id[here])
+        readers = distinct_rows(rows.w[of_prompt], rows.weight[of_prompt])
+        found = models.marginal(model, test.x[here][first], *readers, test.text_id[here][first])
+        mean[here], error[here] = found[0][position], found[1][position]
+    return mean, error
+
+
+def fit_assignment(
+    spec: Any, rows: Rows, labels: Int64, seed: int, max_weight: float
+) -> CandidateFits[AssignmentModel]:
+    """Cross-fit an assignment model: array s, given the prompt where there are prompts.
+
+    Its loss is that of telling real pairs of text and reader from randomly reassigned ones. A model that cannot be
+    fitted, or whose weights collapse on few rows, is a failure.
+    """
+    name = models.name_of(spec)
+    s = np.empty(labels.shape)
+    fitted: list[list[AssignmentModel]] = [[] for _ in labels]
+    records: list[dict[str, Any]] = []
+    failures: list[Failure] = []
+    for r, k in track(_places(labels), f"assignment model {name}"):
+        out = labels[r] == k
+        train, test = rows[~out], rows[out]
+        within = GivenPrompt.of(train)
+        x, w = within.transform(test.x, test.w)
+        text, reader = deal(len(test), np.random.default_rng([seed, r, k]))
+        loss = float(np.log(2))
+        model = models.assignment_model(spec)
+        try:
+            model = models.fit_assignment(spec, *within.transform(train.x, train.w), train.weight, train.text_id)
+            s[r, out], dealt = model.stabilized_weight(x, w), model.stabilized_weight(x[text], w[reader])
+            fitted[r].append(model)
+            if _usable(s[r, out]) and _usable(dealt):
+                loss = discrimination_loss(
+                    np.log(s[r, out]), np.log(dealt), test.weight, test.weight[text] * test.weight[reader]
+                )
+        except UNFIT as exception:
+            s[r, out] = np.nan
+            unfit = f"it cannot be fitted in fold {k}{_of_repeat(r, labels)} ({exception})"
+            failures.append(Failure("assignment model", name, unfit))
+        records.append(
+            _score((r, k, "assignment", models.fitted_name(spec, model), len(test)), loss, float(np.log(2)), 0.0)
+        )
+        if not isinstance(model, RandomizedAssignment) and len(np.unique(train.text_id[train.weight > 0])) < 2:
+            # It then says 1 of every reader, which nothing in these rows speaks for.
+            failures.append(Failure("assignment model", name, f"there is a single text outside fold {k}"))
+    for r in range(len(labels)):
+        reason = None if failures else collapsed(s[r], rows.weight, max_weight)
+        if reason is not None:
+            failures.append(Failure("assignment model", name, reason + _of_repeat(r, labels)))
+    return CandidateFits((s,), fitted, pd.DataFrame(records), tuple(failures))
+
+
+def _usable(s: Float64) -> bool:
+    return bool(np.isfinite(s).all() and (s > 0).all())
+
+
+def _of_repeat(r: int, labels: Int64) -> str:
+    return f" of repeat {r}" if len(labels) > 1 else ""
+
+
+def _places(labels: Int64) -> list[tuple[int, int]]:
+    return [(r, k) for r in range(len(labels)) for k in range(int(labels[r].max()) + 1)]
+
+
+def _score(
+    place: tuple[int, int, str, str, int], loss: float, null_loss: float, marginal_error: float
+) -> dict[str, Any]:
+    skill = 1 - loss / null_loss if null_loss > 0 else 0.0
+    return dict(zip(SCORE_COLUMNS, (*place, loss, null_loss, skill, marginal_error), strict=False))
