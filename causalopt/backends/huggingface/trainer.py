@@ -97,7 +97,8 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
         stage: str = "policy",
         report: tuple[Callback, ...] = (),
     ) -> None:
-        use_fused_lora(model)
+        if args.device.type == "cpu":  # on a GPU one operation a layer gains nothing (benchmarks/speed/RESULTS_GPU.md)
+            use_fused_lora(model)
         model.derivative_dtype = torch.bfloat16 if bf16 else None
         super().__init__(model=model, args=args, train_dataset=rows, data_collator=rows.collate)
         self.remove_callback(PrinterCallback)

@@ -1,4 +1,4 @@
-"""A frozen linear layer and its LoRA adapter as one operation: nothing of the output's size is made twice."""
+"""A frozen linear layer and its LoRA adapter as one operation, on a CPU: nothing of the output's size is made twice."""
 
 from __future__ import annotations
 
