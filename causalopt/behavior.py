@@ -68,7 +68,7 @@ def embedding_log_prob(
     samples:
         Its texts for each row, from `draw_samples`.
     seed:
-        Deals the classifier's folds, and draws rows where they differ in weight.
+        Seed of the classifier's folds, and draws rows where they differ in weight.
     """
     data, fitted = pseudo.dataset, pseudo.fitted()
     pairs = [(i, text) for i, row in enumerate(samples) for text in row]

@@ -59,7 +59,7 @@ class TwoSamples:
         folds: int = 5,
         seed: int = 0,
     ) -> TwoSamples:
-        """Validate, and deal groups (equal texts, when None) over folds; ``text`` are labels [n + m] of equal texts."""
+        """Validate, and assign groups (equal texts, when None) to folds; ``text`` are labels [n + m] of equal texts."""
         logged = as_matrix("x_logged", x_logged)
         policy = as_matrix("x_policy", x_policy)
         n, m = len(logged), len(policy)
@@ -85,15 +85,15 @@ class TwoSamples:
 
 
 def _folds(codes: Array, same: Array, folds: int, rng: np.random.Generator) -> Int64:
-    """Deal groups of logged rows to folds; a policy text goes where its equal among the logged ones is."""
+    """Assign groups of logged rows to folds; a policy text goes where its equal among the logged ones is."""
     groups = np.unique(codes)
     if folds < 2 or len(groups) < folds:
-        raise DataError(f"{folds} folds cannot be dealt from {len(groups)} groups of logged texts")
-    dealt = np.empty(groups.max() + 1, dtype=np.int64)
-    dealt[groups] = rng.permutation(np.arange(len(groups)) % folds)
+        raise DataError(f"{folds} folds cannot be made of {len(groups)} groups of logged texts")
+    fold_of_group = np.empty(groups.max() + 1, dtype=np.int64)
+    fold_of_group[groups] = rng.permutation(np.arange(len(groups)) % folds)
     fold_of_text = rng.permutation(np.arange(same.max() + 1) % folds).astype(np.int64)
-    fold_of_text[same[: len(codes)]] = dealt[codes]
-    return np.concatenate([dealt[codes], fold_of_text[same[len(codes) :]]])
+    fold_of_text[same[: len(codes)]] = fold_of_group[codes]
+    return np.concatenate([fold_of_group[codes], fold_of_text[same[len(codes) :]]])
 
 
 def candidates(x: Float64) -> list[Any]:

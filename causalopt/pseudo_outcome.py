@@ -262,7 +262,7 @@ class PseudoOutcomeEstimator(BaseEstimator):  # type: ignore[misc]
         which the one with the smallest held-out loss is used. Without covariates the assignment weight is 1 whatever
         the model, unless it is logged.
     folds, repeats, seed:
-        Groups are dealt over the folds anew in each repeat; nuisances are the medians over the repeats.
+        Groups are assigned to folds afresh in each repeat; nuisances are the medians over the repeats.
     max_weight:
         Stabilized weights above it are truncated, and reported.
 

@@ -109,7 +109,7 @@ def as_it_comes(model: CausalLM) -> CausalLM:
 
 
 def plain_loop(work: Workload) -> Segment:
-    """The paper's recipe with its mistakes mended: logits of every position, all padded to 128, one `dr_cpo` a step."""
+    """The paper's recipe corrected: logits of every position, all padded to 128, one `dr_cpo` a step."""
     reference, problem, n = work.reference, work.problem, work.rows_per_step
     device = reference.model.device
     model = trainable_twin(as_it_comes(reference.model), LORA, seed=0).train()

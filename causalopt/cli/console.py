@@ -17,7 +17,7 @@ def escaped(text: str) -> str:
 
 
 def show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
-    """Print a warning of ours as one line; those of other libraries are not for the user to mend."""
+    """Print a warning of ours as one line; those of other libraries are not for the user to fix."""
     if issubclass(category, CausalOptWarning):
         line = escaped(" ".join(str(message).split()))
         stderr.print(f"[yellow]warning:[/] {line}", soft_wrap=True, highlight=False)

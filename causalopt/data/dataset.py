@@ -224,7 +224,7 @@ class DirectOutcomeDataset:
             reason, mask = next(iter(missing.items()))
             row = int(np.flatnonzero(mask)[0]) + 1
             raise DataError(
-                f"{source}: row {row} has {reason} ({dropped[reason]} such rows); mend it, or set on_missing: drop"
+                f"{source}: row {row} has {reason} ({dropped[reason]} such rows); correct it, or set on_missing: drop"
             )
         if not keep.any():
             raise DataError(f"{source}: no row is left: {_counts(dropped)}")

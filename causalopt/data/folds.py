@@ -15,7 +15,7 @@ from causalopt.typing import Array, Int64
 
 
 def group_folds(group: Int64, folds: int, seed: int) -> Int64:
-    """Deal the groups over ``folds`` folds at random, shape [n], labels 0..folds-1.
+    """Assign the groups to ``folds`` folds at random, shape [n], labels 0..folds-1.
 
     Raises
     ------
@@ -53,8 +53,8 @@ def group_folds(group: Int64, folds: int, seed: int) -> Int64:
 def inner_folds(text_id: Int64, folds: int, seed: int) -> Int64 | None:
     """Folds for choosing settings, shape [n]: all rows of a text stay together.
 
-    Texts are dealt in the order of their ids. Fewer folds are made where there are fewer texts; None where there is a
-    single one.
+    Texts are assigned in the order of their ids. Fewer folds are made where there are fewer texts; None where there is
+    a single one.
     """
     folds = min(folds, len(np.unique(text_id)))
     return None if folds < 2 else group_folds(text_id, folds, seed)

@@ -71,14 +71,16 @@ def check_outcome_varies(outcome: pd.Series, column: str, source: str) -> None:
     if not 1 / LARGEST_OUTCOME < largest < LARGEST_OUTCOME:
         raise DataError(
             f"{source}: outcomes in column {column!r} reach {largest:.3g} in size, and their squares are beyond double "
-            "precision: give them in other units, or mend a code for missing values"
+            "precision: give them in other units, or correct a code for missing values"
         )
 
 
 def _texts(series: pd.Series, column: str, source: str) -> pd.Series:
     texts = _or_none(series)
     _refuse(texts, column, lambda value: not isinstance(value, str), "must be text", source)
-    _refuse(texts, column, _is_broken, "holds half of a character (a lone surrogate); mend or leave it out", source)
+    _refuse(
+        texts, column, _is_broken, "holds half of a character (a lone surrogate); correct it or leave it out", source
+    )
     return _map(texts, lambda value: value if value.strip() else None)
 
 

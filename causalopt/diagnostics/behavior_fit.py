@@ -151,7 +151,7 @@ def behavior_fit(
     folds:
         Of the cross-fitting; fewer where there are fewer clusters.
     seed:
-        Deals the folds.
+        Seed of the folds.
     level:
         Of the interval.
 
@@ -185,7 +185,7 @@ def behavior_fit(
     """
     if not 0 < level < 1:
         raise DataError(f"level must lie between 0 and 1, not {level}")
-    sample, unit = dealt_samples(x_logged, x_reference, weight, cluster, row, folds, seed)
+    sample, unit = two_samples(x_logged, x_reference, weight, cluster, row, folds, seed)
     score = _chosen_by_other_folds([*candidates(sample.x), _TREES], sample)
     area, influence = _area_within_folds(score, sample)
     n = int((sample.label == 0).sum())
@@ -196,10 +196,10 @@ def behavior_fit(
     return BehaviorFit(area, low, high, level, logged)
 
 
-def dealt_samples(
+def two_samples(
     x_logged: Any, x_drawn: Any, weight: Any, cluster: Any, row: Any, folds: int, seed: int
 ) -> tuple[TwoSamples, Int64]:
-    """Deal both samples over folds, and give each text the code of its unit, shape [n + m].
+    """Assign both samples to folds, and give each text the code of its unit, shape [n + m].
 
     A draw belongs to the unit of its row; an independent draw is a unit of its own.
     """
@@ -213,8 +213,8 @@ def dealt_samples(
     if row is None:
         if len(np.unique(sample.fold[n:])) < 2:
             # One text, or texts that the embedding does not tell apart: no classifier of the other folds would see any.
-            dealt = np.random.default_rng(seed).integers(n, size=len(sample.x) - n)
-            sample = sample.with_draws_of_rows(dealt)
+            row_of_draw = np.random.default_rng(seed).integers(n, size=len(sample.x) - n)
+            sample = sample.with_draws_of_rows(row_of_draw)
         drawn = logged.max() + 1 + np.arange(len(sample.x) - n)
     else:
         rows = np.asarray(row)

@@ -84,7 +84,7 @@ def _weighted_minus_plain(rows: WeightedRows, values: Float64, cluster: Any) -> 
     return means[0] - means[1]
 
 
-Dealt = Literal["texts", "readers", "rows"]
+Permuted = Literal["texts", "readers", "rows"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,13 +96,14 @@ class PlaceboAssignment:
     observed:
         Weighted minus plain mean with the real texts.
     placebo:
-        The same with the texts dealt at random, shape [repeats], outcome units.
+        The same with the texts permuted, shape [repeats], outcome units.
     p_value:
-        Share of the deals (the real one counted among them) at least as far from the mean of all as ``observed``, each
-        in its own clustered standard errors: a test of "no text moves anybody", see `placebo_assignment`.
+        Share of the permutations (the real assignment counted among them) at least as far from the mean of all as
+        ``observed``, each in its own clustered standard errors: a test of "no text moves anybody", see
+        `placebo_assignment`.
     rejections:
-        Share of the deals whose 95% interval excludes zero; near 0.05 when the standard error is right.
-    dealt:
+        Share of the permutations whose 95% interval excludes zero; near 0.05 when the standard error is right.
+    permuted:
         What traded places: whole texts, whole readers, or rows.
     """
 
@@ -110,7 +111,7 @@ class PlaceboAssignment:
     placebo: Float64
     p_value: float
     rejections: float
-    dealt: Dealt
+    permuted: Permuted
 
 
 def placebo_assignment(
@@ -124,12 +125,12 @@ def placebo_assignment(
     repeats: int = 500,
     seed: int = 0,
 ) -> PlaceboAssignment:
-    """Deal the texts anew among the rows, many times, and estimate each time the effect that is not there.
+    """Permute the texts among the rows, many times, and estimate each time an effect that cannot be there.
 
     Parameters
     ----------
     log_ratio:
-        Shape [n], nats; what is dealt.
+        Shape [n], nats; what is permuted.
     xi:
         Pseudo-outcome of each row, shape [n], outcome units; stays where it is.
     unit:
@@ -139,21 +140,22 @@ def placebo_assignment(
     weight, cluster:
         As in `ipw`.
     repeats, seed:
-        Number of deals, and the seed of the generator that makes them.
+        Number of permutations, and the seed of the generator that makes them.
 
     Notes
     -----
-    What is dealt is what was assigned:
+    What is permuted is what was assigned:
 
-    * *texts* trade places with texts of as many rows, as long as such trades leave ``repeats`` different deals. (A text
-      that was shown often differs from one that was shown seldom, in its log-ratio too.) Exact where each row drew its
-      text at random, and where rows of a text share a shock, if units of as many rows are alike before anybody reads.
+    * *texts* trade places with texts of as many rows, as long as such trades leave ``repeats`` different permutations.
+      (A text that was shown often differs from one that was shown seldom, in its log-ratio too.) Exact where each row
+      drew its text at random, and where rows of a text share a shock, if units of as many rows are alike before anybody
+      reads.
     * else *readers*, where each was shown texts of one log-ratio: they trade these places, exact where readers drew
       their text at random.
     * else *rows*, those of one reader among themselves: exact where each row drew its text at random by the same law.
 
-    Distances are in standard errors by ``cluster``, so that a deal that breaks clusters up (a text's rows that share a
-    shock, readers who were shown texts of one kind) does not by itself make the real one stand out: with many
+    Distances are in standard errors by ``cluster``, so that a permutation that breaks clusters up (a text's rows that
+    share a shock, readers who were shown texts of one kind) does not by itself make the real one stand out: with many
     clusters the test holds there too (Chung and Romano 2013). Where texts were not randomised (s is not 1, or the law
     depends on a prompt) it is approximate at best: rows of the same s and prompt are alike, others are not.
 
@@ -183,19 +185,19 @@ def placebo_assignment(
         row = int(np.argmax(rows.log_ratio[_first(texts)][texts] != rows.log_ratio))
         raise DataError(f"log_ratio[{row}] differs from another row of its unit: a text has one log-ratio")
     readers = np.arange(rows.n) if reader is None else as_codes("reader", reader, rows.n)
-    dealt, codes, stratum = _what_is_dealt(rows.log_ratio, texts, readers, repeats)
-    if dealt == "texts" and unit is None:
-        dealt = "rows"
+    permuted, codes, stratum = _what_is_permuted(rows.log_ratio, texts, readers, repeats)
+    if permuted == "texts" and unit is None:
+        permuted = "rows"
     values, ways = rows.log_ratio[_first(codes)], cluster_codes(cluster, rows.n)
     observed = _weighted_minus_plain(rows, xi, ways)
     rng = np.random.default_rng(seed)
     estimates = [
         _weighted_minus_plain(WeightedRows.of(_traded(values, stratum, rng)[codes], weight), xi, ways)
-        for _ in track(range(repeats), "dealing texts anew", repeats)
+        for _ in track(range(repeats), "permuting texts", repeats)
     ]
     value, se, df = np.array([(estimate.value, estimate.se, estimate.df) for estimate in (*estimates, observed)]).T
     apart = value - value.mean()
-    apart[np.abs(apart) <= 1e-12 * np.abs(value).max()] = 0.0  # rounding, where no deal changes anything
+    apart[np.abs(apart) <= 1e-12 * np.abs(value).max()] = 0.0  # rounding, where no permutation changes anything
     distance = _in_errors(apart, se)
     p_values = 2 * stats.t.sf(_in_errors(value, se), df)
     return PlaceboAssignment(
@@ -203,7 +205,7 @@ def placebo_assignment(
         placebo=value[:-1],
         p_value=float(np.mean(distance >= distance[-1] * (1 - 1e-12))),
         rejections=float(np.mean(p_values[:-1] < 0.05)),
-        dealt=dealt,
+        permuted=permuted,
     )
 
 
@@ -213,7 +215,7 @@ def _in_errors(value: Float64, se: Float64) -> Float64:
     return np.divide(np.abs(value), se, out=infinite, where=se > 0)
 
 
-def _what_is_dealt(log_ratio: Float64, texts: Int64, readers: Int64, repeats: int) -> tuple[Dealt, Int64, Int64]:
+def _what_is_permuted(log_ratio: Float64, texts: Int64, readers: Int64, repeats: int) -> tuple[Permuted, Int64, Int64]:
     """Name the units that trade places, their codes, shape [n], and the stratum of each within which they do."""
     size = np.bincount(texts)
     alone = len(size) == len(texts)

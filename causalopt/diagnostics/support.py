@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.metrics import pairwise_distances_argmin_min
 
 from causalopt.density_ratio import TwoSamples, best_log_odds, candidates
-from causalopt.diagnostics.behavior_fit import dealt_samples
+from causalopt.diagnostics.behavior_fit import two_samples
 from causalopt.estimators.cluster import cluster_sums
 from causalopt.typing import Array, Float64
 
@@ -77,7 +77,7 @@ def support(
     row:
         Position of the logged row whose prompt each draw answers, shape [m], or None for independent draws.
     seed:
-        Deals the folds.
+        Seed of the folds.
 
     Raises
     ------
@@ -114,7 +114,7 @@ def support(
     >>> support(logged, rng.normal(9.0, 1.0, size=(500, 2))).outside
     1.0
     """
-    sample, unit = dealt_samples(x_logged, x_policy, weight, cluster, row, 5, seed)
+    sample, unit = two_samples(x_logged, x_policy, weight, cluster, row, 5, seed)
     logged = sample.label == 0
     exposure, drawn_text = sample.weight[logged], sample.text[~logged]
     log_ratio = best_log_odds(candidates(sample.x), sample)

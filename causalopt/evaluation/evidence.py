@@ -72,7 +72,7 @@ def gather_evidence(
     without:
         By covariate: pseudo-outcomes of the same rows, from nuisances that did not see it (`leave_out`).
     seed:
-        Of the placebo's deals.
+        Seed of the placebo test's permutations.
     """
     ratios = policy.ratio_of(estimator), reference.ratio_of(estimator)
     bounds = _sensitivity(pseudo, *ratios, difference)
@@ -125,11 +125,11 @@ def _placebo_assignment(
     data = pseudo.dataset
     unit = pd.factorize(pd.Series(list(zip(data.prompts or data.texts, data.texts, strict=True)), dtype=object))[0]
     # Log-probabilities computed elsewhere may differ between rows of a text, by rounding or by an unnamed context; what
-    # is dealt is a text's mean.
-    dealt = pd.Series(log_ratio).groupby(unit).transform("mean").to_numpy(dtype=np.float64)
+    # is permuted is a text's mean.
+    of_text = pd.Series(log_ratio).groupby(unit).transform("mean").to_numpy(dtype=np.float64)
     try:
         return placebo_assignment(
-            dealt,
+            of_text,
             pseudo.xi,
             unit=unit,
             reader=_readers(data, unit),

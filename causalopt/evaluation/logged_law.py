@@ -86,7 +86,7 @@ def look_at_logged_law(
     population:
         What is drawn.
     seed:
-        Deals the classifiers' folds.
+        Seed of the classifiers' folds.
     """
     data = pseudo.dataset
     ways = data.cluster(population)

@@ -191,7 +191,7 @@ class ExternalPolicy:
             raise DataError(f"the texts drawn elsewhere must have prompts if and only if {data.source} has them")
         if self.prompts is None:
             return Draws.of(pseudo, list(self.texts))
-        chosen, rows = _dealt(pseudo.rows_of_prompts(list(dict.fromkeys(self.prompts))), self.prompts)
+        chosen, rows = _spread(pseudo.rows_of_prompts(list(dict.fromkeys(self.prompts))), self.prompts)
         return Draws.of(pseudo, [self.texts[j] for j in chosen], rows)
 
 
@@ -227,18 +227,18 @@ def _summed(
     return summed
 
 
-def _dealt(rows: Sequence[Int64], prompts: Sequence[str]) -> tuple[Int64, Int64]:
-    """Deal draws made for prompts to the rows that asked them: positions of draws, and the row of each.
+def _spread(rows: Sequence[Int64], prompts: Sequence[str]) -> tuple[Int64, Int64]:
+    """Spread draws made for prompts over the rows that asked them: positions of draws, and the row of each.
 
     Every row of a prompt gets one draw at least, and every draw a row: the scarcer of the two goes round.
     """
     draws = pd.Series(prompts).groupby(pd.Series(prompts), sort=False).indices
-    chosen, dealt = [], []
+    chosen, of_row = [], []
     for own, of_prompt in zip(draws.values(), rows, strict=True):
         turns = np.arange(max(len(own), len(of_prompt)))
         chosen.append(np.asarray(own)[turns % len(own)])
-        dealt.append(of_prompt[turns % len(of_prompt)])
-    return np.concatenate(chosen).astype(np.int64), np.concatenate(dealt).astype(np.int64)
+        of_row.append(of_prompt[turns % len(of_prompt)])
+    return np.concatenate(chosen).astype(np.int64), np.concatenate(of_row).astype(np.int64)
 
 
 def population_of(subject: Subject) -> Population:

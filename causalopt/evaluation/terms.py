@@ -124,7 +124,7 @@ def policy_terms(
     marginal:
         Whether the ratio in embedding space is wanted beside that of ``behavior``.
     seed:
-        Deals the classifier's folds.
+        Seed of the classifier's folds.
     population:
         What is drawn, in place of what the data set says.
 
@@ -187,7 +187,7 @@ def embedding_log_ratio(
 
 
 def _labels(prompts: Sequence[str] | None, texts: Sequence[str]) -> list[str]:
-    """Say which texts are equal, each with its prompt: folds dealt by these do not depend on the order of the rows."""
+    """Say which texts are equal, each with its prompt: folds made by these do not depend on the order of rows."""
     return (
         list(texts) if prompts is None else [f"{prompt}\0{text}" for prompt, text in zip(prompts, texts, strict=True)]
     )

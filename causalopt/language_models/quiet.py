@@ -13,7 +13,7 @@ from transformers.utils import logging
 def quiet_transformers() -> Iterator[None]:
     """Silence bars and everything below an error while the block runs; what the user had set comes back after it.
 
-    That peft asks transformers for things by names on their way out is not for the user to mend either.
+    That peft asks transformers for things by names on their way out is not for the user to fix either.
     """
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

@@ -13,7 +13,7 @@ from causalopt.errors import DataError
 from causalopt.nuisance import models
 from causalopt.nuisance.assignment.randomized import RandomizedAssignment
 from causalopt.nuisance.contracts import AssignmentModel, OutcomeModel
-from causalopt.nuisance.diagnostics import deal, discrimination_loss, squared_loss
+from causalopt.nuisance.diagnostics import discrimination_loss, reassigned_pairs, squared_loss
 from causalopt.nuisance.fitted import distinct
 from causalopt.nuisance.given_prompt import GivenPrompt
 from causalopt.nuisance.guards import UNFIT, Failure, MeanOutcome, collapsed, wild, worse_than_mean
@@ -154,16 +154,16 @@ def fit_assignment(
         train, test = rows[~out], rows[out]
         within = GivenPrompt.of(train)
         x, w = within.transform(test.x, test.w)
-        text, reader = deal(len(test), np.random.default_rng([seed, r, k]))
+        text, reader = reassigned_pairs(len(test), np.random.default_rng([seed, r, k]))
         loss = float(np.log(2))
         model = models.assignment_model(spec)
         try:
             model = models.fit_assignment(spec, *within.transform(train.x, train.w), train.weight, train.text_id)
-            s[r, out], dealt = model.stabilized_weight(x, w), model.stabilized_weight(x[text], w[reader])
+            s[r, out], reassigned = model.stabilized_weight(x, w), model.stabilized_weight(x[text], w[reader])
             fitted[r].append(model)
-            if _usable(s[r, out]) and _usable(dealt):
+            if _usable(s[r, out]) and _usable(reassigned):
                 loss = discrimination_loss(
-                    np.log(s[r, out]), np.log(dealt), test.weight, test.weight[text] * test.weight[reader]
+                    np.log(s[r, out]), np.log(reassigned), test.weight, test.weight[text] * test.weight[reader]
                 )
         except UNFIT as exception:
             s[r, out] = np.nan

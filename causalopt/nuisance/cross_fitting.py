@@ -186,7 +186,7 @@ def cross_fit(
         within = GivenPrompt.of(rows).transform(rows.x, rows.w)
         warn_if_text_gives_reader_away(*within, rows.weight, rows.text_id)
     if no_weight:
-        # s = 1 would claim that texts were dealt at random; without a correction xi = g, which claims nothing of s.
+        # s = 1 would claim that texts were assigned at random; without a correction xi = g, which claims nothing of s.
         fitted_s, truncated = np.zeros(n), Truncation()
     else:
         if p or "s" in given:
@@ -250,7 +250,7 @@ def _fewer_folds(folds: int, group: Int64) -> int:
     if not 2 <= groups < folds:
         return folds
     warnings.warn(
-        f"there are {groups} units to deal over {folds} folds (texts, prompts or readers, whichever are drawn): "
+        f"there are {groups} units to assign to {folds} folds (texts, prompts or readers, whichever are drawn): "
         f"{groups} folds of one unit are made, and the nuisances are rough; where these are all that there are, and no "
         "sample, say so in data.population",
         CausalOptWarning,

@@ -16,7 +16,7 @@ from causalopt.errors import OverlapWarning
 from causalopt.nuisance.outcome.ridge import RidgeOutcome
 from causalopt.typing import Array, Float64, Int64
 
-DEALS = 10
+REASSIGNED = 10
 """Times that readers are randomly reassigned to texts, to score an assignment model."""
 
 
@@ -25,8 +25,10 @@ def squared_loss(y: Float64, m: Float64, weight: Float64) -> float:
     return float(np.average((y - m) ** 2, weights=weight))
 
 
-def discrimination_loss(log_s: Float64, log_s_dealt: Float64, weight: Float64, weight_dealt: Float64) -> float:
-    """Logistic loss of telling real (text, reader) pairs from pairs dealt at random, nats.
+def discrimination_loss(
+    log_s: Float64, log_s_reassigned: Float64, weight: Float64, weight_reassigned: Float64
+) -> float:
+    """Logistic loss of telling real (text, reader) pairs from randomly reassigned pairs, nats.
 
     The log-odds that a pair is real are -log s. The loss is smallest for the true s (it is a proper scoring rule) and
     log 2 for s = 1, whatever kind of model s comes from. Rows among which no two of positive weight can trade readers
@@ -36,7 +38,7 @@ def discrimination_loss(log_s: Float64, log_s_dealt: Float64, weight: Float64, w
     ----------
     log_s, weight:
         Of held-out rows, shape [n].
-    log_s_dealt, weight_dealt:
+    log_s_reassigned, weight_reassigned:
         Of held-out texts with the readers of other held-out rows, shape [k].
 
     Examples
@@ -47,20 +49,20 @@ def discrimination_loss(log_s: Float64, log_s_dealt: Float64, weight: Float64, w
     >>> bool(np.isclose(loss, np.log(2)))
     True
     """
-    if weight_dealt.sum() <= 0:
+    if weight_reassigned.sum() <= 0:
         return float(np.log(2))
     real = np.average(np.logaddexp(0, log_s), weights=weight)
-    dealt = np.average(np.logaddexp(0, -log_s_dealt), weights=weight_dealt)
-    return float((real + dealt) / 2)
+    reassigned = np.average(np.logaddexp(0, -log_s_reassigned), weights=weight_reassigned)
+    return float((real + reassigned) / 2)
 
 
-def deal(n: int, rng: np.random.Generator, deals: int = DEALS) -> tuple[Int64, Int64]:
-    """Positions of texts and of the readers dealt to them, never a text's own reader, shape [n * deals].
+def reassigned_pairs(n: int, rng: np.random.Generator, repeats: int = REASSIGNED) -> tuple[Int64, Int64]:
+    """Positions of texts and of the readers reassigned to them, never a text's own, shape [n * repeats].
 
-    Each deal shifts a random order of the rows, so that every text and every reader comes up equally often.
+    Each reassignment shifts a random order of the rows, so that every text and every reader comes up equally often.
     """
     order = rng.permutation(n)
-    shifts = rng.permutation(np.arange(1, n))[:deals] if n > 1 else np.zeros(0, dtype=np.int64)
+    shifts = rng.permutation(np.arange(1, n))[:repeats] if n > 1 else np.zeros(0, dtype=np.int64)
     texts = [order for _ in shifts]
     readers = [np.roll(order, int(shift)) for shift in shifts]
     if not texts:

@@ -64,7 +64,7 @@ class Rows:
         if largest > 0 and not 1 / LARGEST_OUTCOME < largest < LARGEST_OUTCOME:
             raise DataError(
                 f"outcomes reach {largest:.3g} in size, and their squares are beyond double precision: give them in "
-                "other units, or mend a code for missing values"
+                "other units, or correct a code for missing values"
             )
         weight = np.ones(n) if weight is None else as_vector("weight", weight, n)
         if (weight < 0).any():

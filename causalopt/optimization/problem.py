@@ -23,8 +23,8 @@ def draw_samples(
 ) -> list[list[str]]:
     """Draw ``per_row`` texts from the reference for each row, given the row's prompt.
 
-    Without prompts the rows' draws are alike, and ``pool`` texts, dealt evenly over the rows, cost less than a draw for
-    each.
+    Without prompts the rows' draws are alike, and ``pool`` texts, spread evenly over the rows, cost less than a draw
+    for each.
     """
     n = len(dataset) * per_row
     if dataset.prompts is not None:

@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures
 
 from causalopt.density_ratio import TwoSamples
-from causalopt.diagnostics.behavior_fit import BehaviorFit, _area_within_folds, behavior_fit, dealt_samples
+from causalopt.diagnostics.behavior_fit import BehaviorFit, _area_within_folds, behavior_fit, two_samples
 from causalopt.embedding.tfidf import TfidfSvdEmbedder
 from causalopt.errors import DataError
 
@@ -94,11 +94,11 @@ def test_a_draw_is_of_the_unit_and_the_fold_of_its_row():
     rng = np.random.default_rng(11)
     reader, row = np.repeat(np.arange(10), 3), rng.integers(0, 30, 50)
     x, drawn = rng.normal(size=(30, 2)), rng.normal(size=(50, 2))
-    sample, unit = dealt_samples(x, drawn, None, reader, row, 5, 0)
+    sample, unit = two_samples(x, drawn, None, reader, row, 5, 0)
     assert np.array_equal(unit, np.concatenate([reader, reader[row]]))
     assert np.array_equal(sample.fold[30:], sample.fold[row])
     assert all(len(set(sample.fold[unit == k])) == 1 for k in range(10))
-    sample, unit = dealt_samples(np.repeat(x, 2, axis=0), x[:5], None, None, None, 5, 0)
+    sample, unit = two_samples(np.repeat(x, 2, axis=0), x[:5], None, None, None, 5, 0)
     assert len(set(unit[:60])) == 30
     assert len(set(unit)) == 35  # independent draws, each a unit, and in the fold of the logged text that they equal
     assert np.array_equal(sample.fold[60:], sample.fold[:10:2])

@@ -43,7 +43,7 @@ def test_placebo_assignment_of_real_effects_and_of_none():
     effect = placebo_assignment(log_ratio, log_ratio + 0.5 * rng.normal(size=400), repeats=199)
     assert effect.p_value == pytest.approx(1 / 200)
     assert abs(effect.placebo.mean()) < 5 * effect.placebo.std() / np.sqrt(199)
-    # 199 deals: a true rate of 0.05 shows more than 0.15 with probability below 1e-6
+    # 199 permutations: a true rate of 0.05 shows more than 0.15 with probability below 1e-6
     assert effect.rejections < 0.15
     assert effect.observed.value > 5 * effect.placebo.std()
 
@@ -64,8 +64,8 @@ def test_p_values_are_uniform_when_nothing_acts(within_binomial):
 def test_texts_shown_unequally_often_are_rejected_as_often_as_stated(within_binomial, texts, tail, shock, whole):
     """Noise, and texts whose log-ratio falls with the number of their rows: P(p <= 1/20) = 0.05, failing below 1e-6.
 
-    Shown by Zipf's law, few texts have hardly two of as many rows, and rows are dealt; of many, whole texts are, whose
-    rows may share a shock.
+    Shown by Zipf's law, few texts have hardly two of as many rows, and rows are permuted; of many, whole texts are,
+    whose rows may share a shock.
     """
     rng = np.random.default_rng(4)
     share = np.arange(1, texts + 1) ** -tail
@@ -75,7 +75,7 @@ def test_texts_shown_unequally_often_are_rejected_as_often_as_stated(within_bino
         text = rng.choice(texts, 400, p=share)
         xi = rng.normal(size=400) + shock * rng.normal(size=texts)[text]
         found = placebo_assignment(-0.5 * np.log(texts * share)[text], xi, unit=text, repeats=19, seed=index)
-        assert found.dealt == ("texts" if whole else "rows")
+        assert found.permuted == ("texts" if whole else "rows")
         low.append(found.p_value < 0.051)
     within_binomial(low, (0.05, 0.05))
 
@@ -85,17 +85,17 @@ def test_whole_texts_trade_with_texts_of_as_many_rows_alone():
     text = np.repeat(np.arange(14), [1] * 6 + [15] * 6 + [30, 50])
     log_ratio, xi = np.log(np.arange(1.0, 15.0))[text], np.where(text >= 12, 1.0, 0.0)
     found = placebo_assignment(log_ratio, xi, unit=text, repeats=50)
-    assert found.dealt == "texts"
+    assert found.permuted == "texts"
     assert found.observed.value > 0.05
     assert found.placebo.std() < 0.5 * found.observed.value  # the ratio's mean moves
     assert found.p_value > 0.05
     rows = placebo_assignment(log_ratio, xi, repeats=50)
-    assert rows.dealt == "rows"
+    assert rows.permuted == "rows"
     assert rows.p_value == pytest.approx(1 / 51)
 
 
 def test_an_unclustered_error_shows_in_the_rejections():
-    """Each text has 20 rows that share its own level: rows are not what was dealt."""
+    """Each text has 20 rows that share its own level: rows are not what was permuted."""
     rng = np.random.default_rng(3)
     text = np.repeat(np.arange(60), 20)
     log_ratio = rng.normal(0, 0.4, 60)[text]
@@ -117,9 +117,9 @@ def test_bad_input_is_named(study):
 
 
 def test_texts_assigned_by_reader_are_rejected_as_often_as_stated(within_binomial):
-    """Each of 40 readers was shown one of two texts and answered ten items: readers are what is dealt.
+    """Each of 40 readers was shown one of two texts and answered ten items: readers are what is permuted.
 
-    P(p <= 1/20) = 0.05 exactly, failing below 1e-6. Dealt by row, nearly half of the tests would reject.
+    P(p <= 1/20) = 0.05 exactly, failing below 1e-6. Permuted by row, nearly half of the tests would reject.
     """
     rng = np.random.default_rng(5)
     reader = np.repeat(np.arange(40), 10)
@@ -128,13 +128,13 @@ def test_texts_assigned_by_reader_are_rejected_as_often_as_stated(within_binomia
         text = (rng.random(40) < 0.5)[reader].astype(int)
         xi = rng.normal(size=40)[reader] + rng.normal(size=400)
         found = placebo_assignment(1.0 * text, xi, unit=text, reader=reader, cluster=reader, repeats=19, seed=index)
-        assert found.dealt == "readers"
+        assert found.permuted == "readers"
         low.append(found.p_value < 0.051)
     within_binomial(low, (0.05, 0.05))
 
 
 def test_readers_who_were_shown_texts_of_one_kind(within_binomial):
-    """50 readers have levels, and see texts of their kind: whole texts are dealt, which breaks up what a reader saw.
+    """50 readers have levels, and see texts of their kind: whole texts are permuted, which breaks up what a reader saw.
 
     Only clustered errors keep the test near to its level: 200 samples, failing below 1e-6 where the true rate of
     P(p <= 1/20) is in the band. By row more than half would reject.
@@ -150,19 +150,19 @@ def test_readers_who_were_shown_texts_of_one_kind(within_binomial):
         found = placebo_assignment(
             log_ratio, xi, unit=text, reader=reader, cluster=(text, reader), repeats=19, seed=index
         )
-        assert found.dealt == "texts"
+        assert found.permuted == "texts"
         low.append(found.p_value < 0.051)
     within_binomial(low, (0.02, 0.10))
 
 
-def test_rows_are_dealt_within_readers():
+def test_rows_are_permuted_within_readers():
     """Texts that nothing can trade places with; an outcome that is the reader's level alone never moves."""
     rng = np.random.default_rng(7)
     text = rng.permutation(np.repeat(np.arange(8), [10, 14, 18, 22, 26, 30, 34, 46]))
     reader = np.arange(200) % 20
     log_ratio, level = rng.normal(size=8)[text], rng.normal(size=20)[reader]
     found = placebo_assignment(log_ratio, level, unit=text, reader=reader, cluster=reader, repeats=20)
-    assert found.dealt == "rows"
+    assert found.permuted == "rows"
     np.testing.assert_allclose(found.placebo, found.observed.value, rtol=1e-10)
     assert found.p_value == 1.0
     assert np.ptp(placebo_assignment(log_ratio, level, unit=text, repeats=20).placebo) > 0.01

@@ -144,7 +144,7 @@ def test_bad_input_is_named():
     x = np.random.default_rng(9).normal(size=(20, 3))
     with pytest.raises(DataError, match="3 dimensions and x_policy 2"):
         marginal_log_ratio(x, x[:, :2])
-    with pytest.raises(DataError, match="5 folds cannot be dealt from 1 groups"):
+    with pytest.raises(DataError, match="5 folds cannot be made of 1 groups"):
         marginal_log_ratio(x, x, group=np.zeros(20))
     with pytest.raises(DataError, match=r"x_policy\[\(0, 1\)\] is nan"):
         marginal_log_ratio(x, np.array([[0.0, np.nan, 0.0]]))

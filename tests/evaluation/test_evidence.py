@@ -22,7 +22,7 @@ def always(index):
 
 @pytest.mark.parametrize("column", ["reader", "group"])
 def test_readers_who_answer_many_items_on_one_text(column):
-    """120 readers, each shown one of two texts and asked 15 items: readers are counted, dealt and clustered by."""
+    """120 readers, each shown one of two texts and asked 15 items: readers are counted, permuted and clustered by."""
     rng = np.random.default_rng(0)
     who = np.repeat(np.arange(120), 15)
     arm, age = (rng.random(120) < 0.5).astype(int), rng.normal(size=120)
@@ -44,7 +44,7 @@ def test_readers_who_answer_many_items_on_one_text(column):
     assert found.overlap.ess == pytest.approx(arm.sum(), rel=1e-6)  # readers of the policy's text
     assert found.overlap.ess_rows == pytest.approx(15 * arm.sum(), rel=1e-6)
     assert found.evidence.placebo is not None
-    assert found.evidence.placebo.dealt == "readers"
+    assert found.evidence.placebo.permuted == "readers"
     assert found.evidence.balance is not None
     chance = found.evidence.balance.loc[0, "chance_before"]
     assert chance == pytest.approx(120**-0.5, rel=0.15)  # squares of 120 normal ages: a relative error of 6%

@@ -288,7 +288,7 @@ def test_fewer_groups_than_folds_are_a_fold_each_and_said():
     law = additive_and_crossed(60, 4, seed=0)
     with pytest.warns(CausalOptWarning) as caught:
         fit = cross_fit(law.x, law.w, law.y, group=np.arange(60) // 20, outcome_model="ridge")
-    assert any("there are 3 units to deal over 5 folds" in str(one.message) for one in caught)
+    assert any("there are 3 units to assign to 5 folds" in str(one.message) for one in caught)
     assert sorted(np.unique(fit.fold)) == [0, 1, 2]
 
 

@@ -81,7 +81,7 @@ def test_one_wild_fold_leaves_the_others():
     ],
 )
 def test_weights_that_collapse_leave_the_outcome_model_alone(function, reason):
-    """s = 0 is no correction; s = 1 would say that texts were dealt at random."""
+    """s = 0 is no correction; s = 1 would say that texts were assigned at random."""
     rows = law()
     with pytest.warns(CausalOptWarning, match=reason):
         fit = fitted(assignment_model=Weights(function))

@@ -69,7 +69,7 @@ def test_draws_answer_their_row_s_prompt():
     assert samples == [[f"re {prompt}"] * 2 for prompt in data.prompts]
 
 
-def test_a_pool_is_dealt_evenly():
+def test_a_pool_is_spread_evenly():
     samples = draw_samples(Echo(), dataset(), per_row=2, seed=0, pool=40)
     counts = pd.Series([text for row in samples for text in row]).value_counts()
     assert len(counts) == 40

@@ -88,7 +88,7 @@ def test_the_evidence_stands_under_the_second_question(full_run: Path) -> None:
         "age8.1%2.7%−0.312",
         "Placebo outcome−0.07 (−0.28 to 0.14)0.514",
         "Texts randomly reassigned–0.00500",
-        "left out zero in 5.2% of the deals",
+        "left out zero in 5.2% of the permutations",
         "age0.3130.04270.0617",
         "The prompts are fixed; the texts a sample.",
         "Fit of the behavior policy0.621 (0.554 to 0.688)Questionable: area under the curve",

@@ -155,7 +155,7 @@ def test_too_few_texts_for_a_ratio_in_embedding_space_leave_the_others(estimated
     assert code == 0
     numbers = finite(found)
     assert set(numbers["not_computed"]) == {"mips", "mdr"}
-    assert "5 folds cannot be dealt from 2 groups" in numbers["not_computed"]["mips"]
+    assert "5 folds cannot be made of 2 groups" in numbers["not_computed"]["mips"]
     assert {row["estimator"] for row in numbers["estimates"]} == set(ESTIMATORS) - {"mips", "mdr"}
 
 

@@ -99,7 +99,7 @@ class ArmsAssignment(BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     seed:
-        Deals rows over the inner folds.
+        Seed of the assignment of rows to inner folds.
 
     Raises
     ------

@@ -16,7 +16,7 @@ from causalopt.nuisance.assignment.arms import Arms, ArmsAssignment
 from causalopt.nuisance.assignment.classifier import ClassifierAssignment
 from causalopt.nuisance.assignment.gaussian import GaussianAssignment
 from causalopt.nuisance.contracts import AssignmentModel
-from causalopt.nuisance.diagnostics import deal
+from causalopt.nuisance.diagnostics import reassigned_pairs
 from causalopt.typing import Array, Float64, Int64
 
 MOST_ARMS = 20
@@ -43,7 +43,7 @@ class AutoAssignment(BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     seed:
-        Of the sample, the folds and the deals.
+        Seed of the sample, the folds and the random pairs.
 
     Attributes
     ----------
@@ -102,8 +102,8 @@ class AutoAssignment(BaseEstimator):  # type: ignore[misc]
         if fold is None:
             return "gaussian", {}
         train, test = np.flatnonzero(fold != 0), np.flatnonzero(fold == 0)
-        dealt, reader = deal(len(test), np.random.default_rng(self.seed))
-        together = weight[test][dealt] * weight[test][reader]
+        reassigned, reader = reassigned_pairs(len(test), np.random.default_rng(self.seed))
+        together = weight[test][reassigned] * weight[test][reader]
         losses = {}
         rows = x[train], w[train], weight[train], text[train]
         with warnings.catch_warnings():  # what a fit has to say, it says when it is fitted on all rows
@@ -114,8 +114,8 @@ class AutoAssignment(BaseEstimator):  # type: ignore[misc]
                 candidates[name] = models.fit_assignment(self._challenger(name, gaussian), *rows)
         for name, fitted in candidates.items():
             real = np.log(fitted.stabilized_weight(x[test], w[test]))
-            other = np.log(fitted.stabilized_weight(x[test][dealt], w[test][reader]))
-            losses[name] = _loss_by_row(real, other, weight[test], together, dealt)
+            other = np.log(fitted.stabilized_weight(x[test][reassigned], w[test][reader]))
+            losses[name] = _loss_by_row(real, other, weight[test], together, reassigned)
         better = {
             name: losses[name].sum()
             for name in challengers
@@ -152,9 +152,9 @@ def _clearly_below(excess: Float64, unit: Int64) -> bool:
     return bool(sums.sum() < -np.sqrt(np.sum((sums - sums.mean()) ** 2)))
 
 
-def _loss_by_row(real: Float64, other: Float64, weight: Float64, together: Float64, dealt: Int64) -> Float64:
+def _loss_by_row(real: Float64, other: Float64, weight: Float64, together: Float64, reassigned: Int64) -> Float64:
     """Share of each row in the logistic loss, shape [n], nats; see `discrimination_loss`."""
     losses = weight / weight.sum() * np.logaddexp(0, real)
     share = together / together.sum()
-    losses += np.bincount(dealt, weights=share * np.logaddexp(0, -other), minlength=len(real))
+    losses += np.bincount(reassigned, weights=share * np.logaddexp(0, -other), minlength=len(real))
     return np.asarray(losses / 2)

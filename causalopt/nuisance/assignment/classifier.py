@@ -1,4 +1,4 @@
-"""The density ratio of texts and readers by telling real pairs from pairs that were dealt at random."""
+"""The density ratio of texts and readers by telling real pairs from pairs reassigned at random."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from causalopt.density_ratio import platt_scaling
 from causalopt.errors import CausalOptWarning
 from causalopt.nuisance.assignment.gaussian import LARGEST, GaussianAssignment
 from causalopt.nuisance.coordinates import PrincipalCoordinates
-from causalopt.nuisance.diagnostics import deal
+from causalopt.nuisance.diagnostics import reassigned_pairs
 from causalopt.nuisance.features import ReaderFeatures
 from causalopt.typing import Array, Float64, Int64
 
@@ -32,15 +32,15 @@ EVIDENCE = 2.0
 
 
 class ClassifierAssignment(BaseEstimator):  # type: ignore[misc]
-    """s(x, w) = p(x) / p(x | w) from the odds that a pair (x, w) is real rather than dealt.
+    """s(x, w) = p(x) / p(x | w) from the odds that a pair (x, w) is real rather than randomly reassigned.
 
-    Dealt pairs keep both margins, so the log-odds of the best classifier are log p(x | w) - log p(x) (Menon and Ong
-    2016). Since the margins are the same, no single split of x or of w tells real from dealt, and boosted trees on
-    (x, w) alone find nothing; here the classifier gets the products of whitened text coordinates and covariates, and
-    the log-odds of a `GaussianAssignment` to start from. A logistic regression on them comes first, trees on what it
-    leaves, and then a logistic calibration of the held-out log-odds (Platt 1999), which draws them to zero where they
-    tell nothing. Where an inner fold has fewer than two rows of positive weight, nothing can be dealt: s = 1, with a
-    `CausalOptWarning`.
+    Reassigned pairs keep both margins, so the log-odds of the best classifier are log p(x | w) - log p(x) (Menon and
+    Ong 2016). Since the margins are the same, no single split of x or of w tells real pairs from reassigned ones, and
+    boosted trees on (x, w) alone find nothing; here the classifier gets the products of whitened text coordinates and
+    covariates, and the log-odds of a `GaussianAssignment` to start from. A logistic regression on them comes first,
+    trees on what it leaves, and then a logistic calibration of the held-out log-odds (Platt 1999), which draws them to
+    zero where they tell nothing. Where an inner fold has fewer than two rows of positive weight, nothing can be
+    reassigned: s = 1, with a `CausalOptWarning`.
 
     Parameters
     ----------
@@ -48,8 +48,8 @@ class ClassifierAssignment(BaseEstimator):  # type: ignore[misc]
         Leading principal coordinates of the text that enter.
     products:
         Largest number of products.
-    deals:
-        Dealt pairs for each real one, at most.
+    permutations:
+        Randomly reassigned pairs for each real one, at most.
     rounds, learning_rate, leaves:
         Of the trees; rounds are chosen by held-out loss.
     seed:
@@ -80,7 +80,7 @@ class ClassifierAssignment(BaseEstimator):  # type: ignore[misc]
         self,
         coordinates: int = 32,
         products: int = 128,
-        deals: int = 4,
+        permutations: int = 4,
         rounds: int = 200,
         learning_rate: float = 0.05,
         leaves: int = 8,
@@ -89,7 +89,7 @@ class ClassifierAssignment(BaseEstimator):  # type: ignore[misc]
     ) -> None:
         self.coordinates = coordinates
         self.products = products
-        self.deals = deals
+        self.permutations = permutations
         self.rounds = rounds
         self.learning_rate = learning_rate
         self.leaves = leaves
@@ -117,7 +117,7 @@ class ClassifierAssignment(BaseEstimator):  # type: ignore[misc]
                 stacklevel=2,
             )
             return self
-        pairs = [_Pairs.of(part, weight, self._deals(len(x)), rng) for part in rows]
+        pairs = [_Pairs.of(part, weight, self._permutations(len(x)), rng) for part in rows]
         # Each fold's first column comes from a Gaussian fitted on the others, or the fit below would trust it too much.
         gaussians = [self.gaussian_.refitted(x[fold != k], w[fold != k], weight[fold != k]) for k in labels]
         z = [self._columns(g, x[p.text], w[p.reader]) for g, p in zip(gaussians, pairs, strict=True)]
@@ -139,8 +139,8 @@ class ClassifierAssignment(BaseEstimator):  # type: ignore[misc]
         log_ratio = -np.log(gaussian.stabilized_weight(x, w))
         return np.column_stack([LIGHTLY * log_ratio, self.features_.matrix(x, w)])
 
-    def _deals(self, n: int) -> int:
-        return max(1, min(self.deals, MOST_PAIRS // n - 1))
+    def _permutations(self, n: int) -> int:
+        return max(1, min(self.permutations, MOST_PAIRS // n - 1))
 
     def _fit_linear(self, z: list[Float64], pairs: list[_Pairs]) -> list[Float64]:
         """Choose the penalty by held-out loss, fit on all pairs, and return the held-out log-odds of each fold.
@@ -253,7 +253,7 @@ class PairFeatures:
 
 @dataclass(frozen=True, eq=False)
 class _Pairs:
-    """Real and dealt pairs of one fold: positions of text and reader, if real, and weights."""
+    """Real and reassigned pairs of one fold: positions of text and reader, if real, and weights."""
 
     text: Int64
     reader: Int64
@@ -261,8 +261,8 @@ class _Pairs:
     weight: Float64
 
     @classmethod
-    def of(cls, rows: Int64, weight: Float64, deals: int, rng: np.random.Generator) -> Self:
-        text, reader = deal(len(rows), rng, deals)
+    def of(cls, rows: Int64, weight: Float64, permutations: int, rng: np.random.Generator) -> Self:
+        text, reader = reassigned_pairs(len(rows), rng, permutations)
         together = weight[rows[text]] * weight[rows[reader]]
         return cls(
             np.concatenate([rows, rows[text]]),

@@ -19,7 +19,7 @@ INNER_FOLDS = 5
 LARGEST = 300.0
 """Nats beyond which a log weight is cut, so that sums of weights stay finite; truncation cuts and reports far below."""
 FEWEST_ROWS = 4
-"""Rows for each inner fold from which they are dealt, in place of the texts, where the texts are fewer than folds."""
+"""Rows for each inner fold from which rows, not texts, are assigned to folds, where texts are fewer than folds."""
 EVIDENCE = 1.5
 """Standard errors by which the covariates must help to foresee held-out texts before any weight differs from one."""
 STRENGTHS = (0.5, 0.7, 0.85, 1.0, 1.2, 1.4)

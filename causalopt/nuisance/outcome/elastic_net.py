@@ -29,7 +29,7 @@ class ElasticNetOutcome(BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     seed:
-        Deals texts over the inner folds.
+        Seed of the assignment of texts to inner folds.
 
     Attributes
     ----------

@@ -249,7 +249,7 @@ class RidgeOutcome(BaseEstimator):  # type: ignore[misc]
     products:
         Largest number of product columns; 0 for an additive model.
     seed:
-        Deals texts over the inner folds.
+        Seed of the assignment of texts to inner folds.
 
     Attributes
     ----------

@@ -6,14 +6,14 @@ from nuisance_laws import binary_texts, fit_quality, gaussian_texts
 from causalopt.errors import CausalOptWarning
 from causalopt.nuisance.assignment.classifier import ClassifierAssignment
 from causalopt.nuisance.assignment.gaussian import GaussianAssignment
-from causalopt.nuisance.diagnostics import deal, discrimination_loss
+from causalopt.nuisance.diagnostics import discrimination_loss, reassigned_pairs
 
 
 def test_plain_trees_find_nothing_where_the_products_find_the_ratio():
     """The trap: with the margins kept, boosted trees on (x, w) see no gain in any single split."""
     x, w, log_s = gaussian_texts(4000, 16, 3, 1.0, seed=1)
     half = 2000
-    text, reader = deal(half, np.random.default_rng(0), 1)
+    text, reader = reassigned_pairs(half, np.random.default_rng(0), 1)
     pairs = np.vstack([np.hstack([x[:half], w[:half]]), np.hstack([x[text], w[reader]])])
     real = np.r_[np.ones(half), np.zeros(half)]
     plain = lightgbm.LGBMClassifier(n_estimators=50, n_jobs=1, verbosity=-1).fit(pairs, real)
@@ -63,12 +63,12 @@ def test_rows_without_weight_are_as_if_left_out_and_too_few_with_one_are_said():
     assert len(ClassifierAssignment().fit(x, w, np.ones(300)).stabilized_weight(x[:0], w[:0])) == 0
 
 
-def test_dealt_readers_are_never_the_texts_own_and_come_up_equally_often():
-    text, reader = deal(10, np.random.default_rng(0), 4)
+def test_reassigned_readers_are_never_the_texts_own_and_come_up_equally_often():
+    text, reader = reassigned_pairs(10, np.random.default_rng(0), 4)
     assert (text != reader).all()
     assert set(np.bincount(text)) == set(np.bincount(reader)) == {4}
-    assert len(deal(1, np.random.default_rng(0))[0]) == 0
-    assert len(deal(3, np.random.default_rng(0))[0]) == 6
+    assert len(reassigned_pairs(1, np.random.default_rng(0))[0]) == 0
+    assert len(reassigned_pairs(3, np.random.default_rng(0))[0]) == 6
 
 
 def test_the_loss_is_smallest_at_the_true_weights():
@@ -76,7 +76,7 @@ def test_the_loss_is_smallest_at_the_true_weights():
     slopes = np.linalg.lstsq(w, x)[0]
     sigma = np.cov((x - w @ slopes).T)
     total = np.cov(x.T)
-    text, reader = deal(3000, np.random.default_rng(0))
+    text, reader = reassigned_pairs(3000, np.random.default_rng(0))
 
     def log_weight(i, j):
         rest = x[i] - w[j] @ slopes
@@ -85,10 +85,10 @@ def test_the_loss_is_smallest_at_the_true_weights():
         return marginal - given
 
     own = np.arange(3000)
-    real, dealt = log_weight(own, own), log_weight(text, reader)
+    real, reassigned = log_weight(own, own), log_weight(text, reader)
     assert np.corrcoef(real, log_s)[0, 1] > 0.99
     ones = (np.ones(3000), np.ones(len(text)))
-    losses = {c: discrimination_loss(c * real, c * dealt, *ones) for c in (0.0, 0.5, 1.0, 1.5)}
+    losses = {c: discrimination_loss(c * real, c * reassigned, *ones) for c in (0.0, 0.5, 1.0, 1.5)}
     assert losses[0.0] == pytest.approx(np.log(2))
     assert min(losses, key=losses.get) == 1.0
 
