@@ -62,7 +62,7 @@ def embedding_log_prob(
     Parameters
     ----------
     pseudo:
-        Of the training rows, with their fitted models.
+        Pseudo-outcomes of the training rows, with their fitted models.
     reference:
         P^f0.
     samples:

@@ -24,7 +24,7 @@ class ConfigError(CausalOptError):
 
 
 class MissingPartError(CausalOptError):
-    """A number needs something of a policy that is not at hand: its texts, or its log-probabilities."""
+    """A number needs something of a policy that is not available: its texts, or its log-probabilities."""
 
 
 class ModelError(CausalOptError):

@@ -110,8 +110,8 @@ class Selection:
     Attributes
     ----------
     score:
-        Of a policy, larger is better, such as the lower confidence bound of its value on held-out rows. Minus infinity
-        for one that those rows say nothing about.
+        Score of a policy, larger is better, such as the lower confidence bound of its value on held-out rows. Minus
+        infinity for one that those rows say nothing about.
     patience:
         Scores in a row without a better one, after which a fit ends.
     name:
@@ -130,7 +130,7 @@ Callback = Callable[[str, Mapping[str, Any]], None]
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a backend keeps what it needs to resume, and whom it tells how it goes."""
+    """Where a backend keeps what it needs to resume, and the callbacks that it reports to."""
 
     directory: Path | None = None
     callbacks: Sequence[Callback] = field(default_factory=tuple)

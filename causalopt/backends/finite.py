@@ -147,7 +147,7 @@ class FiniteBackend:
 
     @staticmethod
     def load_policy(source: str | Path, cache: Path | None) -> FinitePolicy:
-        return FinitePolicy.load(source)  # whose log-probabilities are at hand: there is nothing to keep
+        return FinitePolicy.load(source)  # whose log-probabilities need no computation: there is nothing to keep
 
     def fit(
         self,

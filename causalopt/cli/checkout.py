@@ -26,7 +26,7 @@ def load_benchmark(name: str, root: Path | None = None) -> Main:
     Parameters
     ----------
     name:
-        Of the package.
+        Name of the package.
     root:
         Folder of the checkout; None looks where causalopt itself lies, then in the working directory.
 

@@ -27,7 +27,8 @@ OnMissing = Literal["drop", "error"]
 class DirectOutcomeDataset:
     """Texts, outcomes, and what is known about who read them.
 
-    Make one with `from_csv`, `from_frame` and their kin, which validate. All arrays have one entry a row (n rows).
+    Make one with `from_csv`, `from_frame` or another of the readers, which validate. All arrays have one entry a row (n
+    rows).
 
     Attributes
     ----------
@@ -168,7 +169,7 @@ class DirectOutcomeDataset:
         text, outcome, prompt, weight, group, reader, behavior_log_prob, assignment_log_prob:
             Name of the column in that role; see the class for what each means.
         policy_log_prob, policy_text, placebo_outcome:
-            Likewise; for an evaluation alone.
+            Names of the columns in these roles, for an evaluation alone.
         covariates, attributes:
             Names of the columns in that role.
         direction:

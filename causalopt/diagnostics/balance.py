@@ -34,7 +34,7 @@ def balance(
     weight:
         Exposure of each row, shape [n], or None for ones.
     names:
-        Of the p covariates.
+        Names of the p covariates.
     cluster:
         None, labels [n] of the unit that was drawn, or a tuple of two arrays of labels (two-way).
 

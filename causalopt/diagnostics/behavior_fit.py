@@ -66,7 +66,7 @@ class BehaviorFit:
     auc_low, auc_high:
         Its confidence interval, clustered by the drawn unit.
     level:
-        Of the interval.
+        Level of the interval.
     clusters:
         Units of the logged texts.
     """
@@ -149,11 +149,11 @@ def behavior_fit(
         Position of the logged row whose prompt each draw answers, shape [m]: the draw shares its fold and cluster. None
         for independent draws.
     folds:
-        Of the cross-fitting; fewer where there are fewer clusters.
+        Folds of the cross-fitting; fewer where there are fewer clusters.
     seed:
         Seed of the folds.
     level:
-        Of the interval.
+        Level of the interval.
 
     Returns
     -------

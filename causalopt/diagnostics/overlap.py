@@ -132,7 +132,7 @@ def warn_if_mean_ratio_is_not_one(log_ratio: Any, *, weight: Any = None, cluster
     """Compare the mean ratio with one, which it is where both log-probabilities are right: E[P^f / q] = 1 under q.
 
     It is the share of what the policy writes that might have been logged; self-normalised estimators divide by it, and
-    say nothing of the rest.
+    carry no information about the rest.
 
     Warns
     -----

@@ -98,18 +98,18 @@ def judge(
     difference:
         Policy minus reference, outcome units (not negated when smaller is better).
     overlap:
-        Of the policy's weights; when it is thin that is said first, and with fewer than 30 effective units the interval
-        decides nothing.
+        Overlap of the policy's weights; thin overlap is stated first, and with fewer than 30 effective units the
+        interval decides nothing.
     outcome:
         Name of the outcome.
     direction:
         Whether larger or smaller is better.
     level:
-        Of the interval.
+        Level of the interval.
     robustness_value:
         From `Sensitivity.robustness_value`, or None where texts were randomised.
     reference:
-        What the sentence calls whom the policy is compared with.
+        Name of the policy that this one is compared with, in the sentence.
     notes:
         Sentences that a reader must see before the finding.
     barred:

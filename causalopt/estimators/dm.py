@@ -132,7 +132,8 @@ def dm(g_policy: Any, *, reader_response: Any = None, weight: Any = None, cluste
     reader_response:
         Shape [n] or None: h_i, the outcome model of reader i averaged over the policy's texts (see `ipw`).
     weight, cluster:
-        Of the n rows, as in `ipw`; used where rows enter (``reader_response``, or ``g_policy`` of shape [n, k]).
+        Exposures and clusters of the n rows, as in `ipw`; used where rows enter (``reader_response``, or ``g_policy``
+        of shape [n, k]).
 
     Returns
     -------

@@ -108,7 +108,7 @@ def deletions_of_mean(
     Parameters
     ----------
     influence:
-        Of each row, shape [n], outcome units: n * b_i * (value_i - mean) for weights b_i that sum to one.
+        Influence of each row, shape [n], outcome units: n * b_i * (value_i - mean) for weights b_i that sum to one.
     leverage:
         These weights b_i, shape [n].
     cluster:

@@ -57,7 +57,7 @@ def marginal_log_ratio(
         regression on the coordinates, or on standardised ones and their squares; which, and with which penalty, is
         chosen by held-out log-loss.
     folds, seed:
-        Of the cross-fitting.
+        Folds and seed of the cross-fitting.
 
     Returns
     -------

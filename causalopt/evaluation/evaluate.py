@@ -53,9 +53,9 @@ class Evaluation:
     estimator:
         The headline estimator: the first one that could be computed.
     level:
-        Of the confidence intervals.
+        Level of the confidence intervals.
     overlap:
-        Of the policy's weights rho_i * s_i on the test rows, in the units that were drawn.
+        Overlap of the policy's weights rho_i * s_i on the test rows, in the units that were drawn.
     kl:
         KL(policy || reference), summed or on texts drawn from the policy; None where one of them cannot score texts.
     draws:
@@ -150,10 +150,10 @@ def evaluate(
     Parameters
     ----------
     policy:
-        A policy at hand, or an `ExternalPolicy`, whose log-probabilities are a column of the data.
+        A policy that can be called, or an `ExternalPolicy`, whose log-probabilities are a column of the data.
     data:
         Rows that took no part in training the policy, or in choosing it; nuisances are cross-fitted on them alone. Or
-        their pseudo-outcomes, when they are at hand.
+        their pseudo-outcomes, where they have been computed.
     reference:
         What to compare with; may be left out for a policy that `optimize` returned. `LoggedPolicy` compares with the
         texts as they were logged.
@@ -172,7 +172,7 @@ def evaluate(
         prompts, texts for that many of the rows (or as many for each row as comes nearest below), the same rows for
         both policies; the sampling of the prompts is in the standard error too.
     level:
-        Of the confidence intervals.
+        Level of the confidence intervals.
     seed:
         Seeds the nuisances' folds (when ``nuisances`` is None) and the draws.
     reference_draws:

@@ -35,7 +35,7 @@ class Evidence:
         The difference when the texts are randomly reassigned to readers; None where one cluster carries the whole
         weight.
     balance, calibration:
-        Of the stabilized weights, see `causalopt.diagnostics.balance`; None where there are no covariates.
+        Diagnostics of the stabilized weights, see `causalopt.diagnostics.balance`; None where there are no covariates.
     placebo_outcome:
         The difference in the data's placebo outcome, its own units; None without one, and where ``placebo`` is.
     benchmarks:
@@ -64,7 +64,7 @@ def gather_evidence(
     Parameters
     ----------
     pseudo:
-        Of the evaluation rows, with their fitted models.
+        Pseudo-outcomes of the evaluation rows, with their fitted models.
     policy, reference:
         What the estimators took.
     estimator, difference:

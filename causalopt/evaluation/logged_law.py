@@ -27,7 +27,7 @@ class LoggedLaw:
     source:
         Which q the ratios stand on.
     fit:
-        Of the reference that stands for q; None where q is not a model that writes texts, or has none drawn.
+        Fit of the reference that stands for q; None where q is not a model that writes texts, or has none drawn.
     support:
         Overlap of the policy with the logged texts; None for one that chooses among known texts, or has none drawn.
     """
@@ -76,7 +76,7 @@ def look_at_logged_law(
     Parameters
     ----------
     pseudo:
-        Of the evaluation rows, on which the reference was not tuned.
+        Pseudo-outcomes of the evaluation rows, on which the reference was not tuned.
     source:
         Which q the ratios stand on.
     q, q_draws:

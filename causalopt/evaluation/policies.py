@@ -1,4 +1,4 @@
-"""The policies to evaluate: a model at hand, a policy known by numbers alone, or the logs themselves."""
+"""The policies to evaluate: a model, a policy known by numbers alone, or the logs themselves."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Draws:
     logged:
         Whether they are the logged texts themselves, whose g comes from models that did not see them.
     exact:
-        Of a policy over known texts, in place of the mean over draws: the sum over all of them, or each row's.
+        For a policy over known texts: the sum over all of them, or each row's, in place of a mean over draws.
     """
 
     texts: list[str]
@@ -114,7 +114,7 @@ def context_rows(data: DirectOutcomeDataset, draws: int, seed: int) -> Int64 | N
 
 @dataclass(frozen=True)
 class ModelPolicy:
-    """A policy that is at hand."""
+    """A policy that can be called."""
 
     policy: Policy
 
@@ -247,7 +247,7 @@ def population_of(subject: Subject) -> Population:
 
 
 def as_subject(policy: Policy | ExternalPolicy | LoggedPolicy) -> ModelPolicy | ExternalPolicy | LoggedPolicy:
-    """Wrap a policy that is at hand; the others are what they are."""
+    """Wrap a policy that can be called; the others are returned as they are."""
     if isinstance(policy, OptimizedPolicy):
         policy = policy.policy
     return policy if isinstance(policy, ExternalPolicy | LoggedPolicy) else ModelPolicy(policy)

@@ -21,7 +21,7 @@ from causalopt.evaluation.policies import Draws, LoggedPolicy, Subject
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.typing import Array, Float64
 
-NO_DRAWS = "it needs texts drawn from the policy, which are not at hand (give them as a file, or as data.policy_text)"
+NO_DRAWS = "it needs texts drawn from the policy, which are not available (give them as a file, or as data.policy_text)"
 RESAMPLED = 1000
 
 
@@ -116,11 +116,11 @@ def policy_terms(
     subject:
         The policy.
     pseudo:
-        Of the evaluation rows.
+        Pseudo-outcomes of the evaluation rows.
     behavior:
         log q of the logged texts, shape [n], nats; None for a ratio in embedding space.
     draws:
-        Of the policy, or None.
+        Texts drawn from the policy, or None.
     marginal:
         Whether the ratio in embedding space is wanted beside that of ``behavior``.
     seed:

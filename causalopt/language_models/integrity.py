@@ -45,7 +45,7 @@ def check_whole(name: str | Path, info: Mapping[str, Any], new_head: str | None 
     Parameters
     ----------
     name:
-        Of the model, for the message.
+        Name of the model, for the message.
     info:
         The loading info of `from_pretrained`. A tied weight that is written once is not missing in it.
     new_head:

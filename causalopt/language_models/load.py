@@ -160,7 +160,7 @@ def trainable_twin(model: CausalLM, lora: Mapping[str, Any] | None, seed: int) -
     lora:
         Settings of `peft.LoraConfig` for a new adapter; None trains all weights of a copy.
     seed:
-        Of the new adapter's weights; the global random state is put back afterwards.
+        Seed of the new adapter's weights; the global random state is restored afterwards.
 
     Raises
     ------

@@ -52,7 +52,7 @@ def generate(
     Parameters
     ----------
     folder:
-        Of a saved policy: a PEFT adapter on a base with a name, or a full model.
+        Folder of a saved policy: a PEFT adapter on a base with a name, or a full model.
     prompts, end, max_new_tokens, max_length, keep:
         As `causalopt.language_models.sampling.generate` takes them.
     generator_seed:

@@ -81,7 +81,7 @@ def fit_outcome(spec: Any, rows: Rows, labels: Int64, outcome_rows: Rows | None)
             model = everywhere
             m[r, out] = models.predict(model, test.x, test.w, test.text_id)
             g[r, out], error = _mean_over_readers(model, test, train, rows, m[r, out])
-            # No outcome model at all is a choice, and nothing of it was learned.
+            # To have no outcome model is a choice: nothing was learned that could have failed.
             predicted = np.concatenate([m[r, out], g[r, out]])
             chosen = isinstance(model, ZeroOutcome)
             reason = None if chosen else wild(predicted, source.y[source.weight > 0])

@@ -105,7 +105,7 @@ def cross_fit(
     TruncationWarning
         When truncation cuts more than one percent of the weights' mass.
     OverlapWarning
-        When covariates give away who was shown a text, or the mean weight is far from one.
+        When covariates determine who was shown a text (a positivity violation), or the mean weight is far from one.
     CausalOptWarning
         When a fold holds a single group; when a nuisance fails (see `guards`): m is then the mean of the training
         outcomes, and s is 0, so that xi = g.
@@ -186,7 +186,7 @@ def cross_fit(
         within = GivenPrompt.of(rows).transform(rows.x, rows.w)
         warn_if_text_gives_reader_away(*within, rows.weight, rows.text_id)
     if no_weight:
-        # s = 1 would claim that texts were assigned at random; without a correction xi = g, which claims nothing of s.
+        # s = 1 would claim that texts were assigned at random; without a correction xi = g, and s plays no part.
         fitted_s, truncated = np.zeros(n), Truncation()
     else:
         if p or "s" in given:

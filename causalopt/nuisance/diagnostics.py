@@ -32,14 +32,14 @@ def discrimination_loss(
 
     The log-odds that a pair is real are -log s. The loss is smallest for the true s (it is a proper scoring rule) and
     log 2 for s = 1, whatever kind of model s comes from. Rows among which no two of positive weight can trade readers
-    say nothing of s: the loss is then log 2.
+    carry no information about s: the loss is then log 2.
 
     Parameters
     ----------
     log_s, weight:
-        Of held-out rows, shape [n].
+        Log-weights and exposures of held-out rows, shape [n].
     log_s_reassigned, weight_reassigned:
-        Of held-out texts with the readers of other held-out rows, shape [k].
+        The same for held-out texts with the readers of other held-out rows, shape [k].
 
     Examples
     --------

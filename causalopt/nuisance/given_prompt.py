@@ -31,7 +31,7 @@ class GivenPrompt:
     columns:
         Trailing columns of x that embed the prompt; 0 without prompts.
     coordinates:
-        Of the prompts.
+        Principal coordinates of the prompts.
     text, reader:
         Regressions of the text's embedding and of the covariates on the coordinates.
     """

@@ -23,13 +23,13 @@ class ObjectiveInputs:
     log_ratio:
         log P^f(x_i) - log q(x_i) of the logged texts, shape [n], nats, with gradient.
     residual, g, weight:
-        Of the logged texts, shape [n]; ``weight`` is the exposure.
+        Scalars of the logged texts, shape [n]; ``weight`` is the exposure.
     length:
         Tokens of each logged text, shape [n].
     sampled_log_ratio:
         log P^f(x~_j) - log P^f0(x~_j) of texts drawn from the reference, shape [m], nats, with gradient.
     sampled_g, sampled_weight, sampled_length:
-        Of the drawn texts, shape [m].
+        The same for the drawn texts, shape [m].
     sampled_reference_log_prob:
         log P^f0(x~_j), shape [m], nats.
     sampled_on_policy:

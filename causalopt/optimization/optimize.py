@@ -48,8 +48,9 @@ def optimize(
     per_row:
         Texts drawn from the reference for each logged row, for the terms that need them.
     validation:
-        Of rows that take no part in ``pseudo``: the policy with the best lower bound of its value there is kept, see
-        `causalopt.optimization.selection.select_by_lower_bound`. By default the last policy of the training is.
+        Pseudo-outcomes of rows that take no part in ``pseudo``: the policy with the best lower bound of its value there
+        is kept, see `causalopt.optimization.selection.select_by_lower_bound`. By default the last policy of the
+        training is.
     seed:
         Seeds the reference's tuning, the draws and the optimisation.
     directory:

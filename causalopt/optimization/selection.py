@@ -43,8 +43,8 @@ def select_by_lower_bound(
     estimator:
         A name in `causalopt.estimators.names.ESTIMATORS`.
     level:
-        Of the two-sided interval whose end is taken: the lower one, or the upper one's negative when the outcome is to
-        be small.
+        Level of the two-sided interval whose end is taken: the lower one, or the upper one's negative when the outcome
+        is to be small.
     draws:
         Texts drawn from a policy for the plug-in part.
     patience:

@@ -184,7 +184,7 @@ class EstimateConfig(Section):
     """Whom `causalopt estimate` evaluates, against whom; `run` does not look at it."""
 
     policy: str | None = Field(None, description="a run, a folder or a hub id; null: data.policy_log_prob")
-    policy_draws: Path | None = Field(None, description="table of texts drawn from a policy that is not at hand")
+    policy_draws: Path | None = Field(None, description="table of texts drawn from a policy that cannot be called")
     reference: str | None = Field(None, description="as policy; null: a run's reference, else the texts as logged")
 
 

@@ -243,7 +243,7 @@ class RunDirectory:
         Parameters
         ----------
         policy, metrics:
-            Whose step it is, and its metrics; ``step`` among them counts from 1.
+            The policy whose step it is, and the metrics; ``step`` among them counts from 1.
         first:
             Whether it is the first that this process logs of the policy: what an interrupted one had logged from this
             step on, after its last checkpoint, is cut.

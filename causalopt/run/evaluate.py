@@ -44,7 +44,7 @@ def evaluate_run(
     draws:
         Texts drawn from each policy.
     policy_log_prob, policy_text, policy_draws:
-        Columns of the table, and a file of texts, of a policy that is not at hand.
+        Columns of the table, and a file of texts, of a policy that cannot be called.
 
     Raises
     ------

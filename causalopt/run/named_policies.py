@@ -45,7 +45,7 @@ def external_policy(columns: Columns, draws: Path | None) -> NamedPolicy:
     Raises
     ------
     ConfigError
-        When nothing of it is known.
+        When nothing is known of the policy.
     """
     if columns.policy_log_prob is None and columns.policy_text is None and draws is None:
         raise ConfigError(

@@ -75,7 +75,8 @@ class LoggedTrafficWorld(EnumeratedWorld):
     confounding:
         In [0, 1]. At 0 ratings are left at random, at 1 an answer's mean rating falls as its effect rises.
     temperature:
-        Of the deployed model: smaller concentrates it on fewer answers, so that fewer others can be judged.
+        Temperature of the deployed model: a smaller one concentrates it on fewer answers, so that fewer others can be
+        judged.
     noise:
         Standard deviation of a rating about its mean, outcome units.
     heterogeneity:

@@ -26,7 +26,8 @@ def check_outcome_model(make: Callable[[], OutcomeModel], tolerance: float = 1e-
     make:
         Called without arguments, it returns a model that is not fitted.
     tolerance:
-        Of ``marginal`` against the mean of ``predict``, outcome units; raise it for a model that samples readers.
+        Largest difference of ``marginal`` and the mean of ``predict``, outcome units; raise it for a model that samples
+        readers.
 
     Raises
     ------

@@ -21,7 +21,7 @@ def check_world(world: World, rows: int = 2000) -> None:
     world:
         With known texts.
     rows:
-        Of the sample on which means are compared, within five standard errors.
+        Size of the sample on which means are compared, within five standard errors.
 
     Raises
     ------

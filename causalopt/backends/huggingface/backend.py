@@ -81,8 +81,8 @@ class HuggingFaceBackend:
         ``batch_size``, ``max_new_tokens`` and ``rounds`` of `HuggingFacePolicy.sample`; ``engine`` is "transformers",
         or "vllm" where that is installed and there is a GPU.
     dtype:
-        Of the gradient pass: "auto" is bfloat16 on a GPU that has it, else float32. Scores are float32 always, and
-        with a bfloat16 gradient the objective's coefficients come from a float32 pass.
+        Precision of the gradient pass: "auto" is bfloat16 on a GPU that has it, else float32. Scores are float32
+        always, and with a bfloat16 gradient the objective's coefficients come from a float32 pass.
     max_length:
         Tokens of start, prompt, text and end together; the model's context by default.
     on_long_text:
@@ -100,7 +100,7 @@ class HuggingFaceBackend:
         Settings of `transformers.BitsAndBytesConfig` by their names, for a base in 4 bits under an adapter (QLoRA); the
         extra ``quantization`` installs bitsandbytes. The default keeps the base whole.
     callbacks:
-        Of transformers, for the training of the policy.
+        Callbacks of transformers, for the training of the policy.
 
     Raises
     ------

@@ -29,7 +29,7 @@ class Chooser:
     reference:
         Where the fit starts; it is among those to choose from.
     prompts:
-        Of the training rows, to draw texts for.
+        Prompts of the training rows, to draw texts for.
     selection:
         The score; without one the furthest policy within ``target_kl`` is kept.
     target_kl:

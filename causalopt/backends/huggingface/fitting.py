@@ -42,7 +42,7 @@ class Fit:
     training:
         Settings of `transformers.TrainingArguments`.
     seed, bf16:
-        Of the order of the rows, and whether the gradient pass computes in bfloat16.
+        Seed of the order of the rows, and whether the gradient pass computes in bfloat16.
     as_policy:
         Makes a policy of the model as it is on the way.
     chooser, watch, refresh:

@@ -54,7 +54,7 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
     rows:
         The data.
     objective:
-        Of the whole window.
+        Objective of the whole window.
     describe:
         Metrics of a window from its scalars and the log-probabilities of its logged texts.
     bf16:

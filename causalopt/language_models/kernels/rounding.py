@@ -19,7 +19,7 @@ def cast_once(weight: Tensor, dtype: torch.dtype) -> Tensor:
     weight:
         Cast anew when its values have been replaced or written to.
     dtype:
-        Of the result, which is ``weight`` itself when it has it already.
+        Precision of the result, which is ``weight`` itself when it has it already.
 
     Examples
     --------

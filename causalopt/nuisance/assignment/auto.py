@@ -37,8 +37,8 @@ class AutoAssignment(BaseEstimator):  # type: ignore[misc]
     arm), and scored on the others by the logistic loss of telling real pairs (x, w) from randomly reassigned ones, with
     log-odds -log s (see `scoring`). Arms have a slope for every text, and the classifier is some five times slower:
     either is taken only where its loss is smaller than the Gaussian model's by a standard error, over texts, or over
-    rows where there are arms. Covariates that tell nothing of the text leave s = 1 by the candidates' own shrinkage.
-    With prompts the rows are what is left of text and reader given the prompt (`GivenPrompt`).
+    rows where there are arms. Covariates that carry no information about the text leave s = 1 by the candidates' own
+    shrinkage. With prompts the rows are what is left of text and reader given the prompt (`GivenPrompt`).
 
     Parameters
     ----------

@@ -39,7 +39,7 @@ class ClassifierAssignment(BaseEstimator):  # type: ignore[misc]
     boosted trees on (x, w) alone find nothing; here the classifier gets the products of whitened text coordinates and
     covariates, and the log-odds of a `GaussianAssignment` to start from. A logistic regression on them comes first,
     trees on what it leaves, and then a logistic calibration of the held-out log-odds (Platt 1999), which draws them to
-    zero where they tell nothing. Where an inner fold has fewer than two rows of positive weight, nothing can be
+    zero where they carry no information. Where an inner fold has fewer than two rows of positive weight, nothing can be
     reassigned: s = 1, with a `CausalOptWarning`.
 
     Parameters
@@ -51,7 +51,7 @@ class ClassifierAssignment(BaseEstimator):  # type: ignore[misc]
     permutations:
         Randomly reassigned pairs for each real one, at most.
     rounds, learning_rate, leaves:
-        Of the trees; rounds are chosen by held-out loss.
+        Settings of the trees; the number of rounds is chosen by held-out loss.
     seed:
         Seed of the random pairs, the folds and the trees.
     gaussian:
@@ -62,7 +62,8 @@ class ClassifierAssignment(BaseEstimator):  # type: ignore[misc]
     gaussian_:
         The Gaussian model that it starts from.
     slope_:
-        Of the calibration; 1 for log-odds that were right, 0 where the covariates tell nothing of the text.
+        Slope of the calibration; 1 for log-odds that were right, 0 where the covariates carry no information about the
+        text.
 
     Examples
     --------

@@ -21,7 +21,7 @@ LARGEST = 300.0
 FEWEST_ROWS = 4
 """Rows for each inner fold from which rows, not texts, are assigned to folds, where texts are fewer than folds."""
 EVIDENCE = 1.5
-"""Standard errors by which the covariates must help to foresee held-out texts before any weight differs from one."""
+"""Standard errors by which the covariates must help to predict held-out texts before any weight differs from one."""
 STRENGTHS = (0.5, 0.7, 0.85, 1.0, 1.2, 1.4)
 SEARCH_SAMPLE = 400
 SEARCH_ROWS = 2000
@@ -47,12 +47,12 @@ class GaussianAssignment(BaseEstimator):  # type: ignore[misc]
     sample:
         Largest number of texts and of readers in the sums behind the margins.
     seed:
-        Of the folds and of that sample.
+        Seed of the folds and of that sample.
 
     Attributes
     ----------
     strength_:
-        Chosen multiple of the slope; 0 where the covariates do not help to foresee the text.
+        Chosen multiple of the slope; 0 where the covariates do not help to predict the text.
     information_:
         Held-out mean of log p(x | w) - log p(x), nats: how much the covariates tell about the text.
 
@@ -157,8 +157,8 @@ class GaussianAssignment(BaseEstimator):  # type: ignore[misc]
 def _folds(text_id: Int64, seed: int) -> Int64 | None:
     """Inner folds, by text; where texts are few and repeat, each of them must be in every training part.
 
-    The margins of a part without a text say nothing of it: its ratios are then off by any factor, and any strength can
-    look better than none.
+    The margins of a part without a text carry no information about it: its ratios are then off by any factor, and any
+    strength can look better than none.
     """
     few = len(np.unique(text_id)) < INNER_FOLDS <= len(text_id) / FEWEST_ROWS
     return inner_folds(np.arange(len(text_id)) if few else text_id, INNER_FOLDS, seed)

@@ -1,4 +1,4 @@
-"""Reduced-rank Gaussian regression of the text on the reader: few directions, each of which must foresee something."""
+"""Reduced-rank Gaussian regression of the text on the reader: few directions, each of which must predict something."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def choose_settings(splits: list[RegressionSplit]) -> tuple[CanonicalSettings, f
     -------
     settings, gain:
         ``gain`` is the held-out mean of log p(u | phi) - log p(u) under the Gaussian fit, nats a row; negative where
-        the covariates do not help to foresee the text at any rank.
+        the covariates do not help to predict the text at any rank.
     """
     total = sum(split.left_out.total for split in splits)
     r = max(split.fitted.cross.shape[1] for split in splits)
@@ -199,7 +199,7 @@ def choose_settings(splits: list[RegressionSplit]) -> tuple[CanonicalSettings, f
 def shrunk(eigenvalues: Float64, shrinkage: float) -> Float64:
     """Eigenvalues of a residual covariance drawn toward their mean (Ledoit and Wolf 2004).
 
-    The coordinates have variance one, so that an eigenvalue is the share that is not foreseen. It is kept above one
+    The coordinates have variance one, so that an eigenvalue is the share that is not predicted. It is kept above one
     percent: a ratio between texts that determine their reader (a positivity violation) is beyond any data.
     """
     mean = float(eigenvalues.mean())

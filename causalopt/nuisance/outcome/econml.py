@@ -46,7 +46,7 @@ class EconMLOutcome(BaseEstimator):  # type: ignore[misc]
     dimensions:
         Coordinates that make up a vector treatment, at most.
     folds, seed:
-        Of the estimator's own cross-fitting.
+        Folds and seed of the estimator's own cross-fitting.
 
     Raises
     ------

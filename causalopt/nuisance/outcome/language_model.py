@@ -52,7 +52,7 @@ class LanguageModelOutcome:
     max_length:
         Tokens of prompt and text that are read; a longer one is cut, with a warning that counts them.
     seed:
-        Of the folds and of the fine-tuning.
+        Seed of the folds and of the fine-tuning.
 
     Raises
     ------

@@ -23,9 +23,9 @@ class BilinearDesign:
     Attributes
     ----------
     coordinates:
-        Of the embedding, r of them.
+        Principal coordinates of the embedding, r of them.
     center, scale:
-        Of the p covariates.
+        Means and scales of the p covariates.
     crossed:
         Leading coordinates that are multiplied with every covariate.
     """
@@ -122,7 +122,7 @@ class Penalty:
     Attributes
     ----------
     text, reader, product:
-        Of the three blocks of columns.
+        Penalties of the three blocks of columns.
     anisotropy:
         0 penalises whitened coordinates alike; 1 penalises in proportion to 1 / variance, as a ridge on the raw
         embedding does.

@@ -36,7 +36,7 @@ class SklearnOutcome(BaseEstimator):  # type: ignore[misc]
     readers:
         Readers in a sampled average; exact where there are no more distinct ones.
     seed:
-        Of that sample, and the ``random_state`` of an estimator that has one and leaves it open.
+        Seed of that sample, and the ``random_state`` of an estimator that has one and leaves it open.
 
     Raises
     ------
