@@ -143,6 +143,7 @@ def held_out_log_odds(candidate: Any, sample: TwoSamples) -> Float64:
         model = clone(candidate)
         last = f"{model.steps[-1][0]}__sample_weight" if hasattr(model, "steps") else "sample_weight"
         model.fit(sample.x[rest], sample.label[rest], **{last: sample.weight[rest]})
+        # log p / (1 - p) of two samples of equal weight is the log of the ratio of their densities.
         probability = model.predict_proba(sample.x[held])[:, 1]
         score[held] = logit(np.clip(probability, 1 - _LARGEST_PROBABILITY, _LARGEST_PROBABILITY))
     return score

@@ -224,6 +224,8 @@ def _doubly_robust(
     *,
     self_normalized: bool = False,
 ) -> Estimate:
+    # V = mean_j g(x~_j) + mean_i rho_i (xi_i - g_i). The error of g enters both parts with opposite signs, so that only
+    # its product with the error of rho is left (second order).
     plug_in = PlugIn.of(g_policy, rows.exposure)
     correction = ratio_estimate(
         rows,

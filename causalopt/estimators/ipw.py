@@ -145,6 +145,7 @@ def clipped_ipw(
         raise ConfigError(f"clip must be a positive number, not {clip}")
     log_clip = np.log(clip) if clip is not None else ionides_log_clip(rows)
     rows.warn_if_thin("clipped_ipw", cluster)
+    # min(rho, clip) * xi is an exact mean, of a clipped estimand: the interval is centred on that.
     clipped = WeightedRows(np.minimum(rows.log_ratio, log_clip), rows.exposure)
     return ratio_estimate(
         clipped,
@@ -164,6 +165,7 @@ def clipped_ipw(
 
 def ionides_log_clip(rows: WeightedRows) -> float:
     """Log of sqrt(n) times the mean ratio (Ionides 2008)."""
+    # log(sqrt(n) * sum_i a_i rho_i / n): bias and standard deviation of the clipped mean then both vanish with n.
     return float(np.logaddexp.reduce(rows.log_weight) - np.log(rows.n) / 2)
 
 

@@ -84,6 +84,7 @@ class Deletions:
                 variance += np.sum((change / self._largest) ** 2) * _squares(share)
         if not variance.any():
             return float("inf")
+        # Satterthwaite (1946) for a sum of independent terms of variances v_g, each known from one squared value.
         return float(min(variance.sum() ** 2 / np.sum(variance**2), len(variance) - 1))
 
     @property
@@ -178,6 +179,8 @@ def left_out(influence: Float64, leverage: Float64, codes: Int64 | None) -> Floa
             f"one of {len(rest)} clusters carries the whole weight: without it nothing is left, and no standard error "
             "can be had (fewer clusters than the data show are behind this estimate)"
         )
+    # theta_(-g) = (theta - sum_{i in g} b_i v_i) / (1 - b_g), so that theta_(-g) - theta is
+    # -sum_{i in g} b_i (v_i - theta) / (1 - b_g), and b_i (v_i - theta) is the row's influence over n.
     sums = _sums(influence, codes) / len(influence)
     return np.asarray(-(sums.T / rest).T, dtype=np.float64)
 
@@ -197,6 +200,7 @@ def _ways(cluster: tuple[Int64, ...]) -> tuple[Int64 | None, ...]:
 def _of_ways(variances: list[float] | list[Float64]) -> Float64:
     if len(variances) == 1:
         return np.asarray(variances[0], dtype=np.float64)
+    # V_A + V_B - V_AB (Cameron, Gelbach and Miller 2011) may be negative in small samples.
     first, second, both = variances
     return np.maximum(first + second - both, np.maximum(first, second))
 

@@ -96,6 +96,8 @@ def marginal_log_ratio(
             f"the {int(drawn.sum())} texts of the policy are {len(np.unique(sample.text[drawn]))} distinct ones, all "
             "of one fold: a classifier cannot be fitted on the other folds"
         )
+    # The two samples weigh the same, so that the log-odds of "drawn by the policy" are log f(e) - log q(e), for e the
+    # embedding: the ratio of the marginal laws, E_q[rho | e] (Saito and Joachims 2022).
     score = best_log_odds([classifier] if classifier is not None else candidates(sample.x), sample)
     area = float(roc_auc_score(sample.label, score, sample_weight=sample.weight))
     if area >= SEPARATED:

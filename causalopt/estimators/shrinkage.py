@@ -25,6 +25,7 @@ def shrunk(rows: WeightedRows, lam: float) -> WeightedRows:
         return rows
     if lam == 0:
         return WeightedRows(np.full(rows.n, -np.inf), rows.exposure)
+    # log(lam rho / (rho^2 + lam)) in log rho: neither rho^2 nor lam * rho need be a float.
     log_lam = np.log(lam)
     return WeightedRows(rows.log_ratio + log_lam - np.logaddexp(2 * rows.log_ratio, log_lam), rows.exposure)
 
@@ -112,6 +113,7 @@ def _smallest_error(
         kept = transform(rows, candidate)
         term = kept.ratio() * residual
         with np.errstate(over="ignore"):
+            # Mean squared error of the correction alone: the plug-in part is the same for every candidate.
             variance = np.square(Estimate(0.0, centered(term, rows.exposure), cluster).se)
             error = float(variance + np.square(bias(kept, ratio - kept.ratio())))
         if error <= smallest:

@@ -86,6 +86,7 @@ class WeightedRows:
     def normalized_ratio(self) -> Float64:
         """Ratios divided by their exposure-weighted mean, shape [n] (Hajek weights); see `refuse_single_row`."""
         self.refuse_single_row()
+        # A constant cancels in rho / mean(rho), so the largest log-ratio is taken off before any exponential.
         ratio = np.exp(self.log_ratio - self.log_ratio.max())
         return np.asarray(ratio / np.mean(self.exposure * ratio), dtype=np.float64)
 
@@ -114,7 +115,7 @@ class WeightedRows:
         a_g is the sum of exposure times ratio in cluster g.
         """
         log_weight = self.cluster_log_weight(codes)
-        weight = np.exp(log_weight - log_weight.max())
+        weight = np.exp(log_weight - log_weight.max())  # Kish's number does not change with the scale of the weights
         return float(weight.sum() ** 2 / np.sum(weight**2))
 
     def warn_if_thin(self, estimator: str, cluster: Any = None) -> None:
@@ -156,6 +157,8 @@ def ratio_estimate(
     """
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is an error below
         term = ratio * reward
+        # The influence function of a mean of rho * r is rho * r - c; that of a ratio of means, sum rho r / sum rho, is
+        # rho * (r - c) by the delta method: the error of the denominator takes rho * c off in each row.
         center = weighted_mean(term, rows.exposure)
         influence = rows.exposure * (ratio * (reward - center) if self_normalized else term - center)
     if not np.isfinite(influence).all():
@@ -164,9 +167,11 @@ def ratio_estimate(
             "than a float can hold: use a self-normalised estimator (snipw, sndr)"
         )
     codes, share = cluster_codes(cluster, rows.n), rows.exposure * ratio / rows.n
+    # Without a cluster the denominator loses its ratios where these are normalised, else its exposures.
     leverage = share if self_normalized else rows.exposure / rows.n
     found = Estimate(center, influence, codes, deletions=deletions_of_mean(influence, leverage, codes, share))
     if reader_response is not None:
+        # g_i = mean_k m(x_i, w_k) is a mean over the sample of readers: their sampling moves the value too.
         found = found + mean_over_readers(rows.column("reader_response", reader_response), rows.exposure, codes)
     return replace(found, estimator=estimator, details=details or {})
 

@@ -79,6 +79,7 @@ def fit_outcome(spec: Any, rows: Rows, labels: Int64, outcome_rows: Rows | None)
             if everywhere is None or not shared:
                 everywhere = models.fit_outcome(spec, source)
             model = everywhere
+            # m(x_i, w_i) and g(x_i) = mean_k m(x_i, w_k), both by the model of the other folds.
             m[r, out] = models.predict(model, test.x, test.w, test.text_id)
             g[r, out], error = _mean_over_readers(model, test, train, rows, m[r, out])
             # To have no outcome model is a choice: nothing was learned that could have failed.

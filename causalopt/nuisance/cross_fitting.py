@@ -160,6 +160,7 @@ def cross_fit(
         chosen = candidates.choose(
             [candidates.fit_outcome(spec, rows, labels, outcome_rows) for spec in specs], rows, labels, scores
         )
+        # The median over repeats is not moved by one unlucky division (Chernozhukov et al. 2018, definition 3.3).
         fitted_m = np.median(chosen.arrays[0], axis=0)
         fitted_g = np.median(chosen.arrays[1], axis=0) if p else fitted_m
         own_reader_counts = p > 0
@@ -195,6 +196,7 @@ def cross_fit(
         if own_reader_counts:
             # About the mean: E[s | c, x] = 1, so that no level of the outcomes need be multiplied by the noise of s.
             level = float(np.average(fitted_m, weights=rows.weight))
+            # g_i = sum_k a_k m(x_i, w_k), with the own reader's term multiplied by s_i.
             fitted_g = fitted_g + _own_share(rows) * (fitted_s - 1) * (fitted_m - level)
     fold_models = tuple(
         tuple(

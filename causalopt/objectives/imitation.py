@@ -92,6 +92,7 @@ class RWR(BaseObjective):
 
     def __call__(self, inputs: ObjectiveInputs) -> Tensor:
         xi = (inputs.residual + inputs.g).double()
+        # exp(xi / T) over its sum: the largest exponent is taken off, which the sum divides out.
         return _imitate(inputs, torch.exp((xi - xi.max()) / self.temperature))
 
 

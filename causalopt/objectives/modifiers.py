@@ -70,8 +70,10 @@ class Modifiers(BaseObjective):
         """Importance-weighted mean of ``reward`` under the policy, in reward units."""
         reward, weight = reward.double(), weight.double()
         ratio, _ = self._ratio(log_ratio, weight, length)
+        # E_q[rho * reward] = E_f[reward]; the exposures are divided by their sum, so that their scale plays no part.
         gain = ratio * reward
         if self.clip is not None:
+            # PPO's surrogate: the smaller of the two is a lower bound, without gradient where a ratio has gone far enough.
             gain = torch.minimum(gain, ratio.clamp(1 - self.clip, 1 + self.clip) * reward)
         return (weight * gain).sum() / weight.sum()
 
@@ -94,6 +96,7 @@ class Modifiers(BaseObjective):
             cut = log_ratio > bound
             log_ratio = torch.where(cut, bound, log_ratio)
         if self.self_normalize:
+            # rho_i / mean(rho), in logs; the mean is differentiated too, which couples the batch.
             log_mean = torch.logsumexp(log_ratio + weight.log(), 0) - weight.sum().log()
             log_ratio = log_ratio - log_mean
         return log_ratio.exp(), cut
@@ -112,6 +115,7 @@ class Modifiers(BaseObjective):
         log_ratio, weight = inputs.sampled_log_ratio.double(), inputs.sampled_weight.double()
         share = weight / weight.sum()
         ratio = log_ratio.exp()
+        # E_f0[rho log rho - (rho - 1)] = KL(f || f0), E_f0[(rho - 1) - log rho] = KL(f0 || f), E_f0[rho log f] = -H(f).
         if self.kl:
             total = total + self.kl * (share * (ratio * log_ratio - ratio + 1)).sum()
         if self.forward_kl:

@@ -134,6 +134,7 @@ class ClassifierAssignment(BaseEstimator):  # type: ignore[misc]
         log_odds = self.linear_.decision_function(z)
         if self.booster_ is not None:
             log_odds = log_odds + self.booster_.predict(z, raw_score=True, num_threads=1)
+        # The log-odds of a real pair are log p(x, w) / (p(x) p(w)) = -log s.
         return np.asarray(np.exp(-np.clip(self.intercept_ + self.slope_ * log_odds, -LARGEST, LARGEST)))
 
     def _columns(self, gaussian: GaussianAssignment, x: Array, w: Array) -> Float64:
