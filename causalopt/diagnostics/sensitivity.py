@@ -71,6 +71,7 @@ class Sensitivity:
         """
         if not (0 <= cf_y <= 1 and 0 <= cf_d < 1 and -1 <= rho <= 1):
             raise ConfigError(f"need 0 <= cf_y <= 1, 0 <= cf_d < 1, -1 <= rho <= 1; got {cf_y}, {cf_d}, {rho}")
+        # |bias| <= |rho| sqrt(sigma^2 nu^2) sqrt(C_Y^2 C_D^2), with C_Y^2 = cf_y and C_D^2 = cf_d / (1 - cf_d).
         bias = self.max_bias * (abs(rho) * math.sqrt(cf_y * cf_d / (1 - cf_d)))
         low, high = self.estimate - bias, self.estimate + bias
         return Bounds(low.value, high.value, low.confint(level)[0], high.confint(level)[1], level)
@@ -87,6 +88,7 @@ class Sensitivity:
         if level is None:
             if self.max_bias.value == 0:
                 return 0.0 if distance == 0 else 1.0
+            # The root in [0, 1] of r^2 / (1 - r) = squared.
             squared = (distance / (abs(rho) * self.max_bias.value)) ** 2
             return 2 / (1 + math.sqrt(1 + 4 / squared)) if squared > 0 else 0.0
         below = null <= self.estimate.value
@@ -165,6 +167,7 @@ def sensitivity(
     size = math.sqrt(sigma2 * nu2)
     influence = np.zeros(n)
     if size > 0:
+        # The derivative of sqrt(sigma^2 nu^2) in each of its two means.
         influence = (sigma2 * centered(square, exposure) + nu2 * centered(residual**2, exposure)) / (2 * size)
     deletions = deletions_of_mean(influence, exposure / n, estimate.cluster)
     max_bias = Estimate(size, influence, estimate.cluster, estimator="max_bias", deletions=deletions)

@@ -69,6 +69,7 @@ class GivenPrompt:
         u = self.coordinates.transform(prompt)
         expected_text = self.text.predict(u).reshape(text.shape)
         expected_reader = self.reader.predict(u).reshape(w.shape)
+        # x - E[x | c] and w - E[w | c]: what text and reader have to do with each other within a prompt.
         return text - expected_text, np.asarray(w - expected_reader, dtype=np.float64)
 
 

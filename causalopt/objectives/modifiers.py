@@ -73,7 +73,7 @@ class Modifiers(BaseObjective):
         # E_q[rho * reward] = E_f[reward]; the exposures are divided by their sum, so that their scale plays no part.
         gain = ratio * reward
         if self.clip is not None:
-            # PPO's surrogate: the smaller of the two is a lower bound, without gradient where a ratio has gone far enough.
+            # PPO's surrogate: the smaller of the two is a lower bound, without gradient where a ratio went far enough.
             gain = torch.minimum(gain, ratio.clamp(1 - self.clip, 1 + self.clip) * reward)
         return (weight * gain).sum() / weight.sum()
 

@@ -1,4 +1,4 @@
-"""What of a residual belongs to the text itself and to no feature of it: a random effect of the text."""
+"""The part of a residual that belongs to the text and to none of its features: a random effect of the text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PRIOR_SHARE = 0.25
 
 
 def with_text_effects(regression: Float64, residual: Float64, weight: Float64, text: Int64) -> Float64:
-    """Add to a regression of the residual the effect of each text that the regression leaves.
+    """Add to a regression of the residual the effect of each text that the regression misses.
 
     With e = residual - regression, h_t and e_t the means over the rows of a text, the text is given h_t + k_t e_t, with
     k_t from `between_text_share`. An importance ratio depends on the text alone, so that k = 1 corrects an objective
@@ -44,6 +44,7 @@ def with_text_effects(regression: Float64, residual: Float64, weight: Float64, t
     >>> bool(np.std(found - effect) < 0.3)
     True
     """
+    # h_t + k_t e_t, as a mean over the rows of the text: k_t is the same for all of them.
     left = residual - regression
     share = between_text_share(left, weight, text)
     codes = np.unique(text, return_inverse=True)[1]
@@ -101,6 +102,7 @@ def between_text_share(left: Float64, weight: Float64, text: Int64) -> Float64:
 
     def over_pairs(values: Float64) -> float:
         """Sum over ordered pairs of different rows of one text of the product of their values."""
+        # sum_{i != j} v_i v_j = (sum_i v_i)^2 - sum_i v_i^2
         sums, squares = np.bincount(codes, weights=values), np.bincount(codes, weights=values**2)
         return float((sums**2 - squares)[repeated].sum())
 
@@ -111,6 +113,7 @@ def between_text_share(left: Float64, weight: Float64, text: Int64) -> Float64:
     within = max(float(np.average(scaled**2, weights=weight)) - between, 0.0)
     rows = np.bincount(codes, weights=exposure)[codes]
     predictor = between * rows / np.maximum(between * rows + within, np.finfo(np.float64).tiny)
+    # Kish's number of pairs of different rows, of which each is counted twice above.
     effective = 0.5 * pairs**2 / over_pairs(exposure**2)
     credibility = effective / (effective + PRIOR_PAIRS)
     return np.asarray(credibility * predictor + (1 - credibility) * PRIOR_SHARE)

@@ -46,6 +46,8 @@ def tilt(log_prob: Float64, g: Float64, temperature: float) -> Float64:
     """
     if temperature == np.inf:
         return log_prob
+    # P0 exp(g / lambda) over its sum; the largest g is taken off, which the sum divides out, so that no exponential is
+    # beyond a float as lambda falls to 0.
     highest = np.where(log_prob > -np.inf, g, -np.inf).max(axis=-1, keepdims=True)
     best = np.where(g == highest, log_prob, -np.inf)
     tilted = best if temperature == 0 else log_prob + (g - highest) / temperature

@@ -123,6 +123,7 @@ class GaussianAssignment(BaseEstimator):  # type: ignore[misc]
     def stabilized_weight(self, x: Array, w: Array) -> Float64:
         if self.strength_ == 0:
             return np.ones(len(x))
+        # log p(x | w) / p(x) = phi(w)' S u(x) - a(x) - b(w): what text and reader have together, less the margins.
         readers = self.features_.transform(w) @ self.slope_
         log_ratio = self.normalizer_.log_ratio(self.coordinates_.transform(x), readers)
         return np.asarray(np.exp(np.clip(-log_ratio, -LARGEST, LARGEST)))
@@ -147,6 +148,7 @@ class GaussianAssignment(BaseEstimator):  # type: ignore[misc]
             parts.append(np.stack(gains, axis=1))
         table = np.concatenate(parts)
         share = table[:, 0] / table[:, 0].sum()
+        # Held-out mean of log p(x | w) / p(x), nats a row: the information of the covariates about the text.
         mean = share @ table[:, 1:]
         best = int(np.argmax(mean))
         error = float(np.sqrt(share**2 @ (table[:, 1 + best] - mean[best]) ** 2))

@@ -86,6 +86,7 @@ class CanonicalPairs:
         fitted = np.sum(self.reader * (held_out.features @ self.reader), axis=0)
         about_center = squares - 2 * self.center * (held_out.cross[0] @ self.text) + held_out.total * self.center**2
         conditional = squares - 2 * products + fitted
+        # Given the reader z_j is N(fitted, 1); over all readers it is N(center, 1 + spread).
         return np.asarray(
             0.5 * (held_out.total * np.log1p(self.spread) + about_center / (1 + self.spread) - conditional)
         )
@@ -119,8 +120,9 @@ class MultivariateRegression:
     def of(cls, moments: RegressionMoments, penalty: float) -> Self:
         """Fit with a ridge penalty, in pseudo-rows per row of data."""
         added = np.full(len(moments.features), (penalty + 1e-9) * moments.total)
-        added[0] = 1e-12 * moments.total
+        added[0] = 1e-12 * moments.total  # the constant is not penalised
         coefficients = np.linalg.solve(moments.features + np.diag(added), moments.cross)
+        # (U - F B)' A (U - F B), from the sums.
         both = coefficients.T @ moments.cross
         residual = moments.texts - both - both.T + coefficients.T @ moments.features @ coefficients
         variances, axes = np.linalg.eigh(residual / moments.total)

@@ -65,6 +65,7 @@ class BilinearDesign:
 
     def matrix(self, x: Array, w: Array) -> Float64:
         """Return all columns without the constant, shape [n, r + p + crossed * p]."""
+        # z = [u, v, u (x) v]: m(x, w) = b0 + b_u'u + b_v'v + u' B v is linear in it.
         u, v = self.text(x)[:, 1:], self.reader(w)[:, 1:]
         products = (u[:, : self.crossed, None] * v[:, None, :]).reshape(len(u), -1)
         return np.hstack([u, v, products])
@@ -90,6 +91,7 @@ class BilinearFunction:
 
     def predict(self, x: Array, w: Array) -> Float64:
         """m(x_i, w_i), shape [n]."""
+        # m(x, w) = [1, u]' T [1, v]: linear in either, so that a mean over readers or texts is T times their mean.
         return np.asarray(np.einsum("ij,ij->i", self.design.text(x) @ self.table, self.design.reader(w)))
 
     def marginal(self, x: Array, w_reference: Array, weight_reference: Float64) -> Float64:
@@ -136,6 +138,7 @@ class Penalty:
     def vector(self, block: Int64, variance: Float64) -> Float64:
         """Return the penalty of each column, shape [p]."""
         factors = np.array([self.text, self.reader, self.product])
+        # A ridge on raw coordinates penalises whitened ones by 1 / variance; a power between 0 and 1 is in between.
         return factors[block] * variance**-self.anisotropy
 
 
@@ -177,6 +180,7 @@ class Moments:
 
     def loss(self, coefficients: Float64) -> float:
         """Weighted sum of squared errors."""
+        # sum_i a_i (y_i - z_i'b)^2 from the sums alone: no pass over the rows for each of some hundred penalties.
         return self.yy - 2 * float(coefficients @ self.zy) + float(coefficients @ self.zz @ coefficients)
 
 
