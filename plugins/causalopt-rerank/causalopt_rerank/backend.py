@@ -1,0 +1,93 @@
+"""The backend: a model stays as it is, and what is learnt is a score of its texts and how many of them to draw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.linear_model import RidgeCV
+
+from causalopt import plugins
+from causalopt.data.population import DRAWN
+from causalopt.embedding import embed
+from causalopt.errors import ConfigError
+from causalopt.objectives.contract import ObjectiveInputs
+from causalopt_rerank.endpoint import SETTINGS as ENDPOINT
+from causalopt_rerank.endpoint import EndpointPolicy
+from causalopt_rerank.policy import RerankPolicy
+
+PENALTIES = 10.0 ** np.arange(-3.0, 4.0)
+
+
+class RerankBackend:
+    """Best of n by a score: for models that one can only call, and for a first look at any other.
+
+    Parameters
+    ----------
+    endpoint:
+        Settings of an `EndpointPolicy`: ``{url: http://localhost:8000/v1, model: NAME}``.
+    base:
+        In its place a backend by name or with settings, whose reference is reranked.
+    embedder:
+        Embedder of the score: a name, or a mapping with settings.
+    most:
+        Largest number of texts to draw; 1, 2, 4, ... are tried, and the objective chooses.
+    draws:
+        Draws behind the distribution of scores, for each prompt.
+    """
+
+    population = DRAWN
+
+    def __init__(self, endpoint=None, base=None, embedder="tfidf-svd", most=16, draws=256):
+        if (endpoint is None) == (base is None):
+            raise ConfigError("backend rerank needs one of 'endpoint' (a server) and 'base' (a backend)")
+        if most < 2 or draws < 2:
+            raise ConfigError(f"backend.most and backend.draws must be 2 or more, not {most} and {draws}")
+        self.model = None if endpoint is None else EndpointPolicy(**endpoint)
+        self.base = None if base is None else plugins.backends.create(base)
+        self.embedder, self.most, self.draws = embedder, most, draws
+
+    def check(self, objectives=(), per_row=1):
+        if self.base is None:
+            self.model.sample(None, 1, seed=0)
+        else:
+            self.base.check(objectives, per_row)
+
+    def reference(self, prompts, texts, weight, *, seed, progress):
+        if self.base is None:
+            return self.model
+        return self.base.reference(prompts, texts, weight, seed=seed, progress=progress)
+
+    def fit(self, problem, objective, *, reference, seed, progress, selection=None):
+        drawn = [text for row in problem.sampled_texts for text in row]
+        fitted_on = sorted({*problem.texts, *drawn, *(problem.prompts or ())})
+        x = embed(plugins.embedders.create(self.embedder).fit(fitted_on), problem.prompts, problem.texts)
+        xi = problem.residual + problem.g
+        ridge = RidgeCV(PENALTIES * problem.weight.sum()).fit(x, xi, sample_weight=problem.weight)
+        score = {"embedder": self.embedder, "fitted_on": fitted_on, "weights": ridge.coef_.tolist()}
+        policy = RerankPolicy(reference, score, 1, self.draws)
+        sizes = [2**k for k in range(self.most.bit_length()) if 2**k <= self.most]
+        candidates = [policy.with_n(n) for n in sizes]
+        if selection is not None:
+            return max(candidates, key=selection.score)
+        return min(candidates, key=lambda one: float(objective(_inputs(problem, reference, one))))
+
+    @staticmethod
+    def load_policy(source, cache):
+        return (EndpointPolicy if (Path(source) / ENDPOINT).is_file() else RerankPolicy).load(source)
+
+
+def _inputs(problem, reference, policy):
+    """Return what an objective sees of a policy; a text counts as one token."""
+    per_row = problem.sampled_g.shape[1]
+    drawn = [text for row in problem.sampled_texts for text in row]
+    asked = None if problem.prompts is None else [c for c in problem.prompts for _ in range(per_row)]
+    log_ratio = np.asarray(policy.log_prob(problem.prompts, problem.texts)) - problem.behavior_log_prob
+    numbers = (
+        log_ratio, problem.residual, problem.g, problem.weight, np.ones(len(log_ratio)),
+        policy.log_ratio(asked, drawn) if drawn else np.zeros(0), problem.sampled_g.ravel(),
+        np.repeat(problem.weight, per_row), np.ones(len(drawn)),
+        np.asarray(reference.log_prob(asked, drawn)) if drawn else np.zeros(0),
+    )  # fmt: skip
+    return ObjectiveInputs(*(torch.as_tensor(values, dtype=torch.float64) for values in numbers))

@@ -1,0 +1,163 @@
+"""Best of n: its law against the law that it claims, and the backend against the contract of backends."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import numpy as np
+import pytest
+from causalopt_rerank import EndpointPolicy, RerankBackend, RerankPolicy
+from scipy import stats
+
+from causalopt.backends import load_policy
+from causalopt.backends.contracts import PolicyProblem, Progress
+from causalopt.backends.finite import FiniteBackend
+from causalopt.errors import ConfigError, ModelError
+from causalopt.objectives.paper import CPO, DRCPO
+from causalopt.testing import check_backend
+from causalopt.testing.backends import TEXTS as CHECKED
+
+TEXTS = [f"{verb} {when}" for verb in ("help", "give", "act", "share") for when in ("now", "soon", "please")]
+PROBABILITY = np.random.default_rng(5).dirichlet(np.full(12, 2.0))
+
+
+class Writer:
+    """Writes the texts with their probabilities, and does not say which."""
+
+    def log_prob(self, prompts, texts):
+        return np.zeros(len(texts))
+
+    def sample(self, prompts, n, seed):
+        return [TEXTS[i] for i in np.random.default_rng(seed).choice(12, n, p=PROBABILITY)]
+
+    def save(self, directory):
+        raise NotImplementedError
+
+    @classmethod
+    def load(cls, directory):
+        raise NotImplementedError
+
+
+def score(weights=(1.0, -0.3)):
+    embedder = {"name": "tfidf-svd", "dimensions": 2}
+    return {"embedder": embedder, "fitted_on": TEXTS, "weights": list(weights)}
+
+
+def test_the_ratio_is_that_of_the_draws():
+    """Chi-square over 12 texts, 20,000 draws: fails with probability 1e-4. Of known texts F is exact."""
+    finite = FiniteBackend(TEXTS).reference(None, TEXTS, np.ones(12), seed=0, progress=Progress())
+    policy = RerankPolicy(finite, score(), n=3)
+    claimed = np.exp(policy.log_prob(None, TEXTS))
+    assert claimed.sum() == pytest.approx(1, abs=1e-9)
+    counts = np.array([policy.sample(None, 20_000, seed=1).count(text) for text in TEXTS])
+    assert stats.chisquare(counts, 20_000 * claimed).pvalue > 1e-4
+
+
+def test_a_law_that_is_known_by_draws_has_ratios_of_mean_one():
+    """Over 400 pools of 30 draws and a fresh draw each: five standard errors, which fails with probability 1e-6."""
+    ratios = []
+    for seed in range(400):
+        base = Writer()
+        policy = RerankPolicy(base, score(), n=4, draws=30)
+        pool = base.sample(None, 30, seed=seed)
+        policy._laws[None] = (np.sort(policy.scores(None, pool)), np.full(30, 1 / 30), 1 / 31)
+        ratios.append(np.exp(policy.log_ratio(None, base.sample(None, 1, seed=10_000 + seed))[0]))
+    assert abs(np.mean(ratios) - 1) < 5 * np.std(ratios) / 20
+    assert max(ratios) <= 4
+
+
+def test_one_draw_is_the_model():
+    np.testing.assert_allclose(RerankPolicy(Writer(), score(), n=1).log_ratio(None, TEXTS), 0, atol=1e-12)
+
+
+def test_prompts_have_distributions_of_their_own():
+    class Echo(Writer):
+        def sample(self, prompts, n, seed):
+            rng = np.random.default_rng(seed)
+            return [str(rng.choice(TEXTS[:6] if prompt == "one" else TEXTS[6:])) for prompt in prompts]
+
+    policy = RerankPolicy(Echo(), score((1.0, 0.0, 0.0, 0.0)), n=8, draws=500)
+    ratios = np.exp(policy.log_ratio(["one"] * 6, TEXTS[:6]))
+    assert ratios.mean() == pytest.approx(1, abs=0.35)
+    drawn = policy.sample(["one", "two"], 2, seed=0)
+    assert drawn[0] in TEXTS[:6]
+    assert drawn[1] in TEXTS[6:]
+
+
+def problem(base, per_row=2, better="please"):
+    texts = base.sample(None, 200, seed=3)
+    sampled = [base.sample(None, per_row, seed=100 + i) for i in range(200)]
+    g = np.array([2.0 * (better in text) - 1 for text in texts])
+    sampled_g = np.array([[2.0 * (better in text) - 1 for text in row] for row in sampled]).reshape(200, per_row)
+    return PolicyProblem(texts, None, base.log_prob(None, texts), np.zeros(200), g, np.ones(200), sampled, sampled_g)
+
+
+@pytest.mark.parametrize("objective", [CPO(kl=0.0, forward_kl=0.0), DRCPO(kl=0.0, forward_kl=0.0)])
+def test_the_best_texts_are_preferred_and_a_penalty_holds_back(objective):
+    backend = RerankBackend(base={"name": "finite", "candidates": TEXTS}, most=8)
+    reference = backend.reference(None, TEXTS, np.ones(12), seed=0, progress=Progress())
+    common = {"reference": reference, "seed": 0, "progress": Progress()}
+    bold = backend.fit(problem(reference), objective, **common)
+    assert bold.n == 8
+    assert np.mean(["please" in text for text in bold.sample(None, 300, seed=4)]) > 0.8
+    assert backend.fit(problem(reference), type(objective)(kl=50.0, forward_kl=50.0), **common).n == 1
+
+
+def test_it_keeps_the_contract_of_backends():
+    check_backend(lambda: RerankBackend(base={"name": "finite", "candidates": CHECKED}, most=4), DRCPO(kl=0.0))
+
+
+def test_settings_that_contradict_each_other():
+    with pytest.raises(ConfigError, match="needs one of 'endpoint'"):
+        RerankBackend()
+    with pytest.raises(ConfigError, match="must be 2 or more"):
+        RerankBackend(base="finite", most=1)
+
+
+@pytest.fixture
+def server():
+    """Answers with a text of the grammar, drawn by the request's seed."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if asked["model"] != "writer":
+                self.send_error(404, "no such model")
+                return
+            text = Writer().sample(None, 1, asked["seed"])[0]
+            content = json.dumps({"choices": [{"message": {"role": "assistant", "content": text}}]}).encode()
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *args):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/v1"
+    server.shutdown()
+
+
+def test_a_model_that_one_can_only_call(server, tmp_path):
+    backend = RerankBackend(endpoint={"url": server, "model": "writer"}, most=8, draws=100)
+    backend.check()
+    reference = backend.reference(None, TEXTS, np.ones(12), seed=0, progress=Progress())
+    assert reference.sample(None, 4, seed=1) == reference.sample(None, 4, seed=1)
+    policy = backend.fit(
+        problem(reference), CPO(kl=0.0, forward_kl=0.0), reference=reference, seed=0, progress=Progress()
+    )
+    assert np.mean(["please" in text for text in policy.sample(None, 60, seed=2)]) > 0.7
+    before = policy.log_prob(None, TEXTS)
+    policy.save(tmp_path / "policy")
+    np.testing.assert_allclose(load_policy(tmp_path / "policy").log_prob(None, TEXTS), before, atol=1e-6)
+    assert load_policy(tmp_path / "policy" / "base") == reference
+
+
+def test_a_server_that_does_not_answer_or_refuses_is_one_line(server):
+    with pytest.raises(ModelError, match="the server answers 404 no such model"):
+        EndpointPolicy(server, "other").sample(None, 1, seed=0)
+    with pytest.raises(ModelError, match="no server answers"):
+        EndpointPolicy("http://127.0.0.1:9/v1", "writer").sample(None, 1, seed=0)
