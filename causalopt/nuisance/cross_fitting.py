@@ -138,12 +138,7 @@ def cross_fit(
         raise DataError("m and g must come together: g is the mean over readers of that very m")
     if (given.get("s", np.ones(n)) <= 0).any():
         raise DataError(f"s is not positive at row {int(np.argmax(given['s'] <= 0))}: a stabilized weight is")
-    if fold is None:
-        folds = _fewer_folds(folds, rows.group)
-        labels = np.stack([group_folds(rows.group, folds, seed + repeat) for repeat in range(repeats)])
-    else:
-        labels = external_folds(fold, rows.group)
-    _check_folds(labels, rows)
+    labels = _folds(rows, fold, folds, repeats, seed)
 
     scores: list[pd.DataFrame] = []
     outcomes: list[list[OutcomeModel]] | None = None
@@ -183,9 +178,7 @@ def cross_fit(
     if failures:
         warnings.warn(". ".join(str(failure) for failure in failures), CausalOptWarning, stacklevel=2)
     if p:
-        warn_if_separated(rows.text_id, rows.w)
-        within = GivenPrompt.of(rows).transform(rows.x, rows.w)
-        warn_if_text_gives_reader_away(*within, rows.weight, rows.text_id)
+        _warn_of_positivity(rows)
     if no_weight:
         # s = 1 would claim that texts were assigned at random; without a correction xi = g, and s plays no part.
         fitted_s, truncated = np.zeros(n), Truncation()
@@ -198,7 +191,49 @@ def cross_fit(
             level = float(np.average(fitted_m, weights=rows.weight))
             # g_i = sum_k a_k m(x_i, w_k), with the own reader's term multiplied by s_i.
             fitted_g = fitted_g + _own_share(rows) * (fitted_s - 1) * (fitted_m - level)
-    fold_models = tuple(
+    table = pd.concat(scores, ignore_index=True) if scores else pd.DataFrame(columns=list(candidates.SCORE_COLUMNS))
+    held_out = HeldOut.of(rows.text_id, labels, rows.weight)
+    return CrossFit(
+        labels,
+        fitted_m,
+        fitted_s,
+        fitted_g,
+        truncated,
+        table,
+        _fold_models(rows, labels, outcomes, assignments),
+        held_out,
+        rows.w,
+        seed,
+        failures,
+    )
+
+
+def _folds(rows: Rows, fold: Any, folds: int, repeats: int, seed: int) -> Int64:
+    """Labels of the folds, shape [repeats, n]: those that are given, or groups assigned at random."""
+    if fold is not None:
+        labels = external_folds(fold, rows.group)
+    else:
+        folds = _fewer_folds(folds, rows.group)
+        labels = np.stack([group_folds(rows.group, folds, seed + repeat) for repeat in range(repeats)])
+    _check_folds(labels, rows)
+    return labels
+
+
+def _warn_of_positivity(rows: Rows) -> None:
+    """Warn where the covariates tell who was shown a text, or a text tells its readers."""
+    warn_if_separated(rows.text_id, rows.w)
+    within = GivenPrompt.of(rows).transform(rows.x, rows.w)
+    warn_if_text_gives_reader_away(*within, rows.weight, rows.text_id)
+
+
+def _fold_models(
+    rows: Rows,
+    labels: Int64,
+    outcomes: list[list[OutcomeModel]] | None,
+    assignments: list[list[AssignmentModel]] | None,
+) -> tuple[tuple[FoldModels, ...], ...]:
+    """Models of every fold of every repeat, with the readers that they are averaged over: those of the other folds."""
+    return tuple(
         tuple(
             FoldModels(
                 None if outcomes is None else outcomes[r][k],
@@ -208,11 +243,6 @@ def cross_fit(
             for k in range(int(labels[r].max()) + 1)
         )
         for r in range(len(labels))
-    )
-    table = pd.concat(scores, ignore_index=True) if scores else pd.DataFrame(columns=list(candidates.SCORE_COLUMNS))
-    held_out = HeldOut.of(rows.text_id, labels, rows.weight)
-    return CrossFit(
-        labels, fitted_m, fitted_s, fitted_g, truncated, table, fold_models, held_out, rows.w, seed, failures
     )
 
 
