@@ -229,7 +229,6 @@ def test_no_torch_where_none_is_needed(code):
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
-def test_the_package_is_imported_in_a_blink():
-    """At most 0.3 seconds of processor time; it takes some 0.02."""
-    script = "import time; t = time.process_time(); import causalopt; assert time.process_time() - t < 0.3"
+def test_importing_the_package_imports_no_library():
+    script = "import sys, causalopt; assert not {'numpy', 'pandas', 'pydantic', 'sklearn', 'typer'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
