@@ -436,7 +436,7 @@ class DirectOutcomeDataset:
             source=about["source"],
             columns=Columns(**names),
             dropped=about["dropped"],
-            population=Population(**about["population"]),
+            population=Population(**about.get("population", {})),
         )
 
 
