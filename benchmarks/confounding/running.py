@@ -49,11 +49,11 @@ def run_group(cells: Sequence[Cell], store: Store) -> None:
     datasets.disable_progress_bars()
     logging.getLogger("transformers").setLevel(logging.ERROR)
     world: World = plugins.worlds.create({**first.world, "seed": first.seed})
-    train = world.sample(first.n, 0)
-    test = world.sample(first.n, 1)
     with quiet_transformers(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         backend = plugins.backends.create(first.backend)
+        # As in a run: a choice among known texts is about these very texts, and a model that writes about a sample.
+        train, test = (world.sample(first.n, draw).with_population(backend.population) for draw in (0, 1))
         if isinstance(backend, CandidateBackend):
             backend = backend.with_candidates(world.texts)
         reference = backend.reference(train.prompts, train.texts, train.weight, seed=0, progress=Progress())
@@ -88,13 +88,15 @@ def own_evidence(
 ) -> dict[str, Any]:
     """Return what a run reports of its policy: the difference with its interval, and what would warn a reader."""
     try:
-        found = evaluate(policy, method.pseudo_outcomes(test), reference=reference)
+        pseudo = method.pseudo_outcomes(test)
+        found = evaluate(policy, pseudo, reference=reference)
     except CausalOptError as error:
         return {"error": str(error)}
     low, high = found.difference.confint(0.95)
     evidence, thin = found.evidence, thin_overlap(found.overlap)
     calibration, balance = evidence.calibration, evidence.balance
     return {
+        "nuisance_failed": bool(pseudo.failures),
         "estimate": float(found.difference.value),
         "se": float(found.difference.se),
         "ci_low": float(low),

@@ -44,7 +44,7 @@ def results_frames(cells: Sequence[Cell], store: Store) -> tuple[pd.DataFrame, p
         rows.append({**cell.columns(), **plain, **evaluation})
         points += [{**cell.columns(), **point} for point in kept.get("frontier", [])]
     results = pd.DataFrame(rows)
-    for name in ("error", "run_error", "run_thin_overlap"):
+    for name in ("error", "run_error", "run_thin_overlap", "run_nuisance_failed"):
         results[name] = results.get(name)
     return results, pd.DataFrame(points)
 
@@ -140,9 +140,11 @@ def covers(runs: pd.DataFrame, texts: str = "run") -> pd.Series:
 
 
 def warned(runs: pd.DataFrame) -> pd.Series:
-    """Whether the run's own evidence warned: thin overlap, readers out of balance, or a conclusion easily undone."""
+    """Whether the run's own evidence warned: thin overlap, a nuisance that failed, readers out of balance, or a
+    conclusion that is easily undone."""
     return (
         runs["run_thin_overlap"].eq(True)
+        | runs["run_nuisance_failed"].eq(True)
         | runs["run_error"].notna()
         | (runs["run_imbalance"] > IMBALANCED)
         | (runs["run_robustness_value_interval"] < FRAGILE)

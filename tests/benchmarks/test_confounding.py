@@ -306,6 +306,7 @@ def ideal_results() -> pd.DataFrame:
     for seed in range(10):
         jitter = 0.001 * (seed - 4.5)
         common = {"seed": seed, "n": 2000, "error": None, "run_error": None, "run_thin_overlap": False}
+        common["run_nuisance_failed"] = False
         evidence = {"run_estimate": 0.95, "run_ci_low": 0.8, "run_ci_high": 1.1, "run_imbalance": 1.0}
         evidence |= {"run_robustness_value_interval": 0.4, "run_se": 0.08, "all_ci_low": 0.4, "all_ci_high": 0.7}
         evidence |= {"all_estimate": 0.55, "gain_all": 0.55, "gain_all_se": 0.005}
@@ -354,6 +355,7 @@ def test_bars_see_what_they_should() -> None:
         assert found[0].startswith("coverage")
         assert name in found[0]
     assert "thin overlap" in failing({"run_thin_overlap": False}, world="thin overlap")[0]
+    assert failing({"run_thin_overlap": False, "run_nuisance_failed": True}, world="thin overlap") == []
     noisy = good.copy()
     honest = (noisy["world"] == "honest outcome model") & (noisy["method"] == "dr_cpo")
     noisy.loc[honest, "gain_share_common"] += 0.2 * np.random.default_rng(0).normal(size=honest.sum())
