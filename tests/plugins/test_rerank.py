@@ -68,7 +68,8 @@ def test_a_model_behind_a_server_from_a_table_to_its_texts(
         "data": {"path": "log.csv", "outcome": "resp", "covariates": ["age"], "population": {"texts": "fixed"}},
         "outcome_model": "ridge",
         "assignment_model": "randomized",
-        "objective": {"name": "dr_cpo", "kl": 0.05},
+        # KL(P0 || P) is 0.31 nats for n = 2 and 1.61 for 4: by the default forward_kl neither is clearly better.
+        "objective": {"name": "dr_cpo", "kl": 0.05, "forward_kl": 0.0},
         "backend": {"name": "rerank", "endpoint": {"url": server, "model": "writer"}, "most": 4, "draws": 100},
         "samples": {"per_row": 1, "pool": 50},
         "evaluation": {"draws": 50},

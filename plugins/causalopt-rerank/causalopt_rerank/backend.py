@@ -32,7 +32,7 @@ class RerankBackend:
     embedder:
         Embedder of the score: a name, or a mapping with settings.
     most:
-        Largest number of texts to draw; 1, 2, 4, ... are tried, and the objective chooses.
+        Largest number of texts to draw; 1, 2, 4, ... and this one are tried, and the objective chooses.
     draws:
         Draws behind the distribution of scores, for each prompt.
     """
@@ -44,7 +44,10 @@ class RerankBackend:
             raise ConfigError("backend rerank needs one of 'endpoint' (a server) and 'base' (a backend)")
         if most < 2 or draws < 2:
             raise ConfigError(f"backend.most and backend.draws must be 2 or more, not {most} and {draws}")
-        self.model = None if endpoint is None else EndpointPolicy(**endpoint)
+        try:
+            self.model = None if endpoint is None else EndpointPolicy(**endpoint)
+        except TypeError as error:  # a setting that there is not, or no url
+            raise ConfigError(f"backend.endpoint: {error}") from None
         self.base = None if base is None else plugins.backends.create(base)
         self.embedder, self.most, self.draws = embedder, most, draws
 
@@ -67,7 +70,7 @@ class RerankBackend:
         ridge = RidgeCV(PENALTIES * problem.weight.sum()).fit(x, xi, sample_weight=problem.weight)
         score = {"embedder": self.embedder, "fitted_on": fitted_on, "weights": ridge.coef_.tolist()}
         policy = RerankPolicy(reference, score, 1, self.draws)
-        sizes = [2**k for k in range(self.most.bit_length()) if 2**k <= self.most]
+        sizes = sorted({*(2**k for k in range(self.most.bit_length())), self.most})
         candidates = [policy.with_n(n) for n in sizes]
         if selection is not None:
             return max(candidates, key=selection.score)

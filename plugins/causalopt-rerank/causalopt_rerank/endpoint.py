@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import urllib.error
@@ -54,18 +55,25 @@ class EndpointPolicy:
         body = {"model": self.model, "messages": [{"role": "user", "content": prompt}], "temperature": 1.0}
         headers = {"Content-Type": "application/json"}
         if self.api_key_env is not None:
-            headers["Authorization"] = f"Bearer {os.environ.get(self.api_key_env, '')}"
+            if not os.environ.get(self.api_key_env):
+                raise ModelError(f"backend.endpoint.api_key_env: the variable {self.api_key_env} is not set")
+            headers["Authorization"] = f"Bearer {os.environ[self.api_key_env]}"
+        if not self.url.startswith(("http://", "https://")):
+            raise ModelError(f"backend.endpoint.url must start with http:// or https://, not {self.url!r}")
         content = json.dumps({**body, "max_tokens": self.max_tokens, "seed": seed % 2**31}).encode()
         request = urllib.request.Request(f"{self.url.rstrip('/')}/chat/completions", content, headers)
         try:
             with urllib.request.urlopen(request, timeout=self.timeout) as answer:
-                return str(json.load(answer)["choices"][0]["message"]["content"])
+                text = json.load(answer)["choices"][0]["message"]["content"]
         except urllib.error.HTTPError as error:
             raise ModelError(f"{self.url}: the server answers {error.code} {error.reason}") from None
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             raise ModelError(f"{self.url}: no server answers ({error}); check backend.endpoint.url") from None
         except (ValueError, LookupError, TypeError) as error:
             raise ModelError(f"{self.url}: the answer is not a chat completion ({error!r})") from None
+        if not isinstance(text, str):
+            raise ModelError(f"{self.url}: the answer holds no text (content is {text!r})")
+        return text
 
     def save(self, directory):
         Path(directory).mkdir(parents=True, exist_ok=True)
@@ -74,4 +82,7 @@ class EndpointPolicy:
 
     @classmethod
     def load(cls, directory):
-        return cls(**json.loads((Path(directory) / SETTINGS).read_text(encoding="utf-8")))
+        try:
+            return cls(**json.loads((Path(directory) / SETTINGS).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise ModelError(f"{directory}: not the settings of an endpoint ({error!r})") from None

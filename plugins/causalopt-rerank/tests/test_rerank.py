@@ -14,6 +14,7 @@ from scipy import stats
 from causalopt.backends import load_policy
 from causalopt.backends.contracts import PolicyProblem, Progress
 from causalopt.backends.finite import FiniteBackend
+from causalopt.embedding.tfidf import TfidfSvdEmbedder
 from causalopt.errors import ConfigError, ModelError
 from causalopt.objectives.paper import CPO, DRCPO
 from causalopt.testing import check_backend
@@ -59,13 +60,39 @@ def test_the_ratio_is_that_of_the_draws():
 def test_the_ratio_to_a_law_that_is_known_by_draws_has_mean_one(n):
     """A text of the model is as likely as any draw to be the one left out of 31, ties among them: the mean is exact."""
     policy, drawn = RerankPolicy(Writer(), score(), n=n, draws=30), Writer().sample(None, 31, seed=1)
-    scores, ratios = policy.scores(None, drawn), []
-    assert len(set(scores)) < 31
+    ratios = []
+    assert len(set(drawn)) < 31
     for i in range(31):
-        policy._laws[None] = (np.sort(np.delete(scores, i)), np.full(30, 1 / 30), 1 / 31)
+        policy._laws[None] = (drawn[:i] + drawn[i + 1 :], np.full(30, 1 / 30), 1 / 31)
         ratios.append(np.exp(policy.log_ratio(None, [drawn[i]])[0]))
     assert np.mean(ratios) == pytest.approx(1, abs=1e-9)
     assert max(ratios) <= n + 1e-9
+
+
+@pytest.mark.parametrize("base", ["finite", "writer"])
+def test_a_text_alone_has_the_ratio_that_it_has_among_others(base, tmp_path):
+    """Scores of one text in two batches differ in the last bit, which would break its ties with itself."""
+    rng = np.random.default_rng(0)
+    texts = TEXTS if base == "writer" else [" ".join(rng.choice(list("abcdefgh"), 6)) for _ in range(200)]
+    finite = FiniteBackend(texts).reference(None, texts, np.ones(len(texts)), seed=0, progress=Progress())
+    weights = {"embedder": {"name": "tfidf-svd", "dimensions": 12}, "fitted_on": texts}
+    width = TfidfSvdEmbedder(dimensions=12).fit(texts).transform(texts).shape[1]
+    law = Writer() if base == "writer" else finite
+    policy, other = (RerankPolicy(law, {**weights, "weights": rng.normal(size=width).tolist()}, n=8) for _ in range(2))
+    other.score = policy.score
+    together = policy.log_ratio(None, texts)
+    assert np.isfinite(together).all()
+    np.testing.assert_allclose([other.log_ratio(None, [text])[0] for text in texts], together, rtol=0, atol=1e-9)
+    if base == "finite":
+        policy.save(tmp_path / "policy")
+        loaded = load_policy(tmp_path / "policy")
+        np.testing.assert_allclose([loaded.log_ratio(None, [t])[0] for t in texts], together, rtol=0, atol=1e-9)
+
+
+def test_no_run_draws_with_the_seed_of_the_draws_behind_the_distribution():
+    """A text that is one of them would count twice, which takes the mean ratio below one."""
+    behind = RerankPolicy(Writer(), score(), n=16, draws=64)._law(None)[0]
+    assert all(behind != Writer().sample(None, 64, seed=seed) for seed in range(1000))
 
 
 def test_one_draw_is_the_model():
@@ -116,6 +143,23 @@ def test_settings_that_contradict_each_other():
         RerankBackend(base="finite", most=1)
 
 
+def test_every_size_up_to_the_largest_is_tried():
+    backend = RerankBackend(base={"name": "finite", "candidates": TEXTS}, most=12)
+    reference = backend.reference(None, TEXTS, np.ones(12), seed=0, progress=Progress())
+    objective = CPO(kl=0.0, forward_kl=0.0)
+    assert backend.fit(problem(reference), objective, reference=reference, seed=0, progress=Progress()).n == 12
+
+
+def test_a_misspelt_setting_and_a_broken_policy_are_one_line(tmp_path):
+    with pytest.raises(ConfigError, match=r"backend\.endpoint: .*'modle'"):
+        RerankBackend(endpoint={"url": "http://127.0.0.1:9/v1", "modle": "writer"})
+    with pytest.raises(ModelError, match="not a policy of the backend rerank"):
+        RerankPolicy.load(tmp_path)
+    (tmp_path / "endpoint.json").write_text("{")
+    with pytest.raises(ModelError, match="not the settings of an endpoint"):
+        EndpointPolicy.load(tmp_path)
+
+
 @pytest.fixture
 def server():
     """Answers with a text of the grammar, drawn by the request's seed."""
@@ -123,6 +167,14 @@ def server():
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if asked["model"] == "silent":
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(b'{"choices": [{"message": {"content": null}}]}')
+                return
+            if asked["model"] == "broken":
+                self.wfile.write(b"nonsense\r\n")
+                return
             if asked["model"] != "writer":
                 self.send_error(404, "no such model")
                 return
@@ -156,8 +208,15 @@ def test_a_model_that_one_can_only_call(server, tmp_path):
     assert load_policy(tmp_path / "policy" / "base") == reference
 
 
-def test_a_server_that_does_not_answer_or_refuses_is_one_line(server):
-    with pytest.raises(ModelError, match="the server answers 404 no such model"):
-        EndpointPolicy(server, "other").sample(None, 1, seed=0)
-    with pytest.raises(ModelError, match="no server answers"):
-        EndpointPolicy("http://127.0.0.1:9/v1", "writer").sample(None, 1, seed=0)
+def test_a_server_that_does_not_answer_or_refuses_is_one_line(server, monkeypatch):
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    for policy, message in (
+        (EndpointPolicy(server, "other"), "the server answers 404 no such model"),
+        (EndpointPolicy("http://127.0.0.1:9/v1", "writer"), "no server answers"),
+        (EndpointPolicy(server, "silent"), "the answer holds no text"),
+        (EndpointPolicy(server, "broken"), "no server answers"),
+        (EndpointPolicy("127.0.0.1/v1", "writer"), "must start with http"),
+        (EndpointPolicy(server, "writer", api_key_env="NO_SUCH_KEY"), "the variable NO_SUCH_KEY is not set"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            policy.sample(None, 1, seed=0)
