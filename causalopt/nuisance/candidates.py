@@ -153,15 +153,20 @@ def fit_assignment(
     for r, k in track(_places(labels), f"assignment model {name}"):
         out = labels[r] == k
         train, test = rows[~out], rows[out]
-        within = GivenPrompt.of(train)
-        x, w = within.transform(test.x, test.w)
-        text, reader = reassigned_pairs(len(test), np.random.default_rng([seed, r, k]))
+        within = GivenPrompt.of(rows, ~out)
+        x, w = within.text[out], within.reader[out]
+        rng = np.random.default_rng([seed, r, k])
+        text, reader = reassigned_pairs(len(test), rng, prompt_id=test.prompt_id)
         loss = float(np.log(2))
         model = models.assignment_model(spec)
         try:
-            model = models.fit_assignment(spec, *within.transform(train.x, train.w), train.weight, train.text_id)
-            s[r, out], reassigned = model.stabilized_weight(x, w), model.stabilized_weight(x[text], w[reader])
+            model = models.fit_assignment(
+                spec, within.text[~out], within.reader[~out], train.weight, train.text_id, train.prompt_id
+            )
             fitted[r].append(model)
+            of_text, of_reader = within.log_margins(model, out, rng)
+            s[r, out] = model.stabilized_weight(x, w) * np.exp(of_text + of_reader)
+            reassigned = model.stabilized_weight(x[text], w[reader]) * np.exp(of_text[text] + of_reader[reader])
             if _usable(s[r, out]) and _usable(reassigned):
                 loss = discrimination_loss(
                     np.log(s[r, out]), np.log(reassigned), test.weight, test.weight[text] * test.weight[reader]

@@ -221,9 +221,9 @@ def _folds(rows: Rows, fold: Any, folds: int, repeats: int, seed: int) -> Int64:
 
 def _warn_of_positivity(rows: Rows) -> None:
     """Warn where the covariates tell who was shown a text, or a text tells its readers."""
-    warn_if_separated(rows.text_id, rows.w)
-    within = GivenPrompt.of(rows).transform(rows.x, rows.w)
-    warn_if_text_gives_reader_away(*within, rows.weight, rows.text_id)
+    warn_if_separated(rows.text_id, rows.w, rows.prompt_id)
+    within = GivenPrompt.of(rows, np.ones(len(rows), dtype=bool))
+    warn_if_text_gives_reader_away(within.text, within.reader, rows.weight, rows.text_id)
 
 
 def _fold_models(

@@ -56,18 +56,44 @@ def discrimination_loss(
     return float((real + reassigned) / 2)
 
 
-def reassigned_pairs(n: int, rng: np.random.Generator, repeats: int = REASSIGNED) -> tuple[Int64, Int64]:
+def reassigned_pairs(
+    n: int, rng: np.random.Generator, repeats: int = REASSIGNED, prompt_id: Int64 | None = None
+) -> tuple[Int64, Int64]:
     """Positions of texts and of the readers reassigned to them, never a text's own, shape [n * repeats].
 
     Each reassignment shifts a random order of the rows, so that every text and every reader comes up equally often.
+
+    Parameters
+    ----------
+    n:
+        Number of rows.
+    rng:
+        Generator of the random orders and shifts.
+    repeats:
+        Readers for each text; without prompts no more than there are other rows.
+    prompt_id:
+        Labels [n] of the prompts: a text gets readers of its own prompt, since readers choose their prompts, and what
+        tells two prompts apart is not an assignment. Rows whose prompt no other row has trade readers among themselves.
     """
     order = rng.permutation(n)
-    shifts = rng.permutation(np.arange(1, n))[:repeats] if n > 1 else np.zeros(0, dtype=np.int64)
-    texts = [order for _ in shifts]
-    readers = [np.roll(order, int(shift)) for shift in shifts]
-    if not texts:
+    if prompt_id is None:
+        return _shifted(order, rng.permutation(np.arange(1, n))[:repeats])
+    prompt, counts = np.unique(prompt_id, return_inverse=True, return_counts=True)[1:]
+    prompt[counts[prompt] == 1] = len(counts)
+    pairs = []
+    for label in np.unique(prompt):
+        rows = order[prompt[order] == label]
+        if len(rows) > 1:  # a few rows use the same shifts again, for each row counts once in the margins
+            pairs.append(_shifted(rows, np.resize(rng.permutation(np.arange(1, len(rows))), repeats)))
+    if not pairs:
         return order[:0], order[:0]
-    return np.concatenate(texts), np.concatenate(readers)
+    return np.concatenate([texts for texts, _ in pairs]), np.concatenate([readers for _, readers in pairs])
+
+
+def _shifted(order: Int64, shifts: Int64) -> tuple[Int64, Int64]:
+    if len(shifts) == 0:
+        return order[:0], order[:0]
+    return np.tile(order, len(shifts)), np.concatenate([np.roll(order, int(shift)) for shift in shifts])
 
 
 MOST_TEXTS = 50
@@ -85,10 +111,11 @@ TOLERANCE, ERRORS = 0.1, 4.0
 """The mean weight may miss one by a tenth, which estimation takes, and by four standard errors."""
 
 
-def warn_if_separated(text_id: Int64, w: Array) -> None:
+def warn_if_separated(text_id: Int64, w: Array, prompt_id: Int64 | None = None) -> None:
     """Look for two texts whose readers a multinomial logistic regression tells apart; for at most 50 distinct texts.
 
-    Every two texts are compared, so that sets of texts with readers of their own are found as well as single ones.
+    Every two texts (of one prompt, where there are prompts) are compared, so that sets of texts with readers of their
+    own are found as well as single ones.
 
     Warns
     -----
@@ -105,6 +132,9 @@ def warn_if_separated(text_id: Int64, w: Array) -> None:
     if len(np.unique(label[compared])) < 2:
         return
     areas = _areas(w[compared], label[compared])
+    if prompt_id is not None:  # the readers of two prompts may differ as they like
+        of_text = dict(zip(text.tolist(), prompt_id.tolist(), strict=True))
+        areas = {(j, k): area for (j, k), area in areas.items() if j in of_text and of_text[j] == of_text.get(k)}
     apart = {pair: area for pair, area in areas.items() if area > SEPARATED}
     if apart:
         texts = {one for pair in apart for one in pair if one < len(counts)}

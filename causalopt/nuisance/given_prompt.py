@@ -1,19 +1,27 @@
-"""What is left of text and reader once the prompt is known: the assignment given the prompt is a law of that."""
+"""Text and reader once the prompt is known: the assignment given the prompt is a law of that."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
+from scipy.special import logsumexp
 from sklearn.linear_model import RidgeCV
 
+from causalopt.nuisance.contracts import AssignmentModel
 from causalopt.nuisance.coordinates import PrincipalCoordinates
 from causalopt.nuisance.rows import Rows
-from causalopt.typing import Array, Float64
+from causalopt.typing import Array, Float64, Int64
 
 PENALTIES = 10.0 ** np.arange(-5.0, 2.0)
 """Of the regressions on the prompt, in pseudo-rows per row of data."""
+OFTEN = 20
+"""Rows from which a prompt has means and margins of its own."""
+REFERENCE = 100
+"""Largest number of texts and of readers of a prompt behind its margins."""
+ITERATIONS, TOLERANCE = 200, 1e-6
+"""Of the margins, and nats by which they move in the last of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,58 +29,99 @@ class GivenPrompt:
     """Partials the prompt out of the text's embedding and of the covariates (Frisch and Waugh 1933; Robinson 1988).
 
     The weight s = p(x | c) / p(x | c, w) must not undo that readers choose their prompts: they keep them wherever the
-    policy is deployed. An assignment model that is fitted on the residuals of text and reader, each after a ridge
-    regression on the prompt's embedding, sees only what text and reader have to do with each other within a prompt, and
-    finds s = 1 where the text was drawn given the prompt alone. That takes their dependence for the same at every
-    prompt. Without prompts everything stays as it is.
+    policy is deployed. An assignment model that is fitted on the residuals of text and reader sees what text and reader
+    have to do with each other within a prompt, and takes that for the same at every prompt. The residuals are
+    differences from the prompt's own means where it was asked 20 times or more, and from a ridge regression on its
+    embedding elsewhere. Without prompts everything stays as it is. No outcome is looked at, so that the means and the
+    margins of a prompt may be those of all rows, held out or not.
 
     Attributes
     ----------
-    columns:
-        Trailing columns of x that embed the prompt; 0 without prompts.
-    coordinates:
-        Principal coordinates of the prompts.
+    rows:
+        All rows; x [n, d] holds text and prompt, the latter in the last ``rows.prompt_columns`` columns.
     text, reader:
-        Regressions of the text's embedding and of the covariates on the coordinates.
+        Residuals of the text's embedding [n, d - prompt_columns] and of the covariates [n, p].
+    often:
+        Whether the prompt of a row was asked often enough for means and margins of its own, shape [n].
     """
 
-    columns: int
-    coordinates: PrincipalCoordinates | None = None
-    text: Any = None
-    reader: Any = None
+    rows: Rows
+    text: Float64
+    reader: Float64
+    often: Array
 
     @classmethod
-    def of(cls, rows: Rows) -> Self:
-        """Fit the regressions."""
-        if rows.prompt_columns == 0:
-            return cls(0)
-        text, prompt = _parts(rows.x, rows.prompt_columns)
-        coordinates = PrincipalCoordinates.of(prompt, rows.weight)
-        u = coordinates.transform(prompt)
-        if u.shape[1] == 0:  # a single prompt
-            return cls(rows.prompt_columns)
-        # Predictors have variance one, so that a pseudo-row a row of data is a penalty of the rows' total weight.
-        ridge = RidgeCV(PENALTIES * float(rows.weight.sum()), alpha_per_target=True)
-        reader = RidgeCV(PENALTIES * float(rows.weight.sum()), alpha_per_target=True)
-        return cls(
-            rows.prompt_columns,
-            coordinates,
-            ridge.fit(u, text, sample_weight=rows.weight),
-            reader.fit(u, rows.w, sample_weight=rows.weight),
-        )
-
-    def transform(self, x: Array, w: Array) -> tuple[Float64, Float64]:
-        """Text [n, d - columns] and reader [n, p] given the prompt; ``x`` embeds text and prompt, [n, d]."""
-        text, prompt = _parts(x, self.columns)
-        if self.coordinates is None:
-            return text, np.asarray(w, dtype=np.float64)
-        u = self.coordinates.transform(prompt)
-        expected_text = self.text.predict(u).reshape(text.shape)
-        expected_reader = self.reader.predict(u).reshape(w.shape)
+    def of(cls, rows: Rows, train: Array) -> Self:
+        """Take the residuals of all rows; the regressions are fitted on those of ``train`` [n]."""
+        columns = rows.x.shape[1] - rows.prompt_columns
+        text, prompt = rows.x[:, :columns].astype(np.float64), rows.x[:, columns:].astype(np.float64)
+        reader = rows.w.astype(np.float64)
+        often = np.zeros(len(rows), dtype=bool)
+        if rows.prompt_id is None:
+            return cls(rows, text, reader, often)
+        counts = np.bincount(np.unique(rows.prompt_id, return_inverse=True)[1], weights=rows.weight > 0)
+        often = counts[np.unique(rows.prompt_id, return_inverse=True)[1]] >= OFTEN
+        expected_text, expected_reader = _on_prompt(prompt, text, reader, rows.weight, train)
+        for asked in np.unique(rows.prompt_id[often]):
+            here = rows.prompt_id == asked
+            expected_text[here] = np.average(text[here], axis=0, weights=rows.weight[here])
+            expected_reader[here] = np.average(reader[here], axis=0, weights=rows.weight[here])
         # x - E[x | c] and w - E[w | c]: what text and reader have to do with each other within a prompt.
-        return text - expected_text, np.asarray(w - expected_reader, dtype=np.float64)
+        return cls(rows, text - expected_text, reader - expected_reader, often)
+
+    def log_margins(self, model: AssignmentModel, out: Array, rng: np.random.Generator) -> tuple[Float64, Float64]:
+        """Return what to add to log s of a fitted model for text and reader of the rows ``out``, nats, shapes [k].
+
+        Given c, the mean of p(x | c, w) / p(x | c) over the readers of the prompt is one for every text, and so is the
+        mean over its texts for every reader (see `Normalizer`). A model of the residuals has these margins over all
+        prompts together; here each prompt that was asked often gets its own, from a sample of its rows.
+        """
+        of_text, of_reader = np.zeros(len(self.text)), np.zeros(len(self.text))
+        prompt_id = self.rows.prompt_id
+        if prompt_id is None:
+            return of_text[out], of_reader[out]
+        for asked in np.unique(prompt_id[out & self.often]):
+            here = np.flatnonzero(prompt_id == asked)
+            counts = here[self.rows.weight[here] > 0]
+            sample = counts if len(counts) <= REFERENCE else rng.choice(counts, REFERENCE, replace=False)
+            new = here[out[here]]
+            log_share = np.log(self.rows.weight[sample] / self.rows.weight[sample].sum())
+            a, b = _margins(self._log_ratios(model, sample, sample), log_share)
+            # a(x) = log sum_k p_k exp(log r(x, w_k) - b_k), and the same for readers.
+            of_text[new] = logsumexp(self._log_ratios(model, new, sample) - b + log_share, axis=1)
+            of_reader[new] = logsumexp(self._log_ratios(model, sample, new) + (log_share - a)[:, None], axis=0)
+        return of_text[out], of_reader[out]
+
+    def _log_ratios(self, model: AssignmentModel, texts: Int64, readers: Int64) -> Float64:
+        """log p(x_i | w_k) / p(x_i) of every text with every reader, shape [texts, readers], nats."""
+        i, k = np.repeat(texts, len(readers)), np.tile(readers, len(texts))
+        s = model.stabilized_weight(self.text[i], self.reader[k])
+        return np.asarray(-np.log(s).reshape(len(texts), len(readers)))
 
 
-def _parts(x: Array, columns: int) -> tuple[Float64, Float64]:
-    x = np.asarray(x, dtype=np.float64)
-    return x[:, : x.shape[1] - columns], x[:, x.shape[1] - columns :]
+def _on_prompt(
+    prompt: Float64, text: Float64, reader: Float64, weight: Float64, train: Array
+) -> tuple[Float64, Float64]:
+    """Ridge regressions of text and reader on the prompt's embedding: predictions for all rows."""
+    coordinates = PrincipalCoordinates.of(prompt[train], weight[train])
+    u = coordinates.transform(prompt)
+    if u.shape[1] == 0:  # a single prompt
+        u = np.zeros((len(prompt), 1))
+    # Predictors have variance one, so that a pseudo-row a row of data is a penalty of the rows' total weight.
+    penalties = PENALTIES * float(weight[train].sum())
+    expected = []
+    for part in (text, reader):
+        ridge = RidgeCV(penalties, alpha_per_target=True).fit(u[train], part[train], sample_weight=weight[train])
+        expected.append(ridge.predict(u).reshape(part.shape))
+    return expected[0], expected[1]
+
+
+def _margins(log_ratio: Float64, log_share: Float64) -> tuple[Float64, Float64]:
+    """Terms of texts and of readers that leave exp(log_ratio - a - b) mean one over either (Sinkhorn 1967)."""
+    a = np.zeros(len(log_ratio))
+    for _ in range(ITERATIONS):
+        b = logsumexp(log_ratio + (log_share - a)[:, None], axis=0)
+        before, a = a, logsumexp(log_ratio - b + log_share, axis=1)
+        if np.max(np.abs(a - before)) < TOLERANCE:
+            break
+    return a, b

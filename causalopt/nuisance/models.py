@@ -109,10 +109,12 @@ def fit_outcome(spec: Any, rows: Rows) -> OutcomeModel:
     return model.fit(rows.x, rows.w, rows.y, rows.weight, **_ids(model.fit, rows.text_id))
 
 
-def fit_assignment(spec: Any, x: Array, w: Array, weight: Float64, text_id: Int64) -> AssignmentModel:
-    """Fit a fresh assignment model; ``text_id`` as in `fit_outcome`."""
+def fit_assignment(
+    spec: Any, x: Array, w: Array, weight: Float64, text_id: Int64, prompt_id: Int64 | None = None
+) -> AssignmentModel:
+    """Fit a fresh assignment model; ``text_id`` as in `fit_outcome`, and ``prompt_id`` likewise."""
     model = assignment_model(spec)
-    return model.fit(x, w, weight, **_ids(model.fit, text_id))
+    return model.fit(x, w, weight, **_ids(model.fit, text_id, prompt_id))
 
 
 def predict(model: OutcomeModel, x: Array, w: Array, text_id: Int64) -> Float64:
@@ -140,6 +142,7 @@ def marginal(
     return np.asarray(mean, dtype=np.float64), np.zeros(len(x))
 
 
-def _ids(method: Callable[..., Any], text_id: Int64) -> dict[str, Int64]:
-    """Pass ``text_id`` where a method has a parameter of that name, as scikit-learn does with ``sample_weight``."""
-    return {"text_id": text_id} if "text_id" in inspect.signature(method).parameters else {}
+def _ids(method: Callable[..., Any], text_id: Int64, prompt_id: Int64 | None = None) -> dict[str, Int64 | None]:
+    """Pass ids where a method has parameters of their names, as scikit-learn does with ``sample_weight``."""
+    asked = inspect.signature(method).parameters
+    return {name: ids for name, ids in (("text_id", text_id), ("prompt_id", prompt_id)) if name in asked}

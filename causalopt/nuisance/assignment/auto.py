@@ -33,12 +33,13 @@ class AutoAssignment(BaseEstimator):  # type: ignore[misc]
     """s(x, w) by the model that predicts held-out pairs of text and reader best.
 
     The candidates are `GaussianAssignment`; `ArmsAssignment`, where at most 20 texts were each read 20 times or more;
-    and `ClassifierAssignment`, from 500 rows on. Each is fitted on two thirds of at most 1,200 rows (and 20 of every
-    arm), and scored on the others by the logistic loss of telling real pairs (x, w) from randomly reassigned ones, with
-    log-odds -log s (see `scoring`). Arms have a slope for every text, and the classifier is some five times slower:
-    either is taken only where its loss is smaller than the Gaussian model's by a standard error, over texts, or over
-    rows where there are arms. Covariates that carry no information about the text leave s = 1 by the candidates' own
-    shrinkage. With prompts the rows are what is left of text and reader given the prompt (`GivenPrompt`).
+    and `ClassifierAssignment`, from 500 rows on (of prompts that were asked twice, where there are prompts). Each is
+    fitted on two thirds of at most 1,200 rows (and 20 of every arm), and scored on the others by the logistic loss of
+    telling real pairs (x, w) from randomly reassigned ones, with log-odds -log s (`discrimination_loss`). Arms have a
+    slope for every text, and the classifier is some five times slower: either is taken only where its loss is smaller
+    than the Gaussian model's by a standard error, over texts, or over rows where there are arms. Covariates that carry
+    no information about the text leave s = 1 by the candidates' own shrinkage. With prompts the rows are what is left
+    of text and reader given the prompt (`GivenPrompt`), and ``prompt_id`` keeps reassigned readers within their prompt.
 
     Parameters
     ----------
@@ -67,11 +68,13 @@ class AutoAssignment(BaseEstimator):  # type: ignore[misc]
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
 
-    def fit(self, x: Array, w: Array, weight: Float64, text_id: Int64 | None = None) -> Self:
+    def fit(
+        self, x: Array, w: Array, weight: Float64, text_id: Int64 | None = None, prompt_id: Int64 | None = None
+    ) -> Self:
         text = text_ids(x, text_id)
         self.gaussian_ = GaussianAssignment(seed=self.seed).fit(x, w, weight, text)
         used = weight > 0
-        rows = (x[used], w[used], weight[used], text[used])
+        rows = (x[used], w[used], weight[used], text[used], None if prompt_id is None else prompt_id[used])
         self.chosen_, self.losses_ = self._choose(*rows)
         self.challenger_: AssignmentModel | None = None
         if self.chosen_ != "gaussian":
@@ -90,25 +93,30 @@ class AutoAssignment(BaseEstimator):  # type: ignore[misc]
             return ArmsAssignment(seed=self.seed)
         return ClassifierAssignment(seed=self.seed, gaussian=gaussian)
 
-    def _choose(self, x: Array, w: Array, weight: Float64, text: Int64) -> tuple[str, dict[str, float]]:
-        challengers = _challengers(x, w, text)
+    def _choose(
+        self, x: Array, w: Array, weight: Float64, text: Int64, prompt: Int64 | None
+    ) -> tuple[str, dict[str, float]]:
+        challengers = _challengers(x, w, text, prompt)
         if not challengers:
             return "gaussian", {}
         kept = _sample(text, "arms" in challengers, self.seed)
         x, w, weight, text = x[kept], w[kept], weight[kept], text[kept]
+        prompt = None if prompt is None else prompt[kept]
         # The weights are for new texts, and so are the folds; but of arms each must be known.
         unit = np.arange(len(x)) if "arms" in challengers else text
         fold = inner_folds(unit, FOLDS, self.seed)
         if fold is None:
             return "gaussian", {}
         train, test = np.flatnonzero(fold != 0), np.flatnonzero(fold == 0)
-        reassigned, reader = reassigned_pairs(len(test), np.random.default_rng(self.seed))
+        reassigned, reader = reassigned_pairs(
+            len(test), np.random.default_rng(self.seed), prompt_id=None if prompt is None else prompt[test]
+        )
         together = weight[test][reassigned] * weight[test][reader]
         losses = {}
-        rows = x[train], w[train], weight[train], text[train]
+        rows = x[train], w[train], weight[train], text[train], None if prompt is None else prompt[train]
         with warnings.catch_warnings():  # what a fit has to say, it says when it is fitted on all rows
             warnings.simplefilter("ignore", CausalOptWarning)
-            gaussian = GaussianAssignment(seed=self.seed).fit(*rows)
+            gaussian = GaussianAssignment(seed=self.seed).fit(*rows[:4])
             candidates: dict[str, AssignmentModel] = {"gaussian": gaussian}
             for name in challengers:
                 candidates[name] = models.fit_assignment(self._challenger(name, gaussian), *rows)
@@ -125,14 +133,17 @@ class AutoAssignment(BaseEstimator):  # type: ignore[misc]
         return chosen, {name: float(loss.sum()) for name, loss in losses.items()}
 
 
-def _challengers(x: Array, w: Array, text: Int64) -> list[str]:
+def _challengers(x: Array, w: Array, text: Int64, prompt: Int64 | None) -> list[str]:
     """Names of the candidates beside the Gaussian model."""
     found = []
     counts = np.unique(text, return_counts=True)[1]
     several = 2 <= len(counts) <= MOST_ARMS and counts.min() >= ROWS_PER_ARM
     if several and Arms.of(x, MOST_ARMS).count > 1:  # texts without a known word are one to the embedding
         found.append("arms")
-    if len(x) >= CLASSIFIER_ROWS and w.shape[1]:
+    # What is left of a text and of its reader after a regression on the prompt still shows which prompt it was. Across
+    # prompts asked once a classifier takes that for a dependence, where lines in x and w do not.
+    comparable = len(x) if prompt is None else int(np.sum(pd.Series(prompt).duplicated(keep=False)))
+    if comparable >= CLASSIFIER_ROWS and w.shape[1]:
         found.append("classifier")
     return found
 

@@ -97,7 +97,9 @@ class ClassifierAssignment(BaseEstimator):  # type: ignore[misc]
         self.seed = seed
         self.gaussian = gaussian
 
-    def fit(self, x: Array, w: Array, weight: Float64, text_id: Int64 | None = None) -> Self:
+    def fit(
+        self, x: Array, w: Array, weight: Float64, text_id: Int64 | None = None, prompt_id: Int64 | None = None
+    ) -> Self:
         self.features_ = PairFeatures.of(x, w, weight, self.coordinates, self.products)
         self.slope_ = 0.0
         text = text_ids(x, text_id)
@@ -118,7 +120,7 @@ class ClassifierAssignment(BaseEstimator):  # type: ignore[misc]
                 stacklevel=2,
             )
             return self
-        pairs = [_Pairs.of(part, weight, self._permutations(len(x)), rng) for part in rows]
+        pairs = [_Pairs.of(part, weight, self._permutations(len(x)), rng, prompt_id) for part in rows]
         # Each fold's first column comes from a Gaussian fitted on the others, or the fit below would trust it too much.
         gaussians = [self.gaussian_.refitted(x[fold != k], w[fold != k], weight[fold != k]) for k in labels]
         z = [self._columns(g, x[p.text], w[p.reader]) for g, p in zip(gaussians, pairs, strict=True)]
@@ -263,8 +265,10 @@ class _Pairs:
     weight: Float64
 
     @classmethod
-    def of(cls, rows: Int64, weight: Float64, permutations: int, rng: np.random.Generator) -> Self:
-        text, reader = reassigned_pairs(len(rows), rng, permutations)
+    def of(
+        cls, rows: Int64, weight: Float64, permutations: int, rng: np.random.Generator, prompt_id: Int64 | None
+    ) -> Self:
+        text, reader = reassigned_pairs(len(rows), rng, permutations, None if prompt_id is None else prompt_id[rows])
         together = weight[rows[text]] * weight[rows[reader]]
         return cls(
             np.concatenate([rows, rows[text]]),

@@ -7,6 +7,7 @@ from typing import Self
 
 import numpy as np
 
+from causalopt.data.folds import row_codes
 from causalopt.typing import Float64
 
 CHUNK = 1_000_000
@@ -116,9 +117,16 @@ class Normalizer:
 
     def log_ratio(self, texts: Float64, readers: Float64) -> Float64:
         """log p(x_i | w_i) - log p(x_i), shape [n], nats, for any rows."""
-        a = _log_mean(texts, self.readers, self.log_reader)
-        b = _log_mean(readers, self.texts, self.log_text)
+        a = _of_distinct(texts, self.readers, self.log_reader)
+        b = _of_distinct(readers, self.texts, self.log_text)
         return np.asarray(np.einsum("ij,ij->i", texts, readers) - a - b)
+
+
+def _of_distinct(rows: Float64, population: Float64, offset: Float64) -> Float64:
+    """`_log_mean`, of rows that may repeat."""
+    codes = row_codes(rows)
+    first = np.unique(codes, return_index=True)[1]
+    return _log_mean(rows[first], population, offset)[codes]
 
 
 def _log_mean(rows: Float64, population: Float64, offset: Float64) -> Float64:
