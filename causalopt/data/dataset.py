@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import GroupShuffleSplit
 
-from causalopt.data import canonical, files, validation
+from causalopt.data import canonical, clustering, files, validation
 from causalopt.data.columns import SEVERAL, Columns
 from causalopt.data.fingerprint import fingerprint_frame
 from causalopt.data.population import DRAWN, Population
@@ -247,7 +247,7 @@ class DirectOutcomeDataset:
         if values["weight"] is None:
             values["weight"] = np.ones(len(table))
         if values["group"] is None:
-            values["group"] = _text_codes(values["prompts"], values["texts"])
+            values["group"] = clustering.text_codes(values["prompts"], values["texts"])
         row = table.index.to_numpy(dtype=np.int64)
         data = cls(**values, row=row, direction=direction, source=source, columns=columns, dropped=dropped)
         return data.with_population(DRAWN)
@@ -266,7 +266,7 @@ class DirectOutcomeDataset:
     @property
     def text_code(self) -> Int64:
         """Codes of the texts, each with its prompt, by first appearance, shape [n]."""
-        return _text_codes(self.prompts, self.texts)
+        return clustering.text_codes(self.prompts, self.texts)
 
     def with_population(self, population: Population) -> DirectOutcomeDataset:
         """Return the same rows with ``group`` as a value over ``population`` asks for; a named group is kept.
@@ -283,7 +283,7 @@ class DirectOutcomeDataset:
         """
         group = self.group
         if self.columns.group is None:
-            drawn = [codes for _, codes in self._drawn(population)]
+            drawn = [codes for _, codes in clustering.drawn(population, self.text_code, self._prompt_code())]
             group = next(codes for codes in (*drawn, self.reader, np.arange(len(self))) if codes is not None)
         return replace(self, group=group.astype(np.int64), population=population)
 
@@ -329,13 +329,11 @@ class DirectOutcomeDataset:
 
     def _ways(self, population: Population) -> list[tuple[str, Int64]]:
         """Ways of clustering by name, one or two, or none."""
-        named = [] if self.columns.group is None else [("groups", self.group)]
-        named += [] if self.reader is None else [("readers", self.reader)]
-        ways = self._drawn(population)
-        for name, codes in named:
-            ways = [way for way in ways if not _within(way[1], codes)]
-            if not any(_within(codes, way) for _, way in ways):
-                ways.append((name, codes))
+        ways = clustering.ways(
+            clustering.drawn(population, self.text_code, self._prompt_code()),
+            groups=None if self.columns.group is None else self.group,
+            readers=self.reader,
+        )
         if len(ways) > 2:
             raise DataError(
                 f"{self.source}: texts, group (column {self.columns.group!r}) and reader (column "
@@ -344,13 +342,8 @@ class DirectOutcomeDataset:
             )
         return ways
 
-    def _drawn(self, population: Population) -> list[tuple[str, Int64]]:
-        """Codes of the prompts or texts that are a sample; none where both are fixed. A single prompt is no sample."""
-        if self.prompts is not None and population.prompts == "drawn":
-            prompt = pd.factorize(pd.Series(self.prompts))[0].astype(np.int64)
-            if prompt.max(initial=0) > 0:
-                return [("prompts", prompt)]
-        return [("texts", self.text_code)] if population.texts == "drawn" else []
+    def _prompt_code(self) -> Int64 | None:
+        return None if self.prompts is None else clustering.codes_of(self.prompts)
 
     def split(self, test_size: float = 0.3, seed: int = 0) -> tuple[DirectOutcomeDataset, DirectOutcomeDataset]:
         """Divide into training and test rows by group: by what is drawn, see `with_population`.
@@ -438,17 +431,6 @@ class DirectOutcomeDataset:
             dropped=about["dropped"],
             population=Population(**about.get("population", {})),
         )
-
-
-def _text_codes(prompts: Sequence[str] | None, texts: Sequence[str]) -> Int64:
-    keys = pd.Series(list(texts) if prompts is None else list(zip(prompts, texts, strict=True)), dtype=object)
-    return pd.factorize(keys)[0].astype(np.int64)
-
-
-def _within(fine: Int64, coarse: Int64) -> bool:
-    """Whether every unit of ``fine`` lies in one of ``coarse``."""
-    pairs = pd.DataFrame({"fine": fine, "coarse": coarse}).drop_duplicates()
-    return len(pairs) == pairs["fine"].nunique()
 
 
 def _counts(dropped: dict[str, int]) -> str:
