@@ -103,29 +103,41 @@ class PolicyProblem:
         return len(self.texts)
 
 
-@dataclass(frozen=True)
-class Selection:
-    """How a policy is chosen among those that a fit passes through: by rows that the fit does not train on.
+@runtime_checkable
+class CheckpointRule(Protocol):
+    """Which policy of a fit is kept and when the fit ends: the caller's decision, the same for every backend.
+
+    A backend calls `judge` on the policies that its fit passes through, ends the fit when `is_over`, and returns the
+    policy that is `best`. The caller holds the policy of a backend that does not to the same rule. Decisions depend on
+    what was found alone, so that a resumed fit makes the same ones.
 
     Attributes
     ----------
-    score:
-        Score of a policy, larger is better, such as the lower confidence bound of its value on held-out rows. Minus
-        infinity for one that those rows say nothing about.
-    patience:
-        Scores in a row without a better one, after which a fit ends.
     name:
-        Tells this criterion from others: a fit never resumes from one that was chosen otherwise.
+        Tells this rule from others: a fit never resumes from one that was judged otherwise.
     """
 
-    score: Callable[[Policy], float]
-    patience: int = 3
-    name: str = ""
+    @property
+    def name(self) -> str:
+        """See the class."""
+        ...
+
+    def judge(self, policy: Policy) -> dict[str, float]:
+        """Return what is found at a policy: ``score`` (minus infinity for one that may not be kept), ``kl``."""
+        ...
+
+    def is_over(self, found: Sequence[Mapping[str, float]]) -> bool:
+        """Whether what was found so far, in the order of the fit, ends it."""
+        ...
+
+    def best(self, found: Sequence[Mapping[str, float]]) -> int | None:
+        """Position of the policy to keep; None, with a warning, for the reference."""
+        ...
 
 
 Callback = Callable[[str, Mapping[str, Any]], None]
 """Called as ``callback(event, metrics)`` while a backend works: event is "step" (metrics of one optimiser step) or
-"score" (what a `Selection` or a limit on the KL finds at a policy on the way)."""
+"score" (what a `CheckpointRule` finds at a policy on the way)."""
 
 
 @dataclass(frozen=True)
@@ -172,11 +184,11 @@ class Backend(Protocol):
         reference: Policy,
         seed: int,
         progress: Progress,
-        selection: Selection | None = None,
+        on_checkpoint: CheckpointRule | None = None,
     ) -> Policy:
         """Start at the reference and maximise the objective. With ``progress.directory`` a killed fit resumes there.
 
-        With a ``selection`` the policy with the best score is returned, the reference among them.
+        With ``on_checkpoint`` the policy that the rule calls best is returned, or the reference; without, the last one.
         """
         ...
 

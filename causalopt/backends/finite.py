@@ -16,7 +16,7 @@ from scipy.optimize import OptimizeResult, minimize
 from torch import Tensor
 
 from causalopt import plugins
-from causalopt.backends.contracts import Policy, PolicyProblem, Progress, Selection
+from causalopt.backends.contracts import CheckpointRule, Policy, PolicyProblem, Progress
 from causalopt.backends.finite_features import finite_features
 from causalopt.backends.finite_policy import FinitePolicy
 from causalopt.data.population import FIXED
@@ -44,9 +44,8 @@ class FiniteBackend:
     An importance-weighted objective has more than one optimum: far from the logged texts it can put everything on one
     text whose few readers were lucky. So theta follows a path from the reference, along which an additional KL
     penalty falls from a large value to zero, each solution starting at the one before, and it stops at ``max_kl``, or
-    before a jump beyond it. With a `Selection` the best by its score of all the solutions on the path is kept, the
-    reference among them. Where most candidates have few rows, an objective with ``truncation_quantile: 0.99`` goes
-    further along the path.
+    before a jump beyond it. A `CheckpointRule` chooses among all the solutions on the path. Where most candidates have
+    few rows, an objective with ``truncation_quantile: 0.99`` goes further along the path.
 
     Rows may have prompts, if these are few (some hundreds): the policy is then P(x | c), every candidate may answer
     every prompt, phi holds the text's embedding and its products with leading components of the prompt's, and the KL
@@ -157,13 +156,13 @@ class FiniteBackend:
         reference: Policy,
         seed: int,
         progress: Progress,
-        selection: Selection | None = None,
+        on_checkpoint: CheckpointRule | None = None,
     ) -> FinitePolicy:
         if not isinstance(reference, FinitePolicy):
             raise ModelError(f"the finite backend starts at a finite policy, not at a {type(reference).__name__}")
         loss = _Loss(problem, objective, reference, l2=self.l2)
 
-        passed: list[Float64] = [reference.theta]
+        passed: list[Float64] = []
 
         def solve(theta: Float64, penalty: float) -> OptimizeResult:
             def report(intermediate_result: OptimizeResult) -> None:
@@ -195,9 +194,11 @@ class FiniteBackend:
                 CausalOptWarning,
                 stacklevel=2,
             )
-        if selection is not None:
-            return max((reference.with_theta(theta) for theta in passed), key=selection.score)
-        return reference.with_theta(found.x)
+        if on_checkpoint is None:
+            return reference.with_theta(found.x)
+        judged = [on_checkpoint.judge(reference.with_theta(theta)) for theta in passed]
+        best = on_checkpoint.best(judged)
+        return reference if best is None else reference.with_theta(passed[best])
 
 
 def _follow(

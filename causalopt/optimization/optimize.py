@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from causalopt import plugins
-from causalopt.backends.contracts import Backend, Callback, Policy, Progress, Selection
+from causalopt.backends.contracts import Backend, Callback, CheckpointRule, Policy, Progress
 from causalopt.backends.optimized import OptimizedPolicy
 from causalopt.behavior import BehaviorPolicy, behavior_log_prob, embedding_log_prob
 from causalopt.doors import check_contract, check_type
-from causalopt.errors import CausalOptWarning, MissingPartError
+from causalopt.errors import MissingPartError
 from causalopt.objectives.contract import OBJECTIVE, Objective
 from causalopt.optimization.problem import draw_samples, policy_problem
-from causalopt.optimization.selection import select_by_lower_bound
+from causalopt.optimization.selection import select_by_lower_bound, within_kl
 from causalopt.pseudo_outcome import PseudoOutcomes
 
 
@@ -29,6 +27,7 @@ def optimize(
     behavior_policy: BehaviorPolicy | None = None,
     per_row: int = 2,
     validation: PseudoOutcomes | None = None,
+    target_kl: float | None = None,
     seed: int = 0,
     directory: Path | None = None,
     callbacks: Sequence[Callback] = (),
@@ -51,6 +50,9 @@ def optimize(
         Pseudo-outcomes of rows that take no part in ``pseudo``: the policy with the best lower bound of its value there
         is kept, see `causalopt.optimization.selection.select_by_lower_bound`. By default the last policy of the
         training is.
+    target_kl:
+        Largest KL of the policy to its reference, nats: the fit ends beyond it, and the furthest policy within it is
+        kept, or the best one with ``validation``. None sets no limit.
     seed:
         Seeds the reference's tuning, the draws and the optimisation.
     directory:
@@ -91,9 +93,11 @@ def optimize(
         progress = Progress(None if directory is None else directory / "reference", callbacks)
         reference = maker.reference(data.prompts, data.texts, data.weight, seed=seed, progress=progress)
     samples = draw_samples(reference, data, per_row, seed) if needs_samples(maximand, behavior_policy) else None
-    selection = None
+    rule = None
     if validation is not None:
-        selection = select_by_lower_bound(validation, reference, behavior_policy=behavior_policy, seed=seed)
+        rule = select_by_lower_bound(validation, reference, behavior_policy=behavior_policy, seed=seed)
+    if target_kl is not None:
+        rule = within_kl(target_kl, rule, reference, data, seed)
     policy = fit_policy(
         pseudo,
         maximand,
@@ -103,7 +107,7 @@ def optimize(
         behavior_policy=behavior_policy,
         seed=seed,
         progress=Progress(None if directory is None else directory / "policy", callbacks),
-        selection=selection,
+        on_checkpoint=rule,
     )
     seen = (data,) if validation is None else (data, validation.dataset)
     return OptimizedPolicy(policy, reference, seen)
@@ -124,7 +128,7 @@ def fit_policy(
     behavior_policy: BehaviorPolicy | None,
     seed: int,
     progress: Progress,
-    selection: Selection | None = None,
+    on_checkpoint: CheckpointRule | None = None,
 ) -> Policy:
     """Go from pseudo-outcomes, a reference and its ``samples`` to a policy; `optimize` and every run do it so.
 
@@ -146,22 +150,24 @@ def fit_policy(
         samples if objective.needs_samples else None,
         second_stage=objective.second_stage,
     )
-    if selection is None:
+    if on_checkpoint is None:
         return backend.fit(problem, objective, reference=reference, seed=seed, progress=progress)
-    asked: list[float] = []
-
-    def score(policy: Policy) -> float:
-        asked.append(selection.score(policy))
-        return asked[-1]
-
-    watched = replace(selection, score=score)
-    policy = backend.fit(problem, objective, reference=reference, seed=seed, progress=progress, selection=watched)
-    if asked or selection.score(policy) > selection.score(reference):
+    rule = _Watched(on_checkpoint)
+    policy = backend.fit(problem, objective, reference=reference, seed=seed, progress=progress, on_checkpoint=rule)
+    if rule.was_asked or on_checkpoint.best([on_checkpoint.judge(policy)]) is not None:
         return policy
-    # A backend that does not score on the way is held to the rows set apart all the same.
-    warnings.warn(
-        "the policy is the reference itself: the backend's policy scores no better on the held-out rows",
-        CausalOptWarning,
-        stacklevel=2,
-    )
     return reference
+
+
+class _Watched:
+    """A rule that remembers whether a backend asked it; the policy of one that did not is judged all the same."""
+
+    def __init__(self, rule: CheckpointRule) -> None:
+        self._rule = rule
+        self.name = rule.name
+        self.judge, self.is_over = rule.judge, rule.is_over
+        self.was_asked = False
+
+    def best(self, found: Sequence[Mapping[str, float]]) -> int | None:
+        self.was_asked = True
+        return self._rule.best(found)

@@ -1,18 +1,150 @@
-"""The score by which a fit chooses its policy: the lower confidence bound of its value on held-out rows."""
+"""Which policy of a fit is kept: the best by held-out rows, within a limit on the KL, never by the training loss."""
 
 from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
-from causalopt.backends.contracts import Policy, Selection
+import numpy as np
+
+from causalopt.backends.contracts import Policy
 from causalopt.behavior import BehaviorPolicy, behavior_log_prob, behavior_source
+from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.population import Population
-from causalopt.errors import OverlapError, TruncationWarning
+from causalopt.errors import CausalOptWarning, ConfigError, OverlapError, TruncationWarning
 from causalopt.estimators.names import MARGINALIZED
-from causalopt.evaluation.policies import ModelPolicy, context_rows, population_of
+from causalopt.evaluation.divergence import divergence
+from causalopt.evaluation.policies import Draws, ModelPolicy, context_rows, population_of
 from causalopt.evaluation.terms import policy_terms
 from causalopt.pseudo_outcome import PseudoOutcomes
+
+KL_DRAWS = 256
+"""Texts behind an estimate of the KL."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Keeps the policy with the best score, or the furthest from the reference, within a limit on the KL.
+
+    The `CheckpointRule` of `optimize` and of every run.
+
+    Attributes
+    ----------
+    reference:
+        Where a fit starts; it is among the policies to choose from.
+    score:
+        Score of a policy, larger is better, such as the lower confidence bound of its value on held-out rows. Minus
+        infinity for one that those rows say nothing about. None keeps the policy with the largest KL.
+    patience:
+        Scores in a row without a better one, after which a fit ends.
+    kl:
+        KL of a policy to the reference, nats; needed without a score and with a limit.
+    target_kl:
+        Largest KL that a policy to keep may have, nats; a fit that is beyond ends. None sets no limit.
+    name:
+        Tells this rule from others, in the name of a fit's checkpoints.
+
+    Examples
+    --------
+    >>> from causalopt.optimization.selection import Selection
+    >>> rule = Selection(reference=None, kl=lambda policy: policy, target_kl=1.0)
+    >>> found = [rule.judge(kl) for kl in (0.2, 0.7, 1.1)]
+    >>> rule.is_over(found), rule.best(found)
+    (True, 1)
+    """
+
+    reference: Policy
+    score: Callable[[Policy], float] | None = None
+    patience: int = 3
+    kl: Callable[[Policy], float] | None = None
+    target_kl: float | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if self.target_kl is not None and not self.target_kl > 0:
+            raise ConfigError(f"target_kl must be positive or null, not {self.target_kl}")
+        if self.kl is None and (self.score is None or self.target_kl is not None):
+            raise ConfigError("a selection without a score, or with a limit, needs the KL of a policy")
+
+    def judge(self, policy: Policy) -> dict[str, float]:
+        """Return ``score`` and, where it is asked for, ``kl``; the score is minus infinity beyond the limit."""
+        found = {}
+        if self.kl is not None:
+            found["kl"] = self.kl(policy)
+            if self.target_kl is not None and found["kl"] > self.target_kl:
+                return {**found, "score": -math.inf}
+        found["score"] = found["kl"] if self.score is None else float(self.score(policy))
+        return found
+
+    def is_over(self, found: Sequence[Mapping[str, float]]) -> bool:
+        """Whether the last policy is beyond the limit, or as many as ``patience`` were no better than one before."""
+        if not found:
+            return False
+        if self.target_kl is not None and found[-1]["kl"] > self.target_kl:
+            return True
+        if self.score is None:
+            return False
+        scores = [self._start, *(one["score"] for one in found)]
+        return len(scores) - 1 - scores.index(max(scores)) >= self.patience
+
+    def best(self, found: Sequence[Mapping[str, float]]) -> int | None:
+        """Position of the first of the best scores; None, with a warning, where the reference's is not below it.
+
+        Warns
+        -----
+        CausalOptWarning
+            When the policy to keep is the reference.
+        """
+        scores = [one["score"] for one in found]
+        top = max(scores, default=-math.inf)
+        if top > self._start:
+            return scores.index(top)
+        if self.target_kl is not None and top == -math.inf:
+            reason = (
+                f"already the first policy on the way is beyond target_kl = {self.target_kl:g} nats: lower "
+                "training.save_steps or training.learning_rate"
+            )
+        else:
+            reason = f"none scores better on the held-out rows ({top:.6g} at best) than the reference does"
+        warnings.warn(f"the policy is the reference itself: {reason}", CausalOptWarning, stacklevel=4)
+        return None
+
+    @cached_property
+    def _start(self) -> float:
+        """Score of the reference."""
+        return -math.inf if self.score is None else float(self.score(self.reference))
+
+
+def kl_to(reference: Policy, data: DirectOutcomeDataset, seed: int) -> Callable[[Policy], float]:
+    """Return a function of a policy: its KL to the reference, nats, given the prompts of ``data``.
+
+    It is summed where policies are over known texts, and estimated on 256 texts of the policy elsewhere (see
+    `causalopt.evaluation.divergence.divergence`), drawn with the same seed for every policy.
+    """
+    row = context_rows(data, KL_DRAWS, seed)
+
+    def kl(policy: Policy) -> float:
+        prompts = None if data.prompts is None or row is None else [data.prompts[i] for i in row]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TruncationWarning)  # the policy that is kept is drawn from again
+            texts = policy.sample(prompts, KL_DRAWS if prompts is None else len(prompts), seed)
+        drawn = Draws(texts, prompts, g=np.zeros(len(texts)), row=row)
+        return divergence(policy, reference, data, drawn).kl
+
+    return kl
+
+
+def within_kl(
+    target_kl: float, rule: Selection | None, reference: Policy, data: DirectOutcomeDataset, seed: int
+) -> Selection:
+    """Return the rule with a limit on the KL; without a rule the furthest policy within the limit is kept."""
+    kl = kl_to(reference, data, seed)
+    if rule is None:
+        return Selection(reference, kl=kl, target_kl=target_kl, name=f"kl {target_kl} {seed}")
+    return replace(rule, kl=kl, target_kl=target_kl, name=f"{rule.name} kl {target_kl}")
 
 
 def select_by_lower_bound(
@@ -48,7 +180,7 @@ def select_by_lower_bound(
     draws:
         Texts drawn from a policy for the plug-in part.
     patience:
-        See `causalopt.backends.contracts.Selection`.
+        See `Selection`.
     seed:
         Seed of the texts that are drawn, the same for every policy.
     population:
@@ -82,5 +214,5 @@ def select_by_lower_bound(
         bound = float(low) if larger_is_better else -float(high)
         return bound if math.isfinite(bound) else -math.inf
 
-    name = f"{estimator} {level} {draws} {seed} {behavior_policy} {pseudo.dataset.fingerprint()}"
-    return Selection(score, patience, name)
+    name = f"{estimator} {level} {draws} {patience} {seed} {behavior_policy} {pseudo.dataset.fingerprint()}"
+    return Selection(reference, score, patience, name=name)

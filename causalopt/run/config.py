@@ -213,6 +213,7 @@ class RunConfig(Section):
     objective: NamedPart = {"name": "dr_cpo"}
     backend: NamedPart = {"name": "huggingface"}
     selection: SelectionConfig | None = Field(None, description="by default the last policy of the training is kept")
+    target_kl: float | None = Field(None, gt=0, description="largest KL of the policy to the reference, nats")
     evaluation: EvaluationConfig = EvaluationConfig()
     estimate: EstimateConfig = EstimateConfig()
     comparisons: dict[str, ComparisonConfig] = {}

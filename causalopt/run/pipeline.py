@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from causalopt.backends import load_policy
-from causalopt.backends.contracts import Policy, Progress, Selection
+from causalopt.backends.contracts import Policy, Progress
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.population import DRAWN
 from causalopt.errors import CausalOptWarning, collected_warnings
@@ -20,7 +20,7 @@ from causalopt.evaluation.evaluate import Evaluation, evaluate
 from causalopt.evaluation.policies import Draws
 from causalopt.optimization.optimize import fit_policy, needs_samples
 from causalopt.optimization.problem import draw_samples
-from causalopt.optimization.selection import select_by_lower_bound
+from causalopt.optimization.selection import Selection, select_by_lower_bound, within_kl
 from causalopt.processes import is_main, shared
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.report import write_report
@@ -193,25 +193,27 @@ class _Stages:
             behavior_policy=config.behavior_policy,
             seed=config.seed,
             progress=Progress(self.files.work / f"optimisation-{name}", (self.log(name),)),
-            selection=self.selection(arm, reference),
+            on_checkpoint=self.selection(arm, pseudo, reference),
         )
 
-    def selection(self, arm: Arm, reference: Policy) -> Selection | None:
-        """How the policy is chosen, by nuisances of the rows set apart for it; None takes the last one."""
-        settings, rows = self.plan.config.selection, self.plan.selection
-        if settings is None or rows is None:
-            return None
-        return select_by_lower_bound(
-            shared(lambda: arm.nuisances.fit_transform(rows)),
-            reference,
-            behavior_policy=self.plan.config.behavior_policy,
-            estimator=settings.estimator,
-            level=settings.level,
-            draws=settings.draws,
-            patience=settings.patience,
-            seed=self.plan.config.seed,
-            population=self.plan.config.data.population.over(DRAWN),
-        )
+    def selection(self, arm: Arm, pseudo: PseudoOutcomes, reference: Policy) -> Selection | None:
+        """How the policy is chosen: by nuisances of the rows set apart for it, within a KL; None takes the last one."""
+        config, rows, rule = self.plan.config, self.plan.selection, None
+        if config.selection is not None and rows is not None:
+            rule = select_by_lower_bound(
+                shared(lambda: arm.nuisances.fit_transform(rows)),
+                reference,
+                behavior_policy=config.behavior_policy,
+                estimator=config.selection.estimator,
+                level=config.selection.level,
+                draws=config.selection.draws,
+                patience=config.selection.patience,
+                seed=config.seed,
+                population=config.data.population.over(DRAWN),
+            )
+        if config.target_kl is None:
+            return rule
+        return within_kl(config.target_kl, rule, reference, pseudo.dataset, config.seed)
 
     def evaluate(
         self,

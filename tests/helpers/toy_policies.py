@@ -6,6 +6,7 @@ import itertools
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -13,11 +14,13 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from causalopt.backends.contracts import PolicyProblem, Progress
 from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
+from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.language_models.batching import pack
 from causalopt.language_models.kernels import attention
 from causalopt.language_models.load import prepare
 from causalopt.language_models.scoring import SequenceLogProb
 from causalopt.language_models.tokenization import TextCodec
+from causalopt.optimization.selection import Selection, within_kl
 
 SLOTS = (
     ("We ask", "They ask"),
@@ -121,3 +124,9 @@ def fused(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(attention, "sdpa_attention_forward", counted)
     return lengths
+
+
+def furthest_within(target_kl: float, reference: HuggingFacePolicy, problem: PolicyProblem) -> Selection:
+    """Keep the policy with the largest KL to the reference that is within the target, nats."""
+    frame = pd.DataFrame({"text": problem.texts, "outcome": problem.g})
+    return within_kl(target_kl, None, reference, DirectOutcomeDataset.from_frame(frame), seed=0)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import causalopt as co
-from causalopt.backends.contracts import PolicyProblem, Progress, Selection
+from causalopt.backends.contracts import PolicyProblem, Progress
 from causalopt.backends.finite import FiniteBackend
-from causalopt.errors import CausalOptWarning
+from causalopt.errors import CausalOptWarning, ConfigError
 from causalopt.objectives.paper import CPO
-from causalopt.optimization.selection import select_by_lower_bound
+from causalopt.optimization.selection import Selection, select_by_lower_bound
 from causalopt.run.config import parse_config
 from causalopt.run.pipeline import run
 from causalopt.run.plan import prepare
@@ -70,14 +70,17 @@ def test_the_finite_backend_keeps_the_best_of_its_path():
     def kl(policy):
         return float(policy.probability @ (np.log(policy.probability) - np.log(reference.probability)))
 
-    def fit(selection):
+    def fit(rule):
         common = {"reference": reference, "seed": 0, "progress": Progress()}
-        return backend.fit(problem, CPO(kl=0.0, forward_kl=0.0), selection=selection, **common)
+        return backend.fit(problem, CPO(kl=0.0, forward_kl=0.0), on_checkpoint=rule, **common)
 
     assert kl(fit(None)) > 0.3
-    assert abs(kl(fit(Selection(lambda policy: -abs(kl(policy) - 0.1)))) - 0.1) < 0.1
-    assert kl(fit(Selection(lambda policy: -kl(policy)))) == pytest.approx(0.0, abs=1e-12)
-    assert kl(fit(Selection(kl))) <= 0.5 + 1e-9
+    assert abs(kl(fit(Selection(reference, lambda policy: -abs(kl(policy) - 0.1)))) - 0.1) < 0.1
+    assert kl(fit(Selection(reference, lambda policy: -kl(policy)))) == pytest.approx(0.0, abs=1e-12)
+    assert 0.3 < kl(fit(Selection(reference, kl))) <= 0.5 + 1e-9
+    passed = []
+    kept = fit(Selection(reference, kl=lambda policy: passed.append(kl(policy)) or passed[-1], target_kl=0.2))
+    assert kl(kept) == max(found for found in passed if found <= 0.2) > 0
 
 
 def test_a_run_sets_rows_apart(tmp_path):
@@ -109,7 +112,7 @@ def test_optimize_takes_validation_rows(world, train, held_out, reference):
 class Forgetful(FiniteBackend):
     """Returns its last policy, whatever it is asked to choose by."""
 
-    def fit(self, problem, objective, *, selection=None, **rest):
+    def fit(self, problem, objective, *, on_checkpoint=None, **rest):
         return super().fit(problem, objective, **rest)
 
 
@@ -119,3 +122,24 @@ def test_a_backend_that_forgets_to_choose_is_held_to_the_held_out_rows(world, tr
     assert co.optimize(train, validation=held_out, **common).policy is not reference
     with pytest.warns(CausalOptWarning, match="the policy is the reference itself"):
         assert co.optimize(train, validation=worse, **common).policy is reference
+
+
+def kl_of(found):
+    p, q = found.policy.probability, found.reference.probability
+    return float(p @ np.log(p / q))
+
+
+@pytest.mark.parametrize("backend", [FiniteBackend, Forgetful])
+def test_a_limit_on_the_kl_is_the_callers(world, train, reference, backend):
+    common = {"backend": backend(world.texts), "reference": reference}
+    assert kl_of(co.optimize(train, **common)) > 0.25
+    if backend is FiniteBackend:
+        assert 0 < kl_of(co.optimize(train, target_kl=0.25, **common)) <= 0.25
+    else:
+        with pytest.warns(CausalOptWarning, match="beyond target_kl = 0.25 nats"):
+            assert co.optimize(train, target_kl=0.25, **common).policy is reference
+
+
+def test_a_limit_that_is_none_is_refused(train, reference):
+    with pytest.raises(ConfigError, match="target_kl must be positive or null, not 0"):
+        co.optimize(train, backend=FiniteBackend(["a", "b"]), reference=reference, target_kl=0.0)

@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from transformers import TrainerCallback
 
+from causalopt.backends.contracts import CheckpointRule, PolicyProblem, Progress
 from causalopt.backends.contracts import Policy as PolicyContract
-from causalopt.backends.contracts import PolicyProblem, Progress, Selection
 from causalopt.backends.huggingface.batches import TrainingRows, tokenize_problem
-from causalopt.backends.huggingface.checkpoint_selection import Chooser
 from causalopt.backends.huggingface.checkpoints import fingerprint
 from causalopt.backends.huggingface.collapse import CollapseWatch
 from causalopt.backends.huggingface.fitting import Fit, train
@@ -91,9 +90,6 @@ class HuggingFaceBackend:
         Whether a prompt is a user's message in the tokenizer's chat template.
     attn_implementation:
         As transformers names it; by default its own choice, with `short_attention` on a CPU.
-    target_kl:
-        Largest KL to the reference, nats, on texts drawn from the policy. A fit ends when it goes beyond, and the last
-        policy before that is kept.
     refresh:
         ``every_steps`` and ``per_row``: new texts from the policy as it is trained enter the g term. Off by default.
     quantization:
@@ -130,7 +126,6 @@ class HuggingFaceBackend:
         on_long_text: OnLongText = "error",
         chat_template: bool = False,
         attn_implementation: str | None = None,
-        target_kl: float | None = None,
         refresh: Mapping[str, Any] | None = None,
         quantization: Mapping[str, Any] | None = None,
         callbacks: Sequence[TrainerCallback] = (),
@@ -143,8 +138,6 @@ class HuggingFaceBackend:
             raise ConfigError(f"backend.on_long_text must be error or truncate, not {on_long_text!r}")
         if max_length is not None and max_length < 3:
             raise ConfigError(f"backend.max_length must be at least 3, not {max_length}")
-        if target_kl is not None and not target_kl > 0:
-            raise ConfigError(f"backend.target_kl must be positive or null, not {target_kl}")
         self.model = model
         self.lora = None if lora is False else {**LORA, **check_lora(lora or {}, "backend.lora")}
         self.training = {
@@ -164,7 +157,6 @@ class HuggingFaceBackend:
         self.on_long_text: OnLongText = on_long_text
         self.chat_template = chat_template
         self.attn_implementation = attn_implementation
-        self.target_kl = target_kl
         self.refresh: RefreshSettings = parse_section(RefreshSettings, refresh, "backend.refresh")
         self.quantization = None
         if quantization is not None:
@@ -239,12 +231,12 @@ class HuggingFaceBackend:
         reference: PolicyContract,
         seed: int,
         progress: Progress,
-        selection: Selection | None = None,
+        on_checkpoint: CheckpointRule | None = None,
     ) -> HuggingFacePolicy:
         """Start at the reference and maximise the objective.
 
-        With a selection or a ``target_kl`` the policy is scored at every checkpoint (``training.save_steps``), and the
-        best one within the limit is returned: the reference itself, with a warning, when there is none.
+        With ``on_checkpoint`` the policy is judged at every checkpoint (``training.save_steps``), and the best one is
+        returned: the reference itself, with a warning, when none is better.
 
         Raises
         ------
@@ -261,9 +253,6 @@ class HuggingFaceBackend:
         per_row = rows.sampled_g.shape[1]
         window = check_window(objective, per_row, training_arguments({}, self.training, Path(tempfile.gettempdir()), 0))
         rows.repeated = rows_to_repeat(len(rows), window, objective, per_row)
-        chooser = None
-        if selection is not None or self.target_kl is not None:
-            chooser = Chooser(reference, problem.prompts, selection, self.target_kl, seed)
         fit = Fit(
             stage="policy",
             rows=rows,
@@ -274,13 +263,13 @@ class HuggingFaceBackend:
             bf16=self.bf16,
             as_policy=reference.with_model,
             score_first=self.bf16,
-            chooser=chooser,
+            on_checkpoint=on_checkpoint,
             watch=CollapseWatch() if weighs_by_ratio(objective, per_row) else None,
             refresh=self._refresh(problem, objective, rows, seed),
             report=progress.callbacks,
             callbacks=self.callbacks,
         )
-        chosen = [self.target_kl, self.refresh, *([selection.name, selection.patience] if selection else [])]
+        chosen = [self.refresh, on_checkpoint.name if on_checkpoint else None]
         key = ["policy", repr(objective), self.lora, reference.model, chosen, *_parts(problem)]
         model = train(trainable_twin(reference.model, self.lora, seed), fit, self._folder(progress, fit, key))
         if model is None:

@@ -14,9 +14,9 @@ import filelock
 import torch
 from transformers import TrainerCallback, TrainerState
 
-from causalopt.backends.contracts import Callback
+from causalopt.backends.contracts import Callback, CheckpointRule
 from causalopt.backends.huggingface.batches import TrainingRows
-from causalopt.backends.huggingface.checkpoint_selection import Chooser
+from causalopt.backends.huggingface.checkpoint_selection import best_step, is_over
 from causalopt.backends.huggingface.checkpoints import last_checkpoint, load_weights
 from causalopt.backends.huggingface.collapse import CollapseWatch
 from causalopt.backends.huggingface.on_policy import Refresh
@@ -45,7 +45,7 @@ class Fit:
         Seed of the order of the rows, and whether the gradient pass computes in bfloat16.
     as_policy:
         Makes a policy of the model as it is on the way.
-    chooser, watch, refresh:
+    on_checkpoint, watch, refresh:
         Which policy is kept (the last one by default), what stops a fit that collapses, and whether the g term gets new
         texts.
     report, callbacks:
@@ -62,7 +62,7 @@ class Fit:
     as_policy: Callable[[CausalLM], HuggingFacePolicy]
     score_first: bool = False
     starts_at_reference: bool = True
-    chooser: Chooser | None = None
+    on_checkpoint: CheckpointRule | None = None
     watch: CollapseWatch | None = None
     refresh: Refresh | None = None
     report: Sequence[Callback] = ()
@@ -87,9 +87,9 @@ def train(model: CausalLM, fit: Fit, folder: Path | None) -> CausalLM | None:
         When a loss is not finite, memory runs out, or another process trains in the folder.
     """
     with _claimed(folder) as output:
-        saves = folder is not None or fit.chooser is not None
+        saves = folder is not None or fit.on_checkpoint is not None
         args = training_arguments({} if saves else {"save_strategy": "no"}, fit.training, output, fit.seed)
-        if fit.chooser is not None:
+        if fit.on_checkpoint is not None:
             if args.save_strategy not in ("steps", "epoch"):
                 raise ConfigError("a policy is chosen among those saved: set training.save_strategy to steps or epoch")
             args.metric_for_best_model, args.greater_is_better = "score", True
@@ -103,7 +103,7 @@ def train(model: CausalLM, fit: Fit, folder: Path | None) -> CausalLM | None:
             score_first=fit.score_first,
             starts_at_reference=fit.starts_at_reference,
             as_policy=fit.as_policy,
-            chooser=fit.chooser,
+            on_checkpoint=fit.on_checkpoint,
             watch=fit.watch,
             refresh=fit.refresh,
             stage=fit.stage,
@@ -119,15 +119,15 @@ def train(model: CausalLM, fit: Fit, folder: Path | None) -> CausalLM | None:
         collapses = [entry["collapsed"] for entry in history if "collapsed" in entry]
         for message in collapses:
             warnings.warn(message, CollapseWarning, stacklevel=2)
-        over = bool(collapses) or (fit.chooser is not None and fit.chooser.is_over(history))
+        over = bool(collapses) or (fit.on_checkpoint is not None and is_over(fit.on_checkpoint, history))
         if state is None or not over:
             _run(loop, done)
             state = loop.state
         trained = loop.whole_model()
         if over and done is not None:
             load_weights(trained, done)
-        if fit.chooser is not None:
-            best = fit.chooser.best_step(state)
+        if fit.on_checkpoint is not None:
+            best = best_step(fit.on_checkpoint, state.log_history)
             if best is None:
                 return None
             load_weights(trained, output / f"checkpoint-{best}")

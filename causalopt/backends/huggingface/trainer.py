@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import SaveStrategy
 
-from causalopt.backends.contracts import Callback
+from causalopt.backends.contracts import Callback, CheckpointRule
 from causalopt.backends.huggingface.batches import TrainingRows, from_tables, objective_inputs, to_tables, within
-from causalopt.backends.huggingface.checkpoint_selection import Chooser, ScoreWhenSaved
+from causalopt.backends.huggingface.checkpoint_selection import JudgeWhenSaved, logged
 from causalopt.backends.huggingface.checkpoints import load_weights
 from causalopt.backends.huggingface.collapse import CollapseWatch
 from causalopt.backends.huggingface.on_policy import Refresh
@@ -66,8 +66,8 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
         Whether log-ratios to the reference must be 0 at step 0.
     as_policy:
         Makes a policy of a whole model; needed by the next two.
-    chooser, refresh:
-        Score the policy at every checkpoint, and draw new texts from it.
+    on_checkpoint, refresh:
+        Judge the policy at every checkpoint, and draw new texts from it.
     watch:
         Stops a fit that collapses, at the weights from before.
     stage, report:
@@ -91,7 +91,7 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
         score_first: bool = False,
         starts_at_reference: bool = True,
         as_policy: Callable[[CausalLM], HuggingFacePolicy] | None = None,
-        chooser: Chooser | None = None,
+        on_checkpoint: CheckpointRule | None = None,
         watch: CollapseWatch | None = None,
         refresh: Refresh | None = None,
         stage: str = "policy",
@@ -113,7 +113,7 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
         self._tables_are_gathered = False
         self._unlogged: list[dict[str, float]] = []
         self.as_policy = as_policy
-        self.chooser = chooser
+        self.on_checkpoint = on_checkpoint
         self.watch = watch
         self.refresh = refresh
         self._whole: CausalLM | None = None
@@ -122,8 +122,8 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
                 raise ConfigError("FSDP version 1 is not supported: set fsdp_version: 2 (fsdp_config: {version: 2})")
             self._whole = part(model.causal_lm)
         self.add_callback(_StepCallback(self))
-        if chooser is not None:
-            self.add_callback(ScoreWhenSaved(chooser))
+        if on_checkpoint is not None:
+            self.add_callback(JudgeWhenSaved(on_checkpoint))
 
     def whole_model(self) -> CausalLM:
         """Return the language model with all its weights, as they are now; every process calls it."""
@@ -187,11 +187,11 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
         return loss
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Score the policy as it is; the metrics are those of the chooser."""
-        assert self.chooser is not None
-        found = self.chooser.score(self._policy(), self.state.global_step)
+        """Let the caller's rule judge the policy as it is; the metrics are what it finds."""
+        assert self.on_checkpoint is not None
+        found = self.on_checkpoint.judge(self._policy())
         self._after_policy()
-        metrics = {f"eval_{name}": value for name, value in found.items()}
+        metrics = logged(found)
         self.log(metrics)
         if self.is_world_process_zero():
             for callback in self.report:

@@ -62,7 +62,7 @@ class RerankBackend:
             return self.model
         return self.base.reference(prompts, texts, weight, seed=seed, progress=progress)
 
-    def fit(self, problem, objective, *, reference, seed, progress, selection=None):
+    def fit(self, problem, objective, *, reference, seed, progress, on_checkpoint=None):
         drawn = [text for row in problem.sampled_texts for text in row]
         fitted_on = sorted({*problem.texts, *drawn, *(problem.prompts or ())})
         x = embed(plugins.embedders.create(self.embedder).fit(fitted_on), problem.prompts, problem.texts)
@@ -72,8 +72,9 @@ class RerankBackend:
         policy = RerankPolicy(reference, score, 1, self.draws)
         sizes = sorted({*(2**k for k in range(self.most.bit_length())), self.most})
         candidates = [policy.with_n(n) for n in sizes]
-        if selection is not None:
-            return max(candidates, key=selection.score)
+        if on_checkpoint is not None:
+            best = on_checkpoint.best([on_checkpoint.judge(candidate) for candidate in candidates])
+            return reference if best is None else candidates[best]
         return min(candidates, key=lambda one: float(objective(_inputs(problem, reference, one))))
 
     @staticmethod

@@ -16,12 +16,13 @@ import pytest
 import torch
 from gradients import load_problem, save_problem
 from places import HELPERS
-from toy_policies import TEXTS, dose, make_problem
+from toy_policies import TEXTS, dose, furthest_within, make_problem
 
-from causalopt.backends.contracts import Policy, PolicyProblem, Progress, Selection
+from causalopt.backends.contracts import Policy, PolicyProblem, Progress
 from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
 from causalopt.errors import CausalOptWarning, ConfigError
 from causalopt.objectives.paper import CPO, DRCPO
+from causalopt.optimization.selection import Selection
 
 TRAINING = {"max_steps": 10, "save_steps": 2, "per_device_train_batch_size": 16, "learning_rate": 3e-3}
 
@@ -34,10 +35,10 @@ def fitted(
     reference: HuggingFacePolicy, problem: PolicyProblem, directory: Path | None = None, **settings: Any
 ) -> tuple[HuggingFacePolicy, list[tuple[str, Mapping[str, Any]]]]:
     told: list[tuple[str, Mapping[str, Any]]] = []
-    selection = settings.pop("selection", None)
+    rule = settings.pop("rule", None)
     progress = Progress(directory, [lambda event, metrics: told.append((event, metrics))])
     backend = HuggingFaceBackend(**{"training": TRAINING, **settings})
-    policy = backend.fit(problem, DRCPO(), reference=reference, seed=0, progress=progress, selection=selection)
+    policy = backend.fit(problem, DRCPO(), reference=reference, seed=0, progress=progress, on_checkpoint=rule)
     return policy, told
 
 
@@ -49,7 +50,7 @@ def test_the_best_by_score_is_kept(reference: HuggingFacePolicy, problem: Policy
         return steps[len(order) - 1]
 
     steps = [0.5, 1.0, 4.0, 2.0, 3.0, 3.9]
-    policy, told = fitted(reference, problem, selection=Selection(score, patience=9))
+    policy, told = fitted(reference, problem, rule=Selection(reference, score, patience=9))
     scored = [metrics for event, metrics in told if event == "score"]
     assert [metrics["step"] for metrics in scored] == [2, 4, 6, 8, 10]
     best = next(metrics for metrics in scored if metrics["score"] == 4.0)["step"]
@@ -58,35 +59,35 @@ def test_the_best_by_score_is_kept(reference: HuggingFacePolicy, problem: Policy
 
 
 def test_a_fit_ends_when_patience_does(reference: HuggingFacePolicy, problem: PolicyProblem, tmp_path: Path) -> None:
-    def selection() -> Selection:
+    def rule() -> Selection:
         def score(policy: Policy) -> float:
             return -float(np.abs(policy.log_prob(None, TEXTS) - reference.log_prob(None, TEXTS)).max())
 
-        return Selection(score, patience=2)
+        return Selection(reference, score, patience=2)
 
     with pytest.warns(CausalOptWarning, match="the policy is the reference itself: none scores better"):
-        policy, told = fitted(reference, problem, tmp_path, selection=selection())
+        policy, told = fitted(reference, problem, tmp_path, rule=rule())
     assert [metrics["step"] for event, metrics in told if event == "score"] == [2, 4]
     np.testing.assert_allclose(policy.log_prob(None, TEXTS), reference.log_prob(None, TEXTS), atol=1e-4, rtol=0)
     with pytest.warns(CausalOptWarning, match="the reference itself"):  # resumed, it is over already
-        _, again = fitted(reference, problem, tmp_path, selection=selection())
+        _, again = fitted(reference, problem, tmp_path, rule=rule())
     assert again == []
 
 
 def test_the_kl_stays_within_its_budget(reference: HuggingFacePolicy, problem: PolicyProblem) -> None:
     faster = {"training": {**TRAINING, "learning_rate": 1e-2}}
-    _, free = fitted(reference, problem, target_kl=1e9, **faster)
+    _, free = fitted(reference, problem, rule=furthest_within(1e9, reference, problem), **faster)
     kl = [metrics["kl"] for event, metrics in free if event == "score"]
     limit = (kl[1] + kl[2]) / 2
     assert kl[0] < kl[1] < limit < kl[2]
-    policy, told = fitted(reference, problem, target_kl=limit, **faster)
+    policy, told = fitted(reference, problem, rule=furthest_within(limit, reference, problem), **faster)
     assert [metrics["step"] for event, metrics in told if event == "score"] == [2, 4, 6]
     # Independently, by the sum over the grammar and one class for all other texts.
     p, q = (np.exp(which.log_prob(None, TEXTS)) for which in (policy, reference))
     p, q = np.append(p, 1 - p.sum()), np.append(q, 1 - q.sum())
     assert float(p @ np.log(p / q)) == pytest.approx(kl[1], rel=0.3)
-    with pytest.warns(CausalOptWarning, match=r"beyond backend.target_kl = 1e-09 nats: lower training.save_steps"):
-        fitted(reference, problem, target_kl=1e-9)
+    with pytest.warns(CausalOptWarning, match=r"beyond target_kl = 1e-09 nats: lower training.save_steps"):
+        fitted(reference, problem, rule=furthest_within(1e-9, reference, problem))
 
 
 def test_new_texts_enter_the_g_term(reference: HuggingFacePolicy, problem: PolicyProblem, tmp_path: Path) -> None:
@@ -127,7 +128,7 @@ reference, problem = HuggingFacePolicy.load(folder / "reference"), load_problem(
 resumable(reference, problem, kind, folder / kind, kill)
 """
 KINDS: dict[str, dict[str, Any]] = {
-    "lora": {"target_kl": 1e9, "refresh": {"every_steps": 2}},
+    "lora": {"refresh": {"every_steps": 2}},
     "all weights": {"lora": False},
 }
 
@@ -138,7 +139,9 @@ def resumable(
     training = {**TRAINING, "learning_rate": 1e-3, "gradient_accumulation_steps": 2, "per_device_train_batch_size": 8}
     backend = HuggingFaceBackend(training=training, **KINDS[kind])
     known = replace(problem, dose_response=doses)
-    return backend.fit(known, DRCPO(), reference=reference, seed=0, progress=Progress(directory, callbacks))
+    rule = furthest_within(1e9, reference, known) if kind == "lora" else None
+    progress = Progress(directory, callbacks)
+    return backend.fit(known, DRCPO(), reference=reference, seed=0, progress=progress, on_checkpoint=rule)
 
 
 @pytest.mark.slow
