@@ -13,6 +13,7 @@ from torch import Tensor
 from causalopt.backends import load_policy
 from causalopt.backends.contracts import Backend, Policy, PolicyProblem, Progress
 from causalopt.backends.finite import FiniteBackend, FinitePolicy, _Loss
+from causalopt.backends.inputs import objective_inputs
 from causalopt.errors import CausalOptWarning, ConfigError, DataError, ModelError
 from causalopt.objectives.contract import Objective, ObjectiveInputs
 from causalopt.objectives.paper import CPO, DRCPO, OORLHF
@@ -385,3 +386,17 @@ def test_on_sentences_with_their_tf_idf_embedding() -> None:
     start, end = world.true_value(reference).value, world.true_value(policy).value
     best = world.best_value(reference, world.kl(policy, reference))
     assert (end - start) / (best - start) > 0.95
+
+
+def test_inputs_from_log_probabilities_give_the_loss_of_the_backend():
+    """`objective_inputs` asks a policy for log-probabilities alone; the backend's own loss is made of features."""
+    rng = np.random.default_rng(0)
+    reference = small_policy()
+    policy = reference.with_theta(rng.normal(size=3))
+    texts = [HEADLINES[i] for i in rng.integers(6, size=20)]
+    sampled = [[HEADLINES[i] for i in row] for row in rng.integers(6, size=(20, 2))]
+    log_q, residual, g = rng.normal(size=(3, 20))
+    problem = PolicyProblem(texts, None, log_q, residual, g, rng.uniform(0.5, 2, 20), sampled, rng.normal(size=(20, 2)))
+    for objective in (CPO(kl=0.0, forward_kl=0.0), OORLHF(kl=0.0, forward_kl=0.0), DRCPO(kl=0.0, forward_kl=0.0)):
+        of_backend = _Loss(problem, objective, reference, l2=0.0).value_and_gradient(policy.theta)[0]
+        assert float(objective(objective_inputs(problem, policy, reference))) == pytest.approx(of_backend, rel=1e-12)

@@ -1,18 +1,15 @@
 """The backend: a model stays as it is, and what is learnt is a score of its texts and how many of them to draw."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
-import torch
 from sklearn.linear_model import RidgeCV
 
 from causalopt import plugins
+from causalopt.backends.inputs import objective_inputs
 from causalopt.data.population import DRAWN
 from causalopt.embedding import embed
 from causalopt.errors import ConfigError
-from causalopt.objectives.contract import ObjectiveInputs
 from causalopt_rerank.endpoint import SETTINGS as ENDPOINT
 from causalopt_rerank.endpoint import EndpointPolicy
 from causalopt_rerank.policy import RerankPolicy
@@ -75,23 +72,8 @@ class RerankBackend:
         if on_checkpoint is not None:
             best = on_checkpoint.best([on_checkpoint.judge(candidate) for candidate in candidates])
             return reference if best is None else candidates[best]
-        return min(candidates, key=lambda one: float(objective(_inputs(problem, reference, one))))
+        return min(candidates, key=lambda one: float(objective(objective_inputs(problem, one, reference))))
 
     @staticmethod
     def load_policy(source, cache):
         return (EndpointPolicy if (Path(source) / ENDPOINT).is_file() else RerankPolicy).load(source)
-
-
-def _inputs(problem, reference, policy):
-    """Return what an objective sees of a policy; a text counts as one token."""
-    per_row = problem.sampled_g.shape[1]
-    drawn = [text for row in problem.sampled_texts for text in row]
-    asked = None if problem.prompts is None else [c for c in problem.prompts for _ in range(per_row)]
-    log_ratio = np.asarray(policy.log_prob(problem.prompts, problem.texts)) - problem.behavior_log_prob
-    numbers = (
-        log_ratio, problem.residual, problem.g, problem.weight, np.ones(len(log_ratio)),
-        policy.log_ratio(asked, drawn) if drawn else np.zeros(0), problem.sampled_g.ravel(),
-        np.repeat(problem.weight, per_row), np.ones(len(drawn)),
-        np.asarray(reference.log_prob(asked, drawn)) if drawn else np.zeros(0),
-    )  # fmt: skip
-    return ObjectiveInputs(*(torch.as_tensor(values, dtype=torch.float64) for values in numbers))

@@ -1,7 +1,5 @@
 """Best of n draws of a model by a score, and the importance ratio of the texts that it returns."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,10 +57,9 @@ class RerankPolicy:
         new = [pair for pair in dict.fromkeys(pairs) if pair not in self._known]
         if new:
             x = embed(self._embedder, None if prompts is None else [c for c, _ in new], [text for _, text in new])
+            scores = x.astype(np.float64) @ np.asarray(self.score["weights"])
             # Each text is scored once: the last bit depends on the batch, and would break its ties with itself.
-            self._known.update(
-                zip(new, (x.astype(np.float64) @ np.asarray(self.score["weights"])).tolist(), strict=True)
-            )
+            self._known.update(zip(new, scores.tolist(), strict=True))
         return np.array([self._known[pair] for pair in pairs])
 
     def log_ratio(self, prompts: Sequence[str] | None, texts: Sequence[str]) -> np.ndarray:

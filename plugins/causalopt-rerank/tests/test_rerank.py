@@ -208,15 +208,13 @@ def test_a_model_that_one_can_only_call(server, tmp_path):
     assert load_policy(tmp_path / "policy" / "base") == reference
 
 
-def test_a_server_that_does_not_answer_or_refuses_is_one_line(server, monkeypatch):
-    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+def test_a_server_that_does_not_answer_or_refuses_is_one_line(server):
     for policy, message in (
-        (EndpointPolicy(server, "other"), "the server answers 404 no such model"),
+        (EndpointPolicy(server, "other"), "404 no such model"),
         (EndpointPolicy("http://127.0.0.1:9/v1", "writer"), "no server answers"),
         (EndpointPolicy(server, "silent"), "the answer holds no text"),
         (EndpointPolicy(server, "broken"), "no server answers"),
-        (EndpointPolicy("127.0.0.1/v1", "writer"), "must start with http"),
-        (EndpointPolicy(server, "writer", api_key_env="NO_SUCH_KEY"), "the variable NO_SUCH_KEY is not set"),
+        (EndpointPolicy("127.0.0.1/v1", "writer"), "no server answers .*http://"),
     ):
         with pytest.raises(ModelError, match=message):
             policy.sample(None, 1, seed=0)
