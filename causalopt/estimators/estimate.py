@@ -243,7 +243,7 @@ class Estimate:
         return self.influence + sign * other.influence, self.cluster, deletions
 
     def to_frame(self, level: float = 0.95) -> pd.DataFrame:
-        """Return one row: estimator, estimate, se, ci_low, ci_high, p_value, rows, clusters (the smaller way), draws."""
+        """Return one row: estimator, estimate, se, ci_low, ci_high, p_value, rows, clusters (the smaller), draws."""
         low, high = self.confint(level)
         return pd.DataFrame(
             {

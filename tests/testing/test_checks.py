@@ -101,7 +101,7 @@ class Negative(GaussianAssignment):
 
 
 @pytest.mark.parametrize(
-    ("make", "said"), [(UpsideDown, "must be small where text and reader go together"), (Negative, "not positive")]
+    ("make", "said"), [(UpsideDown, "must be small if text and reader are associated"), (Negative, "not positive")]
 )
 def test_assignment_models_that_are_wrong(make: Any, said: str) -> None:
     with pytest.raises(AssertionError, match=re.escape(said)):
@@ -146,8 +146,8 @@ class ByPosition(SFT):
 @pytest.mark.parametrize(
     ("objective", "said"),
     [
-        (SaysUncoupled(), "says that it does not couple the batch"),
-        (SaysNoSamples(), "says that it needs no samples"),
+        (SaysUncoupled(), "declares that it does not couple the batch"),
+        (SaysNoSamples(), "declares that it needs no samples"),
         (ByPosition(), "depends on the order of rows"),
     ],
 )
