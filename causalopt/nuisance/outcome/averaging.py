@@ -73,7 +73,7 @@ def mean_over_texts(
     texts: int = TEXTS,
     seed: int = 0,
 ) -> Float64:
-    """Mean over texts of ``predict(x_j, w_i, id_j)``, shape [n]; at most ``texts`` of them, drawn without replacement."""
+    """Mean over texts of ``predict(x_j, w_i, id_j)``, shape [n]; at most ``texts``, drawn without replacement."""
     if len(x_draws) > texts:
         chosen = np.random.default_rng(seed).choice(len(x_draws), texts, replace=False)
         x_draws, text_id = x_draws[chosen], text_id[chosen]
