@@ -155,7 +155,7 @@ def platt_scaling(log_odds: Float64, label: Array, weight: Float64) -> tuple[flo
     Parameters
     ----------
     log_odds, label, weight:
-        Shape [n]; the label is 1 where the log-odds should be large, else 0.
+        Shape [n]; the label is 1 if the log-odds should be large, else 0.
 
     Returns
     -------

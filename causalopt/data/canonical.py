@@ -21,7 +21,7 @@ ATTRIBUTES = tuple(attribute(role) for role in ROLES)
 
 
 def read(table: pd.DataFrame, columns: Columns) -> dict[str, Any]:
-    """Return the values of each attribute from a table with typed columns; None where a role is not filled."""
+    """Return the values of each attribute from a table with typed columns; None if a role is not filled."""
     return {attribute(role): _values(role, vars(columns)[role.name], table) for role in ROLES}
 
 

@@ -36,19 +36,19 @@ def _role(kind: Kind, meaning: str, default: Any = None) -> Any:
 class Columns:
     """Column names by role; a new role is a line here and an attribute of `DirectOutcomeDataset`."""
 
-    text: str = _role("text", "what was read", "text")
+    text: str = _role("text", "the text that was read", "text")
     outcome: str = _role("number", "the response, in outcome units", "outcome")
     prompt: str | None = _role("text", "the context that the text answers")
-    covariates: tuple[str, ...] = _role("covariates", "what may drive both the text shown and the response", ())
+    covariates: tuple[str, ...] = _role("covariates", "possible causes of both the text shown and the response", ())
     weight: str | None = _role("positive", "exposure of the row (impressions behind a rate)")
     group: str | None = _role("label", "rows that no split or fold divides")
     reader: str | None = _role("label", "who read it, for standard errors clustered by reader too")
     attributes: tuple[str, ...] = _role("numbers", "attributes that a person coded for each text", ())
     behavior_log_prob: str | None = _role("log-probability", "log q(x | c) under the logged policy, nats")
-    assignment_log_prob: str | None = _role("log-probability", "log p(x | w), where texts were chosen by reader, nats")
+    assignment_log_prob: str | None = _role("log-probability", "log p(x | w), if texts were chosen by reader, nats")
     policy_log_prob: str | None = _role("log-probability", "of a policy computed elsewhere, for `estimate`, nats")
     policy_text: str | None = _role("text", "a text that this policy drew for the row")
-    placebo_outcome: str | None = _role("number", "fixed before the text was read: no text can have moved it")
+    placebo_outcome: str | None = _role("number", "fixed before the text was read: no text can have affected it")
 
     def filled(self) -> Iterator[tuple[Role, str]]:
         """Yield pairs of role and column, for the roles that are filled."""

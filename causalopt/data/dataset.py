@@ -25,7 +25,7 @@ OnMissing = Literal["drop", "error"]
 
 @dataclass(frozen=True, eq=False)
 class DirectOutcomeDataset:
-    """Texts, outcomes, and what is known about who read them.
+    """Texts, outcomes, and what is known about the readers.
 
     Make one with `from_csv`, `from_frame` or another of the readers, which validate. All arrays have one entry per row
     (n rows).
@@ -35,7 +35,7 @@ class DirectOutcomeDataset:
     texts, prompts:
         The text that was read, and the context that it answers (None without prompts).
     outcome:
-        The response, outcome units; ``direction`` says whether larger or smaller is better.
+        The response, outcome units; ``direction`` is whether larger or smaller is better.
     covariates:
         Reader and occasion variables that may drive both the text shown and the response: numeric or strings.
     weight:

@@ -29,7 +29,7 @@ class Population:
     --------
     >>> from causalopt.data.population import FIXED
     >>> FIXED.sentence()
-    'The texts are fixed: the value is of these very texts.'
+    'The texts are fixed: the value refers to these texts only.'
     """
 
     texts: Origin = "drawn"
@@ -43,7 +43,7 @@ class Population:
     def sentence(self, prompts: bool = False) -> str:
         """Describe the population in a sentence; ``prompts`` is whether the data have prompts."""
         drawn = self.texts == "drawn"
-        texts = "a sample of those that might be written" if drawn else "fixed: the value is of these very texts"
+        texts = "a sample of those that might be written" if drawn else "fixed: the value refers to these texts only"
         if not prompts:
             return f"The texts are {texts}."
         asked = "a sample of those that might be asked" if self.prompts == "drawn" else "fixed"

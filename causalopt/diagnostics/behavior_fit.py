@@ -102,7 +102,7 @@ class BehaviorFit:
         area = f"{self.auc:.2f} ({self.auc_low:.2f} to {self.auc_high:.2f})"
         meaning = {
             "good": "they are alike.",
-            "questionable": "they differ, and ratios to it carry an error that no interval counts.",
+            "questionable": "they differ, and ratios to it carry an error that no interval includes.",
             "bad": "they are not alike, and every ratio to it is wrong.",
             "unclear": f"{self.clusters} logged units are too few to say whether they are alike.",
         }[self.judgement]
@@ -209,7 +209,7 @@ def two_samples(
     unit = None if cluster is None else as_codes("cluster", cluster, n)
     groups = len(np.unique(np.asarray(x_logged), axis=0)) if unit is None else int(unit.max(initial=-1)) + 1
     if groups < 2:
-        raise DataError(f"the {n} logged texts are of {groups} cluster: two at least are needed to tell texts apart")
+        raise DataError(f"the {n} logged texts are of {groups} cluster: at least two are needed to fit a classifier")
     sample = TwoSamples.of(x_logged, x_drawn, weight=weight, group=unit, folds=min(folds, groups), seed=seed)
     logged = sample.text[:n] if unit is None else unit
     if row is None:

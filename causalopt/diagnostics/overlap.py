@@ -156,8 +156,9 @@ def warn_if_mean_ratio_is_not_one(log_ratio: Any, *, weight: Any = None, cluster
     if too_small or too_large:
         mean = f"{np.exp(log_mean):.2g}" if abs(log_mean) < LARGEST_LOG else f"exp({log_mean:.0f})"
         warnings.warn(
-            f"the ratios of the policy's to the logged probabilities have mean {mean} and would have mean 1: the "
-            "policy writes mostly what was never logged, or the log-probabilities are not both of whole texts, in nats",
+            f"the ratios of the policy's to the logged probabilities have mean {mean} but should have mean 1: the "
+            "policy writes mostly texts that were never logged, or the log-probabilities are not both of whole texts, "
+            "in nats",
             OverlapWarning,
             stacklevel=3,
         )

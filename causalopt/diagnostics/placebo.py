@@ -238,7 +238,7 @@ def _constant(values: Float64, codes: Int64) -> bool:
 
 
 def _can_trade(codes: Int64, repeats: int) -> bool:
-    """Whether exchanges of units of equal size move half of the rows, in at least ``repeats`` different ways."""
+    """Whether exchanges of units of equal size affect half of the rows, in at least ``repeats`` different ways."""
     sizes, alike = np.unique(np.bincount(codes), return_counts=True)
     movable = sizes[alike > 1] @ alike[alike > 1]
     return bool(2 * movable >= len(codes) and gammaln(alike + 1).sum() >= np.log(repeats))

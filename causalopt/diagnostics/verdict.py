@@ -43,7 +43,7 @@ def thin_overlap(overlap: Overlap) -> str | None:
         return f"Overlap is thin: {logged} count as {overlap.ess:.0f} for this policy."
     if overlap.pareto_k > HEAVY_TAIL:
         return (
-            f"Overlap is thin: a few of {logged} carry the answer (tail shape {overlap.pareto_k:.2f}, where above "
+            f"Overlap is thin: a few of {logged} carry the answer (tail shape {overlap.pareto_k:.2f}; above "
             f"{HEAVY_TAIL} an interval cannot be trusted)."
         )
     return None
@@ -131,7 +131,7 @@ def judge(
     if not (low <= 0 <= high or few or barred):
         outlook = "better" if (difference.value > 0) == (direction == "maximize") else "worse"
     finding = (
-        f"The data do not tell whether the policy is better or worse than {reference}"
+        f"The data do not show whether the policy is better or worse than {reference}"
         if outlook == "unclear"
         else f"The policy is {outlook} than {reference}"
     )

@@ -362,7 +362,7 @@ def leave_out(
     for name in chosen:
         if name not in known:
             raise ConfigError(
-                f"{name!r} is not a covariate, so nothing can be judged by it; there are: {', '.join(known)}"
+                f"{name!r} is not a covariate, so it cannot be a benchmark; there are: {', '.join(known)}"
             )
 
     def shorter(rows: DirectOutcomeDataset, name: str) -> DirectOutcomeDataset:

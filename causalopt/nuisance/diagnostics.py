@@ -188,17 +188,17 @@ def warn_if_mean_is_not_one(s: Float64, weight: Float64, group: Int64) -> None:
     error = float(np.sqrt(np.sum(by_group**2))) / len(s)
     if size < min(THIN, len(s) / 2):
         warnings.warn(
-            f"{len(s)} rows count as {size:.1f} under the stabilized weights: nearly all readers were shown what they "
-            "hardly ever see, or the weights are wrong",
+            f"{len(s)} rows count as {size:.1f} under the stabilized weights: nearly all readers were shown texts that "
+            "they hardly ever see, or the weights are wrong",
             OverlapWarning,
             stacklevel=3,
         )
     # A sample without the largest weights has a mean and a standard error that are both too small: both are rescaled.
     elif abs(mean - 1) > max(TOLERANCE, ERRORS * error / min(mean, 1.0)):
         warnings.warn(
-            f"the mean of the stabilized weights is {mean:.3g} (standard error {error:.2g}) and would be 1 if they "
-            "were right: the assignment model does not describe who reads what, or some readers never see some of the "
-            "texts",
+            f"the mean of the stabilized weights is {mean:.3g} (standard error {error:.2g}) but would be 1 if they "
+            "were correct: the assignment model does not describe who reads what, or some readers never see some of "
+            "the texts",
             OverlapWarning,
             stacklevel=3,
         )

@@ -133,7 +133,7 @@ def collapsed(s: Float64, weight: Float64, max_weight: float) -> str | None:
     >>> collapsed(np.array([0.5, 1.5] * 20), np.ones(40), 20.0) is None
     True
     >>> collapsed(np.array([0.5] * 40), np.ones(40), 20.0)
-    'the mean of its weights is 0.5, where that of the right ones is 1'
+    'the mean of its weights is 0.5, but should be 1'
     """
     if not np.isfinite(s).all() or (s <= 0).any():
         bad = int((~np.isfinite(s) | (s <= 0)).sum())
@@ -145,7 +145,7 @@ def collapsed(s: Float64, weight: Float64, max_weight: float) -> str | None:
     if cut > MOST_CUT:
         return f"{100 * cut:.0f}% of the mass of its weights is above {max_weight:g} (the largest is {s.max():.3g})"
     if not MEAN_WEIGHT[0] <= mean <= MEAN_WEIGHT[1]:
-        return f"the mean of its weights is {mean:.3g}, where that of the right ones is 1"
+        return f"the mean of its weights is {mean:.3g}, but should be 1"
     size = float((share @ kept) ** 2 / np.sum((share * kept) ** 2))
     fewest = min(FEWEST_ROWS, float(1 / np.sum(share**2)) / 2)
     if size < fewest:

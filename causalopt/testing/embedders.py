@@ -47,7 +47,7 @@ def check_embedder(make: Callable[[], Embedder]) -> None:
     backwards = embedder.transform(TEXTS[::-1])[::-1]
     assert np.allclose(x, backwards, atol=1e-5), f"{name}: a text's vector depends on the order of the texts"
     alone = embedder.transform(TEXTS[3:4])
-    assert np.allclose(x[3:4], alone, atol=1e-5), f"{name}: a text's vector depends on the texts beside it"
+    assert np.allclose(x[3:4], alone, atol=1e-5), f"{name}: a text's vector depends on the other texts"
     new = embedder.transform(["zebra unseen words", "help them now"])
     assert new.shape == (2, x.shape[1]), f"{name}: new texts have shape {new.shape}, not {(2, x.shape[1])}"
     assert np.isfinite(new).all(), f"{name}: a text of unseen words has values that are not finite"

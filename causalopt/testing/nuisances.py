@@ -59,7 +59,7 @@ def check_outcome_model(make: Callable[[], OutcomeModel], tolerance: float = 1e-
         assert worst <= tolerance, f"{_name(model)}.marginal is {worst:.3g} off the mean of predict over readers"
     used = (np.arange(len(data.y)) % 2).astype(np.float64)
     ignored = make().fit(data.x, data.w, data.y + SHIFT * (1 - used), used).predict(data.x, data.w)
-    assert np.abs(ignored - m).mean() < SHIFT / 10, f"{_name(model)}: rows of weight zero move the fit"
+    assert np.abs(ignored - m).mean() < SHIFT / 10, f"{_name(model)}: rows of weight zero affect the fit"
     none = sample(2, covariates=0)
     alone = make().fit(*none)
     _vector(alone, "predict", alone.predict(none.x, none.w), len(none.x))
@@ -108,7 +108,7 @@ def check_assignment_model(make: Callable[[], AssignmentModel]) -> None:
     reversed_w = np.where(used[:, None] > 0, data.w, -data.w)
     kept = _fit(make(), data.x, reversed_w, used).stabilized_weight(data.x, data.w)
     if np.ptp(s) > 0 and np.ptp(kept) > 0:
-        assert np.corrcoef(np.log(kept), np.log(s))[0, 1] > 0.5, f"{_name(model)}: rows of weight zero move the fit"
+        assert np.corrcoef(np.log(kept), np.log(s))[0, 1] > 0.5, f"{_name(model)}: rows of weight zero affect the fit"
 
 
 def _fit(model: AssignmentModel, x: Array, w: Array, weight: Float64) -> AssignmentModel:

@@ -80,7 +80,7 @@ def test_what_is_barred_is_never_a_gain_and_is_said_first():
     found = judge(difference(1.0), THIN, notes=["A note."], barred=["The fit of q is bad."], robustness_value=0.5)
     assert found.outlook == "unclear"
     assert found.text.startswith("The fit of q is bad. Overlap is thin: ")
-    assert "A note. The data do not tell whether the policy is better or worse" in found.text
+    assert "A note. The data do not show whether the policy is better or worse" in found.text
     assert "hidden cause" not in found.text
     noted = judge(difference(1.0), GOOD, notes=["A note."])
     assert noted.outlook == "better"

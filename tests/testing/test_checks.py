@@ -77,7 +77,7 @@ class Remembers(RidgeOutcome):
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (ForgetsWeights, "rows of weight zero move the fit"),
+        (ForgetsWeights, "rows of weight zero affect the fit"),
         (WrongMarginal, "off the mean of predict over readers"),
         (Unseeded, "two fits on the same rows differ"),
         (Remembers, "a second fit remembers the first"),
@@ -115,7 +115,7 @@ class Company(TfidfSvdEmbedder):
 
 
 def test_an_embedder_that_is_wrong() -> None:
-    with pytest.raises(AssertionError, match="depends on the texts beside it"):
+    with pytest.raises(AssertionError, match="depends on the other texts"):
         testing.check_embedder(Company)
     with pytest.raises(AssertionError, match="holds float64, not float32"):
         testing.check_embedder(lambda: Float64Embedder())

@@ -177,7 +177,7 @@ class ArmsAssignment(BaseEstimator):  # type: ignore[misc]
         if share > HARDLY:
             warnings.warn(
                 f"{100 * share:.0f}% of the readers hardly ever get some text (less than {HARDLY:g} times as often as "
-                f"readers on the whole; {int(rare.any(axis=0).sum())} of {self.arms_.count} texts): what it does to "
+                f"readers overall; {int(rare.any(axis=0).sum())} of {self.arms_.count} texts): its effect on "
                 "them is known from the outcome model alone",
                 OverlapWarning,
                 stacklevel=3,
