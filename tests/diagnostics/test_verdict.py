@@ -18,8 +18,8 @@ def difference(value):
         (-1.0, "maximize", "is worse than"),
         (1.0, "minimize", "is worse than"),
         (-1.0, "minimize", "is better than"),
-        (0.01, "maximize", "do not tell"),
-        (0.01, "minimize", "do not tell"),
+        (0.01, "maximize", "do not show"),
+        (0.01, "minimize", "do not show"),
     ],
 )
 def test_the_sentence_follows_the_interval_and_the_direction(value, direction, words):
@@ -40,7 +40,7 @@ def test_an_interval_on_a_handful_of_effective_texts_decides_nothing():
     few = overlap(np.random.default_rng(0).normal(0, 3.0, 1000))
     assert few.ess < 30
     text = verdict(difference(1.0), few, robustness_value=0.5)
-    assert "do not tell" in text
+    assert "do not show" in text
     assert "fewer than 30 effective rows is not to be relied on" in text
     assert "hidden" not in text
 

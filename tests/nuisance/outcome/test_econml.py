@@ -118,7 +118,7 @@ def test_bad_input():
         EconMLOutcome("LinaerDML")
     with pytest.raises(ConfigError, match="unexpected keyword argument"):
         EconMLOutcome("LinearDML", {"model_x": 1})
-    with pytest.raises(ConfigError, match="is not among the EconML estimators"):
+    with pytest.raises(ConfigError, match="is not among the supported EconML estimators"):
         EconMLOutcome(LogisticRegression())
     with pytest.raises(ConfigError, match="at most 50 texts"):
         EconMLOutcome("LinearDRLearner").fit(x, w, y, np.ones(80))
