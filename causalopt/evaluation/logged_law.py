@@ -15,7 +15,7 @@ from causalopt.evaluation.policies import Draws, ModelPolicy, Subject
 from causalopt.pseudo_outcome import PseudoOutcomes
 
 NOTEWORTHY, MOST = 0.1, 0.5
-"""Shares of a policy's texts outside of the logged ones above which it is reported, and nothing is concluded."""
+"""Shares of a policy's texts outside of the logged ones above which they are reported, and nothing is concluded."""
 
 
 @dataclass(frozen=True)

@@ -230,7 +230,7 @@ def _summed(
 def _spread(rows: Sequence[Int64], prompts: Sequence[str]) -> tuple[Int64, Int64]:
     """Assign draws made for prompts to the rows with these prompts: positions of draws, and the row of each.
 
-    Every row of a prompt gets at least one draw, and every draw a row: if one of the two is fewer, it is reused.
+    Every row of a prompt gets at least one draw, and every draw a row; whichever of the two is fewer is reused.
     """
     draws = pd.Series(prompts).groupby(pd.Series(prompts), sort=False).indices
     chosen, of_row = [], []

@@ -27,7 +27,7 @@ UNFIT = (np.linalg.LinAlgError, ArithmeticError)
 
 @dataclass(frozen=True)
 class Failure:
-    """A nuisance that was not used: the mean replaces an outcome model; without an assignment model no correction.
+    """A nuisance that was not used: the mean replaces an outcome model, an assignment model's correction is omitted.
 
     Attributes
     ----------

@@ -90,7 +90,7 @@ def temperature_at(log_prob: Float64, g: Float64, kl: float) -> float:
     def excess(log_temperature: float) -> float:
         return kl_divergence(tilt(log_prob, g, float(np.exp(log_temperature))), log_prob) - kl
 
-    # A small KL is about var(g) / (2 lambda^2), exactly if g is Gaussian: an initial bracket that is then widened.
+    # A small KL is about var(g) / (2 lambda^2), exactly if g is Gaussian: a first guess, then widened to a bracket.
     low = high = float(np.log(spread) - 0.5 * np.log(2 * kl))
     while excess(low) < 0:
         low -= 1.0

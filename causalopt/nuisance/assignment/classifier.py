@@ -121,7 +121,8 @@ class ClassifierAssignment(BaseEstimator):  # type: ignore[misc]
             )
             return self
         pairs = [_Pairs.of(part, weight, self._permutations(len(x)), rng, prompt_id) for part in rows]
-        # Each fold's first column comes from a Gaussian fitted on the other folds, or the fit below would overfit it.
+        # Each fold's first column is from a Gaussian fitted on the other folds, or the fit below would rely on it too
+        # much.
         gaussians = [self.gaussian_.refitted(x[fold != k], w[fold != k], weight[fold != k]) for k in labels]
         z = [self._columns(g, x[p.text], w[p.reader]) for g, p in zip(gaussians, pairs, strict=True)]
         linear = self._fit_linear(z, pairs)
