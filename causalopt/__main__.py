@@ -1,4 +1,4 @@
-"""``python -m causalopt`` is the command line, as launchers of several processes start it."""
+"""``python -m causalopt`` runs the command line; launchers of several processes start it this way."""
 
 from causalopt.cli.main import main
 

@@ -1,4 +1,4 @@
-"""Checks of the arrays that estimators take: every message names the argument and the first index at fault."""
+"""Checks of the arrays that estimators take: every message names the argument and the first invalid index."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def as_matrix(name: str, values: Any, n: int | None = None) -> Float64:
 
 
 def as_log_ratio(name: str, values: Any) -> Float64:
-    """Return log-ratios as float64 [n], nats; -inf (a text the policy never writes) may be there, nan and +inf not."""
+    """Return log-ratios as float64 [n], nats; -inf (a text the policy never writes) is valid, nan and +inf are not."""
     vector = _as_float(name, values)
     if vector.ndim != 1:
         raise DataError(f"{name} must have one dimension, not shape {vector.shape}")

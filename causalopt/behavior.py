@@ -1,4 +1,4 @@
-"""Where q comes from, the behavior policy of the logged texts: decided here, once."""
+"""The source of q, the behavior policy of the logged texts, is chosen here and nowhere else."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BehaviorPolicy = Literal["logged", "reference", "embedding"]
 def behavior_source(
     dataset: DirectOutcomeDataset, reference: Policy | None, source: BehaviorPolicy | None = None
 ) -> BehaviorPolicy:
-    """Say where q comes from: as asked, else the logged log-probabilities, the reference, or a ratio of embeddings."""
+    """Return where q comes from: ``source`` if given, else logged log-probabilities, the reference, or embeddings."""
     if source is not None:
         return source
     if dataset.behavior_log_prob is not None:
@@ -33,9 +33,9 @@ def behavior_log_prob(
 ) -> Float64:
     """Log q(x_i | c_i) of the logged texts, shape [n], nats.
 
-    ``source`` says where q comes from: the logged log-probabilities, or the reference policy (the choice of Lin et al.
-    2024, right when the reference was tuned on the logged texts). None takes the logged ones when there are any.
-    Embeddings give ratios to q and no q: see `embedding_log_prob`.
+    ``source`` is where q comes from: the logged log-probabilities, or the reference policy (the choice of Lin et al.
+    2024, correct if the reference was tuned on the logged texts). None takes the logged ones if there are any.
+    Embeddings give ratios to q, but not q itself: see `embedding_log_prob`.
     """
     if source is None:
         source = "reference" if dataset.behavior_log_prob is None else "logged"
@@ -55,9 +55,9 @@ def embedding_log_prob(
 ) -> Float64:
     """Log q of the logged texts through embeddings, shape [n], nats, for texts that no language model wrote.
 
-    The reference's texts are told from the logged ones by a classifier, whose odds are P^f0 / q at each logged text
-    (`causalopt.evaluation.marginal_log_ratio`). An optimiser moves the policy and with it its texts, but starts at the
-    reference, which stays: log P^f / q = log P^f / P^f0 + log P^f0 / q, of which only the first part changes.
+    A classifier separates the reference's texts from the logged ones; its odds are P^f0 / q at each logged text
+    (`causalopt.evaluation.marginal_log_ratio`). An optimiser changes the policy and its texts, but the reference that
+    it starts from is fixed: in log P^f / q = log P^f / P^f0 + log P^f0 / q, only the first term changes.
 
     Parameters
     ----------
@@ -66,13 +66,13 @@ def embedding_log_prob(
     reference:
         P^f0.
     samples:
-        Its texts for each row, from `draw_samples`.
+        The texts that the reference drew for each row, from `draw_samples`.
     seed:
-        Seed of the classifier's folds, and draws rows where they differ in weight.
+        Seed of the classifier's folds, and of the resampling of rows if their weights differ.
     """
     data, fitted = pseudo.dataset, pseudo.fitted()
     pairs = [(i, text) for i, row in enumerate(samples) for text in row]
-    if np.ptp(data.weight) > 0:  # a heavy row's context comes up as often as it weighs
+    if np.ptp(data.weight) > 0:  # a row's context is drawn in proportion to its weight
         share = np.array([data.weight[i] for i, _ in pairs])
         drawn = np.random.default_rng(seed).choice(len(pairs), size=len(pairs), p=share / share.sum())
         pairs = [pairs[i] for i in drawn]

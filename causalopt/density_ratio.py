@@ -1,4 +1,4 @@
-"""Two samples of texts, logged ones and drawn ones, told apart by classifiers that did not see what they score."""
+"""Density ratios of logged and drawn texts, from classifiers that separate the two and are scored on held-out folds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LARGEST_PROBABILITY = 1 - 1e-9
 
 @dataclass(frozen=True, eq=False)
 class TwoSamples:
-    """n logged texts and m drawn ones, one below the other.
+    """n logged texts followed by m drawn ones.
 
     Attributes
     ----------
@@ -34,11 +34,11 @@ class TwoSamples:
     label:
         0 for logged, 1 for drawn texts, shape [n + m].
     weight:
-        Shape [n + m]; the two samples weigh the same, so that log-odds are log-ratios.
+        Shape [n + m]; the two samples have the same total weight, so that log-odds are log-ratios.
     fold:
         Shape [n + m]; rows of a group, and drawn texts that equal a logged one, share a fold.
     text:
-        Code of equal texts (of equal embeddings, where nobody has said), shape [n + m].
+        Code of equal texts (of equal embeddings, if no codes were given), shape [n + m].
     """
 
     x: Float64
@@ -59,7 +59,7 @@ class TwoSamples:
         folds: int = 5,
         seed: int = 0,
     ) -> TwoSamples:
-        """Validate, and assign groups (equal texts, when None) to folds; ``text`` are labels [n + m] of equal texts."""
+        """Validate, and assign groups (equal texts, if None) to folds; ``text`` holds labels [n + m] of equal texts."""
         logged = as_matrix("x_logged", x_logged)
         policy = as_matrix("x_policy", x_policy)
         n, m = len(logged), len(policy)
@@ -79,13 +79,13 @@ class TwoSamples:
         )
 
     def with_draws_of_rows(self, row: Int64) -> TwoSamples:
-        """Put each drawn text into the fold of a logged row, whose prompt it answers; ``row`` has shape [m]."""
+        """Put each drawn text into the fold of the logged row whose prompt it answers; ``row`` has shape [m]."""
         n = len(self.fold) - len(row)
         return replace(self, fold=np.concatenate([self.fold[:n], self.fold[:n][row]]))
 
 
 def _folds(codes: Array, same: Array, folds: int, rng: np.random.Generator) -> Int64:
-    """Assign groups of logged rows to folds; a policy text goes where its equal among the logged ones is."""
+    """Assign groups of logged rows to folds; a policy text joins the fold of the logged text that it equals, if any."""
     groups = np.unique(codes)
     if folds < 2 or len(groups) < folds:
         raise DataError(f"{folds} folds cannot be made of {len(groups)} groups of logged texts")
@@ -97,10 +97,10 @@ def _folds(codes: Array, same: Array, folds: int, rng: np.random.Generator) -> I
 
 
 def candidates(x: Float64) -> list[Any]:
-    """Logistic regressions on the coordinates as they are, and on standardised ones with their squares.
+    """Logistic regressions on the raw coordinates, and on standardised ones with their squares.
 
-    As they are, in a common unit, the directions in which texts differ most are penalised least; standardised, all are
-    penalised alike, and few texts leave most of a difference unseen.
+    Raw coordinates have a common unit, so that the directions in which texts differ most are penalised least.
+    Standardised ones are all penalised alike, so that with few texts most of a difference is missed.
     """
     unit = float(np.sqrt(np.mean(np.var(x, axis=0)))) or 1.0
     found = []
@@ -155,13 +155,13 @@ def platt_scaling(log_odds: Float64, label: Array, weight: Float64) -> tuple[flo
     Parameters
     ----------
     log_odds, label, weight:
-        Shape [n]; the label is 1 where the log-odds should be large, else 0.
+        Shape [n]; the label is 1 if the log-odds should be large, else 0.
 
     Returns
     -------
     tuple
-        1 and 0 for log-odds that are right; 0 and 0 where they are constant or point the wrong way, and so tell
-        nothing.
+        1 and 0 for log-odds that are calibrated already; 0 and 0 if they are constant or have the wrong sign, and so
+        are uninformative.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What is handed to a public function is looked at there, so that a wrong thing is named and not met inside."""
+"""Checks of the arguments of public functions, so that a wrong one is named at once and does not fail deep inside."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from causalopt.errors import ConfigError, DataError
 
 
 def check_type(what: str, value: object, types: tuple[type, ...], wanted: str) -> None:
-    """Raise `DataError` unless ``value`` is of one of the types; ``wanted`` says in words what is.
+    """Raise `DataError` unless ``value`` is of one of the types; ``wanted`` describes the expected value in words.
 
     Examples
     --------
@@ -24,7 +24,7 @@ def check_type(what: str, value: object, types: tuple[type, ...], wanted: str) -
 
 
 def check_contract(what: str, value: object, members: Sequence[str], wanted: str) -> None:
-    """Raise `ConfigError` unless ``value`` has the members of a contract.
+    """Raise `ConfigError` unless ``value`` has all members of a contract.
 
     Examples
     --------

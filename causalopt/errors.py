@@ -1,4 +1,4 @@
-"""What causalopt raises and warns: one clear line that names the thing at fault and the fix."""
+"""Errors and warnings of causalopt: each message is one clear line that names the problem and the fix."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class DataError(CausalOptError):
 
 
 class OverlapError(DataError):
-    """The logged data say nothing at all about the policy: there is no estimate, or no standard error of it."""
+    """The logged data carry no information about the policy: there is no estimate, or no standard error of it."""
 
 
 class ConfigError(CausalOptError):
@@ -24,15 +24,15 @@ class ConfigError(CausalOptError):
 
 
 class MissingPartError(CausalOptError):
-    """A number needs something of a policy that is not available: its texts, or its log-probabilities."""
+    """A quantity needs texts or log-probabilities of a policy, and these are not available."""
 
 
 class ModelError(CausalOptError):
-    """A model, policy or checkpoint is missing, or is not what it is taken for."""
+    """A model, policy or checkpoint is missing, or is not of the expected kind."""
 
 
 class CausalOptWarning(UserWarning):
-    """Base of every warning: the result stands, but a reader must know this beside it."""
+    """Base of every warning: the result is valid, but must be read with this caveat."""
 
 
 class DroppedRowsWarning(CausalOptWarning):
@@ -40,25 +40,25 @@ class DroppedRowsWarning(CausalOptWarning):
 
 
 class OverlapWarning(CausalOptWarning):
-    """The logged data say little about the policy; the message gives the effective sample size."""
+    """The logged data carry little information about the policy; the message gives the effective sample size."""
 
 
 class CollapseWarning(CausalOptWarning):
-    """A fit left the data behind and was stopped; the message gives the step and what was seen."""
+    """A fit moved too far from the data and was stopped; the message gives the step and what was observed."""
 
 
 class TruncationWarning(CausalOptWarning):
-    """Weights or texts were cut; the message gives the share that was."""
+    """Weights or texts were truncated; the message gives the share."""
 
 
 @contextmanager
 def collected_warnings() -> Iterator[Callable[[], list[str]]]:
-    """Keep every `CausalOptWarning` of the block; should it fail, they are warned of before its error.
+    """Collect every `CausalOptWarning` of the block; if the block fails, they are issued before its error.
 
     Yields
     ------
     callable
-        Returns the messages so far, each once, in alphabetical order.
+        Returns the distinct messages so far, in alphabetical order.
 
     Examples
     --------
@@ -80,6 +80,6 @@ def collected_warnings() -> Iterator[Callable[[], list[str]]]:
             return
         except BaseException as error:
             failure = error
-    for message in messages():  # what was warned of may be why
+    for message in messages():  # a warning may explain the failure
         warnings.warn(message, CausalOptWarning, stacklevel=3)
     raise failure

@@ -1,4 +1,4 @@
-"""One registry for every replaceable part, over entry points: built-in parts register exactly as a plugin's do."""
+"""One registry for each kind of replaceable part, based on entry points: built-in parts register as plugins do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from causalopt.suggestion import did_you_mean
 
 @cache
 def _installed(group: str) -> dict[str, EntryPoint]:
-    """Entry points of a group by name: reading the metadata of all packages takes some ten milliseconds."""
+    """Entry points of a group by name, cached: reading the metadata of all packages takes some ten milliseconds."""
     return {point.name: point for point in entry_points(group=group)}
 
 
@@ -24,7 +24,7 @@ class Registry:
     Parameters
     ----------
     kind:
-        What the group holds, in words, for messages ("outcome model").
+        Name of the kind for messages ("outcome model").
     group:
         The entry-point group ("causalopt.outcome_models").
 
@@ -56,14 +56,14 @@ class Registry:
         return sorted({*self._in_code, *self._entry_points()})
 
     def origin(self, name: str) -> str:
-        """Say which distribution brings ``name`` ("in code" when a decorator did)."""
+        """Name the distribution that provides ``name`` ("in code" if a decorator registered it)."""
         if name in self._in_code:
             return "in code"
         point = self._entry_points()[name]
         return point.dist.name if point.dist is not None else "unknown"
 
     def get(self, name: str) -> Any:
-        """Return the registered object itself; an unknown name raises `ConfigError` that lists those that exist."""
+        """Return the registered object itself; an unknown name raises a `ConfigError` that lists the known ones."""
         if name in self._in_code:
             return self._in_code[name]
         points = self._entry_points()
@@ -79,7 +79,7 @@ class Registry:
         """Build the part that ``spec`` describes.
 
         ``spec`` is a name, a mapping with a ``name`` and the factory's keyword arguments, or a ready object, which
-        is returned as it is.
+        is returned unchanged.
         """
         if isinstance(spec, str):
             spec = {"name": spec}

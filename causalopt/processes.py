@@ -1,4 +1,4 @@
-"""A run in several processes (`torchrun`, `accelerate launch`): the main one estimates and writes, all train."""
+"""A run in several processes (`torchrun`, `accelerate launch`): the main process estimates and writes, all train."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ _LONGEST_STAGE = timedelta(days=7)
 
 
 def is_main() -> bool:
-    """Whether this process owns the run directory and the terminal; true for one that is alone."""
+    """Whether this process owns the run directory and the terminal; true if it is the only one."""
     return int(os.environ.get("RANK", 0)) == 0
 
 
 def shared(compute: Callable[[], T]) -> T:
-    """Return what ``compute`` gives in the main process, in every process; all must call it, in the same order.
+    """Compute a value in the main process and return it in every process; all must call this, in the same order.
 
-    No process goes on before all have the value, so that what the main one has written is there for the others.
+    No process continues before all have the value, so that files written by the main one exist for the others.
 
     Parameters
     ----------
     compute:
-        Called by the main process alone. Its value must be picklable where there are several processes.
+        Called by the main process alone. Its value must be picklable if there are several processes.
 
     Raises
     ------
     ModelError
-        In the other processes, when the main one has ended.
+        In the other processes, if the main one has ended.
 
     Examples
     --------
@@ -58,15 +58,15 @@ def shared(compute: Callable[[], T]) -> T:
 
 
 def leave() -> None:
-    """Leave the group of processes, when there is one, at the end of a program."""
+    """Leave the process group, if there is one, at the end of a program."""
     if distributed.is_initialized():
         distributed.destroy_process_group()
 
 
 @cache
 def _group() -> Any:
-    """Return a group that may wait for as long as a stage of the main process takes; the default one gives up."""
-    # Imported here: a run of one process may do without accelerate's state.
+    """Return a process group that waits as long as a stage of the main process takes; the default one times out."""
+    # Imported here: a run of one process does not need accelerate's state.
     from accelerate import PartialState
 
     on_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")

@@ -1,4 +1,4 @@
-"""Progress of long work: one bar on a terminal, one line per stage elsewhere, nothing in a library call."""
+"""Progress of long computations: one bar on a terminal, one line per stage elsewhere, nothing in a library call."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def show_progress(console: Console | None = None) -> Iterator[None]:
 
 
 def track(iterable: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
-    """Yield the items, and show how many are done when inside `show_progress`.
+    """Yield the items, and show how many are done if inside `show_progress`.
 
     Examples
     --------
@@ -43,7 +43,7 @@ def track(iterable: Iterable[Item], description: str, total: int | None = None) 
     6
     """
     progress = _active.get()
-    if progress is None or total == 0:  # an empty bar says nothing
+    if progress is None or total == 0:  # an empty bar shows nothing
         yield from iterable
     else:
         yield from progress.track(iterable, total=total, description=description)

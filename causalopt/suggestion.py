@@ -1,4 +1,4 @@
-"""What a name that nobody knows may have been meant to be."""
+"""Suggestions for misspelt names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def did_you_mean(name: str, known: Iterable[object]) -> str:
-    """Return " (did you mean 'x'?)", with the known name that is nearest, or nothing.
+    """Return " (did you mean 'x'?)" with the nearest known name, or an empty string if none is near.
 
     Examples
     --------

@@ -269,7 +269,7 @@ def test_a_failed_assignment_model_leaves_the_outcome_model_alone_and_is_kept_in
             return np.full(len(x), 0.5)
 
     data = dataset(frame())
-    with pytest.warns(CausalOptWarning, match="values stand on the outcome model alone"):
+    with pytest.warns(CausalOptWarning, match="values rely on the outcome model alone"):
         pseudo = PseudoOutcomeEstimator(outcome_model="ridge", assignment_model=Half()).fit_transform(data)
     assert not pseudo.corrected
     np.testing.assert_array_equal(pseudo.residual, 0)

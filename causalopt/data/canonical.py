@@ -1,4 +1,4 @@
-"""The values of every role: read from a table, written to one canonical frame, and read back."""
+"""The values of all roles: read from a table, written to one canonical frame, and read back."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ ATTRIBUTES = tuple(attribute(role) for role in ROLES)
 
 
 def read(table: pd.DataFrame, columns: Columns) -> dict[str, Any]:
-    """Return the values of each attribute from a table with typed columns; None where a role is not filled."""
+    """Return the values of each attribute from a table with typed columns; None if a role is not filled."""
     return {attribute(role): _values(role, vars(columns)[role.name], table) for role in ROLES}
 
 
 def frame_of(values: Mapping[str, Any]) -> pd.DataFrame:
-    """Return the canonical frame: text, outcome, weight, group, then whatever else there is."""
+    """Return the canonical frame: text, outcome, weight, group, then the other roles that are filled."""
     frame = pd.DataFrame(
         {"text": values["texts"], "outcome": values["outcome"], "weight": values["weight"], "group": values["group"]}
     )
@@ -41,7 +41,7 @@ def frame_of(values: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def values_of(frame: pd.DataFrame, several: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """Return what `frame_of` was given; ``several`` names the columns of the roles that have several."""
+    """Invert `frame_of`; ``several`` names the columns of the roles that have several."""
     values: dict[str, Any] = {}
     for role in ROLES:
         if role.kind in SEVERAL:
@@ -49,7 +49,7 @@ def values_of(frame: pd.DataFrame, several: Mapping[str, Sequence[str]]) -> dict
             values[attribute(role)] = pd.DataFrame(named, index=frame.index)
         elif role.name not in frame:
             values[attribute(role)] = None
-        elif role.kind == "label":  # codes, which keep their meaning
+        elif role.kind == "label":  # codes already, and kept as they are
             values[attribute(role)] = frame[role.name].to_numpy(dtype=np.int64)
         else:
             values[attribute(role)] = _values(role, role.name, frame)
@@ -57,7 +57,7 @@ def values_of(frame: pd.DataFrame, several: Mapping[str, Sequence[str]]) -> dict
 
 
 def take(values: Any, position: Int64) -> Any:
-    """Return an attribute's values at some rows."""
+    """Return an attribute's values at the rows ``position``."""
     if isinstance(values, list):
         return [values[i] for i in position]
     if isinstance(values, pd.DataFrame):
@@ -66,7 +66,7 @@ def take(values: Any, position: Int64) -> Any:
 
 
 def _values(role: Role, column: Any, table: pd.DataFrame) -> Any:
-    """Values of one column, or the frame of several."""
+    """Return the values of one column, or a frame if the role has several."""
     if role.kind in SEVERAL:
         return table[list(column)].reset_index(drop=True)
     if column is None:
@@ -79,5 +79,5 @@ def _values(role: Role, column: Any, table: pd.DataFrame) -> Any:
 
 
 def _prefix(role: Role) -> str:
-    """Start of the names of a role's columns in the canonical frame, where there are several."""
+    """Return the prefix of a role's column names in the canonical frame, for roles that have several."""
     return role.name.removesuffix("s") + ":"

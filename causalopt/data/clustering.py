@@ -1,4 +1,4 @@
-"""Which rows depend on each other: those of one unit that was drawn, by which standard errors are clustered."""
+"""Clustering of rows by the units that were drawn, as used for standard errors: rows of one unit are dependent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from causalopt.data.population import Population
 from causalopt.typing import Int64
 
 Way = tuple[str, Int64]
-"""A way of clustering: what its units are called, and the code of each row's unit, shape [n]."""
+"""A clustering: the name of its units, and the code of each row's unit, shape [n]."""
 
 
 def codes_of(labels: Sequence[Hashable]) -> Int64:
@@ -24,7 +24,7 @@ def text_codes(prompts: Sequence[str] | None, texts: Sequence[str]) -> Int64:
 
 
 def drawn(population: Population, text: Int64, prompt: Int64 | None) -> list[Way]:
-    """Return the prompts or texts if they are a sample, and nothing if both are fixed. A single prompt is no sample.
+    """Return the prompts or texts if they are a sample, and nothing if both are fixed. One prompt is not a sample.
 
     Parameters
     ----------
@@ -39,10 +39,10 @@ def drawn(population: Population, text: Int64, prompt: Int64 | None) -> list[Way
 
 
 def ways(sampled: Sequence[Way], groups: Int64 | None, readers: Int64 | None) -> list[Way]:
-    """Return the ways of clustering: what was drawn, and named groups and readers.
+    """Return the clusterings: by what was drawn, and by named groups and readers.
 
-    Units of one way that lie within those of another are dropped. A group of texts thus takes the place of the texts; a
-    group that divides texts is a way of its own.
+    A clustering whose units lie within those of another is dropped. A group of texts therefore replaces the texts; a
+    group that divides texts is a clustering of its own.
 
     Examples
     --------
@@ -63,6 +63,6 @@ def ways(sampled: Sequence[Way], groups: Int64 | None, readers: Int64 | None) ->
 
 
 def _within(fine: Int64, coarse: Int64) -> bool:
-    """Whether every unit of ``fine`` lies in one of ``coarse``."""
+    """Whether every unit of ``fine`` lies within a single unit of ``coarse``."""
     pairs = pd.DataFrame({"fine": fine, "coarse": coarse}).drop_duplicates()
     return len(pairs) == pairs["fine"].nunique()

@@ -1,4 +1,4 @@
-"""The roles that a column can play: one table, from which validation, data set and configuration derive."""
+"""The roles of columns: the single definition from which validation, data set and configuration derive."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from causalopt.errors import DataError
 from causalopt.suggestion import did_you_mean
 
 Kind = Literal["text", "number", "log-probability", "positive", "label", "numbers", "covariates"]
-"""What the cells of a role are; covariates are of any type."""
+"""Type of the cells of a role; covariates are of any type."""
 SEVERAL = ("numbers", "covariates")
-"""Kinds of roles that several columns play."""
+"""Kinds of roles that several columns may have."""
 
 
 @dataclass(frozen=True)
 class Role:
-    """A role: what its cells are, what it means, and the Python type and default of the setting that fills it."""
+    """A role: the type of its cells, its meaning, and the Python type and default of the setting that fills it."""
 
     name: str
     kind: Kind
@@ -36,22 +36,22 @@ def _role(kind: Kind, meaning: str, default: Any = None) -> Any:
 class Columns:
     """Column names by role; a new role is a line here and an attribute of `DirectOutcomeDataset`."""
 
-    text: str = _role("text", "what was read", "text")
+    text: str = _role("text", "the text that was read", "text")
     outcome: str = _role("number", "the response, in outcome units", "outcome")
     prompt: str | None = _role("text", "the context that the text answers")
-    covariates: tuple[str, ...] = _role("covariates", "what may drive both the text shown and the response", ())
+    covariates: tuple[str, ...] = _role("covariates", "possible causes of both the text shown and the response", ())
     weight: str | None = _role("positive", "exposure of the row (impressions behind a rate)")
     group: str | None = _role("label", "rows that no split or fold divides")
     reader: str | None = _role("label", "who read it, for standard errors clustered by reader too")
     attributes: tuple[str, ...] = _role("numbers", "attributes that a person coded for each text", ())
     behavior_log_prob: str | None = _role("log-probability", "log q(x | c) under the logged policy, nats")
-    assignment_log_prob: str | None = _role("log-probability", "log p(x | w), where texts were chosen by reader, nats")
+    assignment_log_prob: str | None = _role("log-probability", "log p(x | w), if texts were chosen by reader, nats")
     policy_log_prob: str | None = _role("log-probability", "of a policy computed elsewhere, for `estimate`, nats")
     policy_text: str | None = _role("text", "a text that this policy drew for the row")
-    placebo_outcome: str | None = _role("number", "fixed before the text was read: no text can have moved it")
+    placebo_outcome: str | None = _role("number", "fixed before the text was read: no text can have affected it")
 
     def filled(self) -> Iterator[tuple[Role, str]]:
-        """Pairs of role and column, for the roles that are filled."""
+        """Yield pairs of role and column, for the roles that are filled."""
         for role in ROLES:
             value = vars(self)[role.name]
             if isinstance(value, str):
@@ -60,7 +60,7 @@ class Columns:
                 yield from ((role, column) for column in value)
 
     def check(self, frame: pd.DataFrame, source: str) -> None:
-        """Raise `DataError` when a column is missing, doubled, or has two roles that exclude each other."""
+        """Raise `DataError` if a column is missing, duplicated, or has two roles that exclude each other."""
         taken: dict[str, str] = {}
         for role, column in self.filled():
             if column not in frame.columns:
@@ -69,7 +69,7 @@ class Columns:
                 raise DataError(f"{source}: there is no column {column!r} for {role.name}{hint}; there are: {names}")
             if isinstance(frame[column], pd.DataFrame):
                 raise DataError(f"{source}: there are several columns {column!r}; rename all but one")
-            # Readers and groups only say which rows belong together, so they may be covariates or attributes as well.
+            # Readers and groups only mark rows that belong together, so they may be covariates or attributes as well.
             if role.kind == "label":
                 continue
             if taken.get(column) == role.name:

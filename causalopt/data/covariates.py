@@ -1,4 +1,4 @@
-"""Covariates as numbers: standardised where they are numeric, one indicator a level where they are categories."""
+"""Covariates as numbers: numeric ones are standardised, categorical ones have one indicator per level."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ MISSING = "(missing)"
 class CovariateEncoder:
     """Encode a frame of covariates as float64 [n, p].
 
-    A missing category is a level of its own, and every level has its indicator: models that are fitted on them are
-    penalised, so that none need be left out. Constant columns carry nothing and are left out with a warning.
+    A missing category is a level of its own, and every level has an indicator: the models fitted on them are
+    penalised, so no level needs to be left out. Constant columns carry no information and are left out with a warning.
 
     Examples
     --------
@@ -50,7 +50,7 @@ class CovariateEncoder:
             warnings.warn(
                 f"covariates that are constant were left out: {', '.join(constant)}", CausalOptWarning, stacklevel=2
             )
-        # A level that was not seen is said by `transform`, with its name.
+        # `transform` warns of levels that were not seen here, and names them.
         levels = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
         parts = [("numeric", StandardScaler(), self._numeric), ("categorical", levels, self._categorical)]
         self._columns = ColumnTransformer(parts).fit(self._typed(frame))
@@ -60,12 +60,12 @@ class CovariateEncoder:
         return self
 
     def transform(self, frame: pd.DataFrame) -> Float64:
-        """Encode with what was learnt, shape [n, p]; an unseen level is all zeros, with a warning.
+        """Encode with the fitted means, scales and levels, shape [n, p]; an unseen level is all zeros, with a warning.
 
         Raises
         ------
         DataError
-            When a column is missing, holds words where it held numbers, or holds a number that is not finite.
+            If a column is missing, holds words though it held numbers in `fit`, or holds a number that is not finite.
         """
         typed = self._typed(frame)
         if not len(typed):
@@ -92,7 +92,7 @@ class CovariateEncoder:
 
 
 def _levels(series: pd.Series) -> Array:
-    if pd.api.types.is_float_dtype(series):  # codes that a table with letters in it would have kept as 1, not 1.0
+    if pd.api.types.is_float_dtype(series):  # numeric codes read as floats: written 1, not 1.0
         levels = [MISSING if pd.isna(value) else f"{value:.15g}" for value in series]
     else:
         levels = [MISSING if pd.isna(value) else str(value) for value in series]

@@ -25,24 +25,24 @@ OnMissing = Literal["drop", "error"]
 
 @dataclass(frozen=True, eq=False)
 class DirectOutcomeDataset:
-    """Texts, outcomes, and what is known about who read them.
+    """Texts, outcomes, and what is known about the readers.
 
-    Make one with `from_csv`, `from_frame` or another of the readers, which validate. All arrays have one entry a row (n
-    rows).
+    Make one with `from_csv`, `from_frame` or another of the readers, which validate. All arrays have one entry per row
+    (n rows).
 
     Attributes
     ----------
     texts, prompts:
-        What was read, and the context that it answers (None without prompts).
+        The text that was read, and the context that it answers (None without prompts).
     outcome:
-        The response, outcome units; ``direction`` says whether larger or smaller is better.
+        The response, outcome units; ``direction`` is whether larger or smaller is better.
     covariates:
         Reader and occasion variables that may drive both the text shown and the response: numeric or strings.
     weight:
         Exposure of each row (impressions behind a rate); ones by default.
     group:
-        Codes of what must not be divided by a split or a fold: the group that was named, or what ``population`` says
-        is drawn (the prompt, else the text), or the reader, or the row.
+        Codes of the units that no split or fold may divide: the named group, or else what is drawn according to
+        ``population`` (the prompt, else the text), or else the reader, or else the row.
     reader:
         Codes of the readers, for standard errors clustered by reader too; or None.
     attributes:
@@ -50,15 +50,16 @@ class DirectOutcomeDataset:
     behavior_log_prob:
         log q(x | c), nats: the log-probability of the text under the policy that was logged; or None.
     assignment_log_prob:
-        log p(x | w), nats: that of the text given the reader, for a system that chose texts by reader; or None.
+        log p(x | w), nats: the log-probability of the text given the reader, for a system that chose texts by reader;
+        or None.
     policy_log_prob:
-        log P^f(x | c), nats: that of the text under a policy to evaluate, computed elsewhere; or None.
+        log P^f(x | c), nats: the log-probability of the text under a policy to evaluate, computed elsewhere; or None.
     policy_text:
         A text that this policy drew in the row's context (given its prompt); or None.
     placebo_outcome:
-        Something fixed before the text was read, which no text can have moved; or None.
+        A variable that was fixed before the text was read, so that no text can have affected it; or None.
     population:
-        Whether texts and prompts are a sample or all that there are.
+        Whether texts and prompts are a sample or the whole population.
     row:
         Position in the source, from 0. Messages count from 1, the first row below a file's header.
     dropped:
@@ -97,15 +98,15 @@ class DirectOutcomeDataset:
 
     @classmethod
     def from_path(cls, path: str | Path, **roles: Any) -> DirectOutcomeDataset:
-        """Read a table by its suffix (.csv, .tsv, .jsonl, .ndjson, .parquet), or a folder that `datasets` saved."""
+        """Read a table by its suffix (.csv, .tsv, .jsonl, .ndjson, .parquet), or a folder saved by `datasets`."""
         return cls._from(files.read_table, path, roles)
 
     @classmethod
     def from_csv(cls, path: str | Path, **roles: Any) -> DirectOutcomeDataset:
         """Read a comma-separated table; the keywords are those of `from_frame`.
 
-        Cells are taken as they are written, so that a text may be "None" or "2020"; an empty cell and ``NA`` (which R
-        writes) are missing. A covariate is numeric when its cells are all numbers.
+        Cells are kept as they are written, so that a text may be "None" or "2020"; an empty cell and ``NA`` (which R
+        writes) are missing. A covariate is numeric if all its cells are numbers.
         """
         return cls._from(files.read_csv, path, roles)
 
@@ -116,7 +117,7 @@ class DirectOutcomeDataset:
 
     @classmethod
     def from_jsonl(cls, path: str | Path, **roles: Any) -> DirectOutcomeDataset:
-        """Read one JSON object a line; the keywords are those of `from_frame`."""
+        """Read one JSON object per line; the keywords are those of `from_frame`."""
         return cls._from(files.read_jsonl, path, roles)
 
     @classmethod
@@ -126,7 +127,7 @@ class DirectOutcomeDataset:
 
     @classmethod
     def from_hf(cls, dataset: Any, *, source: str = "datasets.Dataset", **roles: Any) -> DirectOutcomeDataset:
-        """Take a `datasets.Dataset`, or the folder that its ``save_to_disk`` left."""
+        """Take a `datasets.Dataset`, or a folder that its ``save_to_disk`` wrote."""
         if isinstance(dataset, str | Path):
             return cls._from(files.read_saved_dataset, dataset, roles)
         frame = files.from_datasets(dataset, source, roles.get("covariates", ()))
@@ -165,19 +166,19 @@ class DirectOutcomeDataset:
         frame:
             One row for each reading of a text.
         source:
-            What messages call the table.
+            Name of the table in messages.
         text, outcome, prompt, weight, group, reader, behavior_log_prob, assignment_log_prob:
-            Name of the column in that role; see the class for what each means.
+            Name of the column in that role; see the class for the meaning of each.
         policy_log_prob, policy_text, placebo_outcome:
-            Names of the columns in these roles, for an evaluation alone.
+            Names of the columns in these roles, which only an evaluation uses.
         covariates, attributes:
             Names of the columns in that role.
         direction:
             Whether larger ("maximize") or smaller ("minimize") outcomes are better.
         on_missing:
-            What becomes of rows with a missing text, prompt, outcome, weight, group, reader, numeric covariate or
-            log-probability: "drop" leaves them out with a warning, "error" refuses them. A missing category is a
-            level of its own.
+            Treatment of rows with a missing text, prompt, outcome, weight, group, reader, numeric covariate or
+            log-probability: "drop" leaves them out with a warning, "error" raises `DataError`. A missing category is
+            a level of its own.
 
         Raises
         ------
@@ -256,7 +257,7 @@ class DirectOutcomeDataset:
         return len(self.texts)
 
     def subset(self, index: Array) -> DirectOutcomeDataset:
-        """Rows by position or by a boolean mask; group and reader codes keep their meaning."""
+        """Select rows by position or by a boolean mask; group and reader codes are unchanged."""
         chosen = np.asarray(index)
         position = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
 
@@ -269,7 +270,7 @@ class DirectOutcomeDataset:
         return clustering.text_codes(self.prompts, self.texts)
 
     def with_population(self, population: Population) -> DirectOutcomeDataset:
-        """Return the same rows with ``group`` as a value over ``population`` asks for; a named group is kept.
+        """Return the same rows with the ``group`` that a value over ``population`` requires; a named group is kept.
 
         Examples
         --------
@@ -290,24 +291,24 @@ class DirectOutcomeDataset:
     def cluster(self, population: Population | None = None) -> Int64 | tuple[Int64, Int64] | None:
         """Codes of the units that were drawn, for standard errors and overlap.
 
-        Texts with their prompts (or prompts, where these are drawn), unless they are fixed; and readers, where a column
-        names them. A named group takes the place of the texts that lie within it, and is a way of its own where it
-        divides them.
+        The units are texts with their prompts (or prompts, if these are drawn), unless they are fixed, and readers, if
+        a column names them. A named group replaces the texts if each text lies within one group; if it divides them,
+        it is a clustering dimension of its own.
 
         Parameters
         ----------
         population:
-            In place of the data set's own.
+            Used instead of the data set's own.
 
         Returns
         -------
         Int64 or tuple or None
-            One or two ways of shape [n]; None where every row is a unit.
+            Codes of one or two clustering dimensions, each of shape [n]; None if every row is a unit.
 
         Raises
         ------
         DataError
-            When texts, groups and readers are three different ways.
+            If texts, groups and readers are three different clustering dimensions.
         """
         ways = [codes for _, codes in self._ways(population or self.population)]
         if not ways:
@@ -315,7 +316,7 @@ class DirectOutcomeDataset:
         return ways[0] if len(ways) == 1 else (ways[0], ways[1])
 
     def units(self, population: Population | None = None) -> tuple[str, ...]:
-        """Name the ways of `cluster` in their order: "prompts", "texts", "groups" or "readers"; "rows" without any.
+        """Name the dimensions of `cluster` in their order: "prompts", "texts", "groups" or "readers"; "rows" if none.
 
         Examples
         --------
@@ -328,7 +329,7 @@ class DirectOutcomeDataset:
         return tuple(name for name, _ in self._ways(population or self.population)) or ("rows",)
 
     def _ways(self, population: Population) -> list[tuple[str, Int64]]:
-        """Ways of clustering by name, one or two, or none."""
+        """Return the clustering dimensions (none, one or two) with their names."""
         ways = clustering.ways(
             clustering.drawn(population, self.text_code, self._prompt_code()),
             groups=None if self.columns.group is None else self.group,
@@ -337,8 +338,8 @@ class DirectOutcomeDataset:
         if len(ways) > 2:
             raise DataError(
                 f"{self.source}: texts, group (column {self.columns.group!r}) and reader (column "
-                f"{self.columns.reader!r}) are three ways of clustering, of which two can be had: name either the "
-                "group or the reader"
+                f"{self.columns.reader!r}) are three ways of clustering, and at most two are supported: name either "
+                "the group or the reader"
             )
         return ways
 
@@ -346,19 +347,19 @@ class DirectOutcomeDataset:
         return None if self.prompts is None else clustering.codes_of(self.prompts)
 
     def split(self, test_size: float = 0.3, seed: int = 0) -> tuple[DirectOutcomeDataset, DirectOutcomeDataset]:
-        """Divide into training and test rows by group: by what is drawn, see `with_population`.
+        """Split into training and test rows by group, that is, by what is drawn; see `with_population`.
 
         Parameters
         ----------
         test_size:
             Share of the groups whose rows are test rows, rounded up; between 0 and 1.
         seed:
-            Another seed, another draw of the groups.
+            Seed of the random draw of the groups.
 
         Raises
         ------
         DataError
-            When there is a single group, or a side would have none.
+            If there is a single group, or one side would have none.
         """
         if not 0 < test_size < 1:
             raise ConfigError(f"the test size must lie between 0 and 1, not {test_size}")
@@ -379,21 +380,21 @@ class DirectOutcomeDataset:
     def fingerprint(self) -> str:
         """SHA-256 of the content, the roles and the direction; the same for the same rows from any kind of file.
 
-        The rows' order counts; where they come from, the names of the columns other than covariates and attributes,
-        and the labels of groups and readers do not.
+        The order of the rows matters. Their source, the names of columns other than covariates and attributes, and the
+        labels of groups and readers do not.
         """
-        # Of a role that is one column only that it is filled, not by which column.
+        # For a role with a single column, only whether it is filled counts, not the column's name.
         filled = [
             f"{role.name}:{column}" if role.kind in SEVERAL else role.name for role, column in self.columns.filled()
         ]
         return fingerprint_frame(self.to_frame(), self.direction, *filled)
 
     def to_frame(self) -> pd.DataFrame:
-        """One canonical frame: text, outcome, weight, group, then whatever else there is."""
+        """Return the canonical frame: text, outcome, weight, group, then the other roles that are filled."""
         return canonical.frame_of(vars(self))
 
     def about(self) -> dict[str, Any]:
-        """Return what `to_frame` leaves out, as JSON can hold it; see `restore`."""
+        """Return what `to_frame` leaves out, in a form that JSON can hold; see `restore`."""
         return {
             "columns": asdict(self.columns),
             "covariates": list(self.covariates.columns),

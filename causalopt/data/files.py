@@ -1,7 +1,7 @@
-"""Tables from files: CSV, TSV, JSON Lines, Parquet, or a folder that `datasets` saved.
+"""Tables from files: CSV, TSV, JSON Lines, Parquet, or a folder saved by `datasets`.
 
-A reader takes the path and the columns that are covariates. These alone have a kind, numeric or categorical, which a
-file of plain text does not say: there, a column that holds numbers alone is numeric.
+A reader takes the path and the columns that are covariates. Only covariates are either numeric or categorical, which a
+plain-text file does not state: there, a column is numeric if all its cells are numbers.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ import pandas as pd
 from causalopt.errors import DataError
 
 MISSING = frozenset({"", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "."})
-"""What stands for a missing number in text, in lower case: what R, pandas, Excel, SQL, Stata and SAS write."""
+"""Spellings of a missing number in text, in lower case, as R, pandas, Excel, SQL, Stata and SAS write it."""
 
 
 def number(cell: Any) -> float:
-    """Read a cell as a number: nan where it is missing, 0 and 1 for a boolean.
+    """Read a cell as a number: nan if it is missing, 0 or 1 for a boolean.
 
     Raises
     ------
     ValueError
-        When it is not a number.
+        If it is not a number.
 
     Examples
     --------
@@ -44,7 +44,7 @@ def number(cell: Any) -> float:
             return math.nan
         if word in ("true", "false"):
             return float(word == "true")
-        if "_" in word:  # Python reads 1_000 as a number; a table means something else
+        if "_" in word:  # Python reads 1_000 as a number; in a table it is not one
             raise ValueError(f"{cell!r} is not a number")
         return float(word)
     if isinstance(cell, Real | Decimal | np.bool_):
@@ -69,7 +69,7 @@ def read_tsv(path: Path, covariates: Collection[str] = ()) -> pd.DataFrame:
 
 
 def read_jsonl(path: Path, covariates: Collection[str] = ()) -> pd.DataFrame:
-    """Read one JSON object a line; a key that a line lacks is missing there."""
+    """Read one JSON object per line; a key that a line lacks is a missing value."""
     return _read(path, _parse_jsonl)
 
 
@@ -79,14 +79,14 @@ def read_parquet(path: Path, covariates: Collection[str] = ()) -> pd.DataFrame:
 
 
 def read_saved_dataset(path: Path, covariates: Collection[str] = ()) -> pd.DataFrame:
-    """Read a folder that `datasets.Dataset.save_to_disk` left."""
+    """Read a folder that `datasets.Dataset.save_to_disk` wrote."""
     import datasets
 
     return from_datasets(_read(path, lambda p: datasets.load_from_disk(str(p))), str(path), covariates)
 
 
 def from_datasets(dataset: Any, source: str, covariates: Collection[str] = ()) -> pd.DataFrame:
-    """Turn a `datasets.Dataset` into a frame; several splits are refused."""
+    """Turn a `datasets.Dataset` into a frame; several splits raise `DataError`."""
     import datasets
 
     if isinstance(dataset, datasets.DatasetDict):
@@ -97,7 +97,7 @@ def from_datasets(dataset: Any, source: str, covariates: Collection[str] = ()) -
     frame: pd.DataFrame = dataset.to_pandas()
     for column, feature in dataset.features.items():
         if column in covariates and isinstance(feature, datasets.ClassLabel):
-            # Codes of labels are not quantities.
+            # Class labels are codes, not quantities.
             known = frame[column].map(lambda code: isinstance(code, int | float) and code >= 0)
             frame[column] = [
                 feature.int2str(int(code)) if known_ else None
@@ -117,12 +117,12 @@ READERS: dict[str, Reader] = {
 
 
 def read_table(path: Path, covariates: Collection[str] = ()) -> pd.DataFrame:
-    """Read a table by its suffix, or a folder that `datasets` saved.
+    """Read a table by its suffix, or a folder saved by `datasets`.
 
     Raises
     ------
     DataError
-        When there is no such file, its suffix is unknown, or it cannot be parsed.
+        If there is no such file, its suffix is unknown, or it cannot be parsed.
     """
     if path.is_dir():
         return read_saved_dataset(path, covariates)
@@ -149,7 +149,7 @@ def _read(path: Path, reader: Callable[[Path], T]) -> T:
 
 
 def _parse_delimited(path: Path, separator: str, covariates: Collection[str]) -> pd.DataFrame:
-    # Every cell as it is written: a text may well be "None" or "2020", and a group "007".
+    # Keep every cell as it is written: a text may well be "None" or "2020", and a group "007".
     frame = pd.read_csv(path, sep=separator, encoding="utf-8-sig", dtype=str, na_filter=False)
     if not isinstance(frame.index, pd.RangeIndex):
         raise ValueError("rows have more cells than the header has names (put texts with a separator in quotes)")
@@ -158,12 +158,12 @@ def _parse_delimited(path: Path, separator: str, covariates: Collection[str]) ->
         frame[column] = _numeric(cells) if column in covariates else cells
     with path.open(encoding="utf-8-sig", newline="") as stream:
         header = next(row for row in csv.reader(stream, delimiter=separator) if row)
-    # pandas numbers the second of two equal names; a name that two columns share must not pass for one.
+    # pandas renames the second of two equal column names; a duplicated name must not go unnoticed.
     return frame.set_axis(header, axis=1) if len(set(header)) < len(header) == frame.shape[1] else frame
 
 
 def _numeric(cells: pd.Series) -> pd.Series:
-    """Return numbers where every cell is one (or missing), else the cells as they are."""
+    """Return numbers if every cell is one (or missing), else the cells unchanged."""
     try:
         return cells.map(number, na_action="ignore").astype("float64")
     except ValueError:

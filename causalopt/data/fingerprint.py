@@ -1,4 +1,4 @@
-"""A hash of what a frame holds, the same on every machine and with every version of pandas."""
+"""A hash of a frame's content, the same on every machine and with every version of pandas."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import pandas as pd
 
 
 def fingerprint_frame(frame: pd.DataFrame, *facts: str) -> str:
-    """SHA-256 of column names, values and ``facts``, in hexadecimal; the index plays no part.
+    """SHA-256 of column names, values and ``facts``, in hexadecimal; the index is ignored.
 
-    Numbers count as float64 and -0 as 0; every string is preceded by its length, so that no two tables run together.
+    Numbers are hashed as float64 and -0 as 0; every string is preceded by its length, so that different tables cannot
+    give the same bytes.
 
     Examples
     --------

@@ -53,8 +53,8 @@ def group_folds(group: Int64, folds: int, seed: int) -> Int64:
 def inner_folds(text_id: Int64, folds: int, seed: int) -> Int64 | None:
     """Folds for choosing settings, shape [n]: all rows of a text stay together.
 
-    Texts are assigned in the order of their ids. Fewer folds are made where there are fewer texts; None where there is
-    a single one.
+    Texts are assigned in the order of their ids. There are fewer folds if there are fewer texts, and None is returned
+    for a single text.
     """
     folds = min(folds, len(np.unique(text_id)))
     return None if folds < 2 else group_folds(text_id, folds, seed)
@@ -80,7 +80,7 @@ def row_codes(rows: Array) -> Int64:
 
 
 def text_ids(x: Array, text_id: Int64 | None) -> Int64:
-    """Ids of the rows' texts, shape [n]; rows of equal embedding are one text where nobody has said which are."""
+    """Ids of the rows' texts, shape [n]; without given ids, rows with equal embeddings count as one text."""
     return row_codes(x) if text_id is None else text_id
 
 
@@ -90,20 +90,21 @@ def external_folds(fold: Any, group: Int64) -> Int64:
     Parameters
     ----------
     fold:
-        One label a row [n]; or labels [repeats, n]; or scikit-learn's list of (train, test) index pairs, whose test
-        parts hold every row once.
+        One label per row [n]; or labels [repeats, n]; or scikit-learn's list of (train, test) index pairs, whose test
+        parts contain every row once.
     group:
         Shape [n]; a group that lies in several folds is reported.
 
     Raises
     ------
     DataError
-        On another length, rows in no fold or in two, a training part that is not the rest, or a single fold.
+        If the length differs, a row is in no fold or in two, a training part is not the complement of its test part,
+        or there is a single fold.
 
     Warns
     -----
     CausalOptWarning
-        When groups are split over folds, with their number.
+        If groups are split over folds, with their number.
     """
     labels = _labels(fold, len(group))
     for repeat in labels:
@@ -113,7 +114,7 @@ def external_folds(fold: Any, group: Int64) -> Int64:
         split = int((pairs["group"].value_counts() > 1).sum())
         if split:
             warnings.warn(
-                f"the folds given split {split} of {pairs['group'].nunique()} groups: an outcome model can memorise "
+                f"the given folds split {split} of {pairs['group'].nunique()} groups: an outcome model can memorise "
                 "a text that it is then scored on",
                 CausalOptWarning,
                 stacklevel=3,

@@ -1,4 +1,4 @@
-"""Which of texts and prompts are a sample, and which are all that there are."""
+"""Whether texts and prompts are a sample or the whole population."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ Origin = Literal["drawn", "fixed"]
 
 @dataclass(frozen=True)
 class Population:
-    """What a value is a value over; the data cannot tell, the use does.
+    """The population that a value refers to; it follows from the use of the value, not from the data.
 
     A language model writes texts that nobody has seen, so the logged texts are a sample: ``drawn``. A choice among
-    known candidates is about these very texts: ``fixed``. Readers who repeat are a sample always. What is drawn is what
-    errors are clustered by, and rows are split by.
+    known candidates concerns these texts only: ``fixed``. Readers with several rows are always a sample. Standard
+    errors are clustered, and rows are split, by what is drawn.
 
     Attributes
     ----------
     texts:
         Whether the logged texts are a sample of those that might be written.
     prompts:
-        Whether the logged prompts are a sample of those that might be asked.
+        Whether the logged prompts are a sample of those that might be posed.
 
     Examples
     --------
     >>> from causalopt.data.population import FIXED
     >>> FIXED.sentence()
-    'The texts are fixed: the value is of these very texts.'
+    'The texts are fixed: the value refers to these texts only.'
     """
 
     texts: Origin = "drawn"
@@ -41,9 +41,9 @@ class Population:
                 raise ConfigError(f"population.{name} must be 'drawn' or 'fixed', not {origin!r}")
 
     def sentence(self, prompts: bool = False) -> str:
-        """Say it in words; ``prompts`` tells whether there are any."""
+        """Describe the population in a sentence; ``prompts`` is whether the data have prompts."""
         drawn = self.texts == "drawn"
-        texts = "a sample of those that might be written" if drawn else "fixed: the value is of these very texts"
+        texts = "a sample of those that might be written" if drawn else "fixed: the value refers to these texts only"
         if not prompts:
             return f"The texts are {texts}."
         asked = "a sample of those that might be asked" if self.prompts == "drawn" else "fixed"
@@ -51,6 +51,6 @@ class Population:
 
 
 DRAWN = Population()
-"""Of a policy that writes texts."""
+"""For a policy that writes texts."""
 FIXED = Population("fixed", "fixed")
-"""Of a policy that chooses among known texts for known prompts."""
+"""For a policy that chooses among known texts for known prompts."""

@@ -1,4 +1,4 @@
-"""Which rows of a table are rows of another: a policy is not graded on those that it was trained on or chosen by."""
+"""Rows that two tables share: a policy must not be evaluated on the rows it was trained on or selected with."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.errors import DataError
 
 BY_CHANCE = 1e-3
-"""Probability under which two tables of equal rows are taken for one in another order."""
+"""Probability of agreement by chance below which two tables with equal rows count as one table reordered."""
 
 
 def shared_rows(a: DirectOutcomeDataset, b: DirectOutcomeDataset) -> int:
     """Count the rows of ``a`` that are rows of ``b``, by text, prompt, outcome, weight and covariates.
 
-    Codes of groups and readers play no part: each table numbers them anew. Where there are few values, fresh rows have
-    their like in ``b`` by chance. Therefore a row is found where ``b`` holds such a row once, which a fresh one meets
-    with a probability of at most about 1/e; or by its position, where sources of one name agree at every position that
-    both hold. Two data sets that are equal row by row share all rows, and so do those that differ in the order of their
-    rows alone, where chance would hardly make them so.
+    Codes of groups and readers are ignored, since each table numbers them separately. If there are few distinct values,
+    new rows match rows of ``b`` by chance. Therefore a row counts as shared if ``b`` holds an equal row exactly once,
+    which happens to a new row with a probability of at most about 1/e. It also counts by its position, if both sources
+    have the same name and agree at every position that both hold. Two data sets that are equal row by row share all
+    rows, and so do two that differ only in the order of their rows, if this is very unlikely by chance.
 
     Examples
     --------
@@ -53,7 +53,7 @@ def shared_rows(a: DirectOutcomeDataset, b: DirectOutcomeDataset) -> int:
 
 
 def refuse_seen_rows(data: DirectOutcomeDataset, seen: Iterable[DirectOutcomeDataset], fix: str) -> None:
-    """Raise `DataError` when more than half of the rows are among those that a policy was trained on or chosen by."""
+    """Raise `DataError` if more than half of the rows are among those that a policy was trained on or selected with."""
     shared = min(sum(shared_rows(data, one) for one in seen), len(data))
     if 2 * shared > len(data):
         raise DataError(
@@ -63,7 +63,7 @@ def refuse_seen_rows(data: DirectOutcomeDataset, seen: Iterable[DirectOutcomeDat
 
 
 def _contents(data: DirectOutcomeDataset) -> pd.DataFrame:
-    """Return what makes a row, with numbers as float64 and all else as strings."""
+    """Return the columns that identify a row, with numbers as float64 and all else as strings."""
     frame = data.covariates.add_prefix("covariate:").assign(text=data.texts, outcome=data.outcome, weight=data.weight)
     if data.prompts is not None:
         frame["prompt"] = data.prompts

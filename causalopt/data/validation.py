@@ -1,4 +1,4 @@
-"""What makes a column usable in its role; each failure is one line with source, column and row."""
+"""Checks that a column is usable in its role; each error is one line with source, column and row."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from causalopt.errors import DataError
 from causalopt.typing import Array
 
 LARGEST_OUTCOME = 1e75
-"""Outcomes must be below this in size, and the largest above its inverse: fourth powers of them are computed."""
+"""Absolute outcomes must be below this, and the largest above its inverse: their fourth powers are computed."""
 
 
 def clean(frame: pd.DataFrame, columns: Columns, source: str) -> pd.DataFrame:
@@ -25,8 +25,8 @@ def clean(frame: pd.DataFrame, columns: Columns, source: str) -> pd.DataFrame:
     Raises
     ------
     DataError
-        For what no dropping of rows can fix: not a number, infinite, a weight that is not positive, a
-        log-probability above 0.
+        For errors that dropping rows cannot fix: a cell that is not a number or is infinite, a weight that is not
+        positive, a log-probability above 0.
     """
     cleaned: dict[str, pd.Series] = {}
     for role, column in columns.filled():
@@ -47,7 +47,7 @@ def clean(frame: pd.DataFrame, columns: Columns, source: str) -> pd.DataFrame:
 
 
 def missing_reasons(table: pd.DataFrame, columns: Columns) -> dict[str, Array]:
-    """Masks of the rows that lack something, by reason; a row counts under the first only, and no mask is empty."""
+    """Masks of the rows with a missing value, by reason; a row counts under its first reason, and no mask is empty."""
     masks = {}
     complete = np.ones(len(table), dtype=bool)
     for role, column in columns.filled():
@@ -62,7 +62,7 @@ def missing_reasons(table: pd.DataFrame, columns: Columns) -> dict[str, Array]:
 
 
 def check_outcome_varies(outcome: pd.Series, column: str, source: str) -> None:
-    """Raise `DataError` when there is nothing to learn from the outcome, or no float holds its fourth power."""
+    """Raise `DataError` if the outcome is constant, or its fourth power is beyond double precision."""
     if outcome.nunique() < 2:
         raise DataError(
             f"{source}: all outcomes in column {column!r} are {outcome.iloc[0]:g}; there is nothing to learn"
@@ -145,7 +145,7 @@ def _is_broken(text: str) -> bool:
 
 
 def _refuse(cells: pd.Series, column: str, wrong: Callable[[Any], bool], rule: str, source: str) -> None:
-    """Raise with the first cell that is wrong; missing cells are not."""
+    """Raise `DataError` with the first invalid cell; missing cells are valid."""
     rows = [row for row, cell in enumerate(cells, start=1) if cell is not None and wrong(cell)]
     if rows:
         value = cells.iloc[rows[0] - 1]

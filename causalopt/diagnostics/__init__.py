@@ -1,1 +1,1 @@
-"""What the data can say: overlap, balance, placebo tests, sensitivity. Arrays in, tables out."""
+"""Diagnostics of the data: overlap, balance, placebo tests, sensitivity. Arrays in, tables out."""

@@ -1,4 +1,4 @@
-"""Whether the stabilized weights do what they are for: make the text independent of the reader."""
+"""Checks that the stabilized weights make the text independent of the reader, as they should."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def balance(
 ) -> pd.DataFrame:
     """Correlation of each covariate with the text's coordinates, before and after weighting.
 
-    Under the law that s makes, text and covariates are independent and every weighted correlation is zero but
-    for chance.
+    Under the weights s, text and covariates are independent, and every weighted correlation is zero except for
+    sampling error.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def balance(
     w:
         Encoded covariates, shape [n, p].
     s:
-        Stabilized weight of each row, shape [n], positive somewhere.
+        Stabilized weight of each row, shape [n], positive in at least one row.
     weight:
         Exposure of each row, shape [n], or None for ones.
     names:
@@ -42,20 +42,20 @@ def balance(
     -------
     pandas.DataFrame
         One row for each covariate: ``covariate``; ``before`` and ``after``, the root mean square of its correlations
-        with the coordinates that vary; ``largest_before`` and ``largest_after``, the largest in size;
-        ``chance_before`` and ``chance_after``, the root mean square that independence itself would show: of
-        independent rows 1 / sqrt(effective sample size); of clusters the root mean square of the correlations'
-        clustered standard errors (of readers who repeat and were shown one text each, 1 / sqrt(readers)). A covariate
-        that is constant has correlation zero.
+        with the coordinates that vary; ``largest_before`` and ``largest_after``, the largest absolute correlations;
+        ``chance_before`` and ``chance_after``, the root mean square expected under independence: for independent
+        rows 1 / sqrt(effective sample size); for clusters the root mean square of the correlations' clustered
+        standard errors (for readers with several rows who were shown one text each, 1 / sqrt(readers)). A constant
+        covariate has correlation zero.
 
     Raises
     ------
     DataError
-        On arrays that cannot be used.
+        On invalid arrays.
 
     Notes
     -----
-    Weighted correlations as the balance of a continuous treatment: Fong, Hazlett and Imai (2018).
+    Weighted correlations as a measure of balance for a continuous treatment: Fong, Hazlett and Imai (2018).
 
     Examples
     --------
@@ -91,9 +91,9 @@ def balance(
 def weight_calibration(
     x: Any, w: Any, s: Any, *, weight: Any = None, names: Sequence[str] | None = None, cluster: Any = None
 ) -> pd.DataFrame:
-    """Test the moments that a right stabilized weight keeps: E[s] = 1, E[s w] = E[w], E[s x] = E[x].
+    """Test the moments that a correct stabilized weight preserves: E[s] = 1, E[s w] = E[w], E[s x] = E[x].
 
-    They follow from E[s | w] = 1 and E[s | x] = 1, which hold for s = p(x) / p(x|w) and no other weight in general.
+    They follow from E[s | w] = 1 and E[s | x] = 1, which in general hold only for s = p(x) / p(x|w).
 
     Parameters
     ----------
@@ -104,13 +104,13 @@ def weight_calibration(
     -------
     pandas.DataFrame
         One row for the mean of s, one for each covariate, and one for the embedding (the coordinate with the largest
-        statistic): ``moment``, ``shift`` (of the mean of s from 1; of the others in standard deviations), its
-        standard error ``se`` (of independent clusters, or rows), and ``statistic``, shift over se.
+        statistic): ``moment``, ``shift`` (for the mean of s the difference from 1; for the others in standard
+        deviations), its standard error ``se`` (for independent clusters, or rows), and ``statistic``, shift over se.
 
     Raises
     ------
     DataError
-        On arrays that cannot be used.
+        On invalid arrays.
 
     Examples
     --------
@@ -155,7 +155,7 @@ def _weighted(s: Any, exposure: Float64) -> Float64:
 
 
 def _standardized(values: Float64, weight: Float64) -> Float64:
-    """Columns with weighted mean 0 and variance 1; a constant column becomes zero."""
+    """Scale columns to weighted mean 0 and variance 1; a constant column becomes zero."""
     centered = values - np.average(values, axis=0, weights=weight)
     deviation = np.sqrt(np.average(centered**2, axis=0, weights=weight))
     constant = deviation <= 1e-12 * np.abs(values).max(axis=0, initial=0.0)
@@ -169,7 +169,7 @@ def _correlations(x: Float64, w: Float64, weight: Float64) -> Float64:
 
 
 def _chance(x: Float64, w: Float64, weight: Float64, found: Float64, cluster: tuple[Int64, ...]) -> Float64:
-    """Root mean square over the coordinates of the correlations that chance makes, shape [p]."""
+    """Root mean square over the coordinates of the correlations expected by chance, shape [p]."""
     if not cluster:
         return np.full(w.shape[1], np.sqrt(np.sum(weight**2)) / weight.sum())
     left, right = _standardized(x, weight), _standardized(w, weight)
@@ -183,12 +183,12 @@ def _chance(x: Float64, w: Float64, weight: Float64, found: Float64, cluster: tu
 
 
 def _root_mean_square(values: Float64) -> Float64:
-    """Over the first dimension; zero where there is nothing."""
+    """Root mean square over the first dimension; zero if it is empty."""
     return np.asarray(np.sqrt(np.sum(values**2, axis=0) / max(len(values), 1)), dtype=np.float64)
 
 
 def _shifts(values: Float64, s: Float64, exposure: Float64, cluster: tuple[Int64, ...]) -> tuple[Float64, Float64]:
-    """Mean of (s - 1) times each standardised column (a column of ones is left as it is), and its standard error."""
+    """Mean of (s - 1) times each standardised column (a column of ones is unchanged), and its standard error."""
     columns = np.column_stack([values[:, :1], _standardized(values[:, 1:], exposure)])
     term = (s - 1)[:, None] * columns
     shift = np.mean(exposure[:, None] * term, axis=0)

@@ -1,4 +1,4 @@
-"""Whether the model that stands for the behavior policy q writes as the logs were written."""
+"""Tests whether the model used as the behavior policy q writes texts like the logged ones."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ from causalopt.typing import Float64, Int64
 GOOD, BAD = 0.53, 0.7
 """Areas under the curve up to which a fit is good, and from which it is bad.
 
-Take two normal laws of equal spread, d standard deviations apart: their area is Phi(d / sqrt 2), and the ratio of their
-densities has variance exp(d^2) - 1 (its chi-squared divergence). A value that takes one for the other is off by at most
-the square root of that, in standard deviations between texts of what the outcome model has left, and the ratio keeps
-exp(-d^2) of the logs' effective size. At 0.53 that is a bias of 0.11 standard deviations and 99%; at 0.7 of 0.86,
-nearly as much as there is between texts, and 58%. Laws that differ in spread alone are closer to the eye than to a
-value: of one mean, 0.8 or 1.2 times as wide, they have areas of 0.57 and 0.56 and biases of 0.27 and 0.34.
+For two normal distributions of equal variance, d standard deviations apart, the area is Phi(d / sqrt 2), and the ratio
+of their densities has variance exp(d^2) - 1 (the chi-squared divergence). If one is used in place of the other, the
+bias of a value is at most the square root of that, in standard deviations between texts of the outcome model's
+residual, and the ratio keeps exp(-d^2) of the logs' effective sample size. At an area of 0.53 these are a bias of 0.11
+standard deviations and 99%; at 0.7 a bias of 0.86, nearly the variation between texts, and 58%. Distributions that
+differ only in spread have a larger bias than their area suggests: with equal means, and 0.8 or 1.2 times the width,
+areas are 0.57 and 0.56 and biases 0.27 and 0.34.
 """
 
 CHANCE = 0.5
 REUSE = 2.0
-"""By how much the folds' use of each other widens the variance of an area at chance.
+"""Factor by which the variance of an area at chance grows because the folds are used to score each other.
 
-Let delta_k be the difference of the two samples in fold k. The classifier of fold k is about the sum of the others, so
-that the area is about sum_k delta_k . sum_{l != k} delta_l: each product of two folds is in it twice, which doubles the
-variance that the folds would have if they were independent. Where there is a difference to be found the factor is
-nearer to one, and the interval too wide.
+Let delta_k be the difference of the two samples in fold k. The classifier of fold k is approximately the sum of the
+other folds' differences, so that the area is approximately sum_k delta_k . sum_{l != k} delta_l: each product of two
+folds occurs twice, which doubles the variance that independent folds would have. If the samples do differ, the factor
+is closer to one, and the interval is conservative.
 """
 
 Judgement = Literal["good", "questionable", "bad", "unclear"]
@@ -56,19 +57,19 @@ _TREES = LGBMClassifier(
 
 @dataclass(frozen=True)
 class BehaviorFit:
-    """How well a classifier that saw neither tells a model's texts from the logged ones.
+    """How well a classifier separates a model's texts from logged ones that it was not fitted on.
 
     Attributes
     ----------
     auc:
-        Area under the curve: the probability that of a drawn and a logged text the classifier finds the drawn one the
-        likelier to be drawn. 0.5 where it cannot tell; below only by chance.
+        Area under the curve: the probability that the classifier gives a drawn text a higher score than a logged one.
+        0.5 if it cannot separate them; below 0.5 only by chance.
     auc_low, auc_high:
-        Its confidence interval, clustered by the drawn unit.
+        Confidence interval of the area, clustered by the drawn unit.
     level:
         Level of the interval.
     clusters:
-        Units of the logged texts.
+        Number of units of the logged texts.
     """
 
     auc: float
@@ -79,10 +80,10 @@ class BehaviorFit:
 
     @property
     def judgement(self) -> Judgement:
-        """By the size of the area on the scale of `GOOD` and `BAD`; unclear where the interval allows too much.
+        """Judgement from the area on the scale of `GOOD` and `BAD`; unclear if the interval is too wide.
 
-        Unclear is an area that looks good with an interval that reaches `BAD`, and one that does not with an interval
-        that reaches chance.
+        It is unclear if the area is good but the interval reaches `BAD`, or if the area is not good but the interval
+        reaches chance.
         """
         if self.auc < GOOD:
             return "unclear" if self.auc_high >= BAD else "good"
@@ -92,7 +93,7 @@ class BehaviorFit:
 
     @property
     def bars_finding(self) -> bool:
-        """Whether nothing may be concluded from ratios to this q."""
+        """Whether ratios to this q permit no conclusion."""
         return self.judgement == "bad"
 
     @property
@@ -101,7 +102,7 @@ class BehaviorFit:
         area = f"{self.auc:.2f} ({self.auc_low:.2f} to {self.auc_high:.2f})"
         meaning = {
             "good": "they are alike.",
-            "questionable": "they differ, and ratios to it carry an error that no interval counts.",
+            "questionable": "they differ, and ratios to it carry an error that no interval includes.",
             "bad": "they are not alike, and every ratio to it is wrong.",
             "unclear": f"{self.clusters} logged units are too few to say whether they are alike.",
         }[self.judgement]
@@ -122,34 +123,35 @@ def behavior_fit(
     seed: int = 0,
     level: float = 0.95,
 ) -> BehaviorFit:
-    """Measure the fit of a model to the logs by how well a classifier tells its texts from logged ones.
+    """Measure the fit of a model to the logs by how well a classifier separates its texts from logged ones.
 
-    Ratios to a model are near one for every policy close to it, whatever wrote the logs: they cannot show that the
-    model is wrong. Its own texts can. A classifier of drawn against logged texts is at chance only if the two laws are
-    one (Friedman 2003, "On multivariate goodness-of-fit and two-sample testing"; Lopez-Paz and Oquab 2017). Each text
-    is scored by a classifier that saw no text of its fold: of logistic regressions in the coordinates and their squares
-    and boosted trees, the one with the smallest held-out loss on the *other* folds, so that the choice does not flatter
-    the area. Texts are compared within a fold, since classifiers of different folds differ in their constant.
+    Ratios to a model are near one for every policy close to it, whatever policy wrote the logs: they cannot show that
+    the model is wrong. The model's own texts can. A classifier of drawn against logged texts is at chance only if the
+    two distributions are equal (Friedman 2003, "On multivariate goodness-of-fit and two-sample testing"; Lopez-Paz and
+    Oquab 2017). Each text is scored by a classifier fitted without its fold. Among logistic regressions in the
+    coordinates and their squares, and boosted trees, it is the one with the smallest held-out loss on the *other*
+    folds, so that the choice does not inflate the area. Texts are compared within a fold, since classifiers of
+    different folds differ in their intercept.
 
-    The embedding must treat both samples alike: fitted on both together, or on neither. TF-IDF fitted on the logged
-    texts alone gave draws of the very same law an area of 0.61.
+    The embedding must treat both samples alike: fitted on both together, or on neither. With TF-IDF fitted on the
+    logged texts alone, draws from the same distribution had an area of 0.61.
 
     Parameters
     ----------
     x_logged:
-        Embeddings of logged texts on which the model was **not** tuned, with their prompts' appended where there are
-        prompts, shape [n, d].
+        Embeddings of logged texts on which the model was **not** tuned, with those of their prompts appended if there
+        are prompts, shape [n, d].
     x_reference:
         Embeddings of texts drawn from the model for the same prompts, shape [m, d].
     weight:
         Exposure of the logged rows, shape [n], or None for ones.
     cluster:
-        Labels [n] of the unit that was drawn (text, prompt, reader), or None: rows of equal embedding.
+        Labels [n] of the unit that was drawn (text, prompt, reader); None uses rows of equal embedding.
     row:
         Position of the logged row whose prompt each draw answers, shape [m]: the draw shares its fold and cluster. None
         for independent draws.
     folds:
-        Folds of the cross-fitting; fewer where there are fewer clusters.
+        Folds of the cross-fitting; fewer if there are fewer clusters.
     seed:
         Seed of the folds.
     level:
@@ -163,14 +165,14 @@ def behavior_fit(
     Raises
     ------
     DataError
-        On arrays that cannot be used, or logged texts of a single cluster.
+        On invalid arrays, or logged texts of a single cluster.
 
     Notes
     -----
     The area is a two-sample U-statistic; its standard error is from its projections (DeLong, DeLong and Clarke-Pearson
-    1988) summed by cluster (Obuchowski 1997), widened for folds that score each other (`REUSE`). The interval is
-    Wilson's for a proportion with the number of trials that
-    has this variance, at most three times the smaller number of clusters, so that an area of one has an interval too.
+    1988) summed by cluster (Obuchowski 1997), widened because the folds score each other (`REUSE`). The interval is
+    Wilson's for a proportion, with the number of trials that gives this variance, but at most three times the smaller
+    number of clusters, so that an area of one has an interval too.
 
     Examples
     --------
@@ -199,7 +201,7 @@ def behavior_fit(
 def two_samples(
     x_logged: Any, x_drawn: Any, weight: Any, cluster: Any, row: Any, folds: int, seed: int
 ) -> tuple[TwoSamples, Int64]:
-    """Assign both samples to folds, and give each text the code of its unit, shape [n + m].
+    """Assign both samples to folds, and return the code of each text's unit, shape [n + m].
 
     A draw belongs to the unit of its row; an independent draw is a unit of its own.
     """
@@ -207,12 +209,12 @@ def two_samples(
     unit = None if cluster is None else as_codes("cluster", cluster, n)
     groups = len(np.unique(np.asarray(x_logged), axis=0)) if unit is None else int(unit.max(initial=-1)) + 1
     if groups < 2:
-        raise DataError(f"the {n} logged texts are of {groups} cluster: two at least are needed to tell texts apart")
+        raise DataError(f"the {n} logged texts are of {groups} cluster: at least two are needed to fit a classifier")
     sample = TwoSamples.of(x_logged, x_drawn, weight=weight, group=unit, folds=min(folds, groups), seed=seed)
     logged = sample.text[:n] if unit is None else unit
     if row is None:
         if len(np.unique(sample.fold[n:])) < 2:
-            # One text, or texts that the embedding does not tell apart: no classifier of the other folds would see any.
+            # One text, or texts with equal embeddings: the classifier of the other folds would see none of them.
             row_of_draw = np.random.default_rng(seed).integers(n, size=len(sample.x) - n)
             sample = sample.with_draws_of_rows(row_of_draw)
         drawn = logged.max() + 1 + np.arange(len(sample.x) - n)
@@ -226,7 +228,7 @@ def two_samples(
 
 
 def _chosen_by_other_folds(models: Sequence[Any], sample: TwoSamples) -> Float64:
-    """Held-out log-odds, in each fold of the candidate with the smallest loss on the other folds, shape [n + m]."""
+    """Held-out log-odds; each fold uses the candidate with the smallest loss on the other folds, shape [n + m]."""
     scores = np.stack([held_out_log_odds(model, sample) for model in models])
     loss = sample.weight * np.logaddexp(0.0, np.where(sample.label == 1, -scores, scores))
     chosen = np.empty(len(sample.x))
@@ -237,7 +239,7 @@ def _chosen_by_other_folds(models: Sequence[Any], sample: TwoSamples) -> Float64
 
 
 def _area_within_folds(score: Float64, sample: TwoSamples) -> tuple[float, Float64]:
-    """Area under the curve of pairs within a fold, and each text's part in its error, shape [n + m], sum zero."""
+    """Area under the curve for pairs within a fold, and each text's part in its error, shape [n + m], sum zero."""
     area, influence, total = 0.0, np.zeros(len(score)), 0.0
     for fold in np.unique(sample.fold):
         logged = np.flatnonzero((sample.fold == fold) & (sample.label == 0))
@@ -245,7 +247,7 @@ def _area_within_folds(score: Float64, sample: TwoSamples) -> tuple[float, Float
         a, b = sample.weight[logged], sample.weight[drawn]
         if not a.sum() > 0 or not b.sum() > 0:
             continue
-        above = _share_below(score[drawn], score[logged], a)  # of each drawn text: the logged ones that it beats
+        above = _share_below(score[drawn], score[logged], a)  # for each drawn text: the logged ones that it outscores
         below = 1 - _share_below(score[logged], score[drawn], b)
         here = float(b @ above / b.sum())
         pairs = float(np.sqrt(a.sum() * b.sum()))
@@ -268,7 +270,7 @@ def _share_below(values: Float64, others: Float64, weight: Float64) -> Float64:
 
 def _wilson(share: float, variance: float, most: float, quantile: float) -> tuple[float, float]:
     spread = share * (1 - share)
-    # An area of one has no spread and, but for rounding, no variance.
+    # An area of one has no variance, except for rounding.
     trials = most if spread < 1e-12 or variance * most <= spread else spread / variance
     center = (share + quantile**2 / (2 * trials)) / (1 + quantile**2 / trials)
     half = quantile / (1 + quantile**2 / trials) * np.sqrt(spread / trials + quantile**2 / (4 * trials**2))

@@ -1,4 +1,4 @@
-"""How much the logged texts say about a policy."""
+"""Overlap: how much information the logged texts carry about a policy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from causalopt.estimators.weights import LARGEST_LOG, WeightedRows
 from causalopt.typing import Float64
 
 FACTOR, ERRORS = 2.0, 4.0
-"""By which factor the mean ratio may miss one, and by how many standard errors."""
+"""Factor by which the mean ratio may differ from one, and by how many standard errors."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Overlap:
     n:
         Logged rows.
     unit:
-        What is counted: "texts", "prompts", "readers", "groups", "clusters", or "rows" where nothing repeats. Of two
-        ways of clustering, the one with the smaller effective number.
+        The unit counted: "texts", "prompts", "readers", "groups", "clusters", or "rows" if nothing repeats. With
+        two-way clusters, the one with the smaller effective number.
     clusters:
         Number of units.
     ess:
@@ -43,9 +43,10 @@ class Overlap:
     max_weight_share:
         Share of the sum of weights that the largest unit carries.
     pareto_k:
-        Shape of the generalized Pareto law of the largest units' weights (the larger one of two ways). Below 0.5 their
-        variance exists; up to 0.7 the estimate is usable; above 1 even their mean does not exist (Vehtari, Simpson,
-        Gelman, Yao and Gabry 2024). Infinite where fewer than five weights stand out, so that nothing can be said.
+        Shape of the generalized Pareto distribution of the largest units' weights (the larger one with two-way
+        clusters). Below 0.5 their variance exists; up to 0.7 the estimate is usable; above 1 even their mean does not
+        exist (Vehtari, Simpson, Gelman, Yao and Gabry 2024). Infinite if fewer than five weights stand out, so that
+        the shape cannot be estimated.
     truncated_mass:
         Share of the sum of weights in rows above sqrt(n) times the mean weight, which `clipped_ipw` would cut.
     """
@@ -61,7 +62,7 @@ class Overlap:
     truncated_mass: float
 
     def to_dict(self) -> dict[str, float | int | str | None]:
-        """Plain values for JSON; an infinite ``pareto_k`` becomes None."""
+        """Return plain values for JSON; an infinite ``pareto_k`` becomes None."""
         numbers: dict[str, float | int | str | None] = asdict(self)
         if not math.isfinite(self.pareto_k):
             numbers["pareto_k"] = None
@@ -83,14 +84,14 @@ def overlap(
     cluster:
         None, labels [n] of the unit that was drawn, or a tuple of two arrays of labels (two-way).
     unit:
-        What a cluster is, for words: one name, or one for each way; see `DirectOutcomeDataset.units`.
+        Name of a cluster in messages: one name, or one for each clustering; see `DirectOutcomeDataset.units`.
 
     Raises
     ------
     DataError
-        On arrays that cannot be used.
+        On invalid arrays.
     OverlapError
-        When no logged text has a positive ratio.
+        If no logged text has a positive ratio.
 
     Examples
     --------
@@ -129,15 +130,15 @@ def overlap(
 
 
 def warn_if_mean_ratio_is_not_one(log_ratio: Any, *, weight: Any = None, cluster: Any = None) -> None:
-    """Compare the mean ratio with one, which it is where both log-probabilities are right: E[P^f / q] = 1 under q.
+    """Compare the mean ratio with one, its value if both log-probabilities are correct: E[P^f / q] = 1 under q.
 
-    It is the share of what the policy writes that might have been logged; self-normalised estimators divide by it, and
-    carry no information about the rest.
+    The mean is the share of the policy's texts that could have been logged; self-normalised estimators divide by it,
+    and carry no information about the rest.
 
     Warns
     -----
     OverlapWarning
-        With the mean, when it is below a half or above two by more than four standard errors.
+        With the mean, if it is below a half or above two by more than four standard errors.
 
     Examples
     --------
@@ -155,15 +156,16 @@ def warn_if_mean_ratio_is_not_one(log_ratio: Any, *, weight: Any = None, cluster
     if too_small or too_large:
         mean = f"{np.exp(log_mean):.2g}" if abs(log_mean) < LARGEST_LOG else f"exp({log_mean:.0f})"
         warnings.warn(
-            f"the ratios of the policy's to the logged probabilities have mean {mean} and would have mean 1: the "
-            "policy writes mostly what was never logged, or the log-probabilities are not both of whole texts, in nats",
+            f"the ratios of the policy's to the logged probabilities have mean {mean} but should have mean 1: the "
+            "policy writes mostly texts that were never logged, or the log-probabilities are not both of whole texts, "
+            "in nats",
             OverlapWarning,
             stacklevel=3,
         )
 
 
 def truncated_mass(log_ratio: Any, clip: float, weight: Any = None) -> float:
-    """Share of the sum of weights that a cut of the ratio at ``clip`` takes away, between 0 and 1.
+    """Share of the sum of weights that is removed by cutting the ratio at ``clip``, between 0 and 1.
 
     Examples
     --------
@@ -178,20 +180,20 @@ def truncated_mass(log_ratio: Any, clip: float, weight: Any = None) -> float:
 
 
 def pareto_k(log_weight: Float64) -> float:
-    """Shape parameter of a generalized Pareto law fitted to the largest weights.
+    """Shape parameter of a generalized Pareto distribution fitted to the largest weights.
 
     Parameters
     ----------
     log_weight:
-        Shape [n], nats; a constant shift changes nothing.
+        Shape [n], nats; a constant shift does not change the result.
 
     Returns
     -------
     float
         k of the ``min(n / 5, 3 sqrt(n))`` largest weights (at least five), fitted by Zhang and Stephens (2009) and
-        pulled towards 0.5 as by ten observations, as in Pareto-smoothed importance sampling (Vehtari et al. 2024).
-        0 when the largest weights are all equal (bounded: there is no tail); inf when there are five rows or fewer, or
-        when fewer than five weights rise above the rest by what a float can hold.
+        shrunk towards 0.5 as by ten observations, as in Pareto-smoothed importance sampling (Vehtari et al. 2024).
+        0 if the largest weights are all equal (bounded: there is no tail); inf if there are five rows or fewer, or
+        if fewer than five weights exceed the rest by a difference that a float can hold.
 
     Examples
     --------
@@ -219,7 +221,7 @@ def pareto_k(log_weight: Float64) -> float:
 
 
 def _generalized_pareto_shape(ordered: Float64) -> float:
-    """Zhang and Stephens' (2009) posterior mean of the shape, from positive values in ascending order."""
+    """Posterior mean of the shape by Zhang and Stephens (2009), from positive values in ascending order."""
     n = len(ordered)
     points = 30 + int(math.sqrt(n))
     quartile = ordered[int(n / 4 + 0.5) - 1]

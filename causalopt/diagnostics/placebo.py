@@ -1,4 +1,4 @@
-"""Checks whose answer is known: an effect where there can be none."""
+"""Placebo tests: estimates of an effect that is known to be zero."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from causalopt.typing import Float64, Int64
 def placebo_outcome(
     log_ratio: Any, placebo: Any, *, s: Any = None, weight: Any = None, cluster: Any = None
 ) -> Estimate:
-    """Estimate the policy's effect on something that no text can have moved; it should be zero.
+    """Estimate the policy's effect on a variable that no text can have affected; it should be zero.
 
-    The placebo is anything fixed before the text was read: an earlier response, or a covariate that was kept out of
-    the assignment model. Its mean under the policy's weights, minus its plain mean, is the sum of what is left of
-    confounding after s.
+    The placebo is any variable fixed before the text was read: an earlier response, or a covariate that was kept out
+    of the assignment model. Its mean under the policy's weights, minus its plain mean, measures the confounding that
+    remains after weighting by s.
 
     Parameters
     ----------
     log_ratio:
         log P^f(x_i|c_i) - log q(x_i|c_i), shape [n], nats.
     placebo:
-        Shape [n], its own units.
+        Shape [n], in its own units.
     s:
         Stabilized weight of each row, shape [n], or None for ones. Zero is allowed, negative is not.
     weight, cluster:
@@ -41,7 +41,7 @@ def placebo_outcome(
     Returns
     -------
     Estimate
-        Weighted minus plain mean; ``test()`` gives the p-value of "no confounding is left that this placebo shows".
+        Weighted minus plain mean; ``test()`` gives the p-value of "this placebo shows no remaining confounding".
 
     Examples
     --------
@@ -89,7 +89,7 @@ Permuted = Literal["texts", "readers", "rows"]
 
 @dataclass(frozen=True, eq=False)
 class PlaceboAssignment:
-    """Permutation test: the estimate when the texts are randomly reassigned, so that none has an effect.
+    """Permutation test: estimates with randomly reassigned texts, so that no text has an effect.
 
     Attributes
     ----------
@@ -98,13 +98,13 @@ class PlaceboAssignment:
     placebo:
         The same with the texts permuted, shape [repeats], outcome units.
     p_value:
-        Share of the permutations (the real assignment counted among them) at least as far from the mean of all as
-        ``observed``, each in its own clustered standard errors: a test of "no text moves anybody", see
+        Share of the permutations (including the real assignment) at least as far from the mean of all as
+        ``observed``, each in its own clustered standard errors: a test of "no text affects anybody", see
         `placebo_assignment`.
     rejections:
-        Share of the permutations whose 95% interval excludes zero; near 0.05 when the standard error is right.
+        Share of the permutations whose 95% interval excludes zero; near 0.05 if the standard error is correct.
     permuted:
-        What traded places: whole texts, whole readers, or rows.
+        The units that were permuted: whole texts, whole readers, or rows.
     """
 
     observed: Estimate
@@ -125,46 +125,47 @@ def placebo_assignment(
     repeats: int = 500,
     seed: int = 0,
 ) -> PlaceboAssignment:
-    """Permute the texts among the rows, many times, and estimate each time an effect that cannot be there.
+    """Permute the texts among the rows many times, and each time estimate an effect that cannot exist.
 
     Parameters
     ----------
     log_ratio:
-        Shape [n], nats; what is permuted.
+        Shape [n], nats; these values are permuted.
     xi:
-        Pseudo-outcome of each row, shape [n], outcome units; stays where it is.
+        Pseudo-outcome of each row, shape [n], outcome units; not permuted.
     unit:
-        Labels [n] of texts, or None for rows that all differ. The log-ratio must be constant within a unit.
+        Labels [n] of texts, or None if all rows differ. The log-ratio must be constant within a unit.
     reader:
         Labels [n] of readers who may have several rows, or None for rows of different readers.
     weight, cluster:
         As in `ipw`.
     repeats, seed:
-        Number of permutations, and the seed of the generator that makes them.
+        Number of permutations, and the seed of their generator.
 
     Notes
     -----
-    What is permuted is what was assigned:
+    The permuted units are those that were assigned:
 
-    * *texts* trade places with texts of as many rows, as long as such trades leave ``repeats`` different permutations.
-      (A text that was shown often differs from one that was shown seldom, in its log-ratio too.) Exact where each row
-      drew its text at random, and where rows of a text share a shock, if units of as many rows are alike before anybody
-      reads.
-    * else *readers*, where each was shown texts of one log-ratio: they trade these places, exact where readers drew
-      their text at random.
-    * else *rows*, those of one reader among themselves: exact where each row drew its text at random by the same law.
+    * *texts* are exchanged with texts that have as many rows, if this gives at least ``repeats`` different
+      permutations. (A text that was shown often differs from one that was shown seldom, in its log-ratio too.) The test
+      is exact if each row drew its text at random, and if rows of a text share a shock, provided that units with as
+      many rows are exchangeable before anybody reads.
+    * else *readers*, if each was shown texts of one log-ratio: these are exchanged between readers. The test is exact
+      if readers drew their text at random.
+    * else *rows*, within each reader: exact if each row drew its text at random from the same distribution.
 
-    Distances are in standard errors by ``cluster``, so that a permutation that breaks clusters up (a text's rows that
-    share a shock, readers who were shown texts of one kind) does not by itself make the real one stand out: with many
-    clusters the test holds there too (Chung and Romano 2013). Where texts were not randomised (s is not 1, or the law
-    depends on a prompt) it is approximate at best: rows of the same s and prompt are alike, others are not.
+    Distances are in standard errors clustered by ``cluster``. A permutation that breaks up clusters (rows of a text
+    that share a shock, readers who were shown texts of one kind) therefore does not by itself make the real assignment
+    stand out: with many clusters the test is valid there too (Chung and Romano 2013). If texts were not randomised (s
+    is not 1, or the distribution depends on a prompt), it is approximate at best: rows with the same s and prompt are
+    exchangeable, others are not.
 
     Raises
     ------
     DataError
-        When the log-ratio varies within a unit, or on arrays that cannot be used.
+        If the log-ratio varies within a unit, or on invalid arrays.
     OverlapError
-        When one cluster carries the whole weight.
+        If one cluster carries the whole weight.
 
     Examples
     --------
@@ -197,7 +198,7 @@ def placebo_assignment(
     ]
     value, se, df = np.array([(estimate.value, estimate.se, estimate.df) for estimate in (*estimates, observed)]).T
     apart = value - value.mean()
-    apart[np.abs(apart) <= 1e-12 * np.abs(value).max()] = 0.0  # rounding, where no permutation changes anything
+    apart[np.abs(apart) <= 1e-12 * np.abs(value).max()] = 0.0  # rounding, if no permutation changes anything
     distance = _in_errors(apart, se)
     p_values = 2 * stats.t.sf(_in_errors(value, se), df)
     return PlaceboAssignment(
@@ -210,13 +211,13 @@ def placebo_assignment(
 
 
 def _in_errors(value: Float64, se: Float64) -> Float64:
-    """Size of values in standard errors, shape [k]; zero is zero, and anything else without an error infinite."""
+    """Absolute values in standard errors, shape [k]; without an error, zero stays zero and others become infinite."""
     infinite = np.where(value == 0, 0.0, np.inf)
     return np.divide(np.abs(value), se, out=infinite, where=se > 0)
 
 
 def _what_is_permuted(log_ratio: Float64, texts: Int64, readers: Int64, repeats: int) -> tuple[Permuted, Int64, Int64]:
-    """Name the units that trade places, their codes, shape [n], and the stratum of each within which they do."""
+    """Return the name of the permuted units, their codes, shape [n], and the stratum within which each is permuted."""
     size = np.bincount(texts)
     alone = len(size) == len(texts)
     repeated = readers.max() + 1 < len(readers)
@@ -237,14 +238,14 @@ def _constant(values: Float64, codes: Int64) -> bool:
 
 
 def _can_trade(codes: Int64, repeats: int) -> bool:
-    """Whether trades of units of equal size move half of the rows, in at least ``repeats`` different ways."""
+    """Whether exchanges of units of equal size affect half of the rows, in at least ``repeats`` different ways."""
     sizes, alike = np.unique(np.bincount(codes), return_counts=True)
     movable = sizes[alike > 1] @ alike[alike > 1]
     return bool(2 * movable >= len(codes) and gammaln(alike + 1).sum() >= np.log(repeats))
 
 
 def _traded(values: Float64, stratum: Int64, rng: np.random.Generator) -> Float64:
-    """Values of the units after units of one stratum have traded places at random, shape [units]."""
+    """Permute the values of the units at random within strata, shape [units]."""
     traded = np.empty_like(values)
     traded[np.argsort(stratum, kind="stable")] = values[np.lexsort((rng.random(len(stratum)), stratum))]
     return traded

@@ -1,4 +1,4 @@
-"""How strong an unobserved confounder would have to be to change the conclusion."""
+"""Sensitivity analysis: how strong an unobserved confounder would have to be to change the conclusion."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from causalopt.typing import Float64
 
 @dataclass(frozen=True)
 class Bounds:
-    """Where the estimand may lie under confounding of a given strength, outcome units.
+    """Bounds of the estimand under confounding of a given strength, outcome units.
 
-    ``low`` and ``high`` bound the point estimate's limit; ``ci_low`` and ``ci_high`` are their outer confidence
-    limits at ``level``, each as in a two-sided interval, so that at strength zero they are `Estimate.confint`.
+    ``low`` and ``high`` bound the limit of the point estimate; ``ci_low`` and ``ci_high`` are their outer confidence
+    limits at ``level``, each as in a two-sided interval, so that at strength zero they equal `Estimate.confint`.
     """
 
     low: float
@@ -51,9 +51,9 @@ class Sensitivity:
     -----
     An unobserved confounder biases the estimate by at most ``|rho| * S * sqrt(cf_y * cf_d / (1 - cf_d))``, where
     ``cf_y`` is the share of the outcome's residual variance that it explains, ``cf_d`` the share by which it raises
-    the variance of the Riesz representer (1 - E[alpha^2] / E[alpha_long^2]: what it adds to the assignment of texts),
-    and ``rho`` the correlation of the two errors, 1 at worst. Chernozhukov, Cinelli, Newey, Sharma and Syrgkanis,
-    "Long story short: omitted variable bias in causal machine learning".
+    the variance of the Riesz representer (1 - E[alpha^2] / E[alpha_long^2]: its contribution to the assignment of
+    texts), and ``rho`` the correlation of the two errors, 1 in the worst case. Chernozhukov, Cinelli, Newey, Sharma
+    and Syrgkanis, "Long story short: omitted variable bias in causal machine learning".
     """
 
     estimate: Estimate
@@ -62,12 +62,12 @@ class Sensitivity:
     max_bias: Estimate
 
     def bounds(self, cf_y: float, cf_d: float, *, rho: float = 1.0, level: float = 0.95) -> Bounds:
-        """Bound the estimand when a confounder has strengths ``cf_y`` in [0, 1] and ``cf_d`` in [0, 1).
+        """Bound the estimand under a confounder of strengths ``cf_y`` in [0, 1] and ``cf_d`` in [0, 1).
 
         Raises
         ------
         ConfigError
-            When a strength is out of its range.
+            If a strength is out of its range.
         """
         if not (0 <= cf_y <= 1 and 0 <= cf_d < 1 and -1 <= rho <= 1):
             raise ConfigError(f"need 0 <= cf_y <= 1, 0 <= cf_d < 1, -1 <= rho <= 1; got {cf_y}, {cf_d}, {rho}")
@@ -79,8 +79,8 @@ class Sensitivity:
     def robustness_value(self, null: float = 0.0, *, level: float | None = None, rho: float = 1.0) -> float:
         """Find the strength ``cf_y = cf_d`` at which the estimate could equal ``null``, between 0 and 1.
 
-        With ``level``, the strength at which the confidence limit reaches ``null``: 0 when the interval holds it
-        already, 1 when no strength below 1 does (no residual variance at all).
+        With ``level``, the strength at which the confidence limit reaches ``null``: 0 if the interval already contains
+        it, 1 if no strength below 1 suffices (there is no residual variance).
         """
         if rho == 0 or not -1 <= rho <= 1:
             raise ConfigError(f"rho must be between -1 and 1 and not 0, not {rho}")
@@ -103,7 +103,7 @@ class Sensitivity:
         return float(brentq(gap, 0.0, largest, xtol=1e-12)) if gap(largest) < 0 else 1.0
 
     def summary(self, level: float = 0.95, null: float = 0.0) -> str:
-        """Say in a sentence how strong a hidden confounder must be."""
+        """Describe in a sentence how strong a hidden confounder would have to be."""
         point, limit = self.robustness_value(null), self.robustness_value(null, level=level)
         return (
             f"A hidden confounder that explained {100 * point:.1f}% of the residual variation of both the outcome and "
@@ -120,22 +120,22 @@ def sensitivity(
     Parameters
     ----------
     estimate:
-        From `dr` or `sndr` (or a difference), on the rows of the other arrays.
+        From `dr` or `sndr` (or a difference of two), on the rows of the other arrays.
     residual:
         y_i - m(x_i, w_i), not multiplied by s, shape [n], outcome units.
     alpha:
         Riesz representer of each row, from `riesz_representer`, shape [n].
     alpha_moment:
         The estimand's moment of alpha, shape [n] or None: alpha averaged over the policy's texts for reader i (for a
-        difference of two policies, the difference of those averages). With it nu2 is mean(2 * alpha_moment - alpha^2),
-        insensitive to first order to errors of alpha; without, mean(alpha^2).
+        difference of two policies, the difference of those averages). With it, nu2 is mean(2 * alpha_moment - alpha^2),
+        which is insensitive to errors of alpha to first order; without it, mean(alpha^2).
     weight:
         Exposure of each row, shape [n], or None for ones.
 
     Raises
     ------
     DataError
-        On arrays that cannot be used, an estimate that rests on no rows, or nu2 that is not positive.
+        On invalid arrays, an estimate that is not based on rows, or nu2 that is not positive.
 
     Examples
     --------
@@ -167,7 +167,7 @@ def sensitivity(
     size = math.sqrt(sigma2 * nu2)
     influence = np.zeros(n)
     if size > 0:
-        # The derivative of sqrt(sigma^2 nu^2) in each of its two means.
+        # The derivative of sqrt(sigma^2 nu^2) with respect to each of its two means.
         influence = (sigma2 * centered(square, exposure) + nu2 * centered(residual**2, exposure)) / (2 * size)
     deletions = deletions_of_mean(influence, exposure / n, estimate.cluster)
     max_bias = Estimate(size, influence, estimate.cluster, estimator="max_bias", deletions=deletions)
@@ -182,7 +182,7 @@ def riesz_representer(
     Parameters
     ----------
     log_ratio, log_ratio_reference:
-        Log-ratios of the policy, and of the one that it is compared with (or None), shape [n], nats.
+        Log-ratios of the policy, and of the policy it is compared with (or None), shape [n], nats.
     s:
         Stabilized weight of each row, shape [n].
     self_normalize:
@@ -220,15 +220,15 @@ class Benchmark:
     Attributes
     ----------
     outcome_share, assignment_share:
-        Its strength in the terms of `Sensitivity.bounds`, as a hidden confounder of the estimate without it: the share
-        of that estimate's residual variance that it explains, and of E[alpha^2] with it that it accounts for. To be
-        compared with a robustness value.
+        Its strength in the sense of `Sensitivity.bounds`, as a hidden confounder of the estimate without it: the share
+        of that estimate's residual variance that it explains, and the share of E[alpha^2] with it that it accounts
+        for. Compare these with a robustness value.
     cf_y, cf_d:
-        The gain statistics of DoubleML, which divide the same gains by what is left in the other estimate: by the
+        The gain statistics of DoubleML, which divide the same gains by the quantity of the other estimate: by the
         residual variance with it, and by E[alpha^2] without it. cf_d = assignment_share / (1 - assignment_share).
     rho:
-        Degree of adversity, signed. Without cuts, the short estimate's `Sensitivity.bounds` at both shares and this
-        rho end at the long estimate.
+        Degree of adversity, signed. If nothing was truncated, the short estimate's `Sensitivity.bounds` at both shares
+        and this rho end at the long estimate.
     change:
         The estimate without the covariate minus the one with it, outcome units.
     """
@@ -242,19 +242,19 @@ class Benchmark:
 
 
 def benchmark(long: Sensitivity, short: Sensitivity) -> Benchmark:
-    """Measure how strong a confounder some observed covariates are, to judge what a hidden one might be.
+    """Measure how strong some observed covariates are as confounders, to judge how strong a hidden one might be.
 
     Parameters
     ----------
     long:
         From nuisances that used all covariates.
     short:
-        The same rows and estimand, from nuisances fitted without the covariates in question.
+        For the same rows and estimand, from nuisances fitted without the covariates in question.
 
     Notes
     -----
-    The strengths and gain statistics of "Long story short"; all are cut to [0, 1], since noise can make a covariate
-    look worse than useless.
+    The strengths and gain statistics are those of "Long story short"; all are truncated to [0, 1], since with noise a
+    covariate can seem to make the fit worse.
 
     Examples
     --------

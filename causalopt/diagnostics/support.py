@@ -1,4 +1,4 @@
-"""Whether the logged texts say anything about a policy: its overlap with them, not with its own reference."""
+"""Overlap of a policy with the logged texts themselves, and not with its own reference policy."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from causalopt.estimators.cluster import cluster_sums
 from causalopt.typing import Array, Float64
 
 LEVEL = 0.01
-"""Share of texts of the logged law itself that come out as outside of its support: half by each of two rules."""
+"""Share of texts from the logged distribution itself that are classed as outside of its support: half by each rule."""
 SMALLEST_SPREAD = 1e-4
-"""Of a principal direction, in units of the largest: what is smaller is taken for rounding and never scaled up."""
+"""Smallest principal direction kept, in units of the largest: smaller ones are rounding error, never scaled up."""
 
 
 @dataclass(frozen=True)
@@ -27,17 +27,17 @@ class Support:
     Attributes
     ----------
     clusters:
-        Units of the logged texts.
+        Number of units of the logged texts.
     effective_clusters:
-        Kish's effective number of them under the ratio of the policy's law to the logged law, times the mean ratio
-        where that is below one.
+        Kish's effective number of units under the ratio of the policy's distribution to the logged one, times the mean
+        ratio if that is below one.
     mean_ratio:
-        Exposure-weighted mean of that ratio: 1 where the logged texts cover what the policy writes, near 0 where it
-        writes something else, which all ratios alike then miss.
+        Exposure-weighted mean of that ratio: 1 if the logged texts cover the policy's texts, near 0 if the policy
+        writes other texts, which the ratios of logged texts cannot show.
     outside:
         Share of the policy's draws that lie outside of the logged texts' support.
     draws:
-        Their number.
+        Number of the policy's draws.
     """
 
     clusters: int
@@ -48,7 +48,7 @@ class Support:
 
     @property
     def sentence(self) -> str:
-        """The overlap in words."""
+        """Describe the overlap in words."""
         return (
             f"Against the logged texts themselves, {self.clusters} logged units count as "
             f"{self.effective_clusters:.0f} for this policy, and {self.outside:.0%} of {self.draws} texts that it "
@@ -61,19 +61,19 @@ def support(
 ) -> Support:
     """Measure the overlap of a policy with the logged texts from embeddings alone.
 
-    Ratios of sequence probabilities compare a policy with its reference: a model that writes gibberish, tuned a little,
-    keeps all of its "effective sample". Here the policy's draws meet the logged texts.
+    Ratios of sequence probabilities compare a policy with its reference: if a model that writes gibberish is tuned a
+    little, it keeps its full effective sample size. Here the policy's draws are compared with the logged texts.
 
     Parameters
     ----------
     x_logged:
-        Embeddings of the logged texts, with their prompts' appended where there are prompts, shape [n, d].
+        Embeddings of the logged texts, with those of their prompts appended if there are prompts, shape [n, d].
     x_policy:
         Embeddings of texts drawn from the policy, for prompts drawn from the logged ones, shape [m, d].
     weight:
         Exposure of the logged rows, shape [n], or None for ones.
     cluster:
-        Labels [n] of the unit that was drawn (text, prompt, reader), or None: rows of equal embedding.
+        Labels [n] of the unit that was drawn (text, prompt, reader); None uses rows of equal embedding.
     row:
         Position of the logged row whose prompt each draw answers, shape [m], or None for independent draws.
     seed:
@@ -82,26 +82,27 @@ def support(
     Raises
     ------
     DataError
-        On arrays that cannot be used, or logged texts of a single cluster.
+        On invalid arrays, or logged texts of a single cluster.
 
     Notes
     -----
-    The ratio is that of `marginal_log_ratio`. Kish's number of it is blind to mass that no logged text shares: where a
-    classifier tells all texts apart, the ratios of the logged ones are equally small. As E[ratio] = 1 under the logged
-    law, the mean ratio is the share of the policy's mass that is seen, and multiplies it.
+    The ratio is that of `marginal_log_ratio`. Its Kish number cannot detect mass that no logged text shares: if a
+    classifier separates all texts, the ratios of the logged ones are equally small. Since E[ratio] = 1 under the logged
+    distribution, the mean ratio is the share of the policy's mass that is covered, and Kish's number is multiplied by
+    it.
 
-    A draw is outside by one of two rules, and not if it equals a logged text:
+    A draw is outside by one of two rules, and never if it equals a logged text:
 
-    * its distance to the nearest logged text of another fold, in whitened principal coordinates fitted on these, is
-      beyond the 99.5% quantile of the logged texts' own such distances. What lies off the logged texts' principal
-      directions is one more coordinate, in units of the smallest kept;
-    * its ratio, by a classifier of another fold, is beyond the 99.5% quantile of the logged texts' own: it is of a kind
-      of which there is hardly a logged one. In many dimensions the nearest neighbour alone misses it, as all texts are
-      far from each other, and a text at the centre nearer to them than they are.
+    * its distance to the nearest logged text of the other folds, in whitened principal coordinates fitted on these
+      texts, is beyond the 99.5% quantile of the same distances of the logged texts. The distance from the subspace of
+      the principal directions is one more coordinate, in units of the smallest direction kept;
+    * its ratio, from a classifier fitted without its fold, is beyond the 99.5% quantile of the logged texts' ratios:
+      there are hardly any logged texts of its kind. In many dimensions the nearest neighbour alone misses such draws,
+      since all texts are far from each other, and a text at the centre is nearer to them than they are to each other.
 
-    Both statistics treat a draw as they treat a logged text that was held out, so that of draws from the logged law
-    about 1% are outside, whatever the law (conformal prediction: Vovk, Gammerman and Shafer 2005; with under 200
-    logged units about two in that many). The embedding must be fitted on both samples together, or on neither.
+    Both statistics treat a draw like a held-out logged text, so that about 1% of draws from the logged distribution
+    are outside, whatever that distribution (conformal prediction: Vovk, Gammerman and Shafer 2005; with n < 200 logged
+    units about two in n). The embedding must be fitted on both samples together, or on neither.
 
     Examples
     --------
@@ -136,14 +137,14 @@ def support(
 
 
 def _distance_to_other_folds(sample: TwoSamples) -> Float64:
-    """Distance of each text to the nearest logged one of another fold, in these texts' coordinates, shape [n + m]."""
+    """Distance of each text to the nearest logged one of another fold, in whitened coordinates, shape [n + m]."""
     distance = np.empty(len(sample.x))
     for fold in np.unique(sample.fold):
         held = sample.fold == fold
         known = sample.x[~held & (sample.label == 0) & (sample.weight > 0)]
         coordinates = _whitening(known)
         distance[held] = pairwise_distances_argmin_min(coordinates(sample.x[held]), coordinates(known))[1]
-    # What differs by rounding is the same: a distance of 1e-6 standard deviations is none.
+    # Texts that differ by rounding are equal: a distance of 1e-6 standard deviations counts as zero.
     return np.where(distance < 1e-6, 0.0, distance)
 
 
@@ -165,7 +166,7 @@ def _whitening(x: Float64) -> Callable[[Array], Float64]:
 
 
 def _upper_quantile(values: Float64, weight: Float64, level: float) -> float:
-    """Smallest value below or at which there is at least this share of the weight."""
+    """Smallest value with at least a share ``level`` of the weight at or below it."""
     order = np.argsort(values, kind="stable")
     share = np.cumsum(weight[order]) / weight.sum()
     return float(values[order][min(int(np.searchsorted(share, level - 1e-12)), len(values) - 1)])

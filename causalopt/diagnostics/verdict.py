@@ -1,4 +1,4 @@
-"""What may be concluded from an evaluation: decided here alone, in words that a reader of no statistics can act on."""
+"""The conclusion of an evaluation, decided in this module alone, in words for readers who are not statisticians."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from causalopt.diagnostics.overlap import Overlap
 from causalopt.estimators.estimate import Estimate
 
 TOO_FEW = 30.0
-"""Effective number of units under which no finding is drawn: the interval rests on a central limit theorem."""
+"""Effective number of units below which nothing is concluded: the interval relies on a central limit theorem."""
 THIN_FRACTION = 0.1
 THIN_SIZE = 100.0
 """Or a third of the units: a policy that always shows one of two arms keeps half of them."""
@@ -20,10 +20,10 @@ Outlook = Literal["better", "worse", "unclear"]
 
 
 def thin_overlap(overlap: Overlap) -> str | None:
-    """Say in words why the logged texts cannot carry the answer, or None when they can.
+    """Explain in words why overlap is too thin for a conclusion, or return None if it is not.
 
-    Overlap is thin when the effective number of units (texts, prompts, readers: what was drawn) is below 30, below a
-    tenth of the units, or below the smaller one of 100 and a third of them; or when the tail of their weights is heavy:
+    Overlap is thin if the effective number of units (texts, prompts or readers: what was drawn) is below 30, below a
+    tenth of the units, or below the smaller of 100 and a third of the units; or if the tail of their weights is heavy:
     a Pareto k above 0.7.
 
     Examples
@@ -43,7 +43,7 @@ def thin_overlap(overlap: Overlap) -> str | None:
         return f"Overlap is thin: {logged} count as {overlap.ess:.0f} for this policy."
     if overlap.pareto_k > HEAVY_TAIL:
         return (
-            f"Overlap is thin: a few of {logged} carry the answer (tail shape {overlap.pareto_k:.2f}, where above "
+            f"Overlap is thin: a few of {logged} carry the answer (tail shape {overlap.pareto_k:.2f}; above "
             f"{HEAVY_TAIL} an interval cannot be trusted)."
         )
     return None
@@ -51,20 +51,20 @@ def thin_overlap(overlap: Overlap) -> str | None:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is concluded of a policy.
+    """The conclusion about a policy.
 
     Attributes
     ----------
     outlook:
-        Whether the policy is "better" or "worse" than the reference; "unclear" where nothing is concluded.
+        Whether the policy is "better" or "worse" than the reference; "unclear" if nothing is concluded.
     finding:
         The conclusion, one sentence with the difference and its interval.
     thin:
         Whether overlap is thin.
     reasons:
-        Sentences that come before the finding: what bars one, thin overlap, notes.
+        Sentences before the finding: reasons against any conclusion, thin overlap, notes.
     caveats:
-        Sentences that come after it.
+        Sentences after it.
     """
 
     outlook: Outlook
@@ -91,15 +91,15 @@ def judge(
     notes: Sequence[str] = (),
     barred: Sequence[str] = (),
 ) -> Verdict:
-    """Decide whether the policy is better than the reference, how sure that is, and what it stands on.
+    """Decide whether the policy is better than the reference, how certain that is, and what it relies on.
 
     Parameters
     ----------
     difference:
-        Policy minus reference, outcome units (not negated when smaller is better).
+        Policy minus reference, outcome units (not negated if smaller is better).
     overlap:
-        Overlap of the policy's weights; thin overlap is stated first, and with fewer than 30 effective units the
-        interval decides nothing.
+        Overlap of the policy's weights; thin overlap is stated first, and with fewer than 30 effective units nothing
+        is concluded from the interval.
     outcome:
         Name of the outcome.
     direction:
@@ -107,13 +107,13 @@ def judge(
     level:
         Level of the interval.
     robustness_value:
-        From `Sensitivity.robustness_value`, or None where texts were randomised.
+        From `Sensitivity.robustness_value`, or None if texts were randomised.
     reference:
-        Name of the policy that this one is compared with, in the sentence.
+        Name, in the sentence, of the policy that this one is compared with.
     notes:
         Sentences that a reader must see before the finding.
     barred:
-        Reasons, as sentences, for which nothing may be concluded; where there is one, nothing is.
+        Reasons, as sentences, why nothing may be concluded; if there is any, nothing is concluded.
 
     Examples
     --------
@@ -131,7 +131,7 @@ def judge(
     if not (low <= 0 <= high or few or barred):
         outlook = "better" if (difference.value > 0) == (direction == "maximize") else "worse"
     finding = (
-        f"The data do not tell whether the policy is better or worse than {reference}"
+        f"The data do not show whether the policy is better or worse than {reference}"
         if outlook == "unclear"
         else f"The policy is {outlook} than {reference}"
     )

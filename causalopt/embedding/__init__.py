@@ -15,7 +15,7 @@ __all__ = ["CachedEmbedder", "Embedder", "embed"]
 
 
 def embed(embedder: Embedder, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float32:
-    """Embed rows, each distinct string once; with prompts, the prompt's embedding stands beside the text's.
+    """Embed rows, each distinct string once; with prompts, the prompt's embedding is appended to the text's.
 
     Parameters
     ----------
@@ -32,8 +32,8 @@ def embed(embedder: Embedder, prompts: Sequence[str] | None, texts: Sequence[str
     Raises
     ------
     DataError
-        When there are no texts, when the numbers of prompts and texts differ, and when the embedder breaks its
-        contract: a vector that is not finite, or not one vector for each text.
+        If there are no texts, if the numbers of prompts and texts differ, or if the embedder breaks its contract: a
+        vector that is not finite, or not one vector for each text.
 
     Examples
     --------

@@ -15,8 +15,8 @@ from causalopt.typing import Float32
 class AttributesEmbedder:
     """The coded attributes of a text are its embedding.
 
-    `PseudoOutcomeEstimator` hands it the data set's attribute columns through `learn`; only coded texts have an
-    embedding, so it goes with the ``finite`` backend, or with estimation alone.
+    `PseudoOutcomeEstimator` passes it the data set's attribute columns through `learn`. Only coded texts have an
+    embedding, so use it with the ``finite`` backend, or for estimation alone.
 
     Examples
     --------
@@ -31,7 +31,7 @@ class AttributesEmbedder:
         self._known: dict[str, Float32] = {}
 
     def learn(self, texts: Sequence[str], attributes: pd.DataFrame) -> Self:
-        """Take the attributes of each text, n rows; a text coded in two ways is a `DataError`."""
+        """Take the attributes of each text, n rows; a text coded in two ways raises `DataError`."""
         if attributes.shape[1] == 0:
             raise DataError("embedder 'attributes' needs data.attributes, the columns that were coded for each text")
         for text, values in zip(texts, attributes.to_numpy(dtype=np.float32), strict=True):
@@ -45,12 +45,12 @@ class AttributesEmbedder:
         return self
 
     def transform(self, texts: Sequence[str]) -> Float32:
-        """Look up, shape [n, attributes], float32.
+        """Look up the attributes, shape [n, attributes], float32.
 
         Raises
         ------
         DataError
-            For a text that nobody coded.
+            For a text without coded attributes.
         """
         for text in texts:
             if text not in self._known:

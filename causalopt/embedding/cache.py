@@ -1,4 +1,4 @@
-"""Embeddings kept on disk, for encoders that are slow and texts that come again."""
+"""Embeddings cached on disk, for slow encoders and recurring texts."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ from causalopt.typing import Float32
 
 @runtime_checkable
 class Fingerprinted(Protocol):
-    """An embedder whose embeddings can be kept: it says which function from texts to vectors it is."""
+    """An embedder whose embeddings can be cached: its fingerprint identifies the function from texts to vectors."""
 
     def fingerprint(self) -> str:
-        """Hash of all that decides an embedding: settings, weights, and what was learnt in `fit`."""
+        """Hash of everything that determines an embedding: settings, weights, and what was learnt in `fit`."""
         ...
 
 
 class CachedEmbedder:
-    """Embeds each text once, ever, and keeps the vector by the hashes of the text and of the fitted embedder.
+    """Embeds each text only once, and caches the vector under the hashes of the text and of the fitted embedder.
 
-    Another model, other weights, other settings or, for an embedder that learns, other training texts are another
-    embedder, whose vectors are kept apart. Several processes may share a directory.
+    Another model, other weights, other settings or, for an embedder that learns, other training texts make another
+    embedder, whose vectors are stored separately. Several processes may share a directory.
 
     Parameters
     ----------
     embedder:
         An embedder with a method ``fingerprint() -> str``, or its name, or a mapping with name and settings.
     directory:
-        Where vectors are kept; ``embeddings`` in ``$CAUSALOPT_CACHE``, or in ``~/.cache/causalopt``, by default.
+        Where vectors are stored; ``embeddings`` in ``$CAUSALOPT_CACHE``, or in ``~/.cache/causalopt``, by default.
 
     Raises
     ------
     ConfigError
-        When the embedder has no fingerprint.
+        If the embedder has no fingerprint.
     DataError
-        When a file in the directory is none of ours, or damaged.
+        If a file in the directory is not a file of cached embeddings, or is damaged.
 
     Examples
     --------
@@ -62,8 +62,8 @@ class CachedEmbedder:
         self.embedder: Embedder = plugins.embedders.create(embedder)
         if not isinstance(self.embedder, Fingerprinted):
             raise ConfigError(
-                f"embedder {type(self.embedder).__name__} has no fingerprint(), so what it returned cannot be told "
-                "from what it would return now, and is not kept"
+                f"embedder {type(self.embedder).__name__} has no fingerprint(), so cached embeddings could be out of "
+                "date; its embeddings are not cached"
             )
         cache = os.environ.get("CAUSALOPT_CACHE") or Path.home() / ".cache" / "causalopt"
         self.directory = Path(cache) / "embeddings" if directory is None else Path(directory)
@@ -72,14 +72,14 @@ class CachedEmbedder:
         self._known: dict[bytes, Float32] = {}
 
     def fit(self, texts: Sequence[str]) -> Self:
-        """Fit the embedder, and find what was kept for it."""
+        """Fit the embedder, and find its cached vectors."""
         self.embedder.fit(texts)
         self._folder = self.directory / self.fingerprint()
         self._read, self._known = set(), {}
         return self
 
     def transform(self, texts: Sequence[str]) -> Float32:
-        """Embed, shape [n, d], float32; only texts that were never seen reach the embedder."""
+        """Embed, shape [n, d], float32; only texts that are not in the cache are passed to the embedder."""
         if self._folder is None:
             raise ConfigError("CachedEmbedder: call fit before transform")
         self._read_new(self._folder)
@@ -93,12 +93,12 @@ class CachedEmbedder:
         return np.stack([self._known[key] for key in keys])
 
     def fingerprint(self) -> str:
-        """Hash of what decides an embedding."""
+        """Hash of everything that determines an embedding."""
         assert isinstance(self.embedder, Fingerprinted)
         return self.embedder.fingerprint()
 
     def _keep(self, folder: Path, keys: list[bytes], vectors: Float32) -> None:
-        """Write one file under a name of its own, at once, so that no other process meets half of it."""
+        """Write one file under a unique name, atomically, so that no other process reads a partial one."""
         folder.mkdir(parents=True, exist_ok=True)
         descriptor, partial = tempfile.mkstemp(dir=folder, suffix=".partial")
         with os.fdopen(descriptor, "wb") as stream:
@@ -114,6 +114,6 @@ class CachedEmbedder:
                 with np.load(path, allow_pickle=False) as kept:
                     keys, vectors = kept["keys"], kept["vectors"]
             except (OSError, ValueError, KeyError, BadZipFile, EOFError) as error:
-                raise DataError(f"{path}: is no file of kept embeddings ({error}); delete it") from None
+                raise DataError(f"{path}: is not a file of cached embeddings ({error}); delete it") from None
             self._known.update((key.tobytes(), vector) for key, vector in zip(keys, vectors, strict=True))
             self._read.add(path)

@@ -1,4 +1,4 @@
-"""What an embedder must offer."""
+"""The interface of an embedder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Embedder(Protocol):
     """Turns texts into vectors; fitted on training texts, then applied to any text."""
 
     def fit(self, texts: Sequence[str]) -> Self:
-        """Learn what there is to learn from the texts (a pretrained encoder learns nothing)."""
+        """Learn from the texts (a pretrained encoder learns nothing)."""
         ...
 
     def transform(self, texts: Sequence[str]) -> Float32:
@@ -25,8 +25,8 @@ class Embedder(Protocol):
 
 @runtime_checkable
 class LearnsAttributes(Protocol):
-    """An embedder that is told the coded attributes of each row's text before it is fitted."""
+    """An embedder that receives the coded attributes of each row's text before it is fitted."""
 
     def learn(self, texts: Sequence[str], attributes: pd.DataFrame) -> Self:
-        """Take the attributes of n rows, [n, number of attributes]; a text coded in two ways is a `DataError`."""
+        """Take the attributes of n rows, [n, number of attributes]; a text coded in two ways raises `DataError`."""
         ...

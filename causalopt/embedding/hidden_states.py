@@ -28,14 +28,15 @@ class HiddenStatesEmbedder(BaseEstimator):  # type: ignore[misc]
     pooling:
         "mean" over the tokens, or "last".
     batch_size:
-        Texts of one forward pass; texts of like length go together, and padding changes nothing.
+        Number of texts per forward pass; texts of similar length are batched together, and padding does not change the
+        embeddings.
 
     Raises
     ------
     ConfigError
-        When a setting is none of these.
+        If a setting is not one of these values.
     ModelError
-        When there is no such folder, or, on the first use, no such model.
+        If there is no such folder, or, on the first use, no such model.
 
     Warns
     -----
@@ -83,7 +84,7 @@ class HiddenStatesEmbedder(BaseEstimator):  # type: ignore[misc]
         return vectors
 
     def fingerprint(self) -> str:
-        """Hash of what decides an embedding."""
+        """Hash of everything that determines an embedding."""
         body, tokenizer = self._load()
         return hash_model(body, tokenizer, self.layer, self.pooling)
 
@@ -91,7 +92,7 @@ class HiddenStatesEmbedder(BaseEstimator):  # type: ignore[misc]
         from causalopt.language_models.quiet import quiet_transformers
 
         with quiet_transformers():
-            # A text that spells a special token is read as the characters that it is.
+            # A text that spells a special token is tokenised as ordinary characters.
             whole = tokenizer(list(texts), split_special_tokens=True)["input_ids"] if len(texts) else []
         cut = 0 if limit is None else sum(len(ids) > limit for ids in whole)
         if cut:
@@ -101,7 +102,7 @@ class HiddenStatesEmbedder(BaseEstimator):  # type: ignore[misc]
                 TruncationWarning,
                 stacklevel=3,
             )
-        nothing = [tokenizer.eos_token_id]  # an empty text is one that ends at once
+        nothing = [tokenizer.eos_token_id]  # an empty text consists of the end token alone
         return [ids[:limit] or nothing for ids in whole]
 
     def _load(self) -> tuple[Any, Any]:
@@ -112,7 +113,7 @@ class HiddenStatesEmbedder(BaseEstimator):  # type: ignore[misc]
 
             loaded = load_model(self._source)
             model = loaded.model
-            # The layers without the head: nobody needs [tokens, vocabulary] logits here.
+            # The layers without the head: the [tokens, vocabulary] logits are not needed here.
             body = (model.get_base_model() if isinstance(model, PeftModel) else model).base_model
             layers = int(body.config.num_hidden_layers)
             if not -layers - 1 <= self.layer <= layers:

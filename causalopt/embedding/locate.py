@@ -1,4 +1,4 @@
-"""Where a pretrained model lies: a folder, inside an installed package, or on a hub."""
+"""The location of a pretrained model: a folder, an installed package, or a hub."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from causalopt.errors import ModelError
 
 
 def local_folder(model: str) -> Path | None:
-    """Return the folder with the model's files, or None for what must be a hub id.
+    """Return the folder with the model's files, or None if ``model`` must be a hub id.
 
     Parameters
     ----------
@@ -19,7 +19,7 @@ def local_folder(model: str) -> Path | None:
     Raises
     ------
     ModelError
-        For a path where there is no folder, and for a package that holds no model.
+        For a path to a folder that does not exist, and for a package that holds no model.
 
     Examples
     --------
@@ -41,7 +41,7 @@ def _inside_package(name: str) -> Path | None:
     if spec is None or not spec.submodule_search_locations:
         return None
     root = Path(next(iter(spec.submodule_search_locations)))
-    # A sentence encoder has a config.json in its subfolders too: modules.json, or the shortest path, marks its top.
+    # A sentence encoder has a config.json in its subfolders too: modules.json, or the shortest path, marks its root.
     for mark in ("modules.json", "config.json"):
         found = sorted(root.rglob(mark), key=lambda file: (len(file.parts), file))
         if found:

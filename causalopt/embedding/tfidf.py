@@ -15,27 +15,28 @@ from causalopt.errors import ConfigError, DataError
 from causalopt.typing import Float32
 
 ROUNDING = 1e-6
-"""Share of the largest singular value below which a direction is none of the texts: what is left there is rounding."""
+"""Share of the largest singular value below which a direction is only rounding error, and not one of the texts."""
 
 
 class TfidfSvdEmbedder(BaseEstimator):  # type: ignore[misc]
-    """Words and word pairs, weighted by TF-IDF, in the leading dimensions of their SVD (Deerwester et al. 1990).
+    """Words and word pairs, weighted by TF-IDF, projected on the leading SVD dimensions (Deerwester et al. 1990).
 
     Parameters
     ----------
     dimensions:
-        At most; fewer when the texts span fewer (few texts, few terms, or texts made of the same parts).
+        Maximum number of dimensions; there are fewer if the texts span fewer (few texts, few terms, or texts made of
+        the same parts).
     ngram_max:
-        Longest run of words that is a term.
+        Largest number of words in a term.
     seed:
-        Seeds the randomised SVD.
+        Seed of the randomised SVD.
 
     Raises
     ------
     ConfigError
-        When a setting is below 1.
+        If a setting is below 1.
     DataError
-        From `fit`, when no text holds a word.
+        From `fit`, if no text contains a word.
 
     Examples
     --------
@@ -68,8 +69,8 @@ class TfidfSvdEmbedder(BaseEstimator):  # type: ignore[misc]
         else:
             decomposition = TruncatedSVD(n_components=rank, random_state=self.seed).fit(weights)
             singular = decomposition.singular_values_
-            # Where the rank is smaller, the remaining components are arbitrary: no fitted text has a part of them, and
-            # a new text has one that nothing is known of.
+            # If the rank is smaller, the remaining components are arbitrary: the fitted texts have no part in them, and
+            # nothing is known about the part that a new text has.
             self._directions = decomposition.components_[singular > ROUNDING * singular.max()]
         return self
 
@@ -78,7 +79,7 @@ class TfidfSvdEmbedder(BaseEstimator):  # type: ignore[misc]
         return np.asarray(self._terms.transform(texts) @ self._directions.T, dtype=np.float32)
 
     def fingerprint(self) -> str:
-        """Hash of what decides an embedding: the terms, their weights and the directions."""
+        """Hash of everything that determines an embedding: the terms, their weights and the directions."""
         digest = hashlib.sha256(repr((self.ngram_max, list(self._terms.get_feature_names_out()))).encode())
         for learnt in (self._terms.idf_, self._directions):
             digest.update(learnt.tobytes())

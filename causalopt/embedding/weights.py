@@ -1,4 +1,4 @@
-"""A hash of a pretrained model, for the key of a cache."""
+"""A hash of a pretrained model, used as a cache key."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 def hash_model(model: torch.nn.Module, tokenizer: Any, *settings: object) -> str:
     """SHA-256 of the weights, the modules, the tokenizer and the settings, in hexadecimal.
 
-    Hashed is what was loaded rather than where from: a folder that is trained on and saved again is another model.
+    The loaded content is hashed, not its location: a folder whose model was trained further and saved is another model.
     """
     import torch
 
     digest = hashlib.sha256(repr((settings, str(model))).encode())
-    # A tokenizer written in Python has a vocabulary alone.
+    # A tokenizer written in Python has only a vocabulary.
     backend = getattr(tokenizer, "backend_tokenizer", None)
     known = {"vocabulary": tokenizer.get_vocab()} if backend is None else json.loads(backend.to_str())
-    for state in ("truncation", "padding"):  # of the last call, not of the tokenizer
+    for state in ("truncation", "padding"):  # state of the last call, not of the tokenizer
         known.pop(state, None)
     digest.update(json.dumps(known, sort_keys=True).encode())
     for name, tensor in sorted(model.state_dict().items()):

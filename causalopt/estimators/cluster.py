@@ -1,4 +1,4 @@
-"""Clusters of rows: their codes, the pairs of two ways, and sums in each."""
+"""Clusters of rows: their codes, the cells of two-way clustering, and sums within clusters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def cluster_codes(cluster: Any, n: int) -> tuple[Int64, ...]:
     Raises
     ------
     DataError
-        On a wrong length, a missing label, more than two ways, or a single cluster (which leaves no error to estimate).
+        On a wrong length, a missing label, more than two ways, or a single cluster (which gives no standard error).
 
     Examples
     --------
@@ -50,7 +50,7 @@ def cluster_codes(cluster: Any, n: int) -> tuple[Int64, ...]:
 
 
 def cluster_sums(values: Float64, codes: Int64) -> Float64:
-    """Sum of values of rows in each cluster: [n] to [G], or [n, k] to [G, k]."""
+    """Sum values over the rows of each cluster: [n] to [G], or [n, k] to [G, k]."""
     if values.ndim == 1:
         return np.bincount(codes, weights=values).astype(np.float64)
     n = len(values)
@@ -59,6 +59,6 @@ def cluster_sums(values: Float64, codes: Int64) -> Float64:
 
 
 def pair_codes(first: Int64, second: Int64) -> Int64:
-    """Codes of the cells of two ways, shape [n]."""
+    """Codes of the cells of two clusterings, shape [n]."""
     codes, _ = pd.factorize(first * (second.max() + 1) + second)
     return np.asarray(codes, dtype=np.int64)

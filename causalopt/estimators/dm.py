@@ -1,4 +1,4 @@
-"""The direct method: the dose response g averaged over what a policy writes."""
+"""The direct method: the dose response g averaged over the texts of a policy."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ContextDraws:
     g:
         Dose response of each draw, shape [m], outcome units.
     row:
-        Position of the row in whose context it was drawn, shape [m].
+        Position of the row in whose context each was drawn, shape [m].
     n:
         Number of rows.
     """
@@ -41,13 +41,13 @@ class ContextDraws:
 class PlugIn:
     """Mean of g over a policy, outcome units, with its Monte Carlo error.
 
-    ``g_policy`` comes in four forms:
+    ``g_policy`` has one of four forms:
 
-    * [m]: g at m independent draws from the policy; their variance over m belongs to the value's error.
+    * [m]: g at m independent draws from the policy; their variance over m is part of the value's variance.
     * [n, k]: k draws in the context (prompt) of each of the n logged rows. The mean over k is then one more term of
-      the row, whose variance between rows holds the draws' and the contexts' alike.
-    * `ContextDraws`: the same where only some rows, chosen at random, have draws. Each draw counts as much as its row's
-      exposure, and its part of the error falls to the row.
+      the row, and its variance between rows includes that of the draws and that of the contexts.
+    * `ContextDraws`: the same if only some rows, chosen at random, have draws. Each draw is weighted by its row's
+      exposure, and its part of the error is attributed to the row.
     * a single number: the mean is known exactly (a finite policy summed over its texts), and adds no error.
 
     Attributes
@@ -57,9 +57,9 @@ class PlugIn:
     influence:
         Influence of each row, [n], for draws in the contexts of rows; else None.
     leverage:
-        The row's share of the mean, [n], where there is an influence.
+        The row's share of the mean, [n], if there is an influence.
     draws:
-        Influence of each draw under a key made of the draws' content, for the shape [m]; else empty.
+        Influence of each draw, under a key derived from the draws' content, for the shape [m]; else empty.
     """
 
     value: float
@@ -69,7 +69,7 @@ class PlugIn:
 
     @classmethod
     def of(cls, g_policy: Any, exposure: Float64 | None) -> PlugIn:
-        """Read ``g_policy``; ``exposure`` is [n] with mean one, or None where no rows are known."""
+        """Read ``g_policy``; ``exposure`` is [n] with mean one, or None if the rows are unknown."""
         if isinstance(g_policy, ContextDraws):
             return cls._in_context(g_policy, exposure)
         shape = np.shape(g_policy)
@@ -103,7 +103,7 @@ class PlugIn:
         return cls(value, influence, leverage)
 
     def estimate(self, cluster: tuple[Int64, ...]) -> Estimate:
-        """Return the mean as an estimate, which rests on rows where they are the contexts."""
+        """Return the mean as an estimate, based on the rows if they are the contexts."""
         if self.influence is None or self.leverage is None:
             return Estimate(self.value, np.zeros(0), (), self.draws)
         deletions = deletions_of_mean(self.influence, self.leverage, cluster)
@@ -111,7 +111,7 @@ class PlugIn:
 
 
 def rows_of(g_policy: Any) -> int:
-    """Return the number of rows in whose contexts ``g_policy`` was drawn; 0 where it belongs to no rows."""
+    """Return the number of rows in whose contexts ``g_policy`` was drawn; 0 if it does not belong to rows."""
     if isinstance(g_policy, ContextDraws):
         return g_policy.n
     shape = np.shape(g_policy)
@@ -121,29 +121,30 @@ def rows_of(g_policy: Any) -> int:
 def dm(g_policy: Any, *, reader_response: Any = None, weight: Any = None, cluster: Any = None) -> Estimate:
     """Direct method: ``mean_j g(x~_j)`` over texts drawn from the policy.
 
-    Its error holds the Monte Carlo variance of the draws, and of the readers when ``reader_response`` is given, but
-    never the error of the outcome model itself: where that model is wrong the interval does not cover.
+    Its standard error includes the Monte Carlo variance of the draws, and the sampling variance of the readers if
+    ``reader_response`` is given, but never the error of the outcome model: if that model is wrong, the interval does
+    not cover.
 
     Parameters
     ----------
     g_policy:
         Dose response at m draws from the policy, shape [m], outcome units; or [n, k], k draws in the context of each
-        of n rows; or one number, when the mean is known exactly.
+        of n rows; or one number, if the mean is known exactly.
     reader_response:
         Shape [n] or None: h_i, the outcome model of reader i averaged over the policy's texts (see `ipw`).
     weight, cluster:
-        Exposures and clusters of the n rows, as in `ipw`; used where rows enter (``reader_response``, or ``g_policy``
-        of shape [n, k]).
+        Exposures and clusters of the n rows, as in `ipw`; used if rows enter the estimate (``reader_response``, or
+        ``g_policy`` of shape [n, k]).
 
     Returns
     -------
     Estimate
-        With no row influence at all when ``g_policy`` is [m] and there is no ``reader_response``.
+        Without row influence if ``g_policy`` is [m] and there is no ``reader_response``.
 
     Raises
     ------
     DataError
-        On arrays that are not finite, of different lengths, or a single draw.
+        On arrays that are not finite or of different lengths, or on a single draw.
 
     Examples
     --------

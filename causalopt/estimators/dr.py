@@ -30,16 +30,16 @@ def dr(
     Parameters
     ----------
     log_ratio, reader_response, weight, cluster:
-        As in `causalopt.evaluation.ipw`, and so are errors and warnings. Without ``reader_response`` the interval
-        under-covers wherever the covariates move the outcome.
+        As in `causalopt.evaluation.ipw`, as are errors and warnings. Without ``reader_response`` the interval
+        under-covers if the covariates affect the outcome.
     xi, g:
         Pseudo-outcome and dose response of each row, shape [n], outcome units; their difference is the
         weighted residual s_i * (y_i - m_i).
     g_policy:
-        Dose response at m draws from the policy, shape [m], whose Monte Carlo variance enters; or [n, k], k draws
+        Dose response at m draws from the policy, shape [m], whose Monte Carlo variance is included; or [n, k], k draws
         in the context (prompt) of each row, or `causalopt.estimators.dm.ContextDraws` of some rows; or one
-        number, when the mean is known exactly. At a logged text it must be that row's ``g``, by the model that did not
-        see the text: with others the effect would be counted twice.
+        number, if the mean is known exactly. At a logged text it must be that row's ``g``, from the model that was not
+        fitted on the text: otherwise the effect would be counted twice.
 
     Returns
     -------
@@ -76,8 +76,8 @@ def sndr(
 ) -> Estimate:
     """Self-normalised doubly robust value: ``mean_j g(x~_j) + sum_i rho_i * (xi_i - g_i) / sum_i rho_i``.
 
-    The default estimator: safe at any size of log-ratio and unchanged when they shift by a constant. Parameters as in
-    `dr`; one row that carries the whole weight is an `OverlapError`.
+    The default estimator: safe for log-ratios of any size, and unchanged if they shift by a constant. Parameters as in
+    `dr`; a single row that carries the whole weight raises `OverlapError`.
 
     Examples
     --------
@@ -104,21 +104,21 @@ def switch_dr(
     weight: Any = None,
     cluster: Any = None,
 ) -> Estimate:
-    """Correct only where the ratio is at most ``tau``: ``mean_j g(x~_j) + mean_i rho_i 1{rho_i <= tau} (xi_i - g_i)``.
+    """Correct only if the ratio is at most ``tau``: ``mean_j g(x~_j) + mean_i rho_i 1{rho_i <= tau} (xi_i - g_i)``.
 
     Parameters
     ----------
     log_ratio, xi, g, g_policy, reader_response, weight, cluster:
         As in `dr`.
     tau:
-        Largest ratio that corrects; inf is `dr` and 0 is `dm`. None chooses it from the data, by the smallest
+        Largest ratio used in the correction; inf is `dr` and 0 is `dm`. None chooses it from the data, by the smallest
         estimated mean squared error (`causalopt.estimators.shrinkage.choose_tau`).
 
     Returns
     -------
     Estimate
-        ``details`` holds ``tau``, ``switched_rows`` and ``switched_mass``, the share of the sum of ratios that does
-        not correct. The interval is centred on the switched estimand: it does not count the bias of switching.
+        ``details`` holds ``tau``, ``switched_rows`` and ``switched_mass``, the share of the sum of ratios left out of
+        the correction. The interval is centred on the switched estimand: it does not include the bias of switching.
 
     Raises
     ------
@@ -176,8 +176,8 @@ def dr_os(
     Returns
     -------
     Estimate
-        ``details`` holds ``lambda`` and ``shrunk_mass``, the share of the sum of ratios that was taken away. The
-        interval is centred on the shrunk estimand: it does not count the bias of shrinking.
+        ``details`` holds ``lambda`` and ``shrunk_mass``, the share of the sum of ratios that was removed. The
+        interval is centred on the shrunk estimand: it does not include the bias of shrinkage.
 
     Raises
     ------
@@ -225,7 +225,7 @@ def _doubly_robust(
     self_normalized: bool = False,
 ) -> Estimate:
     # V = mean_j g(x~_j) + mean_i rho_i (xi_i - g_i). The error of g enters both parts with opposite signs, so that only
-    # its product with the error of rho is left (second order).
+    # its product with the error of rho remains (second order).
     plug_in = PlugIn.of(g_policy, rows.exposure)
     correction = ratio_estimate(
         rows,

@@ -1,4 +1,4 @@
-"""An estimate with what its error rests on: the influence of each row and of each Monte Carlo draw."""
+"""An estimate, with the influence of each row and of each Monte Carlo draw, from which its standard error follows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from causalopt.errors import DataError
 from causalopt.estimators.jackknife import Deletions, Error, deletions_of_mean, error_of
 from causalopt.typing import Float64, Int64
 
-_CHUNK = 4_000_000  # counts held at once by the bootstrap
+_CHUNK = 4_000_000  # counts that the bootstrap holds in memory at once
 
 
 class TTest(NamedTuple):
@@ -28,15 +28,16 @@ class TTest(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """A number with its error, that can be subtracted from another of the same rows.
+    """A number with its standard error; estimates of the same rows can be added and subtracted.
 
-    The error has independent parts, kept apart so that arithmetic is right:
+    The error has independent parts, which are stored separately so that arithmetic is correct:
 
-    * *rows*: the logged rows, whose influence values add and subtract row by row, and whose delete-one values cluster
-      by cluster. Two policies judged on the same rows share their luck, and the difference is more certain than either.
-    * *draws*: each set of Monte Carlo draws from a policy is its own independent sample, kept as influence values
-      under a key made of the draws' content. Different draws: their variances add. The same draws (`dr` and `dm`
-      of one policy, or a policy minus itself): their influence values add and subtract draw by draw, so that
+    * *rows*: the logged rows. Their influence values add and subtract row by row, and their delete-one values cluster
+      by cluster. The errors of two policies evaluated on the same rows are correlated, and the difference is more
+      precise than either value.
+    * *draws*: each set of Monte Carlo draws from a policy is an independent sample, stored as influence values under a
+      key derived from the draws' content. For different draws the variances add. For the same draws (`dr` and `dm`
+      of one policy, or a policy minus itself) the influence values add and subtract draw by draw, so that
       ``a - a`` is 0 with a standard error of 0.
 
     Parameters
@@ -45,27 +46,28 @@ class Estimate:
         Outcome units.
     influence:
         Influence of each row, shape [n], outcome units, sum zero: the value's error is close to its mean over rows of
-        the population. Empty where no row enters (`dm` of independent draws), and then it combines with any rows.
+        the population. Empty if no row enters (`dm` of independent draws); such an estimate combines with any rows.
     cluster:
-        Codes of no, one or two clusterings of the rows, each [n].
+        Codes of zero, one or two clusterings of the rows, each [n].
     draws:
-        Key to influence of each draw, shape [m] (their lengths may differ), outcome units, sum zero.
+        Map from key to the influence of each draw, shape [m] (lengths may differ), outcome units, sum zero.
     estimator:
-        Its name, for tables.
+        Name of the estimator, for tables.
     details:
-        What else it reports: clipped mass, chosen threshold, ...; a sum or difference has none.
+        Other results: clipped mass, chosen threshold, ...; a sum or difference has none.
     deletions:
-        What leaving out each cluster changes, see `causalopt.estimators.jackknife`. Without them the influence is taken
-        for that of a plain mean over rows.
+        Changes when each cluster is left out, see `causalopt.estimators.jackknife`. Without them the influence is taken
+        to be that of a plain mean over rows.
 
     Notes
     -----
-    The variance is ``se_rows^2 + sum_k se_draws_k^2``. That of the rows is the delete-one-cluster jackknife,
-    ``(G - 1) / G * sum_g (theta_(-g) - mean)^2``; of two ways A and B ``V_A + V_B - V_AB``, never below the larger of
-    V_A and V_B. Intervals and tests use Student's t at every sample size, with Welch and Satterthwaite's degrees of
-    freedom ``se^4 / sum_k (se_k^4 / df_k)``. For the rows they are ``(sum_g a_g^2)^2 / sum_g a_g^4`` with a_g the
-    cluster's signed share of the weights, at most G - 1, and the smaller of two ways; for draws their number less one.
-    With many clusters that is the normal law; with few, or few that count, it is wider, as it should be.
+    The variance is ``se_rows^2 + sum_k se_draws_k^2``. The variance of the rows is the delete-one-cluster jackknife,
+    ``(G - 1) / G * sum_g (theta_(-g) - mean)^2``; with two-way clusters A and B it is ``V_A + V_B - V_AB``, but never
+    below the larger of V_A and V_B. Intervals and tests use Student's t at every sample size, with Welch and
+    Satterthwaite's degrees of freedom ``se^4 / sum_k (se_k^4 / df_k)``. For the rows these are
+    ``(sum_g a_g^2)^2 / sum_g a_g^4`` with a_g the cluster's signed share of the weights, at most G - 1, and the smaller
+    of the two with two-way clusters; for draws their number minus one. With many clusters this is close to the normal
+    distribution; with few, or few of large weight, the interval is wider, as it should be.
 
     Examples
     --------
@@ -98,12 +100,12 @@ class Estimate:
 
     @property
     def n(self) -> int:
-        """Rows behind the estimate; 0 where only draws are."""
+        """Number of rows behind the estimate; 0 if it is based on draws alone."""
         return len(self.influence)
 
     @property
     def clusters(self) -> tuple[int, ...]:
-        """Number of clusters in each way; the number of rows where there is no clustering."""
+        """Number of clusters in each clustering; the number of rows if there is none."""
         if not self.cluster:
             return (self.n,)
         return tuple(int(codes.max()) + 1 for codes in self.cluster)
@@ -121,7 +123,7 @@ class Estimate:
 
     @property
     def df(self) -> float:
-        """Welch-Satterthwaite degrees of freedom; inf where the standard error is 0."""
+        """Welch-Satterthwaite degrees of freedom; inf if the standard error is 0."""
         total = self.se
         if total == 0:
             return float("inf")
@@ -143,7 +145,7 @@ class Estimate:
         return self.value - half, self.value + half
 
     def test(self, null: float = 0.0) -> TTest:
-        """Two-sided test that the estimand equals ``null``; a number known exactly is equal (p = 1) or not (p = 0)."""
+        """Two-sided test that the estimand equals ``null``; for a number known exactly the p-value is 1 or 0."""
         distance = self.value - null
         if self.se == 0:
             return (
@@ -155,10 +157,10 @@ class Estimate:
     def bootstrap(self, n: int = 1000, seed: int = 0) -> Float64:
         """Bootstrapped values, shape [n], outcome units, by resampling clusters and draws.
 
-        One-way (or rows): delete-one values are drawn with replacement, with the variance of the standard error.
-        Two-way: clusters of both kinds are drawn, and a row's influence counts the product of its two counts (the
-        pigeonhole bootstrap, Owen 2007). The counts depend
-        on ``seed`` and the rows alone, so the bootstraps of several estimates of the same rows are joint.
+        One-way clusters (or rows): delete-one values are drawn with replacement, scaled to the variance of the standard
+        error. Two-way: clusters of both kinds are drawn, and a row's influence is multiplied by the product of its two
+        counts (the pigeonhole bootstrap, Owen 2007). The counts depend on ``seed`` and the rows alone, so the
+        bootstraps of several estimates of the same rows are joint.
 
         Examples
         --------
@@ -241,7 +243,7 @@ class Estimate:
         return self.influence + sign * other.influence, self.cluster, deletions
 
     def to_frame(self, level: float = 0.95) -> pd.DataFrame:
-        """One row: estimator, estimate, se, ci_low, ci_high, p_value, rows, clusters (the smaller way), draws."""
+        """Return one row: estimator, estimate, se, ci_low, ci_high, p_value, rows, clusters (the smaller), draws."""
         low, high = self.confint(level)
         return pd.DataFrame(
             {
@@ -258,7 +260,7 @@ class Estimate:
         )
 
     def summary(self, level: float = 0.95) -> str:
-        """Text of one line, and one more for each detail.
+        """Return a summary of one line, and one more line for each detail.
 
         Examples
         --------
@@ -289,7 +291,7 @@ def _counts(size: int, n: int, rng: np.random.Generator) -> Float64:
 
 
 def _resample(sums: Float64, n: int, rng: np.random.Generator) -> Float64:
-    """Sum over ``len(sums)`` of them drawn with replacement, ``n`` times, with the variance of the standard error."""
+    """Sum ``len(sums)`` values drawn with replacement, ``n`` times, scaled to the variance of the standard error."""
     size = len(sums)
     step = max(1, _CHUNK // size)
     parts = [_counts(size, min(step, n - start), rng) @ sums for start in range(0, n, step)]

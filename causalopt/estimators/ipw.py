@@ -22,7 +22,7 @@ def ipw(log_ratio: Any, xi: Any, *, reader_response: Any = None, weight: Any = N
         Pseudo-outcome of each row (the outcome itself in a randomised experiment), shape [n], outcome units.
     reader_response:
         Shape [n] or None: h_i, the outcome model of reader i averaged over the policy's texts. The g inside xi is a
-        mean over the same readers, and row i's influence on it is ``h_i - mean(h)``. Leave it out where w is empty.
+        mean over the same readers, and row i's influence on it is ``h_i - mean(h)``. Leave it out if w is empty.
     weight:
         Exposure of each row, shape [n], or None for ones: every mean is a weighted mean.
     cluster:
@@ -31,19 +31,19 @@ def ipw(log_ratio: Any, xi: Any, *, reader_response: Any = None, weight: Any = N
     Returns
     -------
     Estimate
-        Unbiased where q is known, with a variance that grows as the mean squared ratio.
+        Unbiased if q is known, with a variance that grows as the mean squared ratio.
 
     Raises
     ------
     DataError
         On arrays that are not finite or of different lengths.
     OverlapError
-        When no logged text has a positive ratio, or a ratio is more than a float can hold (its log is in the message).
+        If no logged text has a positive ratio, or a ratio is more than a float can hold (its log is in the message).
 
     Warns
     -----
     OverlapWarning
-        When the effective number of clusters (rows, without any) is below 10, with that number.
+        If the effective number of clusters (of rows, without clusters) is below 10, with that number.
 
     Notes
     -----
@@ -73,9 +73,9 @@ def ipw(log_ratio: Any, xi: Any, *, reader_response: Any = None, weight: Any = N
 def snipw(log_ratio: Any, xi: Any, *, reader_response: Any = None, weight: Any = None, cluster: Any = None) -> Estimate:
     """Weight by importance ratios divided by their mean: ``sum_i rho_i * xi_i / sum_i rho_i``.
 
-    Bounded by the outcomes, unchanged when the log-ratios shift by a constant (so an unnormalised q will do), and safe
-    at any size of log-ratio. Its bias falls as 1/n. Parameters, errors and warnings as in `ipw`; besides,
-    one row that carries the whole weight is an `OverlapError`, since its error could not be seen.
+    The value is bounded by the outcomes, unchanged if the log-ratios shift by a constant (so q may be unnormalised),
+    and safe for log-ratios of any size. Its bias falls as 1/n. Parameters, errors and warnings as in `ipw`; in
+    addition, a single row that carries the whole weight raises `OverlapError`, since its error cannot be estimated.
 
     Notes
     -----
@@ -123,7 +123,7 @@ def clipped_ipw(
     Returns
     -------
     Estimate
-        ``details`` holds ``clip``, ``clipped_rows`` and ``clipped_mass``: the share of the ratios' sum that was cut
+        ``details`` holds ``clip``, ``clipped_rows`` and ``clipped_mass``, the share of the sum of ratios that was cut
         off. That share is the possible bias, in units of the outcome of the texts that were cut.
 
     Raises
@@ -145,7 +145,7 @@ def clipped_ipw(
         raise ConfigError(f"clip must be a positive number, not {clip}")
     log_clip = np.log(clip) if clip is not None else ionides_log_clip(rows)
     rows.warn_if_thin("clipped_ipw", cluster)
-    # min(rho, clip) * xi is an exact mean, of a clipped estimand: the interval is centred on that.
+    # The mean of min(rho, clip) * xi is exact for a clipped estimand, and the interval is centred on that estimand.
     clipped = WeightedRows(np.minimum(rows.log_ratio, log_clip), rows.exposure)
     return ratio_estimate(
         clipped,

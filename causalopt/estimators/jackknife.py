@@ -1,4 +1,4 @@
-"""The delete-one-cluster jackknife (CR3): what leaving each cluster out does to an estimate, and the error it shows."""
+"""The delete-one-cluster jackknife (CR3): changes of an estimate without each cluster, and its standard error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from causalopt.estimators.cluster import cluster_sums, pair_codes
 from causalopt.typing import Float64, Int64
 
 NOTHING_LEFT = 1e-9
-"""Share of the weight outside of a cluster under which the estimate without that cluster is not defined."""
+"""Share of the weight outside of a cluster below which the estimate without that cluster is not defined."""
 
 
 class Error(NamedTuple):
@@ -24,19 +24,19 @@ class Error(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Deletions:
-    """Changes of an estimate when one cluster is left out, for each of G clusters of one way of clustering.
+    """Changes of an estimate when one cluster is left out, for each of the G clusters of one clustering.
 
-    An estimate has two parts: a mean weighted by the policy's ratios, and a plain mean over rows (of what readers make
-    of the policy's texts). They are kept apart for the degrees of freedom alone.
+    An estimate has two parts: a mean weighted by the policy's ratios, and a plain mean over rows (of the readers'
+    responses to the policy's texts). They are stored separately only for the degrees of freedom.
 
     Attributes
     ----------
     weighted, averaged:
-        theta_(-g) - theta of either part, shape [G], outcome units.
+        theta_(-g) - theta of each part, shape [G], outcome units.
     share:
         Share of each cluster in the ratios' weights, shape [G]. In a difference of two policies it is signed.
     exposure:
-        Share of each cluster in the rows that the plain mean is over, shape [G].
+        Share of each cluster in the rows of the plain mean, shape [G].
     """
 
     weighted: Float64
@@ -56,7 +56,7 @@ class Deletions:
     def plus(self, other: Deletions) -> Deletions:
         """Add the deletions of another estimate of the same rows, cluster by cluster.
 
-        The weights of two policies add with their signs: in a difference only what they weight differently is left. A
+        The weights of two policies add with their signs: in a difference, only what they weight differently remains. A
         plain mean keeps the share of its rows.
         """
         return Deletions(
@@ -67,15 +67,15 @@ class Deletions:
         )
 
     def variance(self, scale: float) -> float:
-        """(G - 1) / G times the sum of squares about their mean, of the changes divided by ``scale``."""
+        """(G - 1) / G times the sum of squares, about their mean, of the changes divided by ``scale``."""
         return float(jackknife_variance(self.change / scale))
 
     @property
     def df(self) -> float:
         """Degrees of freedom (sum_g v_g)^2 / sum_g v_g^2, and at most G - 1.
 
-        v_g is the share of cluster g in the variance. In one part that is the square of its share a_g of the weights,
-        which makes (sum a_g^2)^2 / sum a_g^4; two parts are added in proportion to the squared changes of each.
+        v_g is the share of cluster g in the variance. For one part it is the square of its share a_g of the weights,
+        which gives (sum a_g^2)^2 / sum a_g^4; two parts are added in proportion to the squared changes of each.
         """
         variance = np.zeros(len(self.share))
         for change, share in ((self.weighted, self.share), (self.averaged, self.exposure)):
@@ -84,7 +84,7 @@ class Deletions:
                 variance += np.sum((change / self._largest) ** 2) * _squares(share)
         if not variance.any():
             return float("inf")
-        # Satterthwaite (1946) for a sum of independent terms of variances v_g, each known from one squared value.
+        # Satterthwaite (1946) for a sum of independent terms of variances v_g, each estimated from one squared value.
         return float(min(variance.sum() ** 2 / np.sum(variance**2), len(variance) - 1))
 
     @property
@@ -93,7 +93,7 @@ class Deletions:
 
 
 def _squares(share: Float64) -> Float64:
-    """Squared shares that sum to one; equal ones where two policies' weights cancel in every cluster."""
+    """Squared shares, scaled to sum to one; equal shares if two policies' weights cancel in every cluster."""
     size = float(np.abs(share).max())
     if size == 0:
         return np.full(len(share), 1 / len(share))
@@ -104,28 +104,28 @@ def _squares(share: Float64) -> Float64:
 def deletions_of_mean(
     influence: Float64, leverage: Float64, cluster: tuple[Int64, ...] = (), share: Float64 | None = None
 ) -> tuple[Deletions, ...]:
-    """Leave out each cluster of a weighted mean, or of a sum of such means of equal weights.
+    """Leave out each cluster of a weighted mean, or of a sum of means with the same weights.
 
     Parameters
     ----------
     influence:
         Influence of each row, shape [n], outcome units: n * b_i * (value_i - mean) for weights b_i that sum to one.
     leverage:
-        These weights b_i, shape [n].
+        The weights b_i, shape [n].
     cluster:
-        From `cluster_codes`; rows, when empty.
+        From `cluster_codes`; rows, if empty.
     share:
-        What counts as the row's share of the policy's weights, shape [n]; None for a plain mean over rows.
+        The row's share of the policy's weights, shape [n]; None for a plain mean over rows.
 
     Returns
     -------
     tuple of Deletions
-        One for rows or one way; for two ways A, B and their pairs.
+        One element for rows or one-way clusters; for two-way clusters three: A, B and their cells.
 
     Raises
     ------
     OverlapError
-        When one cluster carries the whole weight.
+        If one cluster carries the whole weight.
 
     Notes
     -----
@@ -156,8 +156,8 @@ def deletions_of_mean(
 def error_of(deletions: tuple[Deletions, ...]) -> Error:
     """Compute the jackknife's standard error.
 
-    Two ways A and B (Cameron, Gelbach and Miller 2011): V_A + V_B - V_AB, never below the larger of V_A and V_B, with
-    the smaller degrees of freedom.
+    With two-way clusters A and B (Cameron, Gelbach and Miller 2011) the variance is V_A + V_B - V_AB, but never below
+    the larger of V_A and V_B, with the smaller degrees of freedom.
     """
     scale = max(float(np.abs(one.change).max(initial=0.0)) for one in deletions)
     if scale == 0:
@@ -167,17 +167,17 @@ def error_of(deletions: tuple[Deletions, ...]) -> Error:
 
 
 def standard_errors(influence: Float64, leverage: Float64, cluster: tuple[Int64, ...] = ()) -> Float64:
-    """Compute those of k means with the same weights; ``influence`` is [n, k], the rest as in `deletions_of_mean`."""
+    """Compute the standard errors of k means of equal weights; ``influence`` is [n, k], see `deletions_of_mean`."""
     return np.sqrt(_of_ways([jackknife_variance(left_out(influence, leverage, codes)) for codes in _ways(cluster)]))
 
 
 def left_out(influence: Float64, leverage: Float64, codes: Int64 | None) -> Float64:
-    """Change of a mean when each cluster is left out, shape [G], or [G, k] of k means; see `deletions_of_mean`."""
+    """Change of a mean when each cluster is left out, shape [G], or [G, k] for k means; see `deletions_of_mean`."""
     rest = 1 - _sums(leverage, codes)
     if (rest < NOTHING_LEFT).any():
         raise OverlapError(
-            f"one of {len(rest)} clusters carries the whole weight: without it nothing is left, and no standard error "
-            "can be had (fewer clusters than the data show are behind this estimate)"
+            f"one of {len(rest)} clusters carries the whole weight: without it nothing is left, so there is no "
+            "standard error (the estimate rests on fewer clusters than the data have)"
         )
     # theta_(-g) = (theta - sum_{i in g} b_i v_i) / (1 - b_g), so that theta_(-g) - theta is
     # -sum_{i in g} b_i (v_i - theta) / (1 - b_g), and b_i (v_i - theta) is the row's influence over n.
@@ -186,7 +186,7 @@ def left_out(influence: Float64, leverage: Float64, codes: Int64 | None) -> Floa
 
 
 def jackknife_variance(change: Float64) -> Float64:
-    """(G - 1) / G times the sum of squares of delete-one values about their mean, over the first of the dimensions."""
+    """(G - 1) / G times the sum of squares of delete-one values about their mean, over the first dimension."""
     groups = len(change)
     return np.asarray((groups - 1) / groups * np.sum((change - change.mean(axis=0)) ** 2, axis=0), dtype=np.float64)
 

@@ -1,4 +1,4 @@
-"""Importance weights in embedding space, for logs whose sequence probabilities are unknown or too far apart."""
+"""Importance weights in embedding space, if sequence probabilities of the logs are unknown or overlap too little."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from causalopt.estimators.ipw import snipw
 from causalopt.typing import Float64
 
 SEPARATED = 0.95
-"""Area under the curve from which the policy's texts are called apart from the logged ones.
+"""Area under the curve at or above which the policy's texts count as separated from the logged ones.
 
-Two normal laws that far apart leave an effective sample size of half a per cent.
+For two normal distributions that far apart, the effective sample size is half a per cent.
 """
 
 
@@ -34,28 +34,28 @@ def marginal_log_ratio(
     folds: int = 5,
     seed: int = 0,
 ) -> Float64:
-    """Log ratio of the policy's law to the logged law, of each logged text's embedding.
+    """Log-ratio of the policy's distribution to the logged one, at the embedding of each logged text.
 
-    A classifier of policy samples against logged texts is fitted on all folds but one and scores the one left out; its
-    log-odds over all folds are then recalibrated (slope and intercept), so that an over-confident
-    classifier is pulled back. Equal texts of both samples share a fold.
+    A classifier of policy samples against logged texts is fitted on all folds but one and scores the one left out. Its
+    log-odds over all folds are then recalibrated (slope and intercept), which corrects an over-confident
+    classifier. Equal texts of both samples share a fold.
 
     Parameters
     ----------
     x_logged:
-        Embeddings of the logged texts (with their prompts' appended, when there are prompts), shape [n, d].
+        Embeddings of the logged texts (with those of their prompts appended, if there are prompts), shape [n, d].
     x_policy:
         Embeddings of texts drawn from the policy, for prompts drawn from the logged ones, shape [m, d].
     weight:
         Exposure of the logged rows, shape [n], or None for ones.
     group:
-        Labels [n] of logged rows that share a fold, or None: equal texts.
+        Labels [n] of logged rows that share a fold; None uses equal texts.
     text:
-        Labels [n + m] of equal texts among the logged ones and then the policy's, or None: equal embeddings.
+        Labels [n + m] of equal texts, the logged ones followed by the policy's; None uses equal embeddings.
     classifier:
         Any scikit-learn classifier with ``predict_proba`` that takes ``sample_weight``. None takes a logistic
-        regression on the coordinates, or on standardised ones and their squares; which, and with which penalty, is
-        chosen by held-out log-loss.
+        regression on the coordinates, or on standardised ones and their squares; features and penalty are chosen by
+        held-out log-loss.
     folds, seed:
         Folds and seed of the cross-fitting.
 
@@ -67,16 +67,16 @@ def marginal_log_ratio(
     Raises
     ------
     DataError
-        On arrays that cannot be used, fewer groups than folds, or texts of the policy that are all of one fold.
+        On invalid arrays, fewer groups than folds, or texts of the policy that are all in one fold.
 
     Warns
     -----
     OverlapWarning
-        When the classifier tells the two samples apart (area under the curve from 0.95), with the number.
+        If the classifier separates the two samples (area under the curve of at least 0.95), with the area.
 
     Notes
     -----
-    Saito and Joachims (2022): the weights are right when the text acts on the outcome through its embedding alone.
+    Saito and Joachims (2022): the weights are valid if the text affects the outcome only through its embedding.
 
     Examples
     --------
@@ -96,14 +96,14 @@ def marginal_log_ratio(
             f"the {int(drawn.sum())} texts of the policy are {len(np.unique(sample.text[drawn]))} distinct ones, all "
             "of one fold: a classifier cannot be fitted on the other folds"
         )
-    # The two samples weigh the same, so that the log-odds of "drawn by the policy" are log f(e) - log q(e), for e the
-    # embedding: the ratio of the marginal laws, E_q[rho | e] (Saito and Joachims 2022).
+    # The two samples have equal weight, so that the log-odds of "drawn by the policy" are log f(e) - log q(e), with e
+    # the embedding: the ratio of the marginal densities, E_q[rho | e] (Saito and Joachims 2022).
     score = best_log_odds([classifier] if classifier is not None else candidates(sample.x), sample)
     area = float(roc_auc_score(sample.label, score, sample_weight=sample.weight))
     if area >= SEPARATED:
         warnings.warn(
             f"a classifier tells the policy's texts from the logged ones with an area under the curve of {area:.3f}: "
-            "in embedding space too there is next to no overlap",
+            "there is almost no overlap in embedding space either",
             OverlapWarning,
             stacklevel=2,
         )
@@ -113,9 +113,9 @@ def marginal_log_ratio(
 def mips(log_ratio: Any, xi: Any, *, reader_response: Any = None, weight: Any = None, cluster: Any = None) -> Estimate:
     """Marginalised importance weighting: `snipw` with the ratios of `marginal_log_ratio`.
 
-    Parameters, errors and warnings as in `snipw`. The standard error takes the ratios as known. A penalised
-    classifier sees a difference too small, which keeps the value near to the logs' own; the interval does not count
-    that, and may be far too narrow. `mdr` leans on the ratios far less.
+    Parameters, errors and warnings as in `snipw`. The standard error treats the ratios as known. A penalised
+    classifier underestimates the difference, which biases the value towards that of the logs; the interval does not
+    include this bias and may be far too narrow. `mdr` depends far less on the ratios.
 
     Examples
     --------
@@ -139,8 +139,8 @@ def mdr(
 ) -> Estimate:
     """Marginalised doubly robust value: `sndr` with the ratios of `marginal_log_ratio`.
 
-    Parameters, errors and warnings as in `sndr`. An error of the ratios is multiplied by the error of g, so that taking
-    them as known costs little where g is good.
+    Parameters, errors and warnings as in `sndr`. The error of the ratios is multiplied by the error of g, so that
+    treating them as known costs little if g is accurate.
 
     Examples
     --------

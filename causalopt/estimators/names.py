@@ -1,4 +1,4 @@
-"""The names of the value estimators, which configurations and tables know them by."""
+"""The names of the value estimators in configurations and tables."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from causalopt.errors import ConfigError
 from causalopt.suggestion import did_you_mean
 
 ESTIMATORS = ("sndr", "dr", "snipw", "ipw", "clipped_ipw", "switch_dr", "dr_os", "mdr", "mips", "dm")
-"""Every name, the most robust first."""
+"""All names, the most robust first."""
 MARGINALIZED = ("mips", "mdr")
-"""Those that weight by a ratio in embedding space."""
+"""Estimators that weight by a ratio in embedding space."""
 
 
 def check_estimator(name: str) -> str:
-    """Return the name of an estimator; `ConfigError` with those that there are for any other.
+    """Return the name of an estimator; any other name raises a `ConfigError` that lists the known ones.
 
     Examples
     --------

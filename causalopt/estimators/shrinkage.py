@@ -1,4 +1,4 @@
-"""Ratios cut or shrunk for the correction term, and how far, chosen from the data."""
+"""Switching and shrinkage of the ratios in the correction term, with thresholds chosen from the data."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def switched(rows: WeightedRows, tau: float) -> WeightedRows:
 
 
 def shrunk(rows: WeightedRows, lam: float) -> WeightedRows:
-    """Replace each ratio by ``lam * rho / (rho^2 + lam)``, in logs; lam = inf leaves it as it is."""
+    """Replace each ratio by ``lam * rho / (rho^2 + lam)``, in logs; lam = inf leaves it unchanged."""
     if lam == np.inf:
         return rows
     if lam == 0:
         return WeightedRows(np.full(rows.n, -np.inf), rows.exposure)
-    # log(lam rho / (rho^2 + lam)) in log rho: neither rho^2 nor lam * rho need be a float.
+    # log(lam rho / (rho^2 + lam)) in terms of log rho: rho^2 and lam * rho may overflow a float.
     log_lam = np.log(lam)
     return WeightedRows(rows.log_ratio + log_lam - np.logaddexp(2 * rows.log_ratio, log_lam), rows.exposure)
 
 
 def lost_mass(rows: WeightedRows, kept: WeightedRows) -> float:
-    """Share of the exposure-weighted sum of ratios that ``kept`` no longer has, between 0 and 1."""
+    """Share of the exposure-weighted sum of ratios that is missing in ``kept``, between 0 and 1."""
     log_share = np.logaddexp.reduce(kept.log_weight) - np.logaddexp.reduce(rows.log_weight)
     return float(max(0.0, -np.expm1(log_share)))
 
@@ -39,14 +39,14 @@ def lost_mass(rows: WeightedRows, kept: WeightedRows) -> float:
 def choose_tau(rows: WeightedRows, residual: Float64, cluster: tuple[Int64, ...] = ()) -> float:
     """Threshold of `switch_dr` with the smallest ``variance + bias^2``.
 
-    The variance is that of the correction (clustered); the bias of switching is put at the policy's mass above the
+    The variance is that of the correction (clustered); the bias of switching is taken as the policy's mass above the
     threshold, ``mean_i rho_i 1{rho_i > tau}``, times the root mean squared residual. Candidates: 21 thresholds spaced
     evenly in logs between the 5% and 95% quantiles of the ratio, and inf.
 
     Notes
     -----
-    Wang, Agarwal and Dudik (2017), who multiply the mass by the largest mean reward. Here the residual's root mean
-    square takes its place: the largest residual is mostly noise, and under it no threshold below inf is ever chosen.
+    Wang, Agarwal and Dudik (2017) multiply the mass by the largest mean reward. Here the root mean square of the
+    residual is used instead: the largest residual is mostly noise, and with it no threshold below inf is ever chosen.
 
     Examples
     --------
@@ -67,11 +67,12 @@ def choose_tau(rows: WeightedRows, residual: Float64, cluster: tuple[Int64, ...]
 def choose_lambda(rows: WeightedRows, residual: Float64, cluster: tuple[Int64, ...] = ()) -> float:
     """Shrinkage of `dr_os` with the smallest ``variance + bias^2``.
 
-    The variance is that of the shrunk correction (clustered); the bias is estimated directly, as what shrinking takes
-    off the correction, ``mean_i (rho_i - shrunk_i) * residual_i``. That estimate is noisy as the removed part is,
-    which in expectation adds to its square: weights are shrunk only where variance falls by more. Candidates:
+    The variance is that of the shrunk correction (clustered). The bias is estimated directly, as the part of the
+    correction that shrinkage removes, ``mean_i (rho_i - shrunk_i) * residual_i``. This estimate is as noisy as the
+    removed part, which increases the expectation of its square: weights are shrunk only if the variance falls by
+    more. Candidates:
     30 values spaced evenly in logs from 0.01 times the squared 5% quantile of the ratio to 100 times the squared 95%
-    quantile, and inf, where the bias is zero.
+    quantile, and inf, for which the bias is zero.
 
     Notes
     -----
@@ -120,7 +121,7 @@ def _smallest_error(
             best, smallest = float(candidate), error
     if not np.isfinite(smallest):
         raise OverlapError(
-            f"the largest log-ratio is {rows.log_ratio.max():.1f} nats: no threshold leaves an error a float can hold; "
-            "use a self-normalised estimator (sndr)"
+            f"the largest log-ratio is {rows.log_ratio.max():.1f} nats: no threshold has an error that a float can "
+            "hold; use a self-normalised estimator (sndr)"
         )
     return best

@@ -1,4 +1,4 @@
-"""Importance weights, in log space until the last moment, and the weighted means that they make."""
+"""Importance weights, kept in log space as long as possible, and weighted means."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from causalopt.estimators.jackknife import deletions_of_mean
 from causalopt.typing import Float64, Int64
 
 THIN_SAMPLE_SIZE = 10.0
-"""Below this effective number of clusters (or half of them, when they are few) an estimator warns."""
+"""Below this effective number of clusters (or below half of them, if there are few) an estimator warns."""
 
 LARGEST_LOG = float(np.log(np.finfo(np.float64).max))
 
@@ -29,7 +29,7 @@ class WeightedRows:
     Attributes
     ----------
     log_ratio:
-        log P^f(x_i|c_i) - log q(x_i|c_i), shape [n], nats; -inf where the policy never writes the text.
+        log P^f(x_i|c_i) - log q(x_i|c_i), shape [n], nats; -inf if the policy never writes the text.
     exposure:
         Shape [n], mean one.
 
@@ -48,7 +48,7 @@ class WeightedRows:
 
     @classmethod
     def of(cls, log_ratio: Any, weight: Any = None) -> WeightedRows:
-        """Validate; fewer than two rows is a `DataError`, and no row with a positive ratio an `OverlapError`."""
+        """Validate; fewer than two rows raise `DataError`, and no row with a positive ratio raises `OverlapError`."""
         log_ratio = as_log_ratio("log_ratio", log_ratio)
         n = len(log_ratio)
         if n < 2:
@@ -57,7 +57,7 @@ class WeightedRows:
         largest = log_ratio[exposure > 0].max()
         if largest == -np.inf:
             raise OverlapError(f"no overlap: the policy gives probability zero to all {n} logged texts that count")
-        return cls(np.minimum(log_ratio, largest), exposure)  # a row of no exposure must not set the scale
+        return cls(np.minimum(log_ratio, largest), exposure)  # a row without exposure must not set the scale
 
     @property
     def n(self) -> int:
@@ -86,12 +86,12 @@ class WeightedRows:
     def normalized_ratio(self) -> Float64:
         """Ratios divided by their exposure-weighted mean, shape [n] (Hajek weights); see `refuse_single_row`."""
         self.refuse_single_row()
-        # A constant cancels in rho / mean(rho), so the largest log-ratio is taken off before any exponential.
+        # A constant cancels in rho / mean(rho), so the largest log-ratio is subtracted before exponentiating.
         ratio = np.exp(self.log_ratio - self.log_ratio.max())
         return np.asarray(ratio / np.mean(self.exposure * ratio), dtype=np.float64)
 
     def refuse_single_row(self) -> None:
-        """Raise `OverlapError` when a single row carries everything.
+        """Raise `OverlapError` if a single row carries the whole weight.
 
         The estimate would be that row's outcome with a standard error of zero.
         """
@@ -102,7 +102,7 @@ class WeightedRows:
             )
 
     def cluster_log_weight(self, codes: Int64 | None = None) -> Float64:
-        """Log of the sum of exposure times ratio in each cluster, shape [G]; of each row, where there are no codes."""
+        """Log of the sum of exposure times ratio in each cluster, shape [G]; of each row, if there are no codes."""
         if codes is None:
             return self.log_weight
         top = self.log_weight.max()
@@ -119,7 +119,7 @@ class WeightedRows:
         return float(weight.sum() ** 2 / np.sum(weight**2))
 
     def warn_if_thin(self, estimator: str, cluster: Any = None) -> None:
-        """Warn with the effective number of clusters (of either of two ways) when it is too small to be used."""
+        """Warn with the effective number of clusters (in each clustering) if it is too small."""
         for codes in cluster_codes(cluster, self.n) or (None,):
             size, units = self.effective_size(codes), self.n if codes is None else int(codes.max()) + 1
             if size < min(THIN_SAMPLE_SIZE, units / 2):
@@ -133,7 +133,7 @@ class WeightedRows:
 
 
 def weighted_mean(values: Float64, exposure: Float64) -> float:
-    """Mean of ``values`` under exposures of mean one; scaled, so that a sum of large values does not overflow."""
+    """Mean of ``values`` under exposures of mean one; scaled so that a sum of large values does not overflow."""
     scale = float(np.abs(values).max(initial=0.0))
     return 0.0 if scale == 0 else float(np.mean(exposure * (values / scale)) * scale)
 
@@ -155,10 +155,10 @@ def ratio_estimate(
     self-normalised ratios (already of mean one) ``a_i * ratio_i * (reward_i - c)``, the linearisation of a ratio of
     means; plus ``a_i * (h_i - mean(h))`` for the readers behind g.
     """
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is an error below
+    with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite raise an error below
         term = ratio * reward
         # The influence function of a mean of rho * r is rho * r - c; that of a ratio of means, sum rho r / sum rho, is
-        # rho * (r - c) by the delta method: the error of the denominator takes rho * c off in each row.
+        # rho * (r - c) by the delta method: the error of the denominator subtracts rho * c in each row.
         center = weighted_mean(term, rows.exposure)
         influence = rows.exposure * (ratio * (reward - center) if self_normalized else term - center)
     if not np.isfinite(influence).all():
@@ -167,17 +167,17 @@ def ratio_estimate(
             "than a float can hold: use a self-normalised estimator (snipw, sndr)"
         )
     codes, share = cluster_codes(cluster, rows.n), rows.exposure * ratio / rows.n
-    # Without a cluster the denominator loses its ratios where these are normalised, else its exposures.
+    # Without a cluster the denominator loses the cluster's ratios if these are normalised, else its exposures.
     leverage = share if self_normalized else rows.exposure / rows.n
     found = Estimate(center, influence, codes, deletions=deletions_of_mean(influence, leverage, codes, share))
     if reader_response is not None:
-        # g_i = mean_k m(x_i, w_k) is a mean over the sample of readers: their sampling moves the value too.
+        # g_i = mean_k m(x_i, w_k) is a mean over the sample of readers: their sampling adds to the value's variance.
         found = found + mean_over_readers(rows.column("reader_response", reader_response), rows.exposure, codes)
     return replace(found, estimator=estimator, details=details or {})
 
 
 def mean_over_readers(response: Float64, exposure: Float64, codes: tuple[Int64, ...]) -> Estimate:
-    """Error of the mean over readers inside g, whose value g already holds: an estimate of zero."""
+    """Return the error of the mean over readers inside g as an estimate of zero, since g contains its value."""
     influence = centered(response, exposure)
     return Estimate(0.0, influence, codes, deletions=deletions_of_mean(influence, exposure / len(exposure), codes))
 

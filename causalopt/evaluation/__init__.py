@@ -1,4 +1,4 @@
-"""Values of policies with their errors, and the evidence beside them: functions of arrays that know no policy."""
+"""Values of policies with standard errors and supporting evidence: functions of arrays, independent of any policy."""
 
 from causalopt.diagnostics.balance import balance, weight_calibration
 from causalopt.diagnostics.overlap import Overlap, overlap, pareto_k, truncated_mass

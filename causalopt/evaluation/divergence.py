@@ -1,4 +1,4 @@
-"""KL(policy || reference): summed where both are over known texts, else on texts that the policy writes."""
+"""KL(policy || reference): summed exactly if both are over known texts, else estimated on texts from the policy."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.evaluation.policies import Draws
 
 NEAR = 0.5
-"""Effective share of the draws, as draws of the reference, from which the two laws are near."""
+"""Effective share of the draws, weighted to the reference, at or above which the two distributions are close."""
 FARTHEST = 300.0
-"""Nats by which the reference may prefer a draw before it is cut, so that its square is a float."""
+"""Nats at which the reference's preference for a draw is truncated, so that its square fits into a float."""
 
 
 @dataclass(frozen=True)
 class Divergence:
-    """KL(policy || reference), nats, and its Monte Carlo standard error, 0 where it is summed exactly."""
+    """KL(policy || reference), nats, and its Monte Carlo standard error, 0 if it is summed exactly."""
 
     kl: float
     se: float
 
 
 def divergence(policy: Policy, reference: Policy, data: DirectOutcomeDataset, drawn: Draws) -> Divergence:
-    """KL(policy || reference), with prompts the mean over the rows' prompts, nats; never negative.
+    """KL(policy || reference), nats, with prompts the mean over the rows' prompts; never negative.
 
-    On draws x of the policy it is the mean of r = log P(x) - log P0(x). Where the two laws are near, exp(-r) - 1 is
-    added, which has mean zero and takes away most of r's variance (the k3 estimator of Schulman 2020, "Approximating KL
-    divergence"). Where they are not, a few draws that P0 prefers by far would decide that term's mean: it is left out
-    when the weights exp(-r) have an effective sample size below half of the draws. What chance leaves below zero is 0.
+    On draws x of the policy it is the mean of r = log P(x) - log P0(x). If the two distributions are close, exp(-r) - 1
+    is added, which has mean zero and removes most of r's variance (the k3 estimator of Schulman 2020, "Approximating KL
+    divergence"). If they are not, a few draws that P0 strongly prefers would dominate the mean of that term: it is left
+    out if the weights exp(-r) have an effective sample size below half of the draws. A negative estimate is set to 0.
 
     Parameters
     ----------
     policy, reference:
-        The two laws.
+        The two distributions.
     data:
-        Rows whose prompts count, each by its exposure.
+        Rows whose prompts are averaged over, weighted by exposure.
     drawn:
-        Texts of the policy.
+        Texts drawn from the policy.
     """
     if isinstance(policy, EnumerablePolicy) and isinstance(reference, EnumerablePolicy):
         exact = _summed(policy, reference, data)
@@ -57,7 +57,7 @@ def divergence(policy: Policy, reference: Policy, data: DirectOutcomeDataset, dr
 
 
 def _summed(policy: EnumerablePolicy, reference: EnumerablePolicy, data: DirectOutcomeDataset) -> float | None:
-    """Sum over all texts; None where the two are not over the same ones."""
+    """Sum over all texts; None if the two policies are not over the same texts."""
     distinct = None if data.prompts is None else list(dict.fromkeys(data.prompts))
     texts, log_prob = policy.distribution(distinct)
     others, log_prob_reference = reference.distribution(distinct)

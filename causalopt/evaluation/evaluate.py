@@ -1,4 +1,4 @@
-"""The value of a policy on rows that took no part in training it, next to the reference's, with intervals."""
+"""The values of a policy and its reference, with intervals, on rows that were not used in training."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from causalopt.typing import Int64
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is known of a policy and its reference from the test rows.
+    """Results on a policy and its reference from the test rows.
 
     Attributes
     ----------
@@ -57,20 +57,20 @@ class Evaluation:
     overlap:
         Overlap of the policy's weights rho_i * s_i on the test rows, in the units that were drawn.
     kl:
-        KL(policy || reference), summed or on texts drawn from the policy; None where one of them cannot score texts.
+        KL(policy || reference), summed or on texts drawn from the policy; None if one of them cannot score texts.
     draws:
-        ``draws["reference"]`` and ``draws["policy"]``, where there are any.
+        ``draws["reference"]`` and ``draws["policy"]``, if there are any.
     evidence:
         Sensitivity to hidden confounding, balance, calibration and placebo checks.
     logged_law:
-        Which q the ratios stand on ("logged", "reference" or "embedding"), how well it fits the logged texts, and
-        whether these reach as far as the policy.
+        The q that the ratios are based on ("logged", "reference" or "embedding"), how well it fits the logged texts,
+        and whether the logged texts cover the policy's.
     left_out:
-        Why an estimator that was asked for could not be computed, by name.
+        By name, why a requested estimator could not be computed.
     population:
-        What the value is over.
+        Population that the value refers to.
     notes, barred:
-        What a reader of the value must see first; and reasons for which nothing is concluded from it.
+        Notes that a reader of the value must see first; and reasons why nothing is concluded from it.
     """
 
     estimates: Mapping[str, Mapping[str, Estimate]]
@@ -88,7 +88,7 @@ class Evaluation:
 
     @property
     def behavior_policy(self) -> BehaviorPolicy:
-        """Which q the ratios stand on."""
+        """The q that the ratios are based on."""
         return self.logged_law.source
 
     @property
@@ -107,7 +107,7 @@ class Evaluation:
         return self.estimates["difference"][self.estimator]
 
     def to_frame(self) -> pd.DataFrame:
-        """One row for each quantity and estimator: estimate, se, ci_low, ci_high."""
+        """Return one row for each quantity and estimator: estimate, se, ci_low, ci_high."""
         return pd.DataFrame(
             [
                 {"quantity": quantity, **describe(estimate, name, self.level)}
@@ -118,7 +118,7 @@ class Evaluation:
 
 
 def describe(estimate: Estimate, estimator: str, level: float) -> dict[str, Any]:
-    """Return the plain numbers of an estimate."""
+    """Return an estimate as plain numbers."""
     low, high = estimate.confint(level)
     return {
         "estimate": float(estimate.value),
@@ -152,54 +152,54 @@ def evaluate(
     policy:
         A policy that can be called, or an `ExternalPolicy`, whose log-probabilities are a column of the data.
     data:
-        Rows that took no part in training the policy, or in choosing it; nuisances are cross-fitted on them alone. Or
-        their pseudo-outcomes, where they have been computed.
+        Rows that were not used to train or select the policy; nuisances are cross-fitted on these rows alone. Or
+        their pseudo-outcomes, if they have been computed.
     reference:
-        What to compare with; may be left out for a policy that `optimize` returned. `LoggedPolicy` compares with the
-        texts as they were logged.
+        The policy to compare with; may be left out for a policy that `optimize` returned. `LoggedPolicy` compares with
+        the texts as they were logged.
     nuisances:
-        How to fit them; the defaults of `PseudoOutcomeEstimator` when None.
+        How to fit the nuisances; None uses the defaults of `PseudoOutcomeEstimator`.
     estimators:
         Names in `causalopt.estimators.names.ESTIMATORS`; the first that can be computed is the headline.
     behavior_policy:
-        Where q comes from: "logged" log-probabilities, the "reference" policy, or "embedding", where each policy's
-        texts are told from the logged ones by a classifier (`marginal_log_ratio`). None takes the first of these that
-        there is. `mips` and `mdr` use the last one whatever it is.
+        Source of q: "logged" log-probabilities, the "reference" policy, or "embedding", for which a classifier
+        separates each policy's texts from the logged ones (`marginal_log_ratio`). None takes the first of these that
+        is available. `mips` and `mdr` always use the last one.
     behavior_reference:
-        The policy whose log-probabilities are q under "reference"; ``reference`` itself when None.
+        The policy whose log-probabilities are q under "reference"; None uses ``reference`` itself.
     draws:
-        Texts drawn from each policy for the plug-in part; their Monte Carlo error is in the standard error. With
-        prompts, texts for that many of the rows (or as many for each row as comes nearest below), the same rows for
-        both policies; the sampling of the prompts is in the standard error too.
+        Number of texts drawn from each policy for the plug-in part; their Monte Carlo error is in the standard error.
+        With prompts, texts are drawn for that many of the rows (or, with more draws than rows, the same number for each
+        row, rounded down), the same rows for both policies; the sampling of the prompts is in the standard error too.
     level:
         Level of the confidence intervals.
     seed:
-        Seeds the nuisances' folds (when ``nuisances`` is None) and the draws.
+        Seed of the nuisances' folds (if ``nuisances`` is None) and of the draws.
     reference_draws:
-        Draws of the reference from an earlier evaluation on the same rows, to use again.
+        Draws of the reference from an earlier evaluation on the same rows, to reuse.
     without:
-        From `leave_out`: nuisances fitted without a covariate, by which a hidden confounder's strength is judged.
+        From `leave_out`: nuisances fitted without a covariate, as benchmarks for the strength of a hidden confounder.
     population:
-        Whether texts and prompts are a sample or all that there are. None takes what the policy says: fixed for one
-        that chooses among known texts, drawn for any other.
+        Whether texts and prompts are a sample or the whole population. None follows the policy: fixed for one that
+        chooses among known texts, drawn for any other.
 
     Returns
     -------
     Evaluation
-        Standard errors and overlap are in the units that were drawn, see `DirectOutcomeDataset.cluster`.
+        Standard errors and overlap refer to the units that were drawn, see `DirectOutcomeDataset.cluster`.
 
     Raises
     ------
     DataError
-        When more than half of the rows are among those that `optimize` made the policy from.
+        If more than half of the rows are among those that `optimize` used for the policy.
     MissingPartError
-        When nothing says how probable the logged texts are under the policy.
+        If the probabilities of the logged texts under the policy are not available.
 
     Warns
     -----
     OverlapWarning
-        When the logged texts cannot carry the answer, see `causalopt.evaluation.thin_overlap`; and when the mean ratio
-        to logged log-probabilities is far from one.
+        If overlap is too thin for a conclusion, see `causalopt.evaluation.thin_overlap`; and if the mean ratio to
+        logged log-probabilities is far from one.
     """
     check_type(
         "evaluate: data", data, (DirectOutcomeDataset, PseudoOutcomes), "a DirectOutcomeDataset or PseudoOutcomes"
@@ -262,14 +262,15 @@ def evaluate(
     if isinstance(new, ModelPolicy) and isinstance(old, ModelPolicy) and drawn["policy"] is not None:
         kl = divergence(new.policy, old.policy, pseudo.dataset, drawn["policy"])
     law = _logged_law(pseudo, source, behavior_reference, old, new, drawn, row, population, draws, seed)
-    # Without a stabilized weight nothing is corrected, and no gain is concluded; with the mean for m it is less sharp.
+    # Without stabilized weights there is no correction, and no gain is concluded; with the mean for m there is less
+    # precision.
     notes = (*_failures(pseudo, "outcome model"), *law.notes)
     barred = (*_failures(pseudo, "assignment model"), *law.barred)
     return Evaluation(estimates, headline, level, shared, kl, known, evidence, law, left_out, population, notes, barred)
 
 
 def _failures(pseudo: PseudoOutcomes, nuisance: str) -> tuple[str, ...]:
-    """Sentences on what failed."""
+    """Return sentences on the nuisances that failed."""
     said = [str(failure) for failure in pseudo.failures if failure.nuisance == nuisance]
     return tuple(f"{one[0].upper()}{one[1:]}." for one in said)
 
@@ -286,7 +287,7 @@ def _logged_law(
     draws: int,
     seed: int,
 ) -> LoggedLaw:
-    """Compare the logged texts with those of the reference that stands for q, and of the policy."""
+    """Compare the logged texts with those of the reference used as q, and with those of the policy."""
     if behavior_reference is None or (isinstance(old, ModelPolicy) and behavior_reference is old.policy):
         q, q_draws = old, drawn["reference"]
     else:
@@ -328,19 +329,19 @@ def leave_out(
     covariates: Sequence[str] | None = None,
     outcome_data: DirectOutcomeDataset | None = None,
 ) -> dict[str, PseudoOutcomes]:
-    """Fit the nuisances once more without each of some covariates, on the same folds.
+    """Refit the nuisances without each of some covariates, on the same folds.
 
     Parameters
     ----------
     nuisances, data, outcome_data:
-        As they were fitted with all covariates.
+        As for the fit with all covariates.
     covariates:
-        Columns to leave out, one at a time; all of them when None.
+        Columns to leave out, one at a time; None leaves out each of them.
 
     Returns
     -------
     dict
-        By covariate, for ``without`` of `evaluate`.
+        Pseudo-outcomes by covariate, for ``without`` of `evaluate`.
 
     Raises
     ------
@@ -361,7 +362,7 @@ def leave_out(
     for name in chosen:
         if name not in known:
             raise ConfigError(
-                f"{name!r} is not a covariate, so nothing can be judged by it; there are: {', '.join(known)}"
+                f"{name!r} is not a covariate, so it cannot be a benchmark; there are: {', '.join(known)}"
             )
 
     def shorter(rows: DirectOutcomeDataset, name: str) -> DirectOutcomeDataset:

@@ -1,4 +1,4 @@
-"""What stands beside an estimate: hidden confounding, balance, calibration of the weights, placebo checks."""
+"""The evidence reported with an estimate: hidden confounding, balance, calibration of the weights, placebo checks."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ class Evidence:
     Attributes
     ----------
     sensitivity:
-        Omitted-variable bounds and robustness value of the difference; None where policy and reference are the same, or
+        Omitted-variable bounds and robustness value of the difference; None if policy and reference are the same, or
         one row carries the whole weight.
     placebo:
-        The difference when the texts are randomly reassigned to readers; None where one cluster carries the whole
+        The difference when the texts are randomly reassigned to readers; None if one cluster carries the whole
         weight.
     balance, calibration:
-        Diagnostics of the stabilized weights, see `causalopt.diagnostics.balance`; None where there are no covariates.
+        Diagnostics of the stabilized weights, see `causalopt.diagnostics.balance`; None if there are no covariates.
     placebo_outcome:
-        The difference in the data's placebo outcome, its own units; None without one, and where ``placebo`` is.
+        The difference in the data's placebo outcome, in its own units; None without one, and if ``placebo`` is None.
     benchmarks:
-        By covariate: how strong a confounder it would be, had it been left out.
+        By covariate: its strength as a confounder if it had been left out.
     """
 
     sensitivity: Sensitivity | None
@@ -66,11 +66,11 @@ def gather_evidence(
     pseudo:
         Pseudo-outcomes of the evaluation rows, with their fitted models.
     policy, reference:
-        What the estimators took.
+        The inputs of the estimators.
     estimator, difference:
-        The headline, and its policy minus reference on these rows.
+        The headline estimator, and its estimate of policy minus reference on these rows.
     without:
-        By covariate: pseudo-outcomes of the same rows, from nuisances that did not see it (`leave_out`).
+        By covariate: pseudo-outcomes of the same rows, from nuisances fitted without it (`leave_out`).
     seed:
         Seed of the placebo test's permutations.
     """
@@ -79,7 +79,7 @@ def gather_evidence(
     before_after: pd.DataFrame | None = None
     calibration: pd.DataFrame | None = None
     data = pseudo.dataset
-    # A constant covariate leaves no column.
+    # A constant covariate has no column.
     if pseudo.models is not None and pseudo.models.cross_fit.w.shape[1] and pseudo.corrected:
         x = np.asarray(pseudo.models.embed(data.prompts, data.texts), dtype=np.float64)
         w, names = pseudo.models.cross_fit.w, pseudo.models.covariates.names
@@ -112,7 +112,7 @@ def _sensitivity(
         alpha = riesz_representer(
             log_ratio, pseudo.s, log_ratio_reference=log_ratio_reference, self_normalize=True, weight=data.weight
         )
-    except OverlapError:  # one row carries the whole weight, as the estimators that were left out say
+    except OverlapError:  # one row carries the whole weight, which is why estimators were left out
         return None
     if not np.any(alpha != 0) or not difference.n:
         return None
@@ -124,8 +124,8 @@ def _placebo_assignment(
 ) -> PlaceboAssignment | None:
     data = pseudo.dataset
     unit = pd.factorize(pd.Series(list(zip(data.prompts or data.texts, data.texts, strict=True)), dtype=object))[0]
-    # Log-probabilities computed elsewhere may differ between rows of a text, by rounding or by an unnamed context; what
-    # is permuted is a text's mean.
+    # Log-probabilities computed elsewhere may differ between rows of a text, by rounding or by an unnamed context; the
+    # mean of each text is permuted.
     of_text = pd.Series(log_ratio).groupby(unit).transform("mean").to_numpy(dtype=np.float64)
     try:
         return placebo_assignment(
@@ -143,7 +143,7 @@ def _placebo_assignment(
 
 
 def _readers(data: DirectOutcomeDataset, unit: Int64) -> Int64 | None:
-    """Labels of who reads, shape [n], or None: the readers, or named groups that are not groups of texts."""
+    """Labels of the readers, shape [n], or None: ``reader``, or named groups that are not groups of texts."""
     if data.reader is not None:
         return data.reader
     pairs = pd.DataFrame({"unit": unit, "group": data.group}).drop_duplicates()

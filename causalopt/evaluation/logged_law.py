@@ -1,4 +1,4 @@
-"""The logged texts beside what the policies write: whether q fits them, and whether they reach as far as the policy."""
+"""Comparison of logged and drawn texts: whether q fits the logged ones, and whether these cover the policy's."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from causalopt.evaluation.policies import Draws, ModelPolicy, Subject
 from causalopt.pseudo_outcome import PseudoOutcomes
 
 NOTEWORTHY, MOST = 0.1, 0.5
-"""Shares of a policy's texts outside of the logged ones: from which it is said, from which nothing is concluded."""
+"""Shares of a policy's texts outside of the logged ones above which they are reported, and nothing is concluded."""
 
 
 @dataclass(frozen=True)
 class LoggedLaw:
-    """What is known of the law of the logged texts.
+    """Results on the distribution of the logged texts.
 
     Attributes
     ----------
     source:
-        Which q the ratios stand on.
+        The q that the ratios are based on.
     fit:
-        Fit of the reference that stands for q; None where q is not a model that writes texts, or has none drawn.
+        Fit of the reference used as q; None if q is not a model that writes texts, or no texts were drawn from it.
     support:
-        Overlap of the policy with the logged texts; None for one that chooses among known texts, or has none drawn.
+        Overlap of the policy with the logged texts; None if it chooses among known texts, or no texts were drawn.
     """
 
     source: BehaviorPolicy
     fit: BehaviorFit | None = None
     support: Support | None = None
     unknown: str | None = None
-    """Why one of them could not be measured."""
+    """Reason why one of them could not be measured."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -52,7 +52,7 @@ class LoggedLaw:
 
     @property
     def barred(self) -> tuple[str, ...]:
-        """Reasons for which no gain or harm is concluded."""
+        """Reasons why no gain or harm is concluded."""
         said = []
         if self.fit is not None and self.fit.bars_finding:
             said.append(self.fit.sentence)
@@ -71,20 +71,20 @@ def look_at_logged_law(
     population: Population,
     seed: int,
 ) -> LoggedLaw:
-    """Compare the logged texts with texts of the reference that stands for q, and with the policy's.
+    """Compare the logged texts with texts of the reference used as q, and with the policy's.
 
     Parameters
     ----------
     pseudo:
         Pseudo-outcomes of the evaluation rows, on which the reference was not tuned.
     source:
-        Which q the ratios stand on.
+        The q that the ratios are based on.
     q, q_draws:
-        The reference that stands for q, and its texts.
+        The reference used as q, and its texts.
     policy, policy_draws:
         The policy, and its texts.
     population:
-        What is drawn.
+        Whether texts and prompts are drawn or fixed.
     seed:
         Seed of the classifiers' folds.
     """
@@ -102,7 +102,7 @@ def look_at_logged_law(
                 data.prompts, data.texts, policy_draws.prompts, policy_draws.texts
             )
             reach = support(x, drawn, weight=data.weight, cluster=cluster, row=policy_draws.row, seed=seed)
-    except DataError as error:  # a single unit, say, of which no classifier can be judged
+    except DataError as error:  # for example a single unit, on which no classifier can be evaluated
         return LoggedLaw(source, fit, reach, str(error))
     return LoggedLaw(source, fit, reach)
 

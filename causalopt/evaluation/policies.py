@@ -1,4 +1,4 @@
-"""The policies to evaluate: a model, a policy known by numbers alone, or the logs themselves."""
+"""The policies to evaluate: a model, a policy given by numbers alone, or the logs themselves."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.typing import Float64, Int64
 
 MOST_PAIRS = 2_000_000
-"""Rows times texts up to which a policy over known texts is summed for every row."""
+"""Largest number of rows times texts for which a policy over known texts is summed in every row."""
 
 
 @dataclass(frozen=True)
 class Draws:
-    """Texts drawn from a policy, with the dose response that the rows' nuisances give them.
+    """Texts drawn from a policy, with their dose response under the rows' nuisances.
 
     Attributes
     ----------
     texts, prompts:
         m draws: independent ones without prompts, else each for the prompt of a row.
     g:
-        Shape [m], outcome units: without prompts the mean over all readers, else what the row's own reader makes of it.
+        Shape [m], outcome units: without prompts the mean over all readers, else the response of the row's own reader.
     row:
         Position of the row of each draw, shape [m]; None for independent ones.
     logged:
-        Whether they are the logged texts themselves, whose g comes from models that did not see them.
+        Whether they are the logged texts themselves, whose g comes from models that were not fitted on them.
     exact:
-        For a policy over known texts: the sum over all of them, or each row's, in place of a mean over draws.
+        For a policy over known texts: the sum over all of them, or over each row's, in place of a mean over draws.
     """
 
     texts: list[str]
@@ -58,7 +58,7 @@ class Draws:
         row: Int64 | None = None,
         exact: Callable[[PseudoOutcomes], float | ContextDraws] | None = None,
     ) -> Draws:
-        """Value texts by the nuisances of ``pseudo``; with prompts, each text belongs to a row."""
+        """Compute the dose response of texts by the nuisances of ``pseudo``; with prompts, each belongs to a row."""
         known = pseudo.dataset.prompts
         if known is None:
             return cls(texts, None, pseudo.dose_response(texts), row, exact=exact, mean=exact and exact(pseudo))
@@ -71,13 +71,13 @@ class Draws:
         return replace(self, g=pseudo.g) if self.logged else Draws.of(pseudo, self.texts, self.row, self.exact)
 
     def for_plug_in(self, n: int) -> float | Float64 | ContextDraws:
-        """Return g as estimators on ``n`` rows take it."""
+        """Return g in the form that estimators on ``n`` rows take."""
         if self.mean is not None:
             return self.mean
         return self.g if self.row is None else ContextDraws(self.g, self.row, n)
 
     def sample(self, weight: Float64, seed: int) -> tuple[list[str], list[str] | None]:
-        """Texts and prompts that count equally; those of rows are drawn again where rows differ in ``weight``, [n]."""
+        """Texts and prompts of equal weight; those of rows are resampled if rows differ in ``weight``, [n]."""
         if self.row is None or np.ptp(weight) == 0:
             return self.texts, self.prompts
         rng = np.random.default_rng(seed)
@@ -88,22 +88,22 @@ class Draws:
 
 
 class Subject(Protocol):
-    """What an evaluation needs of a policy; None stands for what is not known."""
+    """What an evaluation needs from a policy; None if it is not available."""
 
     def log_prob(self, data: DirectOutcomeDataset) -> Float64 | None:
         """log P(x_i | c_i) of the logged texts, shape [n], nats."""
         ...
 
     def draw(self, pseudo: PseudoOutcomes, n: int, seed: int, row: Int64 | None = None) -> Draws | None:
-        """Texts of the policy: where they are drawn here, ``n`` of them, or one in the context of each of ``row``."""
+        """Texts of the policy: if drawn here, ``n`` of them, or one in the context of each of ``row``."""
         ...
 
 
 def context_rows(data: DirectOutcomeDataset, draws: int, seed: int) -> Int64 | None:
-    """Rows in whose contexts policies write, some ``draws`` of them; None without prompts.
+    """Rows in whose contexts texts are drawn, about ``draws`` of them; None without prompts.
 
-    The contexts are a sample as the rows are, and with the rows their sampling enters the error; the same for two
-    policies, their difference is one in the same contexts.
+    The contexts are a sample, as the rows are, and through the rows their sampling enters the standard error. Two
+    policies share their contexts, so that their difference is one in the same contexts.
     """
     if data.prompts is None:
         return None
@@ -133,7 +133,7 @@ class ModelPolicy:
 
 @dataclass(frozen=True)
 class ExternalPolicy:
-    """A policy known by numbers computed elsewhere.
+    """A policy given by numbers that were computed elsewhere.
 
     Its log-probabilities of the logged texts are the data set's column ``policy_log_prob``. Its own texts, which the
     estimators with a plug-in part need, are given here, or are the data set's column ``policy_text``.
@@ -141,7 +141,7 @@ class ExternalPolicy:
     Parameters
     ----------
     texts, prompts:
-        Independent draws; where the data have prompts, so must they, and these must be prompts of the data.
+        Independent draws; if the data have prompts, the draws must have prompts too, and these must occur in the data.
 
     Examples
     --------
@@ -160,12 +160,12 @@ class ExternalPolicy:
 
     @classmethod
     def from_path(cls, path: str | Path, *, text: str = "text", prompt: str | None = None) -> ExternalPolicy:
-        """Read draws from a table with a column of texts, and one of prompts where the data have prompts.
+        """Read draws from a table with a column of texts, and one of prompts if the data have prompts.
 
         Raises
         ------
         DataError
-            When a column is missing, or a draw is empty.
+            If a column is missing, or a draw is empty.
         """
         frame = files.read_table(Path(path))
         columns = [text] if prompt is None else [text, prompt]
@@ -210,7 +210,7 @@ class LoggedPolicy:
 def _summed(
     policy: EnumerablePolicy, data: DirectOutcomeDataset
 ) -> Callable[[PseudoOutcomes], float | ContextDraws] | None:
-    """Sum over all that a policy may write, for any nuisances of the rows; None where that is too many pairs."""
+    """Sum over all texts of a policy, for any nuisances of the rows; None if there are too many pairs."""
     if data.prompts is None:
         texts, log_prob = policy.distribution(None)
         return lambda pseudo: float(np.exp(log_prob) @ pseudo.dose_response(texts))
@@ -228,9 +228,9 @@ def _summed(
 
 
 def _spread(rows: Sequence[Int64], prompts: Sequence[str]) -> tuple[Int64, Int64]:
-    """Spread draws made for prompts over the rows that asked them: positions of draws, and the row of each.
+    """Assign draws made for prompts to the rows with these prompts: positions of draws, and the row of each.
 
-    Every row of a prompt gets one draw at least, and every draw a row: the scarcer of the two goes round.
+    Every row of a prompt gets at least one draw, and every draw a row; whichever of the two is fewer is reused.
     """
     draws = pd.Series(prompts).groupby(pd.Series(prompts), sort=False).indices
     chosen, of_row = [], []
@@ -242,12 +242,12 @@ def _spread(rows: Sequence[Int64], prompts: Sequence[str]) -> tuple[Int64, Int64
 
 
 def population_of(subject: Subject) -> Population:
-    """Return what a value of the policy is over: fixed texts where it chooses among known ones, drawn ones else."""
+    """Return the population of a policy's value: fixed texts if it chooses among known ones, else drawn texts."""
     return FIXED if isinstance(subject, ModelPolicy) and isinstance(subject.policy, EnumerablePolicy) else DRAWN
 
 
 def as_subject(policy: Policy | ExternalPolicy | LoggedPolicy) -> ModelPolicy | ExternalPolicy | LoggedPolicy:
-    """Wrap a policy that can be called; the others are returned as they are."""
+    """Wrap a policy that can be called; other policies are returned unchanged."""
     if isinstance(policy, OptimizedPolicy):
         policy = policy.policy
     return policy if isinstance(policy, ExternalPolicy | LoggedPolicy) else ModelPolicy(policy)

@@ -1,4 +1,4 @@
-"""The arrays that value estimators take, for one policy on the evaluation rows, and the estimators by name."""
+"""The arrays that value estimators take for one policy on the evaluation rows, and the estimators by name."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ RESAMPLED = 1000
 
 @dataclass(frozen=True, eq=False)
 class PolicyTerms:
-    """What is known of one policy on the n evaluation rows.
+    """Inputs of the estimators for one policy on the n evaluation rows.
 
     Attributes
     ----------
     log_ratio:
-        log P^f - log q of each logged text, shape [n], nats; in embedding space where q is estimated there.
+        log P^f - log q of each logged text, shape [n], nats; in embedding space if q is estimated there.
     marginal:
-        The ratio in embedding space, shape [n], for the marginalised estimators; where there is none, why.
+        The ratio in embedding space, shape [n], for the marginalised estimators; if there is none, the reason.
     xi, g:
         Shape [n], outcome units.
     draws:
         Texts of the policy with their dose response, or None.
     reader_response:
-        Shape [n]: m of each reader averaged over the policy's texts; None where there is nothing to average, or where
-        prompts let each row's own reader enter the plug-in value.
+        Shape [n]: m of each reader averaged over the policy's texts; None if there is nothing to average, or if, with
+        prompts, each row's own reader enters the plug-in value.
     weight, cluster:
-        As the estimators take them.
+        In the form that the estimators take.
     """
 
     log_ratio: Float64
@@ -69,9 +69,9 @@ class PolicyTerms:
         Raises
         ------
         MissingPartError
-            When it needs draws, and there are none.
+            If it needs draws and there are none.
         OverlapError
-            When the logged texts cannot carry it.
+            If the logged texts carry no information about the policy.
         """
         rows = {"reader_response": self.reader_response, "weight": self.weight, "cluster": self.cluster}
         if name in RATIO_ONLY:
@@ -85,7 +85,7 @@ class PolicyTerms:
         return DOUBLY_ROBUST[name](self.ratio_of(name), self.xi, self.g, g_policy, **rows)
 
     def with_nuisances(self, pseudo: PseudoOutcomes, seed: int) -> PolicyTerms:
-        """Return the same policy and ratios with other nuisances of the same rows."""
+        """Return the terms of the same policy and ratios with other nuisances of the same rows."""
         draws = None if self.draws is None else self.draws.with_response_of(pseudo)
         response = _reader_response(pseudo, self.log_ratio, draws, seed)
         return replace(self, xi=pseudo.xi, g=pseudo.g, draws=draws, reader_response=response)
@@ -109,7 +109,7 @@ def policy_terms(
     seed: int,
     population: Population | None = None,
 ) -> PolicyTerms:
-    """Gather what the estimators take for one policy.
+    """Gather the inputs of the estimators for one policy.
 
     Parameters
     ----------
@@ -122,16 +122,16 @@ def policy_terms(
     draws:
         Texts drawn from the policy, or None.
     marginal:
-        Whether the ratio in embedding space is wanted beside that of ``behavior``.
+        Whether the ratio in embedding space is needed in addition to that of ``behavior``.
     seed:
         Seed of the classifier's folds.
     population:
-        What is drawn, in place of what the data set says.
+        Used instead of the data set's own.
 
     Raises
     ------
     MissingPartError
-        When there is no ratio of any kind.
+        If there is no ratio of any kind.
     """
     data = pseudo.dataset
     in_embedding: Float64 | str = NO_DRAWS
@@ -140,14 +140,14 @@ def policy_terms(
     elif draws is not None and (marginal or behavior is None):
         try:
             in_embedding = embedding_log_ratio(pseudo, *draws.sample(data.weight, seed), seed=seed)
-        except DataError as error:  # too few texts for a classifier: the others do without it
+        except DataError as error:  # too few texts for a classifier: the other estimators do not need it
             if behavior is None:
                 raise
             in_embedding = str(error)
     if isinstance(subject, LoggedPolicy):
         log_ratio = np.zeros(len(data))
     elif behavior is not None:
-        log_prob = subject.log_prob(data)  # costs a pass over every row: not asked for where no one needs it
+        log_prob = subject.log_prob(data)  # costs a pass over every row: skipped if it is not needed
         if log_prob is None:
             raise MissingPartError(
                 f"{data.source}: the policy has no log-probabilities of the logged texts: name the column "
@@ -176,9 +176,9 @@ def policy_terms(
 def embedding_log_ratio(
     pseudo: PseudoOutcomes, texts: list[str], prompts: list[str] | None, *, seed: int, **settings: Any
 ) -> Float64:
-    """Log ratio of the law of ``texts`` to the logged law at each logged text, in embedding space, shape [n], nats.
+    """Log-ratio of the distribution of ``texts`` to the logged one at each logged text's embedding, shape [n], nats.
 
-    See `causalopt.evaluation.marginal_log_ratio`, whose other settings may be given.
+    See `causalopt.evaluation.marginal_log_ratio`, whose other settings can be passed.
     """
     data, fitted = pseudo.dataset, pseudo.fitted()
     logged, drawn = fitted.embed_together(data.prompts, data.texts, prompts, texts)
@@ -187,7 +187,7 @@ def embedding_log_ratio(
 
 
 def _labels(prompts: Sequence[str] | None, texts: Sequence[str]) -> list[str]:
-    """Say which texts are equal, each with its prompt: folds made by these do not depend on the order of rows."""
+    """Return labels of equal texts, each with its prompt: folds made from these do not depend on the order of rows."""
     return (
         list(texts) if prompts is None else [f"{prompt}\0{text}" for prompt, text in zip(prompts, texts, strict=True)]
     )
@@ -196,7 +196,7 @@ def _labels(prompts: Sequence[str] | None, texts: Sequence[str]) -> list[str]:
 def _reader_response(pseudo: PseudoOutcomes, log_ratio: Float64, draws: Draws | None, seed: int) -> Float64 | None:
     """Average m over the policy's texts for each reader, shape [n].
 
-    Without draws the logged texts stand in, drawn in proportion to their ratios. It is part of the error alone.
+    Without draws, logged texts are used, drawn in proportion to their ratios. The result only affects the error.
     """
     data = pseudo.dataset
     if data.covariates.shape[1] == 0 or data.prompts is not None:

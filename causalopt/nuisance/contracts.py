@@ -1,4 +1,4 @@
-"""What an outcome model and an assignment model must offer; any object that does is accepted."""
+"""The interfaces of outcome models and assignment models; any object that implements them is accepted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class OutcomeModel(Protocol):
     """
 
     def fit(self, x: Array, w: Array, y: Float64, weight: Float64) -> Self:
-        """Fit on rows; ``weight`` is the exposure of each row and is never None (ones when there is none)."""
+        """Fit on rows; ``weight`` is the exposure of each row and is never None (ones if there is none)."""
         ...
 
     def predict(self, x: Array, w: Array) -> Float64:
@@ -30,7 +30,7 @@ class OutcomeModel(Protocol):
 
 @runtime_checkable
 class AveragesTexts(Protocol):
-    """An outcome model that averages over texts itself; of any other the mean is taken over a sample of the texts."""
+    """An outcome model that averages over texts itself; for other models a sample of the texts is averaged."""
 
     def reader_response(self, x_draws: Array, w: Array) -> Float64:
         """Mean over the texts of m(x_j, w_i), shape [n]."""
@@ -39,16 +39,16 @@ class AveragesTexts(Protocol):
 
 @runtime_checkable
 class SamplesReaders(Protocol):
-    """An outcome model whose mean over readers is taken on a sample of them, and has an error."""
+    """An outcome model that averages over a sample of readers, with a Monte Carlo error."""
 
     def marginal_with_error(self, x: Array, w_reference: Array, weight_reference: Float64) -> tuple[Float64, Float64]:
-        """Mean as in `OutcomeModel.marginal`, and its Monte Carlo standard error, shapes [n]."""
+        """Mean as in `OutcomeModel.marginal`, and its Monte Carlo standard error, each of shape [n]."""
         ...
 
 
 @runtime_checkable
 class AssignmentModel(Protocol):
-    """The stabilized weight s(x, w) = p(x) / p(x | w) of the text a reader with ``w`` was shown."""
+    """The stabilized weight s(x, w) = p(x) / p(x | w) of the text shown to a reader with covariates ``w``."""
 
     def fit(self, x: Array, w: Array, weight: Float64) -> Self:
         """Fit on rows; shapes as in `OutcomeModel`."""

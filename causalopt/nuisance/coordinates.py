@@ -1,4 +1,4 @@
-"""Embeddings in principal coordinates: what every model that is linear in the text works on."""
+"""Embeddings in principal coordinates, as used by every model that is linear in the text."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ import numpy as np
 from causalopt.typing import Array, Float64
 
 NEGLIGIBLE = 1e-6
-"""Directions with less than this share of the largest variance are left out: a share of the raw variance where that
-keeps all, of the variance in standard units of each column where it does not."""
+"""Directions with less than this share of the largest variance are left out. The share is of the raw variance if this
+keeps all directions, else of the variance after each column is scaled to unit variance."""
 ROUNDING = 1e-6
-"""Rounding of a number in an embedding, as a share of its size: embeddings are float32, with some safety."""
+"""Rounding of a number in an embedding, relative to its absolute value: float32, with a safety margin."""
 DOUBLE = 1e-10
-"""Rounding of a column that was computed from others, as a share of the largest of them: a rotation in float64."""
+"""Rounding of a column computed from others, relative to the largest of them: a rotation in float64."""
 
 
 @dataclass(frozen=True, eq=False)
 class PrincipalCoordinates:
     """Whitened principal coordinates: weighted mean zero and identity covariance over the rows they were made from.
 
-    Collinear and constant columns, and more columns than rows, leave fewer coordinates and no singular matrix. Columns
-    of unlike units (a length of thousands beside a 0/1) all stay: how many coordinates there are is judged by the
-    columns' correlations. What may be rounding is never scaled up: a direction that hardly varies over these rows may
-    vary over others, where it would be multiplied by a million and more. That is a column whose variation is rounding
-    of its own size or of the largest column, and a combination of columns whose variation is rounding of theirs.
+    With collinear or constant columns, or more columns than rows, there are fewer coordinates and no singular matrix.
+    Columns of different units (a length of thousands next to a 0/1) are all kept: the number of coordinates is judged
+    by the columns' correlations. Variation that may be rounding is never scaled up: a direction that hardly varies over
+    these rows may vary over others, and would there be multiplied by a million and more. Rounding means a column whose
+    variation is at the rounding error of its own size or of the largest column, and a combination of columns whose
+    variation is at their rounding error.
 
     Attributes
     ----------
@@ -71,8 +72,8 @@ class PrincipalCoordinates:
             noise = _rounding(axes, np.where(varies, size / units, 0.0))
             real = correlation > np.maximum(NEGLIGIBLE * correlation.max(), noise)
             if real.sum() > kept.sum():
-                # A singular value of this product is exact to rounding of the largest; an eigenvalue of the covariance
-                # is to the root of that, which may be more than a 0/1 beside a column of millions.
+                # Singular values of this product are exact up to the rounding of the largest; eigenvalues of the
+                # covariance only up to its root, which may exceed a 0/1 column next to a column of millions.
                 product = np.sqrt(correlation[real])[:, None] * axes[:, real].T * units
                 _, singular, transposed = np.linalg.svd(product, full_matrices=False)
                 variance, directions, kept = singular**2, transposed.T, np.ones(len(singular), dtype=bool)
@@ -85,7 +86,7 @@ class PrincipalCoordinates:
 
 
 def _rounding(directions: Float64, size: Float64) -> Float64:
-    """Variance along directions [d, r] that rounding of columns of the given sizes makes, shape [r]."""
+    """Variance along directions [d, r] caused by rounding of columns of the given sizes, shape [r]."""
     return np.asarray((ROUNDING * size) ** 2 @ directions**2)
 
 
@@ -101,7 +102,7 @@ def _principal(rows: Float64) -> tuple[Float64, Float64]:
 def standardization(w: Array, weight: Float64) -> tuple[Float64, Float64]:
     """Weighted mean and standard deviation of each column, shape [p]; the deviation of a constant column is inf.
 
-    Dividing by it makes a constant column zero, here and at any other value: nothing was learned about it.
+    Division by it makes a constant column zero, here and at any other value: nothing was learned about it.
     """
     share = weight / weight.sum()
     w = np.asarray(w, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""What shows how good nuisances are: held-out losses, and signs that stabilized weights cannot be right."""
+"""Diagnostics of the nuisances: held-out losses, and signs that stabilized weights cannot be correct."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from causalopt.nuisance.outcome.ridge import RidgeOutcome
 from causalopt.typing import Array, Float64, Int64
 
 REASSIGNED = 10
-"""Times that readers are randomly reassigned to texts, to score an assignment model."""
+"""Number of random reassignments of readers to texts that score an assignment model."""
 
 
 def squared_loss(y: Float64, m: Float64, weight: Float64) -> float:
@@ -28,11 +28,11 @@ def squared_loss(y: Float64, m: Float64, weight: Float64) -> float:
 def discrimination_loss(
     log_s: Float64, log_s_reassigned: Float64, weight: Float64, weight_reassigned: Float64
 ) -> float:
-    """Logistic loss of telling real (text, reader) pairs from randomly reassigned pairs, nats.
+    """Logistic loss of classifying real (text, reader) pairs against randomly reassigned pairs, nats.
 
     The log-odds that a pair is real are -log s. The loss is smallest for the true s (it is a proper scoring rule) and
-    log 2 for s = 1, whatever kind of model s comes from. Rows among which no two of positive weight can trade readers
-    carry no information about s: the loss is then log 2.
+    log 2 for s = 1, whatever model s comes from. If no two rows of positive weight can exchange readers, the rows carry
+    no information about s, and the loss is log 2.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def reassigned_pairs(
 ) -> tuple[Int64, Int64]:
     """Positions of texts and of the readers reassigned to them, never a text's own, shape [n * repeats].
 
-    Each reassignment shifts a random order of the rows, so that every text and every reader comes up equally often.
+    Each reassignment shifts a random order of the rows, so that every text and every reader occurs equally often.
 
     Parameters
     ----------
@@ -70,10 +70,11 @@ def reassigned_pairs(
     rng:
         Generator of the random orders and shifts.
     repeats:
-        Readers for each text; without prompts no more than there are other rows.
+        Number of readers for each text; without prompts at most the number of other rows.
     prompt_id:
-        Labels [n] of the prompts: a text gets readers of its own prompt, since readers choose their prompts, and what
-        tells two prompts apart is not an assignment. Rows whose prompt no other row has trade readers among themselves.
+        Labels [n] of the prompts: a text gets readers of its own prompt, since readers choose their prompts, and
+        differences between prompts are not due to assignment. Rows with unique prompts exchange readers among each
+        other.
     """
     order = rng.permutation(n)
     if prompt_id is None:
@@ -83,7 +84,7 @@ def reassigned_pairs(
     pairs = []
     for label in np.unique(prompt):
         rows = order[prompt[order] == label]
-        if len(rows) > 1:  # a few rows use the same shifts again, for each row counts once in the margins
+        if len(rows) > 1:  # with few rows, shifts are reused, since each row counts once in the margins
             pairs.append(_shifted(rows, np.resize(rng.permutation(np.arange(1, len(rows))), repeats)))
     if not pairs:
         return order[:0], order[:0]
@@ -97,30 +98,30 @@ def _shifted(order: Int64, shifts: Int64) -> tuple[Int64, Int64]:
 
 
 MOST_TEXTS = 50
-"""Texts up to which the readers of every two can be compared."""
+"""Largest number of texts for which the readers of every two are compared."""
 FEWEST_ROWS = 20
-"""Rows that a text needs for that; rarer texts are taken together as one more."""
+"""Rows that a text needs for this comparison; rarer texts are pooled into one."""
 SEPARATED = 0.99
-"""Area under the curve from which two texts count as having no readers of one kind."""
+"""Area under the curve at or above which the readers of two texts count as separated."""
 GIVEN_AWAY = 0.99
-"""Held-out R^2 of a covariate on the text from which the text counts as giving the reader away."""
+"""Held-out R^2 of a covariate given the text at or above which the text counts as determining it."""
 FOLDS = 3
 THIN = 10.0
-"""Rows as which all of them must count at least (or half of the rows, when they are few)."""
+"""Smallest effective number of rows (or half of the rows, if there are few)."""
 TOLERANCE, ERRORS = 0.1, 4.0
-"""The mean weight may miss one by a tenth, which estimation takes, and by four standard errors."""
+"""The mean weight may differ from one by a tenth, due to estimation, and by four standard errors."""
 
 
 def warn_if_separated(text_id: Int64, w: Array, prompt_id: Int64 | None = None) -> None:
-    """Look for two texts whose readers a multinomial logistic regression tells apart; for at most 50 distinct texts.
+    """Look for two texts whose readers a multinomial logistic regression separates; for at most 50 distinct texts.
 
-    Every two texts (of one prompt, where there are prompts) are compared, so that sets of texts with readers of their
-    own are found as well as single ones.
+    Every two texts (of one prompt, if there are prompts) are compared, so that sets of texts with readers of their
+    own are found as well as single texts.
 
     Warns
     -----
     OverlapWarning
-        With the number of texts that have such a counterpart and the largest area under the curve of two.
+        With the number of texts whose readers are separated from another text's, and the largest area under the curve.
     """
     text = np.unique(text_id, return_inverse=True)[1]
     counts = np.bincount(text)
@@ -132,7 +133,7 @@ def warn_if_separated(text_id: Int64, w: Array, prompt_id: Int64 | None = None) 
     if len(np.unique(label[compared])) < 2:
         return
     areas = _areas(w[compared], label[compared])
-    if prompt_id is not None:  # the readers of two prompts may differ as they like
+    if prompt_id is not None:  # the readers of different prompts may differ
         of_text = dict(zip(text.tolist(), prompt_id.tolist(), strict=True))
         areas = {(j, k): area for (j, k), area in areas.items() if j in of_text and of_text[j] == of_text.get(k)}
     apart = {pair: area for pair, area in areas.items() if area > SEPARATED}
@@ -149,7 +150,7 @@ def warn_if_separated(text_id: Int64, w: Array, prompt_id: Int64 | None = None) 
 
 
 def warn_if_text_gives_reader_away(x: Array, w: Array, weight: Float64, text_id: Int64) -> None:
-    """Predict each covariate of the reader from texts that the regression did not see.
+    """Predict each covariate of the reader from the text, with regressions scored on held-out texts.
 
     Warns
     -----
@@ -171,13 +172,13 @@ def warn_if_text_gives_reader_away(x: Array, w: Array, weight: Float64, text_id:
 
 
 def warn_if_mean_is_not_one(s: Float64, weight: Float64, group: Int64) -> None:
-    """Compare the mean weight with one, which it is for the right weights: E[p(x) / p(x | w)] = 1.
+    """Compare the mean weight with one, its value for correct weights: E[p(x) / p(x | w)] = 1.
 
     Warns
     -----
     OverlapWarning
-        With the mean and its standard error, clustered by group; or, where fewer than ten rows carry the weights, with
-        their effective number.
+        With the mean and its standard error, clustered by group; or, if the effective number of rows is below ten, with
+        that number.
     """
     share = weight / weight.mean()
     scaled = share * (s / s.max())
@@ -187,17 +188,17 @@ def warn_if_mean_is_not_one(s: Float64, weight: Float64, group: Int64) -> None:
     error = float(np.sqrt(np.sum(by_group**2))) / len(s)
     if size < min(THIN, len(s) / 2):
         warnings.warn(
-            f"{len(s)} rows count as {size:.1f} under the stabilized weights: nearly all readers were shown what they "
-            "hardly ever see, or the weights are wrong",
+            f"{len(s)} rows count as {size:.1f} under the stabilized weights: nearly all readers were shown texts that "
+            "they hardly ever see, or the weights are wrong",
             OverlapWarning,
             stacklevel=3,
         )
-    # A sample without the largest weights has too small a mean and too small an error alike: both are scaled back.
+    # A sample without the largest weights has a mean and a standard error that are both too small: both are rescaled.
     elif abs(mean - 1) > max(TOLERANCE, ERRORS * error / min(mean, 1.0)):
         warnings.warn(
-            f"the mean of the stabilized weights is {mean:.3g} (standard error {error:.2g}) and would be 1 if they "
-            "were right: the assignment model does not describe who reads what, or some readers never see some of the "
-            "texts",
+            f"the mean of the stabilized weights is {mean:.3g} (standard error {error:.2g}) but would be 1 if they "
+            "were correct: the assignment model does not describe who reads what, or some readers never see some of "
+            "the texts",
             OverlapWarning,
             stacklevel=3,
         )
@@ -211,11 +212,11 @@ def _held_out_r2(x: Array, covariate: Array, weight: Float64, text_id: Int64) ->
 
 
 def _areas(w: Array, label: Int64) -> dict[tuple[int, int], float]:
-    """Area under the curve of the held-out log-odds of each two labels, over the rows of the two."""
+    """Area under the curve of the held-out log-odds of each pair of labels, over the rows of the pair."""
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
     score = cross_val_predict(model, w, label, cv=folds, method="decision_function")
-    if score.ndim == 1:  # of the second of two labels
+    if score.ndim == 1:  # the log-odds of the second of two labels
         score = np.column_stack([np.zeros(len(score)), score])
     labels = np.unique(label)
     rows = [np.flatnonzero(label == one) for one in labels]

@@ -16,7 +16,7 @@ MOST_FOR_SQUARES = 15
 
 @dataclass(frozen=True, eq=False)
 class ReaderFeatures:
-    """phi(w): standardised covariates, with their squares and products if asked for, each standardised again.
+    """phi(w): standardised covariates, optionally with their squares and products, each standardised again.
 
     Examples
     --------
@@ -41,7 +41,7 @@ class ReaderFeatures:
 
     @classmethod
     def candidates(cls, w: Array, weight: Float64) -> list[Self]:
-        """Features to choose from: linear, and with squares where the covariates are not too many."""
+        """Features to choose from: linear, and with squares if there are not too many covariates."""
         may_square = 0 < w.shape[1] <= MOST_FOR_SQUARES
         return [cls.of(w, weight, squares) for squares in ((False, True) if may_square else (False,))]
 

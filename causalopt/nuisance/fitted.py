@@ -1,4 +1,4 @@
-"""What cross-fitting leaves: nuisances of every row, how good they are, and the models for new texts."""
+"""The result of cross-fitting: nuisances of every row, their held-out scores, and the models for new texts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from causalopt.typing import Array, Float64, Int64
 
 @dataclass(frozen=True)
 class Truncation:
-    """What was cut off the stabilized weights: the share of the rows, and the share of the weights' total."""
+    """The truncated part of the stabilized weights: as a share of the rows, and as a share of the weights' total."""
 
     rows: float = 0.0
     mass: float = 0.0
@@ -24,7 +24,7 @@ class Truncation:
 
 @dataclass(frozen=True, eq=False)
 class FoldModels:
-    """What was fitted apart from one fold: None where a nuisance came from outside."""
+    """The models fitted without one fold; None if a nuisance was supplied from outside."""
 
     outcome: OutcomeModel | None
     assignment: AssignmentModel | None
@@ -34,17 +34,17 @@ class FoldModels:
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """Which models speak for a text: those that did not see it.
+    """The models that are used for a text: those that were not fitted on it.
 
     The correction of a logged text's value uses the model that held the text out, so its plug-in value must use that
     model too: with the others, which were fitted on the text, the effect would be counted twice. A text that was never
-    logged was held out by all, and each counts as much as the rows that it corrects.
+    logged was held out by all models, and each is weighted by the exposure of the rows that it corrects.
 
     Attributes
     ----------
     share:
-        What each fold's model counts for the text of each number, ``share[repeat]`` of shape [t, folds]; rows sum to
-        one, or to zero for a number that no row has.
+        Weight of each fold's model for each text number, ``share[repeat]`` of shape [t, folds]; rows sum to one, or to
+        zero for a number that no row has.
     elsewhere:
         The same for any other text, ``elsewhere[repeat]`` of shape [folds].
     """
@@ -54,7 +54,7 @@ class HeldOut:
 
     @classmethod
     def of(cls, text_id: Int64, fold: Int64, weight: Float64) -> HeldOut:
-        """Read it off the rows: numbers of their texts [n], labels [repeats, n], exposure [n]."""
+        """Compute the weights from the rows: numbers of their texts [n], labels [repeats, n], exposure [n]."""
         share, elsewhere = [], []
         for label in fold:
             rows = np.zeros((int(text_id.max()) + 1, int(label.max()) + 1))
@@ -64,7 +64,7 @@ class HeldOut:
         return cls(tuple(share), tuple(elsewhere))
 
     def shares(self, text_id: Int64) -> list[Float64]:
-        """Return what each fold's model counts for any texts, ``[repeat]`` of shape [k, folds]."""
+        """Return the weight of each fold's model for any texts, ``[repeat]`` of shape [k, folds]."""
         return [
             np.where(logged[:, None], share[np.where(logged, text_id, 0)], elsewhere)
             for share, elsewhere in zip(self.share, self.elsewhere, strict=True)
@@ -72,7 +72,7 @@ class HeldOut:
         ]
 
     def folds_for(self, text_id: Int64, fold: Int64) -> Int64:
-        """Fold whose model speaks for a text read by the reader of a row, shape [repeats, k].
+        """Fold whose model is used for a text read by the reader of a row, shape [repeats, k].
 
         Parameters
         ----------
@@ -84,7 +84,7 @@ class HeldOut:
         Returns
         -------
         Int64
-            The row's own fold, unless the text was logged in another one alone.
+            The row's own fold, unless the text was logged only in another one.
         """
         chosen = fold.copy()
         for r, share in enumerate(self.share):
@@ -102,7 +102,7 @@ class HeldOut:
 
 @dataclass(frozen=True, eq=False)
 class CrossFit:
-    """Nuisances of n rows, each from models that did not see the row's group.
+    """Nuisances of n rows, each from models fitted without the row's group.
 
     Attributes
     ----------
@@ -118,14 +118,14 @@ class CrossFit:
     scores:
         One row for each repeat, fold, nuisance and candidate: held-out ``loss`` (squared outcome units; nats),
         ``null_loss`` of the mean outcome or of s = 1, ``skill`` = 1 - loss / null_loss, ``marginal_error`` (root mean
-        square Monte Carlo error of g, outcome units, zero where g is exact), and whether the candidate was ``chosen``.
+        square Monte Carlo error of g, outcome units, zero if g is exact), and whether the candidate was ``chosen``.
     models:
         ``models[repeat][fold]``.
     held_out:
-        Which of them did not see a text.
+        Which of them were not fitted on a text.
     failures:
-        Nuisances that could not be used: of an outcome model m and g are the mean of the training outcomes, of an
-        assignment model s is 0 in every row and there is no correction.
+        Nuisances that could not be used: for an outcome model, m and g are the mean of the training outcomes; for an
+        assignment model, s is 0 in every row and there is no correction.
     """
 
     fold: Int64
@@ -146,7 +146,7 @@ class CrossFit:
         return replace(self, **rows)
 
     def dose_response(self, x_new: Array, text_id: Int64 | None = None) -> Float64:
-        """g of any texts, shape [k], outcome units, by models that did not see them; the median over the repeats.
+        """g of any texts, shape [k], outcome units, by models not fitted on them; the median over the repeats.
 
         A logged text gets the g of the fold that held it out, any other text the mean over the folds, each with its
         share of the exposure.
@@ -174,10 +174,10 @@ class CrossFit:
         return np.asarray(np.median(repeats, axis=0)[inverse])
 
     def row_response(self, x_new: Array, text_id: Int64, row: Int64) -> Float64:
-        """m(x_j, w_i) of texts written for rows, shape [k], outcome units: what row i's own reader makes of text j.
+        """m(x_j, w_i) of texts written for rows, shape [k], outcome units: the response of row i's reader to text j.
 
-        By the model that did not see the row, or the text's own where it was logged elsewhere: a logged text is
-        corrected by the residual of that model.
+        It uses the model that held the row out, or the model that held the text out if it was logged elsewhere: a
+        logged text is corrected by the residual of that model.
 
         Parameters
         ----------
@@ -200,7 +200,7 @@ class CrossFit:
         return np.asarray(np.median(response, axis=0))
 
     def reader_response(self, x_draws: Array, text_id: Int64 | None = None) -> Float64:
-        """Return h_i = mean over the texts of m(x_j, w_i), shape [n], by models that did not see row i's group."""
+        """Return h_i = mean over the texts of m(x_j, w_i), shape [n], by models fitted without row i's group."""
         x_draws = np.asarray(x_draws, dtype=np.float64)
         text_id = _never_logged(len(x_draws)) if text_id is None else text_id
         response = np.empty(self.fold.shape)
@@ -227,6 +227,6 @@ def _known(outcome: OutcomeModel | None) -> OutcomeModel:
 
 
 def distinct(text_id: Int64) -> tuple[Int64, Int64]:
-    """First row of each distinct text, and each row's position among these: a text rated often is predicted once."""
+    """First row of each distinct text, and each row's position among them, so that each text is predicted once."""
     _, first, inverse = np.unique(text_id, return_index=True, return_inverse=True)
     return first.astype(np.int64), inverse.reshape(-1).astype(np.int64)

@@ -1,4 +1,4 @@
-"""When a cross-fitted nuisance cannot be used, why, and what stands in for it."""
+"""Checks whether a cross-fitted nuisance is usable, and the replacement for one that is not."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ import numpy as np
 from causalopt.typing import Array, Float64, Int64
 
 ERRORS = 2.0
-"""Clustered standard errors by which a held-out loss may be above that of the mean."""
+"""Clustered standard errors by which a held-out loss may exceed that of the mean."""
 NEGLIGIBLE = 0.02
-"""Share of the mean's loss that is too little to matter."""
+"""Excess loss, as a share of the mean's loss, that is too small to matter."""
 REACH = 0.5
-"""Share of the training outcomes' range by which a prediction may leave it."""
+"""Share of the training outcomes' range by which a prediction may leave the range."""
 MEAN_WEIGHT = (0.8, 1.25)
-"""Where the mean of the stabilized weights must lie: that of the right ones is 1."""
+"""Range of the mean of the stabilized weights, which is 1 for correct weights."""
 FEWEST_ROWS = 10.0
-"""Rows as which all of them must count under the weights (or half of the rows, where they are few)."""
+"""Smallest effective number of rows under the weights (or half of the rows, if there are few)."""
 MOST_CUT = 0.5
-"""Share of the weights' total above which truncation leaves too little of them."""
+"""Largest share of the weights' total that truncation may cut."""
 UNFIT = (np.linalg.LinAlgError, ArithmeticError)
-"""Exceptions which say that a model cannot be fitted to these numbers; any other is a mistake, and is raised."""
+"""Exceptions that mean that a model cannot be fitted to these data; any other is a programming error, and is raised."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A nuisance that was not used: an outcome model's mean stands in, an assignment model's correction is left out.
+    """A nuisance that was not used: the mean replaces an outcome model, an assignment model's correction is omitted.
 
     Attributes
     ----------
     nuisance:
         "outcome model" or "assignment model".
     model:
-        Its name.
+        Name of the model.
     reason:
-        Why, in words.
+        Reason in words.
     """
 
     nuisance: str
@@ -45,9 +45,9 @@ class Failure:
 
     def __str__(self) -> str:
         if self.nuisance == "outcome model":
-            instead = "the mean outcome of the training rows stands in for its predictions"
+            instead = "the mean outcome of the training rows replaces its predictions"
         else:
-            instead = "there is no correction for who was shown what, and values stand on the outcome model alone"
+            instead = "there is no correction for who was shown what, and values rely on the outcome model alone"
         return f"{self.nuisance} {self.model}: {self.reason}; {instead}"
 
 
@@ -78,7 +78,7 @@ class MeanOutcome:
 
 
 def wild(predictions: Float64, y: Float64) -> str | None:
-    """Say whether predictions are not finite, or leave the training outcomes' range by more than half of it."""
+    """Return a reason if predictions are not finite, or leave the training outcomes' range by more than half of it."""
     if not np.isfinite(predictions).all():
         return f"{int((~np.isfinite(predictions)).sum())} of its predictions are not finite"
     low, high = float(y.min()), float(y.max())
@@ -92,7 +92,7 @@ def wild(predictions: Float64, y: Float64) -> str | None:
 
 
 def worse_than_mean(y: Float64, m: Float64, mean: Float64, weight: Float64, group: Int64) -> str | None:
-    """Say whether held-out squared loss is above that of the mean by more than two standard errors.
+    """Return a reason if held-out squared loss exceeds that of the mean by more than two standard errors.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def worse_than_mean(y: Float64, m: Float64, mean: Float64, weight: Float64, grou
     'its held-out loss is 4 times that of the mean outcome'
     """
     share = weight / weight.sum()
-    # In units of the outcome's spread: their fourth powers are within float64 for any outcome that is.
+    # In units of the outcome's spread: fourth powers are then within float64 for any valid outcome.
     scale = float(np.sqrt(share @ (y - mean) ** 2)) or 1.0
     excess = ((y - m) / scale) ** 2 - ((y - mean) / scale) ** 2
     above = float(share @ excess)
@@ -124,7 +124,7 @@ def worse_than_mean(y: Float64, m: Float64, mean: Float64, weight: Float64, grou
 
 
 def collapsed(s: Float64, weight: Float64, max_weight: float) -> str | None:
-    """Say whether stabilized weights, before truncation, cannot be those of any assignment.
+    """Return a reason if stabilized weights, before truncation, cannot be those of any assignment.
 
     Examples
     --------
@@ -133,7 +133,7 @@ def collapsed(s: Float64, weight: Float64, max_weight: float) -> str | None:
     >>> collapsed(np.array([0.5, 1.5] * 20), np.ones(40), 20.0) is None
     True
     >>> collapsed(np.array([0.5] * 40), np.ones(40), 20.0)
-    'the mean of its weights is 0.5, where that of the right ones is 1'
+    'the mean of its weights is 0.5, but should be 1'
     """
     if not np.isfinite(s).all() or (s <= 0).any():
         bad = int((~np.isfinite(s) | (s <= 0)).sum())
@@ -145,7 +145,7 @@ def collapsed(s: Float64, weight: Float64, max_weight: float) -> str | None:
     if cut > MOST_CUT:
         return f"{100 * cut:.0f}% of the mass of its weights is above {max_weight:g} (the largest is {s.max():.3g})"
     if not MEAN_WEIGHT[0] <= mean <= MEAN_WEIGHT[1]:
-        return f"the mean of its weights is {mean:.3g}, where that of the right ones is 1"
+        return f"the mean of its weights is {mean:.3g}, but should be 1"
     size = float((share @ kept) ** 2 / np.sum((share * kept) ** 2))
     fewest = min(FEWEST_ROWS, float(1 / np.sum(share**2)) / 2)
     if size < fewest:

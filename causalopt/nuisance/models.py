@@ -1,4 +1,4 @@
-"""From what a user names or passes to a model that keeps the contract."""
+"""Construction of nuisance models from the names, mappings or objects that a user passes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from causalopt.typing import Array, Float64, Int64
 def outcome_model(spec: Any) -> OutcomeModel:
     """Return a fresh outcome model: from a name, a mapping, or an object, which is copied.
 
-    An estimator of scikit-learn or EconML is put into its adapter.
+    An estimator of scikit-learn or EconML is wrapped in its adapter.
     """
     made = plugins.outcome_models.create(spec)
     if not hasattr(made, "marginal") and type(made).__module__.startswith("econml."):
@@ -35,7 +35,7 @@ def outcome_model(spec: Any) -> OutcomeModel:
         made = SklearnOutcome(made)
     model = copy.deepcopy(made)
     if not isinstance(model, OutcomeModel):
-        raise ConfigError(f"{name_of(spec)} is no outcome model: it needs fit, predict and marginal")
+        raise ConfigError(f"{name_of(spec)} is not an outcome model: it needs fit, predict and marginal")
     return model
 
 
@@ -43,14 +43,15 @@ def assignment_model(spec: Any) -> AssignmentModel:
     """Return a fresh assignment model: from a name, a mapping, or an object, which is copied."""
     model = copy.deepcopy(plugins.assignment_models.create(spec))
     if not isinstance(model, AssignmentModel):
-        raise ConfigError(f"{name_of(spec)} is no assignment model: it needs fit and stabilized_weight")
+        raise ConfigError(f"{name_of(spec)} is not an assignment model: it needs fit and stabilized_weight")
     return model
 
 
 def best_of(candidates: Sequence[Any]) -> list[Any]:
     """Return the candidates themselves: cross-fitting takes the one with the smallest held-out loss.
 
-    So a configuration asks for a choice: ``{name: best-of, candidates: [ridge, {name: lightgbm, leaves: 31}]}``.
+    This is how a configuration requests a choice:
+    ``{name: best-of, candidates: [ridge, {name: lightgbm, leaves: 31}]}``.
     """
     return list(candidates)
 
@@ -72,7 +73,7 @@ class ReadsTexts(Protocol):
 
 
 def with_texts(spec: Any, index: TextIndex) -> Any:
-    """Make the outcome models among the candidates that read texts, and let them read those of ``index``."""
+    """Create the outcome models among the candidates that read texts, and give them the texts of ``index``."""
     candidates = []
     for candidate in candidates_of(plugins.outcome_models, spec):
         made = copy.deepcopy(plugins.outcome_models.create(candidate))
@@ -83,7 +84,7 @@ def with_texts(spec: Any, index: TextIndex) -> Any:
 
 
 def name_of(spec: Any) -> str:
-    """Return what tables call a model."""
+    """Return the name of a model in tables."""
     if isinstance(spec, str):
         return spec
     if isinstance(spec, Mapping):
@@ -99,12 +100,12 @@ class Chooses(Protocol):
 
 
 def fitted_name(spec: Any, model: Any) -> str:
-    """Return what tables call a fitted model, with what it chose."""
+    """Return the name of a fitted model in tables, with its choice if it made one."""
     return f"{name_of(spec)} ({model.chosen_})" if isinstance(model, Chooses) else name_of(spec)
 
 
 def fit_outcome(spec: Any, rows: Rows) -> OutcomeModel:
-    """Fit a fresh outcome model; one whose ``fit`` has a parameter ``text_id`` is told which rows are of one text."""
+    """Fit a fresh outcome model; if its ``fit`` has a parameter ``text_id``, the ids of the rows' texts are passed."""
     model = outcome_model(spec)
     return model.fit(rows.x, rows.w, rows.y, rows.weight, **_ids(model.fit, rows.text_id))
 
@@ -123,7 +124,7 @@ def predict(model: OutcomeModel, x: Array, w: Array, text_id: Int64) -> Float64:
 
 
 def reader_response(model: OutcomeModel, x_draws: Array, w: Array, text_id: Int64, seed: int) -> Float64:
-    """Mean over texts of m(x_j, w_i), shape [n]: exact where the model can, else over a sample of the texts."""
+    """Mean over texts of m(x_j, w_i), shape [n]: exact if the model supports it, else over a sample of the texts."""
     if isinstance(model, AveragesTexts):
         exact = model.reader_response
         return np.asarray(exact(x_draws, w, **_ids(exact, text_id)), dtype=np.float64)
@@ -133,7 +134,7 @@ def reader_response(model: OutcomeModel, x_draws: Array, w: Array, text_id: Int6
 def marginal(
     model: OutcomeModel, x: Array, w_reference: Array, weight_reference: Float64, text_id: Int64
 ) -> tuple[Float64, Float64]:
-    """Mean over readers of m(x_i, w_k), shape [n], and its Monte Carlo standard error, zero where it is exact."""
+    """Mean over readers of m(x_i, w_k), shape [n], and its Monte Carlo standard error, zero if it is exact."""
     if isinstance(model, SamplesReaders):
         sampled = model.marginal_with_error
         mean, error = sampled(x, w_reference, weight_reference, **_ids(sampled, text_id))
@@ -143,6 +144,6 @@ def marginal(
 
 
 def _ids(method: Callable[..., Any], text_id: Int64, prompt_id: Int64 | None = None) -> dict[str, Int64 | None]:
-    """Pass ids where a method has parameters of their names, as scikit-learn does with ``sample_weight``."""
+    """Pass ids to a method that has parameters of their names, as scikit-learn does with ``sample_weight``."""
     asked = inspect.signature(method).parameters
     return {name: ids for name, ids in (("text_id", text_id), ("prompt_id", prompt_id)) if name in asked}

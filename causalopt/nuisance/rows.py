@@ -1,4 +1,4 @@
-"""The arrays that nuisances are fitted on, checked once."""
+"""The arrays that nuisances are fitted on, validated once."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from causalopt.typing import Array, Float64, Int64
 class Rows:
     """Embeddings x [n, d], covariates w [n, p], outcomes y, exposures weight, groups, text ids and prompt ids [n].
 
-    ``text_id`` says which rows are of one text (with its prompt), ``prompt_id`` which are of one prompt; it is None
-    without prompts. With prompts the last ``prompt_columns`` columns of x are the prompt's embedding.
+    Rows with equal ``text_id`` have the same text (and prompt), rows with equal ``prompt_id`` the same prompt; it is
+    None without prompts. With prompts, the last ``prompt_columns`` columns of x are the prompt's embedding.
     """
 
     x: Array
@@ -47,12 +47,12 @@ class Rows:
         """Check lengths, shapes and finiteness; the default weight is one, the default group the row itself.
 
         Groups and ids that are integers are kept as they are, so that two data sets can share them. Without
-        ``text_id`` rows of equal embedding are one text.
+        ``text_id``, rows with equal embeddings count as one text.
 
         Raises
         ------
         DataError
-            Names the array and the first row at fault.
+            With the array and the first invalid row.
         """
         x = as_matrix("x", x)
         n = len(x)

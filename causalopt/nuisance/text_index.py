@@ -1,4 +1,4 @@
-"""Every text gets its number once, by first appearance; what a text is, is never read back from its vector."""
+"""Numbers of texts, by first appearance, so that a text is identified by its number and not by its embedding."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Pair = tuple[str | None, str]
 
 
 class TextIndex:
-    """Numbers for pairs of prompt (None without prompts) and text, in the order in which they are first met.
+    """Numbers for pairs of prompt (None without prompts) and text, in the order of their first appearance.
 
-    Copies of a model share it, so that all of them read texts that come later.
+    Copies of a model share it, so that all of them can read texts that are added later.
 
     Examples
     --------
@@ -61,6 +61,6 @@ class TextIndex:
             return [self._pairs[i] for i in text_id]
         except IndexError:
             raise ModelError(
-                "an outcome model that reads texts meets a text that it was never told: fit it through "
+                "an outcome model that reads texts was given an unknown text: fit it through "
                 "PseudoOutcomeEstimator, which numbers the texts"
             ) from None

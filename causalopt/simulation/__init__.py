@@ -1,4 +1,4 @@
-"""Worlds whose causal effects are known exactly."""
+"""Simulated worlds whose causal effects are known exactly."""
 
 from causalopt.simulation.all_texts import SampledValue, value_of_all_texts
 from causalopt.simulation.contaminated_world import ContaminatedWorld

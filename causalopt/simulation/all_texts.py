@@ -1,9 +1,9 @@
-"""The value of all that a policy writes, where a world knows what any text does: exact but for the other texts' share.
+"""The value of all texts of a policy, in a world that knows the effect of any text: exact except for the other texts.
 
     V(f) = P_f(world's texts) V(f | world's texts) + P_f(other texts) E_f[g(x) | other texts]
 
-The first term and both probabilities are finite sums. The mean over other texts is that of those among texts drawn from
-the policy, and the only part with a Monte Carlo error.
+The first term and both probabilities are finite sums. The mean over other texts is estimated from those among the texts
+drawn from the policy, and is the only part with a Monte Carlo error.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from causalopt.simulation.contracts import AnyTextWorld
 
 @dataclass(frozen=True)
 class SampledValue:
-    """A true value that needed draws, and the standard error of the draws, outcome units."""
+    """A true value that is estimated from draws, and its Monte Carlo standard error, outcome units."""
 
     value: float
     se: float
 
 
 def value_of_all_texts(world: AnyTextWorld, policy: Policy, drawn: Sequence[str]) -> SampledValue:
-    """Return the true value of all that ``policy`` writes, the world's texts and others.
+    """Return the true value of all texts of ``policy``, the world's and others.
 
     Parameters
     ----------
     world:
-        One that knows what any text does.
+        A world that knows the effect of any text.
     policy:
         It must give log-probabilities of the world's texts.
     drawn:
@@ -41,13 +41,13 @@ def value_of_all_texts(world: AnyTextWorld, policy: Policy, drawn: Sequence[str]
     Returns
     -------
     SampledValue
-        Where no other text was drawn, the value of the world's texts stands in for that of the others; where fewer
-        than two were, the spread of the world's texts stands in for theirs in the standard error.
+        If no other text was drawn, the value of the world's texts is used for the others; if fewer than two were, the
+        spread of the world's texts is used for theirs in the standard error.
 
     Raises
     ------
     ConfigError
-        For no draws.
+        If there are no draws.
 
     Examples
     --------
@@ -69,7 +69,7 @@ def value_of_all_texts(world: AnyTextWorld, policy: Policy, drawn: Sequence[str]
     known = set(world.texts)
     other = [text for text in drawn if text not in known]
     g = world.true_dose_response_of_any(other)
-    rest = max(1 - exact.mass, 0.0)  # rounding may take the sum above one
+    rest = max(1 - exact.mass, 0.0)  # with rounding, the sum may exceed one
     mean = g.mean() if len(g) else exact.value
     spread = (g if len(g) > 1 else world.true_dose_response(world.texts)).std(ddof=1)
     return SampledValue(

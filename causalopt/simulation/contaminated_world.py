@@ -1,4 +1,4 @@
-"""The design of Lin et al. (2024): an experiment, and a confounded data set to learn the outcome model from."""
+"""The design of Lin et al. (2024): an experiment, and a confounded data set for the outcome model."""
 
 from __future__ import annotations
 
@@ -17,39 +17,40 @@ from causalopt.typing import Float64
 class ContaminatedWorld(EnumeratedWorld):
     """An experiment on 1,800 sentences, and a second data set whose outcomes are confounded.
 
-    The randomised rows of `sample` show x with probability q(x) whoever reads, so that s is 1 and
+    The randomised rows of `sample` show x with probability q(x) to every reader, so that s is 1 and
 
         Y = g(x) + noise.
 
-    The rows of `sample_outcome_data` show the same q(x), but under circumstances C in {-1, +1} that nobody recorded:
+    The rows of `sample_outcome_data` have the same q(x), but unrecorded circumstances C in {-1, +1}:
 
         P(C = 1 | x) = logistic(strength * a(x)),    Y = g(x) + beta * C + noise.
 
     a(x) is a weighted sum of the sentence's attributes, which are its phrases: minus its standardised effect, so that
-    the second data set speaks against what works. A regression on it learns (see `contaminated_mean`)
+    in the second data set effective texts look harmful. A regression on it learns (see `contaminated_mean`)
 
         E[Y | x] = g(x) + beta * tanh(strength * a(x) / 2),
 
-    whose slope on g is negative at the defaults. With either dial at zero the second data set is honest. Fit the
-    outcome model on it with ``PseudoOutcomeEstimator.fit_transform(rows, outcome_data=...)``; a run does so by itself.
+    whose slope on g is negative at the defaults. With either dial at zero the second data set is not confounded. Fit
+    the outcome model on it with ``PseudoOutcomeEstimator.fit_transform(rows, outcome_data=...)``; a run does this by
+    itself.
 
     Parameters
     ----------
     beta:
-        Effect of the circumstances, outcome units; negative ones make the second data set exaggerate what works.
+        Effect of the circumstances, outcome units; with a negative one the second data set exaggerates the effects.
     strength:
         Log-odds of C = 1 for one standard deviation of a(x).
     noise:
         Standard deviation of an outcome about its mean, outcome units.
     interaction:
-        Standard deviation of the effect that appeal and tone have together, outcome units.
+        Standard deviation of the interaction of appeal and tone, outcome units.
     seed:
-        Draws which phrases work, and which are preferred.
+        Seed of the phrases' effects and of the preferences for them.
 
     Raises
     ------
     ConfigError
-        When a dial is out of its range.
+        If a dial is out of its range.
 
     Examples
     --------
@@ -109,7 +110,7 @@ class ContaminatedWorld(EnumeratedWorld):
         return np.asarray(self.dose_response[index] + self._beta * (2 * self._circumstances[index] - 1))
 
     def sample_outcome_data(self, n: int, seed: int) -> DirectOutcomeDataset:
-        # Three entries, so that no seed gives the rows of `sample`.
+        # A seed with three entries, so that no seed reproduces the rows of `sample`.
         rng = np.random.default_rng([self._settings["seed"], seed, 1])
         _, text, _ = self.sample_indices(n, int(rng.integers(2**63)))
         circumstances = np.where(rng.random(n) < self._circumstances[text], 1.0, -1.0)

@@ -1,4 +1,4 @@
-"""What a world of known truth must offer, so that a method can be graded without an estimate."""
+"""The interface of a world with known true values, in which a method can be graded exactly."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TrueValue:
     value:
         V(f) in outcome units, conditional on the world's texts (given each prompt, in a world with prompts).
     mass:
-        Probability that the policy gives to the world's texts, in [0, 1].
+        Probability that the policy assigns to the world's texts, in [0, 1].
     """
 
     value: float
@@ -33,35 +33,35 @@ class TrueValue:
 class World(Protocol):
     """A population of readers and texts whose causal effects are known exactly.
 
-    Values are in outcome units, log-probabilities and KL in nats. Everything that concerns a policy is conditional on
-    the world's own texts; `true_value` says how much of the policy lies outside them.
+    Values are in outcome units, log-probabilities and KL in nats. All quantities of a policy are conditional on the
+    world's own texts; `true_value` also returns the policy's probability of these texts.
 
-    In a world with prompts every text may answer every prompt. A policy is then asked for log P(x | c), expectations
-    are over the world's own distribution of prompts too, and ``prompts`` must be given where it is an argument.
+    In a world with prompts every text may answer every prompt. A policy must then provide log P(x | c), expectations
+    are also over the world's own distribution of prompts, and ``prompts`` must be given if it is an argument.
 
     Attributes
     ----------
     texts:
         The distinct texts whose outcomes are known.
     prompts:
-        The distinct prompts; None in a world without.
+        The distinct prompts; None in a world without prompts.
     """
 
     texts: list[str]
     prompts: list[str] | None
 
     def sample(self, n: int, seed: int) -> DirectOutcomeDataset:
-        """Draw ``n`` rows: a reader, the text this reader was shown, and the outcome."""
+        """Draw ``n`` rows: a reader, the text shown to this reader, and the outcome."""
         ...
 
     def true_dose_response(self, texts: Sequence[str], prompts: Sequence[str] | None = None) -> Float64:
-        """g(c, x) = E[Y(x) | c] of each text, shape [k]; a text that is not the world's raises `DataError`."""
+        """g(c, x) = E[Y(x) | c] of each text, shape [k]; a text that is not in the world raises `DataError`."""
         ...
 
     def true_stabilized_weight(
         self, texts: Sequence[str], covariates: pd.DataFrame, prompts: Sequence[str] | None = None
     ) -> Float64:
-        """s(x_i, w_i) = q(x_i | c_i) / p(x_i | c_i, w_i) given the covariates that a data set shows, shape [n]."""
+        """s(x_i, w_i) = q(x_i | c_i) / p(x_i | c_i, w_i) given the covariates of a data set, shape [n]."""
         ...
 
     def true_value(self, policy: Policy) -> TrueValue:
@@ -73,7 +73,7 @@ class World(Protocol):
         ...
 
     def kl(self, policy: Policy, reference: Policy) -> float:
-        """KL(policy || reference), exactly, nats; its mean over the prompts when there are prompts."""
+        """Exact KL(policy || reference), nats; its mean over the prompts if there are prompts."""
         ...
 
     def describe(self) -> Mapping[str, Any]:
@@ -92,12 +92,12 @@ class TwoSampleWorld(World, Protocol):
 
 @runtime_checkable
 class AnyTextWorld(World, Protocol):
-    """A world without prompts that also knows what a text does which is not one of its own.
+    """A world without prompts that also knows the effect of any other text.
 
-    All that a language model writes then has a true value, see `causalopt.simulation.value_of_all_texts`; `true_value`
-    and the other sums stay conditional on the world's texts.
+    All texts of a language model then have a true value, see `causalopt.simulation.value_of_all_texts`; `true_value`
+    and the other sums remain conditional on the world's texts.
     """
 
     def true_dose_response_of_any(self, texts: Sequence[str]) -> Float64:
-        """g(x) = E[Y(x)] of any texts, shape [k]; of the world's own it is `true_dose_response`."""
+        """g(x) = E[Y(x)] of any texts, shape [k]; for the world's own texts it is `true_dose_response`."""
         ...

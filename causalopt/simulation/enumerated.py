@@ -1,4 +1,4 @@
-"""What every world has that lists its texts and its readers: all expectations are finite sums."""
+"""Base class of worlds that enumerate their texts and readers, so that all expectations are finite sums."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from causalopt.typing import Float64, Int64
 class EnumeratedWorld(ABC):
     """k texts and r equally frequent reader types, with p(x | reader) and m(x, reader) known as tables.
 
-    A world with C prompts has a *cell* for each pair of prompt and text, C * k of them, all texts of the first prompt
-    first; the prompt does not depend on the reader. Without prompts a cell is a text.
+    A world with C prompts has a *cell* for each pair of prompt and text, C * k in total, ordered by prompt; the prompt
+    does not depend on the reader. Without prompts a cell is a text.
 
     Parameters
     ----------
     texts:
         k distinct texts.
     readers:
-        Covariates of each reader type, r rows. Types that differ only in what is hidden have equal rows.
+        Covariates of each reader type, r rows. Types that differ only in hidden variables have equal rows.
     log_assignment:
         log p(c, x | reader), shape [r, cells], nats.
     outcome_mean:
@@ -44,7 +44,7 @@ class EnumeratedWorld(ABC):
     Attributes
     ----------
     log_behavior:
-        log q(c, x), the marginal distribution of what is shown, shape [cells], nats.
+        log q(c, x), the marginal distribution of the texts shown, shape [cells], nats.
     dose_response:
         g(c, x), shape [cells], outcome units.
     """
@@ -74,19 +74,19 @@ class EnumeratedWorld(ABC):
         self._position = {text: i for i, text in enumerate(self.texts)}
         cumulative = np.cumsum(np.exp(log_assignment), axis=1)
         cumulative /= cumulative[:, -1:]
-        # Row r of the table lies in [r, r + 1), so that one search in the flat table draws from every reader's row.
+        # Row r of the table has values in [r, r + 1), so that one search in the flat table samples for all readers.
         self._cumulative = (cumulative + np.arange(len(readers))[:, None]).ravel()
 
     @abstractmethod
     def log_assignment_given(self, covariates: pd.DataFrame) -> Float64:
-        """log p(c, x | w_i) for any readers, given the covariates that a data set shows, shape [n, cells], nats."""
+        """log p(c, x | w_i) for any readers, given the covariates of a data set, shape [n, cells], nats."""
 
     def describe(self) -> dict[str, Any]:
         """Return the world's name and every dial."""
         return dict(self._settings)
 
     def index_of(self, texts: Sequence[str], prompts: Sequence[str] | None = None) -> Int64:
-        """Cell of each text (with its prompt), shape [n]; an unknown one raises `DataError`."""
+        """Cell of each text (with its prompt), shape [n]; an unknown text or prompt raises `DataError`."""
         try:
             index = np.array([self._position[text] for text in texts], dtype=np.int64)
         except KeyError as error:
@@ -105,7 +105,7 @@ class EnumeratedWorld(ABC):
         return np.asarray(prompt * len(self.texts) + index, dtype=np.int64)
 
     def sample_indices(self, n: int, seed: int) -> tuple[Int64, Int64, Float64]:
-        """Draw ``n`` rows as positions: of the reader, of the cell, and the outcome, each of shape [n]."""
+        """Draw ``n`` rows: the positions of reader and cell, and the outcome, each of shape [n]."""
         if n < 1:
             raise ConfigError(f"a world draws at least one row, not {n}")
         rng = np.random.default_rng([self._settings["seed"], seed])
@@ -120,7 +120,7 @@ class EnumeratedWorld(ABC):
         """Draw ``n`` rows as a table: ``prompt`` if there are prompts, ``text``, ``response`` and the covariates.
 
         With ``logged`` it also has the exact ``behavior_log_prob`` (log q(x | c)) and ``assignment_log_prob``
-        (log p(x | c, w)), nats, as a system has that keeps the probabilities of what it shows.
+        (log p(x | c, w)), nats, like the log of a system that records the probabilities of the texts it shows.
         """
         reader, cell, outcome = self.sample_indices(n, seed)
         covariates = self.readers.iloc[reader].reset_index(drop=True)
@@ -139,7 +139,7 @@ class EnumeratedWorld(ABC):
         return self.as_data_set(self.sample_frame(n, seed, logged=logged))
 
     def as_data_set(self, frame: pd.DataFrame) -> DirectOutcomeDataset:
-        """Give the columns of a drawn table their roles."""
+        """Turn a drawn table into a data set, with the roles of its columns."""
         return DirectOutcomeDataset.from_frame(
             frame,
             source=f"{self._settings['name']} world",
@@ -177,7 +177,7 @@ class EnumeratedWorld(ABC):
         return max(kl_divergence(self._joint(policy)[0], self._joint(reference)[0]), 0.0)
 
     def _joint(self, policy: Policy) -> tuple[Float64, float]:
-        """log P(c) + log f(x | c), normalised over the texts of each prompt, shape [C, k]; and the mass f had on them.
+        """log P(c) + log f(x | c), normalised over the texts of each prompt, shape [C, k]; and f's mass on them.
 
         C is 1 without prompts.
         """
@@ -192,7 +192,7 @@ class EnumeratedWorld(ABC):
         return joint, float(np.exp(logsumexp(self._log_prompt + log_mass)))
 
     def _log_assignment_of(self, cell: Int64, covariates: pd.DataFrame) -> Float64:
-        """log p(c_i, x_i | w_i), shape [n]; each distinct reader's distribution is formed once."""
+        """log p(c_i, x_i | w_i), shape [n]; each distinct reader's distribution is computed once."""
         names = list(self.readers.columns)
         missing = [name for name in names if name not in covariates.columns]
         if missing:

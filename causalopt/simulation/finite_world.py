@@ -1,4 +1,4 @@
-"""Texts with known embeddings, for thousands of replications of an estimator's whole procedure."""
+"""A world of texts with known embeddings, for thousands of replications of an estimator's whole procedure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from causalopt.simulation.enumerated import EnumeratedWorld, check_dial
 from causalopt.typing import Float32, Float64, Int64
 
 LEVEL = 5.0
-"""Mean outcome about which the effects lie, outcome units."""
+"""Mean outcome around which the effects are centred, outcome units."""
 TEXT_EFFECT = 0.6
 """Length of the vector of linear text effects, outcome units."""
 FIRST_SHARE = 0.7
@@ -47,25 +47,25 @@ class ArraySample:
 
 
 class FiniteWorld(EnumeratedWorld):
-    """Some hundreds of texts with known embeddings phi(x), and readers with Gaussian covariates w.
+    """A few hundred texts with known embeddings phi(x), and readers with Gaussian covariates w.
 
-    The first covariate confounds: with phi and w of mean zero and variance one in each coordinate,
+    The first covariate is a confounder: with phi and w of mean zero and variance one in each coordinate,
 
         p(x | w) proportional to exp(u' phi(x) - confounding * w_1 * phi_1(x)),
         m(x, w) = 5 + b' phi(x) + nonlinear * (phi_1(x)^2 - 1) / sqrt(2) + heterogeneity * w_1 * phi_2(x)
                   + 1.5 * w_1 + 0.5 * (w_2 + ...),
 
-    where b_1 > 0: readers with a large w_1 respond most, and are shown texts of small phi_1, which work worst. The
-    readers are a finite population drawn once, so that q, s, g and V(f) are sums.
+    where b_1 > 0: readers with a large w_1 respond most, and are shown texts of small phi_1, which are the least
+    effective. The readers are a finite population drawn once, so that q, s, g and V(f) are sums.
 
     Parameters
     ----------
     texts, dimensions:
-        How many texts, and the length d of their embeddings (at least 2).
+        Number of texts, and the dimension d of their embeddings (at least 2).
     covariates, readers:
-        How many covariates (at least 1), and how many reader types.
+        Number of covariates (at least 1), and number of reader types.
     confounding:
-        0 is a randomised experiment.
+        Strength of the confounding; 0 is a randomised experiment.
     nonlinear:
         Standard deviation of the part of the dose response that is not linear in the embedding, outcome units.
     heterogeneity:
@@ -73,12 +73,12 @@ class FiniteWorld(EnumeratedWorld):
     noise:
         Standard deviation of an outcome about its mean, outcome units.
     seed:
-        Draws texts, readers and effects.
+        Seed of texts, readers and effects.
 
     Raises
     ------
     ConfigError
-        When a dial is out of its range.
+        If a dial is out of its range.
 
     Examples
     --------
@@ -155,7 +155,7 @@ class FiniteWorld(EnumeratedWorld):
         self._covariates = population
 
     def sample_arrays(self, n: int, seed: int) -> ArraySample:
-        """Draw ``n`` rows as arrays: the same rows as `sample` with that seed."""
+        """Draw ``n`` rows as arrays: the same rows as `sample` with the same seed."""
         reader, text, outcome = self.sample_indices(n, seed)
         return ArraySample(text, reader, self.embedding[text], self._covariates[reader], outcome)
 
@@ -176,7 +176,7 @@ class FiniteWorld(EnumeratedWorld):
 
 
 class KnownEmbedder:
-    """Looks up the embedding of a known text; any other text raises `DataError`."""
+    """An embedder that looks up the embedding of a known text; any other text raises `DataError`."""
 
     def __init__(self, vectors: dict[str, Float32]) -> None:
         self._vectors = vectors
@@ -192,7 +192,7 @@ class KnownEmbedder:
 
 
 def _whitened(values: Float64) -> Float64:
-    """Linear map to mean zero and identity covariance over the rows; the first column keeps its order."""
+    """Map rows linearly to mean zero and identity covariance; the first column keeps its order."""
     centered = values - values.mean(axis=0)
     factor = np.linalg.cholesky(centered.T @ centered / len(centered))
     return np.asarray(np.linalg.solve(factor, centered.T).T, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""The truth that a run in a world shows beside its estimates."""
+"""The true values that a run in a world reports with its estimates."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from causalopt.typing import Float64
 
 
 def truth_metrics(world: World, policy: Policy, reference: Policy, draws: Mapping[str, Draws]) -> dict[str, float]:
-    """Return true values of policy and reference, and the share of the achievable gain at its own KL.
+    """Return true values of policy and reference, and the policy's share of the gain achievable at its own KL.
 
-    ``reference``, ``policy`` and ``difference`` are the values of all texts that are written, as the estimates are,
-    where the world knows what any text does (`causalopt.simulation.AnyTextWorld`): those that are not the world's enter
-    by the evaluation's ``draws``, and ``se`` is the Monte Carlo error of the difference. In any other world they are
-    conditional on the world's texts, and exact. ``best`` and ``gain_share`` are conditional on them in every world, as
-    are ``reference_given_texts`` and ``policy_given_texts``.
+    If the world knows the effect of any text (`causalopt.simulation.AnyTextWorld`), then ``reference``, ``policy`` and
+    ``difference`` are the values of all texts that the policies write, as the estimates are: texts outside the world
+    are taken from the evaluation's ``draws``, and ``se`` is the Monte Carlo error of the difference. In any other world
+    they are conditional on the world's texts, and exact. ``best`` and ``gain_share`` are conditional on the world's
+    texts in every world, as are ``reference_given_texts`` and ``policy_given_texts``.
     """
     start, end = world.true_value(reference), world.true_value(policy)
     kl = world.kl(policy, reference)
@@ -49,7 +49,7 @@ def _of_all_texts(world: World, policy: Policy, given_texts: TrueValue, draws: D
 
 
 def true_responses(world: World, texts: Sequence[str], prompts: Sequence[str] | None) -> Float64:
-    """Return g of texts that a policy wrote, shape [k], outcome units; nan where the world does not know the text."""
+    """Return g of texts that a policy wrote, shape [k], outcome units; nan if the world does not know the text."""
     if isinstance(world, AnyTextWorld):
         return world.true_dose_response_of_any(texts)
     known = set(world.texts)

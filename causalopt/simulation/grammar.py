@@ -1,4 +1,4 @@
-"""The sentences of the template world: five slots, each with a few phrases, in every combination."""
+"""The sentences of the template world: all combinations of a few phrases in each of five slots."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SLOTS: dict[str, tuple[str, ...]] = {
 
 
 def sentences() -> tuple[list[str], Int64]:
-    """All sentences, and which phrase each has in each slot.
+    """All sentences, and the phrase that each has in each slot.
 
     Returns
     -------
@@ -60,12 +60,12 @@ def sentences() -> tuple[list[str], Int64]:
 
 
 def phrase_shares(texts: Sequence[str]) -> dict[str, Float64]:
-    """How much each phrase counts in any texts, for each slot of shape [n, phrases]; the shares of a text sum to one.
+    """Share of each phrase in any texts, for each slot of shape [n, phrases]; the shares of a text sum to one.
 
-    A reader finds a phrase where its words stand in the text, whole and in order; the mark at its end may be missing.
-    The phrases of a slot that are found count alike, however often each is written. Where none is found, all phrases
-    of the slot count alike: what a text does not say neither helps nor harms it against the average phrase. A sentence
-    of the grammar has a share of one for each of its phrases.
+    A phrase is found if its words occur in the text, complete and in order; the punctuation at its end may be missing.
+    The phrases of a slot that are found have equal shares, however often each occurs. If none is found, all phrases of
+    the slot have equal shares, so that the text has the effect of the average phrase. A sentence of the grammar has a
+    share of one for each of its phrases.
 
     Examples
     --------

@@ -23,16 +23,16 @@ _ARRAYS = "phrase_model.safetensors"
 class PhraseModel:
     """P(x | c) = P(phrase_1 | c) P(phrase_2 | c, phrase_1) P(phrase_3 | c, phrase_2) ...
 
-    A text has one phrase of each slot, joined by spaces; any other text has probability 0.
+    A text consists of one phrase from each slot, joined by spaces; any other text has probability 0.
 
     Parameters
     ----------
     prompts:
         C distinct prompts.
     slots:
-        The phrases of each slot, by its name. No text may be made in two ways.
+        The phrases of each slot, by its name. No text may arise in two ways.
     logits:
-        One array for each slot: of slot j, for each prompt and each phrase of slot j - 1, those of its phrases, shape
+        One array for each slot j, with the logits of its phrases for each prompt and each phrase of slot j - 1, shape
         [C, phrases of slot j - 1, phrases of slot j], nats up to a constant; the second length is 1 for the first slot.
 
     Attributes
@@ -45,7 +45,7 @@ class PhraseModel:
     Raises
     ------
     DataError
-        When prompts or texts are repeated, or the shapes do not match.
+        If prompts or texts are repeated, or the shapes do not match.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The readers that the worlds share: an engagement that confounds, part of which may be hidden, an age and a region."""
+"""The readers that the worlds share: a confounding engagement, which may be partly hidden, an age and a region."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from causalopt.simulation.enumerated import standardised
 from causalopt.typing import Float64
 
 ENGAGEMENT_EFFECT = 2.0
-"""Outcome units for one standard deviation of engagement, whatever the reader is shown: what confounds."""
+"""Effect of one standard deviation of engagement, outcome units, whatever the reader is shown: the confounding."""
 AGE_EFFECT = 0.3
-"""Outcome units for 18 years of age."""
+"""Effect of 18 years of age, outcome units."""
 REGION_EFFECT = {"coast": 0.3, "hills": 0.0, "valley": -0.3}
 
 
@@ -23,13 +23,13 @@ REGION_EFFECT = {"coast": 0.3, "hills": 0.0, "valley": -0.3}
 class Population:
     """r reader types, equally frequent.
 
-    True engagement is sqrt(1 - u) times the shown one plus sqrt(u) times a hidden fair coin, where u is the unmeasured
-    share: its variance is one whatever is hidden.
+    True engagement is sqrt(1 - u) times the observed one plus sqrt(u) times a hidden fair coin, where u is the
+    unmeasured share: its variance is one for every u.
 
     Attributes
     ----------
     shown:
-        What a data set shows of each type: engagement, age, region; r rows, equal for types that differ in the coin.
+        Observed covariates of each type: engagement, age, region; r rows, equal for types that differ in the coin.
     engagement:
         True engagement, shape [r], mean 0 and standard deviation 1.
     unmeasured:
@@ -42,18 +42,18 @@ class Population:
 
     @property
     def effect(self) -> Float64:
-        """What the reader adds to an outcome, whatever is read, shape [r], outcome units."""
+        """Effect of the reader on an outcome, whatever the text, shape [r], outcome units."""
         region = self.shown["region"].map(REGION_EFFECT).to_numpy(dtype=np.float64)
         age = (self.shown["age"].to_numpy(dtype=np.float64) - 49) / 18
         return np.asarray(ENGAGEMENT_EFFECT * self.engagement + AGE_EFFECT * age + region)
 
     def standardised_age(self, covariates: pd.DataFrame) -> Float64:
-        """Age of any readers, on the scale on which the types have mean 0 and standard deviation 1, shape [n]."""
+        """Age of any readers, on the scale where the types have mean 0 and standard deviation 1, shape [n]."""
         age = self.shown["age"].to_numpy(dtype=np.float64)
         return np.asarray((covariates["age"].to_numpy(dtype=np.float64) - age.mean()) / max(age.std(), 1e-9))
 
     def averaged(self, covariates: pd.DataFrame, law: Callable[[Float64], Float64]) -> Float64:
-        """Average over the coin the probabilities that readers with these covariates have: log-probabilities [n, k].
+        """Average the probabilities of readers with these covariates over the coin: log-probabilities [n, k].
 
         ``law`` takes true engagement [n] and returns log-probabilities [n, k].
         """
@@ -63,7 +63,7 @@ class Population:
 
 
 def draw_readers(count: int, unmeasured: float, rng: np.random.Generator) -> Population:
-    """Draw ``count`` readers (twice as many types when something is hidden).
+    """Draw ``count`` readers (twice as many types if engagement is partly hidden).
 
     Engagement is uniform (bounded, so that true weights are) and independent of age and region.
     """

@@ -21,57 +21,57 @@ from causalopt.simulation.targeting import Targeting
 from causalopt.typing import Float64
 
 LEVEL = 5.0
-"""Mean outcome about which the effects lie, outcome units."""
+"""Mean outcome around which the effects are centred, outcome units."""
 TEXT_EFFECT = 0.6
 """Standard deviation of the effect that is linear in the embedding, outcome units."""
 MOST_TEXTS = 10_000
-"""More distinct texts than these make tables that do not fit into memory."""
+"""Largest number of distinct texts: with more, the tables do not fit into memory."""
 
 
 class SemiSyntheticWorld(EnumeratedWorld):
     """The distinct texts of any table, and simulated readers of them.
 
     phi(x) are the leading ``dimensions`` principal components of the texts' embedding, each of mean zero and variance
-    one over the distinct texts. With directions u, v, t of length one drawn by the seed, a reader's engagement e (mean
-    0, standard deviation 1), age and region, and h(x) = u' phi(x),
+    one over the distinct texts. With directions u, v, t of length one drawn with the seed, a reader's engagement e
+    (mean 0, standard deviation 1), age and region, and h(x) = u' phi(x),
 
         m(x, w) = 5 + 0.6 h(x) + nonlinear * N(x) + heterogeneity * e * v' phi(x)
                   + 2 e + (small effects of age and region),
         p(x | w) proportional to p0(x) exp(0.7 * confounding * e * a(x) + 1.2 * (1 - overlap) * age * b(x)),
 
-    where N is cos(2 h) standardised, a is minus tanh(h) standardised (those who respond most are shown what works
-    worst; bounded, so that the true weights are), and b is tanh(t' phi) standardised, without its part along a. p0 is
-    the share of the table's rows that have the text. Nothing in the table but the texts is used. All sums over texts
-    and readers are exact, so the value is exact for any policy, conditional on these texts.
+    where N is cos(2 h) standardised, a is minus tanh(h) standardised (those who respond most are shown the least
+    effective texts; it is bounded, so that the true weights are), and b is tanh(t' phi) standardised, without its part
+    along a. p0 is the share of the table's rows that have the text. Only the texts of the table are used. All sums over
+    texts and readers are exact, so the value is exact for any policy, conditional on these texts.
 
     Parameters
     ----------
     path:
         A table (.csv, .tsv, .jsonl, .parquet, or a folder that `datasets` saved).
     text:
-        Its column of texts. Rows without a text are left out, with a warning.
+        The column of texts. Rows without a text are left out, with a warning.
     texts:
-        How many distinct texts to keep, drawn by the seed; None keeps all of them, at most 10,000.
+        Number of distinct texts to keep, drawn with the seed; None keeps all of them, at most 10,000.
     embedder:
         A registered name, a mapping with a name and settings, or an object; fitted on the distinct texts.
     dimensions:
-        Principal components of the embedding on which effects and assignment depend; at least 2.
+        Number of principal components of the embedding on which effects and assignment depend; at least 2.
     confounding:
         0 is a randomised experiment (at overlap 1); at 1 naive effects have the wrong sign.
     overlap:
-        In (0, 1]: at 1, age does not decide what is shown; smaller means more extreme weights.
+        In (0, 1]: at 1, age does not affect which text is shown; smaller values give more extreme weights.
     noise:
         Standard deviation of an outcome about its mean, outcome units.
     heterogeneity:
-        Standard deviation of the effect that engagement and text have together, outcome units.
+        Standard deviation of the interaction of engagement and text, outcome units.
     nonlinear:
         Standard deviation of the part of the dose response that is not linear in the embedding, outcome units.
     unmeasured:
-        Share of the variance of engagement that the data set does not show, in [0, 1].
+        Share of the variance of engagement that is hidden from the data set, in [0, 1].
     readers:
         Number of reader types.
     seed:
-        Draws readers and effects.
+        Seed of readers and effects.
 
     Attributes
     ----------
@@ -81,9 +81,9 @@ class SemiSyntheticWorld(EnumeratedWorld):
     Raises
     ------
     ConfigError
-        When a dial is out of its range.
+        If a dial is out of its range.
     DataError
-        When the table cannot be read, has too few or too many texts, or its texts have one and the same embedding.
+        If the table cannot be read, has too few or too many texts, or all its texts have the same embedding.
 
     Examples
     --------
@@ -172,7 +172,7 @@ class SemiSyntheticWorld(EnumeratedWorld):
 
 
 def _distinct_texts(path: Path, column: str, most: int | None, rng: np.random.Generator) -> pd.Series:
-    """Rows of each distinct text, in the order of their first appearance."""
+    """Count the rows of each distinct text, in the order of first appearance."""
     table = files.read_table(path)
     if column not in table:
         raise DataError(f"{path}: has no column {column!r}; it has: {', '.join(map(str, table.columns))}")
@@ -202,7 +202,7 @@ def _principal_components(embedder: Embedder, texts: list[str], dimensions: int,
     if rank < dimensions:
         raise DataError(f"{source}: the embedding of its texts has {rank} dimensions; lower the world's dimensions")
     chosen = left[:, :dimensions]
-    # A singular vector's sign is arbitrary; here its largest entry is positive.
+    # The sign of a singular vector is arbitrary; here its largest entry is made positive.
     sign = np.sign(chosen[np.abs(chosen).argmax(axis=0), np.arange(dimensions)])
     return np.asarray(np.sqrt(len(texts)) * sign * chosen, dtype=np.float64)
 

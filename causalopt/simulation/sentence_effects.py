@@ -1,4 +1,4 @@
-"""What each sentence of the grammar, and any other text, does on average, and how often sentences are written."""
+"""The average effect of each sentence of the grammar and of any other text, and how often sentences are written."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from causalopt.simulation.grammar import SLOTS, phrase_shares, sentences
 from causalopt.typing import Float64, Int64
 
 LEVEL = 5.0
-"""Mean outcome, on a scale that is roughly 0 to 10."""
+"""Mean outcome, on a scale of roughly 0 to 10."""
 SLOT_EFFECT = {"greeting": 0.10, "appeal": 0.60, "evidence": 0.35, "ask": 0.25, "tone": 0.15}
 """Standard deviation of each slot's effect over its phrases, outcome units."""
 PREFERENCE = 0.25
-"""Standard deviation of the log-odds with which writers prefer one phrase of a slot to another."""
+"""Standard deviation of the writers' preferences among the phrases of a slot, in log-odds."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class TextEffects:
     Attributes
     ----------
     score:
-        For each slot the standardised effect of the phrase in it, shape [n].
+        For each slot, the standardised effect of the phrase in it, shape [n].
     additive, total:
-        The sum of the slots' effects, and with the interaction of appeal and tone, shape [n], outcome units.
+        The sum of the slots' effects without and with the interaction of appeal and tone, shape [n], outcome units.
     """
 
     score: dict[str, Float64]
@@ -45,9 +45,9 @@ class SentenceEffects:
     texts, phrase:
         From `causalopt.simulation.grammar.sentences`.
     phrase_score:
-        For each slot the standardised effects of its phrases, of mean zero.
+        For each slot, the standardised effects of its phrases, with mean zero.
     interaction:
-        Standard deviation of what appeal and tone have together, outcome units.
+        Standard deviation of the interaction of appeal and tone, outcome units.
     preference:
         log p0(x) up to a constant, shape [k], nats.
     """
@@ -62,8 +62,8 @@ class SentenceEffects:
         """Effects of any texts.
 
         Shares of phrases are from `causalopt.simulation.grammar.phrase_shares`. A slot's score is the mean over the
-        phrases that count: zero where a text has none of them. The interaction is the mean over their pairs. It is
-        what readers do on average who each take one of the phrases found at random, and one of all where there is none.
+        phrases found: zero if a text has none of them. The interaction is the mean over their pairs. This is the
+        average response of readers who each pick one of the phrases found at random, or one of all if none is found.
         """
         shares = phrase_shares(texts)
         score = {slot: shares[slot] @ values for slot, values in self.phrase_score.items()}
@@ -71,14 +71,14 @@ class SentenceEffects:
         return TextEffects(score, additive, additive + self.interaction * score["appeal"] * score["tone"])
 
     def taste(self, rng: np.random.Generator) -> Float64:
-        """Draw a standardised score additive in the phrases and uncorrelated with their effects, shape [k]."""
+        """Draw a standardised score that is additive in the phrases and uncorrelated with their effects, shape [k]."""
         drawn = _over_slots(self.phrase, [rng.standard_normal(len(phrases)) for phrases in SLOTS.values()])
         effect = standardised(self.of(self.texts).additive)
         return standardised(drawn - (drawn @ effect) / len(effect) * effect)
 
 
 def draw_effects(interaction: float, rng: np.random.Generator) -> SentenceEffects:
-    """Draw which phrases work and which are preferred; ``interaction`` is a standard deviation, outcome units."""
+    """Draw the phrases' effects and preferences; ``interaction`` is a standard deviation, outcome units."""
     texts, phrase = sentences()
     score = {slot: rng.permutation(standardised(np.linspace(-1, 1, len(phrases)))) for slot, phrases in SLOTS.items()}
     preference = _over_slots(phrase, [rng.normal(0, PREFERENCE, len(phrases)) for phrases in SLOTS.values()])
@@ -86,5 +86,5 @@ def draw_effects(interaction: float, rng: np.random.Generator) -> SentenceEffect
 
 
 def _over_slots(phrase: Int64, values: list[Float64]) -> Float64:
-    """Sum over the slots of the value that the phrase in it has, shape [k]."""
+    """Sum, over the slots, of the value of the phrase in each, shape [k]."""
     return np.asarray(sum((of[phrase[:, j]] for j, of in enumerate(values)), np.zeros(len(phrase))))

@@ -1,4 +1,4 @@
-"""Who is shown which text: readers who respond most what works worst, and, where overlap is thin, by age too."""
+"""Assignment of texts: readers who respond most are shown the least effective ones; with thin overlap by age too."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from causalopt.typing import Float64
 SHARPNESS = 0.7
 """Log-odds of assignment for one standard deviation of engagement times one of the score, at confounding 1."""
 TARGETING = 1.2
-"""The same for age and the taste, as overlap nears 0."""
+"""The same for age and taste, as overlap approaches 0."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Targeting:
     """p(x | w) proportional to p0(x) exp(0.7 * confounding * e * score(x) + 1.2 * (1 - overlap) * age * taste(x)).
 
     e is the reader's true engagement, age is standardised. The taste is uncorrelated with the score, so that overlap
-    changes the weights and leaves the slope of naive effects.
+    changes the weights but not the slope of naive effects.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Targeting:
         return self._law(population.engagement, population.standardised_age(population.shown))
 
     def given(self, covariates: pd.DataFrame, population: Population) -> Float64:
-        """log p(x | w) given what a data set shows of any readers, shape [n, k], nats."""
+        """log p(x | w) given the observed covariates of any readers, shape [n, k], nats."""
         age = population.standardised_age(covariates)
         return population.averaged(covariates, lambda engagement: self._law(engagement, age))
 

@@ -1,4 +1,4 @@
-"""Sentences composed from slots, and readers who are shown the appeals that work worst when they respond most."""
+"""A world of sentences composed from slots; readers who respond most are shown the least effective ones."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ class TemplateWorld(EnumeratedWorld):
 
         p(x | w) proportional to p0(x) exp(0.7 * confounding * e * a(x) + 1.2 * (1 - overlap) * age * b(x)),
 
-    where a(x) is minus the sentence's standardised effect: those who respond most are shown what works worst, and at
-    ``confounding`` 1 the mean outcome of a sentence falls as its effect rises. Age (standardised) meets a taste score
-    b(x) that is uncorrelated with the effect: it thins the overlap and leaves the naive slope as it is. All sums over
-    sentences and readers are exact.
+    where a(x) is minus the sentence's standardised effect: those who respond most are shown the least effective
+    sentences, and at ``confounding`` 1 the mean outcome of a sentence decreases in its effect. Age (standardised) is
+    multiplied by a taste score b(x) that is uncorrelated with the effect: it reduces overlap and leaves the naive slope
+    unchanged. All sums over sentences and readers are exact.
 
     Parameters
     ----------
     confounding:
         0 is a randomised experiment (at overlap 1); near 0.65 naive effects vanish, at 1 they have the wrong sign.
     overlap:
-        In (0, 1]: at 1, age does not decide what is shown; smaller means more extreme weights.
+        In (0, 1]: at 1, age does not affect which text is shown; smaller values give more extreme weights.
     noise:
         Standard deviation of an outcome about its mean, outcome units.
     heterogeneity:
-        Standard deviation of the effect that a reader's engagement and the ask have together, outcome units.
+        Standard deviation of the interaction of a reader's engagement and the ask, outcome units.
     interaction:
-        Standard deviation of the effect that appeal and tone have together, outcome units: what a model additive in
-        the phrases misses.
+        Standard deviation of the interaction of appeal and tone, outcome units, which a model that is additive in the
+        phrases misses.
     unmeasured:
-        Share of the variance of engagement that the data set does not show, in [0, 1].
+        Share of the variance of engagement that is hidden from the data set, in [0, 1].
     readers:
         Number of reader types.
     seed:
-        Draws the population, which phrases work, and which are preferred.
+        Seed of the population, of the phrases' effects, and of the preferences for them.
 
     Raises
     ------
     ConfigError
-        When a dial is out of its range.
+        If a dial is out of its range.
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""The best policy at a distance from a reference: the reference tilted by exp(g / lambda).
+"""The best policy within a given KL of a reference: the reference tilted by exp(g / lambda).
 
 Among all P with KL(P || P0) at most kappa, the one with the largest mean of g is P(x) proportional to
 P0(x) exp(g(x) / lambda), for the lambda at which its KL is kappa (the Donsker-Varadhan variational formula). Its KL
-falls strictly as lambda rises, so lambda is the root of one equation in one unknown.
+is strictly decreasing in lambda, so lambda is the root of one equation in one unknown.
 
 With prompts, a distribution is a table [C, k] of log P(c) + log P(x | c). A policy chooses texts and not prompts, so
 each row keeps its mass; the KL of two such tables is E_c KL(P(. | c) || P0(. | c)), and one lambda serves all prompts.
@@ -19,7 +19,7 @@ from causalopt.typing import Float64
 
 
 def kl_divergence(log_p: Float64, log_q: Float64) -> float:
-    """KL(p || q) of two normalised distributions of the same shape, nats; infinite when p leaves q's support.
+    """KL(p || q) of two normalised distributions of the same shape, nats; infinite if p leaves q's support.
 
     Examples
     --------
@@ -38,16 +38,16 @@ def tilt(log_prob: Float64, g: Float64, temperature: float) -> Float64:
     Parameters
     ----------
     log_prob:
-        The reference's log-probabilities, shape [k] or [C, k], normalised in all; -inf where it puts nothing.
+        The reference's log-probabilities, shape [k] or [C, k], normalised over all entries; -inf for probability zero.
     g:
         Dose response, of the same shape, outcome units.
     temperature:
-        lambda, outcome units per nat; 0 puts all mass on the best texts, infinity gives the reference back.
+        lambda, outcome units per nat; 0 puts all mass on the best texts, infinity returns the reference.
     """
     if temperature == np.inf:
         return log_prob
-    # P0 exp(g / lambda) over its sum; the largest g is taken off, which the sum divides out, so that no exponential is
-    # beyond a float as lambda falls to 0.
+    # P0 exp(g / lambda) over its sum; the largest g is subtracted, which cancels in the ratio, so that no exponential
+    # overflows a float as lambda approaches 0.
     highest = np.where(log_prob > -np.inf, g, -np.inf).max(axis=-1, keepdims=True)
     best = np.where(g == highest, log_prob, -np.inf)
     tilted = best if temperature == 0 else log_prob + (g - highest) / temperature
@@ -63,12 +63,12 @@ def temperature_at(log_prob: Float64, g: Float64, kl: float) -> float:
     log_prob, g:
         As in `tilt`.
     kl:
-        Nats, not negative. At or beyond the KL of the best texts alone, lambda is 0.
+        Nats, not negative. At or above the KL of the best texts alone, lambda is 0.
 
     Raises
     ------
     ConfigError
-        When ``kl`` is negative or not a number.
+        If ``kl`` is negative or not a number.
 
     Examples
     --------
@@ -90,7 +90,7 @@ def temperature_at(log_prob: Float64, g: Float64, kl: float) -> float:
     def excess(log_temperature: float) -> float:
         return kl_divergence(tilt(log_prob, g, float(np.exp(log_temperature))), log_prob) - kl
 
-    # For small KL it is var(g) / (2 lambda^2), exactly so if g is Gaussian: a first guess that is then widened.
+    # A small KL is about var(g) / (2 lambda^2), exactly if g is Gaussian: a first guess, then widened to a bracket.
     low = high = float(np.log(spread) - 0.5 * np.log(2 * kl))
     while excess(low) < 0:
         low -= 1.0

@@ -37,7 +37,7 @@ SLOTS: dict[str, tuple[str, ...]] = {
     "closing": ("Have a good day.", "Anything else?", "Tell us how it went."),
 }
 LEVEL = 5.0
-"""Mean rating about which the effects lie, outcome units."""
+"""Mean rating around which the effects are centred, outcome units."""
 SLOT_EFFECT = {"opening": 0.15, "body": 0.35, "step": 0.25, "closing": 0.10}
 """Standard deviation of each slot's effect over its phrases, outcome units."""
 PROMPT_EFFECT = 0.5
@@ -45,7 +45,7 @@ PROMPT_EFFECT = 0.5
 LOGIT = 0.4
 """Standard deviation of the deployed model's logits at temperature 1, nats."""
 STEEPNESS = 1.5
-"""How fast the willingness to rate saturates in the answer's standardised effect."""
+"""Rate at which the willingness to rate saturates in the answer's standardised effect."""
 STRONGEST = 0.9
 """Largest relative change of the willingness to rate, at confounding 1: true weights are at most 10."""
 
@@ -53,17 +53,17 @@ STRONGEST = 0.9
 class LoggedTrafficWorld(EnumeratedWorld):
     """Six prompts, 240 answers to each, a known language model that wrote them, and readers who choose what they rate.
 
-    The deployed model is a Markov chain over phrases (`PhraseModel`), and the log-probability of each answer is kept:
-    ``behavior_log_prob`` is in every sample. A prompt does not depend on the reader. Who gets answer x to prompt c
-    rates it with probability
+    The deployed model is a Markov chain over phrases (`PhraseModel`), and the log-probability of each answer is logged:
+    ``behavior_log_prob`` is in every sample. A prompt does not depend on the reader. A reader who gets answer x to
+    prompt c rates it with probability
 
         P(rated | c, x, w) = rate * (1 + kappa * e * b_c(x)),    kappa = confounding * 0.9 / max |e|,
 
-    where e is the reader's engagement and b_c, in [-1, 1] and of mean zero under the model given c, falls in the
-    answer's effect: the engaged, whose ratings are high whatever they read, rate the poor answers, the others the good
-    ones. So among the rated rows p(x | c, w) = q(x | c) (1 + kappa e b_c(x)). Because e and b_c have mean zero, the
-    rate does not depend on the reader nor, over all readers, on the answer: raters are like all readers, the logged
-    log-probabilities are those of the rated rows, and what misleads is the dependence alone. The rating is
+    where e is the reader's engagement and b_c, in [-1, 1] and of mean zero under the model given c, decreases in the
+    answer's effect: engaged readers, whose ratings are high whatever they read, tend to rate the poor answers, others
+    the good ones. Among the rated rows therefore p(x | c, w) = q(x | c) (1 + kappa e b_c(x)). Because e and b_c have
+    mean zero, the rate does not depend on the reader nor, over all readers, on the answer: raters are like all readers,
+    the logged log-probabilities are those of the rated rows, and only the dependence is misleading. The rating is
 
         m(c, x, w) = 5 + prompt effect + phrase effects + interaction (prompt, body) + 2 e
                      + (small effects of age and region) + heterogeneity * e * (score of the opening)
@@ -73,23 +73,22 @@ class LoggedTrafficWorld(EnumeratedWorld):
     Parameters
     ----------
     confounding:
-        In [0, 1]. At 0 ratings are left at random, at 1 an answer's mean rating falls as its effect rises.
+        In [0, 1]. At 0 answers are rated at random; at 1 an answer's mean rating decreases in its effect.
     temperature:
         Temperature of the deployed model: a smaller one concentrates it on fewer answers, so that fewer others can be
-        judged.
+        evaluated.
     noise:
         Standard deviation of a rating about its mean, outcome units.
     heterogeneity:
-        Standard deviation of the effect that engagement and opening have together, outcome units.
+        Standard deviation of the interaction of engagement and opening, outcome units.
     interaction:
-        Standard deviation of the effect that prompt and body have together, outcome units: what works here does not
-        work there.
+        Standard deviation of the interaction of prompt and body, outcome units: the best body differs between prompts.
     unmeasured:
-        Share of the variance of engagement that the data set does not show, in [0, 1].
+        Share of the variance of engagement that is hidden from the data set, in [0, 1].
     readers:
         Number of reader types.
     seed:
-        Draws readers, effects and the model.
+        Seed of readers, effects and the model.
 
     Attributes
     ----------
@@ -99,7 +98,7 @@ class LoggedTrafficWorld(EnumeratedWorld):
     Raises
     ------
     ConfigError
-        When a dial is out of its range.
+        If a dial is out of its range.
 
     Examples
     --------
@@ -147,7 +146,7 @@ class LoggedTrafficWorld(EnumeratedWorld):
         engagement = self._population.engagement
         self._kappa = confounding * STRONGEST / np.abs(engagement).max()
         self._willingness = _willingness(effect, self.language_model.log_prob_table).ravel()
-        # Some questions come more often than others.
+        # Some questions are more frequent than others.
         log_prompt = np.log(1 / np.arange(1, len(PROMPTS) + 1))
         log_prompt -= np.log(np.exp(log_prompt).sum())
         self._log_model: Float64 = (log_prompt[:, None] + self.language_model.log_prob_table).ravel()
@@ -181,9 +180,9 @@ class LoggedTrafficWorld(EnumeratedWorld):
         return self._population.averaged(covariates, self._log_assignment)
 
     def sample_frame(self, n: int, seed: int, *, logged: bool = False) -> pd.DataFrame:
-        """Draw ``n`` rated rows; the model's log-probability is always there, that of being shown only if ``logged``.
+        """Draw ``n`` rated rows with the model's log-probability, and if ``logged`` with the assignment's as well.
 
-        No such system knows the latter.
+        A real system of this kind does not know the latter.
         """
         frame = super().sample_frame(n, seed, logged=True)
         return frame if logged else frame.drop(columns="assignment_log_prob")
@@ -208,13 +207,13 @@ def _draw_model(temperature: float, rng: np.random.Generator) -> PhraseModel:
 
 
 def _interaction(rng: np.random.Generator) -> Float64:
-    """Draw scores of prompt and body, of mean zero over either, shape [C, bodies], of standard deviation 1."""
+    """Draw scores of prompt and body with mean zero over each and standard deviation 1, shape [C, bodies]."""
     drawn = rng.standard_normal((len(PROMPTS), len(SLOTS["body"])))
     return standardised(drawn - drawn.mean(axis=0) - drawn.mean(axis=1, keepdims=True) + drawn.mean())
 
 
 def _willingness(effect: Float64, log_model: Float64) -> Float64:
-    """b_c(x), shape [C, k]: falls in the effect, has mean zero under the model given c, and lies in [-1, 1]."""
+    """b_c(x), shape [C, k]: decreases in the effect, has mean zero under the model given c, and lies in [-1, 1]."""
     falling = -np.tanh(STEEPNESS * (effect - effect.mean()) / effect.std())
     centred = falling - (np.exp(log_model) * falling).sum(axis=1, keepdims=True)
     return np.asarray(centred / np.abs(centred).max())

@@ -1,6 +1,6 @@
-"""Checks for parts of your own, as scikit-learn's `check_estimator`: each raises `AssertionError` with what is wrong.
+"""Checks for user-defined parts, like scikit-learn's `check_estimator`: each raises `AssertionError` with the fault.
 
-They run on small made-up data, in seconds; causalopt's own parts pass them.
+They run on small simulated data, in seconds; causalopt's own parts pass them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Checks of backends and of the policies that they make."""
+"""Checks of backends and of the policies that they fit."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ TEXTS = [
 BETTER = np.array(["now" in text for text in TEXTS])
 """Texts whose pseudo-outcome is larger, by two standard deviations of the outcome."""
 REPEATS = 10
-"""Times that each text is logged."""
+"""Number of times that each text is logged."""
 
 
 def check_backend(make: Callable[[], Backend], objective: Objective | None = None) -> None:
     """Check a backend against its contract (`causalopt.backends.contracts.Backend`).
 
-    A reference with log-probabilities and texts; the same draws by the same seed; a fit that starts at the reference,
-    leaves it as it was, and makes better texts more probable; a policy that is saved, names a registered backend and
-    is loaded with the same numbers.
+    The check covers a reference with log-probabilities and texts; equal draws for equal seeds; a fit that starts at the
+    reference, leaves it unchanged, and makes better texts more probable; and a policy that can be saved, names a
+    registered backend and is loaded with the same numbers.
 
     Parameters
     ----------
     make:
         Called without arguments, it returns a backend.
     objective:
-        What is maximised; `CPO` by default.
+        The objective to maximise; `CPO` by default.
 
     Raises
     ------
     AssertionError
-        With what is wrong.
+        With the first fault found.
 
     Examples
     --------
@@ -64,7 +64,7 @@ def check_backend(make: Callable[[], Backend], objective: Objective | None = Non
     after = _check_policy(name, policy)
     assert np.array_equal(before, reference.log_prob(None, TEXTS)), f"{name}.fit changes the reference"
     gain = float((after - before)[BETTER].mean() - (after - before)[~BETTER].mean())
-    assert gain > 0, f"{name}.fit makes better texts less probable, by {-gain:.3g} nats beside the others"
+    assert gain > 0, f"{name}.fit makes better texts less probable, by {-gain:.3g} nats relative to the others"
     again = backend.fit(_problem(reference), maximand, reference=reference, seed=0, progress=Progress())
     assert np.allclose(after, again.log_prob(None, TEXTS), atol=1e-5), f"{name}: two fits with one seed differ"
     with tempfile.TemporaryDirectory() as folder:
@@ -94,7 +94,7 @@ def _check_policy(name: str, policy: Policy) -> np.ndarray:
         assert abs(total - 1) < 1e-6, f"{name}: the probabilities of all candidates sum to {total:.4g}"
     drawn = policy.sample(None, 5, seed=1)
     assert len(drawn) == 5, f"{name}: sample returns {len(drawn)} texts for n = 5"
-    assert all(isinstance(text, str) for text in drawn), f"{name}: sample returns what is not text"
+    assert all(isinstance(text, str) for text in drawn), f"{name}: sample returns values that are not text"
     assert drawn == policy.sample(None, 5, seed=1), f"{name}: two draws with one seed differ"
     return log_prob
 

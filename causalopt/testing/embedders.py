@@ -16,7 +16,8 @@ TEXTS = [
 def check_embedder(make: Callable[[], Embedder]) -> None:
     """Check an embedder against its contract (`causalopt.embedding.contracts.Embedder`).
 
-    Shape and type; finite values; equal texts; order and company of the texts; texts that are new; a second fit.
+    The check covers shape and type, finite values, equal texts, independence of the order of the texts and of the other
+    texts, new texts, and a second fit.
 
     Parameters
     ----------
@@ -26,7 +27,7 @@ def check_embedder(make: Callable[[], Embedder]) -> None:
     Raises
     ------
     AssertionError
-        With what is wrong.
+        With the first fault found.
 
     Examples
     --------
@@ -46,9 +47,9 @@ def check_embedder(make: Callable[[], Embedder]) -> None:
     backwards = embedder.transform(TEXTS[::-1])[::-1]
     assert np.allclose(x, backwards, atol=1e-5), f"{name}: a text's vector depends on the order of the texts"
     alone = embedder.transform(TEXTS[3:4])
-    assert np.allclose(x[3:4], alone, atol=1e-5), f"{name}: a text's vector depends on the texts beside it"
+    assert np.allclose(x[3:4], alone, atol=1e-5), f"{name}: a text's vector depends on the other texts"
     new = embedder.transform(["zebra unseen words", "help them now"])
     assert new.shape == (2, x.shape[1]), f"{name}: new texts have shape {new.shape}, not {(2, x.shape[1])}"
-    assert np.isfinite(new).all(), f"{name}: a text of words it never met has values that are not finite"
+    assert np.isfinite(new).all(), f"{name}: a text of unseen words has values that are not finite"
     again = make().fit(TEXTS).transform(TEXTS)
     assert np.allclose(x, again, atol=1e-5), f"{name}: two fits on the same texts differ; pass a seed"

@@ -1,4 +1,4 @@
-"""Small data on which parts are checked."""
+"""Small data sets on which parts are checked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from causalopt.typing import Array, Float64
 
 
 class Sample(NamedTuple):
-    """Rows of texts and readers that depend on each other, and their outcomes; arrays that cannot be written to."""
+    """Rows of texts and readers that depend on each other, and their outcomes; the arrays are read-only."""
 
     x: Array
     w: Array
@@ -32,5 +32,5 @@ def sample(seed: int, n: int = 150, covariates: int = 2, dependence: float = 0.7
 
 
 def equal(one: Float64, other: Float64) -> bool:
-    """Whether two results are the same numbers, but for rounding."""
+    """Whether two results are equal up to rounding."""
     return bool(np.allclose(one, other, rtol=1e-9, atol=1e-12))

@@ -12,27 +12,27 @@ from causalopt.testing.laws import equal, sample
 from causalopt.typing import Array, Float64
 
 SHIFT = 100.0
-"""Outcome units that rows without weight are shifted by: a fit that uses them is far off."""
+"""Shift, in outcome units, of rows without weight: a fit that uses them is far off."""
 
 
 def check_outcome_model(make: Callable[[], OutcomeModel], tolerance: float = 1e-6) -> None:
     """Check an outcome model against its contract (`causalopt.nuisance.contracts.OutcomeModel`).
 
-    Shapes; finite values; the same fit twice; a second fit that forgets the first; weights; data without covariates;
-    ``marginal`` as the mean of ``predict`` over readers.
+    The check covers shapes, finite values, reproducible fits, a second fit that forgets the first, weights, data
+    without covariates, and ``marginal`` as the mean of ``predict`` over readers.
 
     Parameters
     ----------
     make:
         Called without arguments, it returns a model that is not fitted.
     tolerance:
-        Largest difference of ``marginal`` and the mean of ``predict``, outcome units; raise it for a model that samples
-        readers.
+        Largest difference between ``marginal`` and the mean of ``predict``, outcome units; raise it for a model that
+        samples readers.
 
     Raises
     ------
     AssertionError
-        With what is wrong.
+        With the first fault found.
 
     Examples
     --------
@@ -59,7 +59,7 @@ def check_outcome_model(make: Callable[[], OutcomeModel], tolerance: float = 1e-
         assert worst <= tolerance, f"{_name(model)}.marginal is {worst:.3g} off the mean of predict over readers"
     used = (np.arange(len(data.y)) % 2).astype(np.float64)
     ignored = make().fit(data.x, data.w, data.y + SHIFT * (1 - used), used).predict(data.x, data.w)
-    assert np.abs(ignored - m).mean() < SHIFT / 10, f"{_name(model)}: rows of weight zero move the fit"
+    assert np.abs(ignored - m).mean() < SHIFT / 10, f"{_name(model)}: rows of weight zero affect the fit"
     none = sample(2, covariates=0)
     alone = make().fit(*none)
     _vector(alone, "predict", alone.predict(none.x, none.w), len(none.x))
@@ -68,8 +68,8 @@ def check_outcome_model(make: Callable[[], OutcomeModel], tolerance: float = 1e-
 def check_assignment_model(make: Callable[[], AssignmentModel]) -> None:
     """Check an assignment model against its contract (`causalopt.nuisance.contracts.AssignmentModel`).
 
-    Shapes; positive and finite weights; the same fit twice; a second fit that forgets the first; a mean near one;
-    weights that fall where text and reader go together; rows without weight.
+    The check covers shapes, positive and finite weights, reproducible fits, a second fit that forgets the first, a mean
+    near one, weights that are small if text and reader are associated, and rows without weight.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def check_assignment_model(make: Callable[[], AssignmentModel]) -> None:
     Raises
     ------
     AssertionError
-        With what is wrong.
+        With the first fault found.
 
     Examples
     --------
@@ -99,16 +99,16 @@ def check_assignment_model(make: Callable[[], AssignmentModel]) -> None:
     assert equal(s, again), f"{_name(model)}: two fits on the same rows differ; pass a seed"
     refitted = _fit(_fit(make(), other.x, other.w, other.weight), data.x, data.w, data.weight)
     assert equal(s, refitted.stabilized_weight(data.x, data.w)), f"{_name(model)}: a second fit remembers the first"
-    assert 0.5 < s.mean() < 2, f"{_name(model)}: the mean weight is {s.mean():.3g}, where E[s] = 1"
+    assert 0.5 < s.mean() < 2, f"{_name(model)}: the mean weight is {s.mean():.3g}, but E[s] = 1"
     together = data.x[:, 0] * data.w[:, 0]
     if np.ptp(s) > 0:
         correlation = float(np.corrcoef(np.log(s), together)[0, 1])
-        assert correlation < 0, f"{_name(model)}: s = p(x) / p(x | w) must be small where text and reader go together"
+        assert correlation < 0, f"{_name(model)}: s = p(x) / p(x | w) must be small if text and reader are associated"
     used = (np.arange(len(data.y)) % 2).astype(np.float64)
     reversed_w = np.where(used[:, None] > 0, data.w, -data.w)
     kept = _fit(make(), data.x, reversed_w, used).stabilized_weight(data.x, data.w)
     if np.ptp(s) > 0 and np.ptp(kept) > 0:
-        assert np.corrcoef(np.log(kept), np.log(s))[0, 1] > 0.5, f"{_name(model)}: rows of weight zero move the fit"
+        assert np.corrcoef(np.log(kept), np.log(s))[0, 1] > 0.5, f"{_name(model)}: rows of weight zero affect the fit"
 
 
 def _fit(model: AssignmentModel, x: Array, w: Array, weight: Float64) -> AssignmentModel:

@@ -15,13 +15,13 @@ ROWS = 6
 def check_objective(objective: Objective) -> None:
     """Check an objective against its contract (`causalopt.objectives.contract.Objective`).
 
-    A scalar loss; finite coefficients far from the reference too; the order of the rows; ``needs_samples`` and
-    ``couples_batch`` as they are declared; no dependence on random numbers.
+    The check covers a scalar loss, finite coefficients also far from the reference, independence of the order of the
+    rows, ``needs_samples`` and ``couples_batch`` as declared, and no dependence on random numbers.
 
     Raises
     ------
     AssertionError
-        With what is wrong.
+        With the first fault found.
 
     Examples
     --------
@@ -30,7 +30,7 @@ def check_objective(objective: Objective) -> None:
     >>> check_objective(DRCPO())
     """
     name = type(objective).__name__
-    assert isinstance(objective, Objective), f"{name} does not keep the contract: inherit from BaseObjective"
+    assert isinstance(objective, Objective), f"{name} does not satisfy the contract: inherit from BaseObjective"
     window = _window()
     loss, data, _ = coefficients(objective, window)
     assert loss.ndim == 0, f"{name} returns shape {tuple(loss.shape)}, not a scalar"
@@ -39,7 +39,7 @@ def check_objective(objective: Objective) -> None:
     for spread in (0.0, 20.0):
         far = replace(window, log_ratio=spread * window.log_ratio, sampled_log_ratio=spread * window.sampled_log_ratio)
         for part in coefficients(objective, far):
-            assert torch.isfinite(part).all(), f"{name}: not finite where log-ratios reach {spread:g} times a nat"
+            assert torch.isfinite(part).all(), f"{name}: not finite if log-ratios reach {spread:g} times a nat"
     order = torch.tensor([3, 0, 5, 1, 4, 2])
     moved = coefficients(objective, _rows(window, order))
     assert torch.allclose(moved[1], data[order], atol=1e-9), f"{name}: a row's coefficient depends on the order of rows"
@@ -48,15 +48,15 @@ def check_objective(objective: Objective) -> None:
         try:
             without = coefficients(objective, bare)[1]
         except (RuntimeError, IndexError) as error:
-            raise AssertionError(f"{name} says that it needs no samples, and fails without: {error}") from error
-        assert torch.isfinite(without).all(), f"{name} says that it needs no samples, and is not finite without"
-        assert without.abs().max() > 0, f"{name} says that it needs no samples, and without them nothing is left of it"
+            raise AssertionError(f"{name} declares that it needs no samples, but fails without: {error}") from error
+        assert torch.isfinite(without).all(), f"{name} declares that it needs no samples, but is not finite without"
+        assert without.abs().max() > 0, f"{name} declares that it needs no samples, but is zero without"
     if not objective.couples_batch:
         halves = [coefficients(objective, _rows(window, rows))[1] for rows in torch.arange(ROWS).reshape(2, -1)]
         apart = torch.cat(halves)
         scale = float((data @ apart) / (apart @ apart).clamp_min(1e-300))
         assert torch.allclose(data, scale * apart, atol=1e-8), (
-            f"{name} says that it does not couple the batch, and a row's coefficient depends on the other rows"
+            f"{name} declares that it does not couple the batch, but a row's coefficient depends on other rows"
         )
 
 
@@ -65,7 +65,7 @@ _SAMPLED = [name for name in (field.name for field in fields(ObjectiveInputs)) i
 
 
 def _window() -> ObjectiveInputs:
-    """Two sampled texts a row, unequal rewards, lengths and ratios within a nat."""
+    """Two sampled texts per row, unequal rewards and lengths, and ratios within a nat."""
     rng = torch.Generator().manual_seed(0)
 
     def draw(n: int) -> Tensor:
@@ -78,7 +78,7 @@ def _window() -> ObjectiveInputs:
 
 
 def _rows(window: ObjectiveInputs, rows: Tensor) -> ObjectiveInputs:
-    """Keep rows, with the sampled texts that belong to them."""
+    """Keep some rows, with the sampled texts that belong to them."""
     of_rows = (2 * rows[:, None] + torch.arange(2)).flatten()
     kept = {name: getattr(window, name)[of_rows] for name in _SAMPLED}
     return replace(window, **kept, **{name: getattr(window, name)[rows] for name in _LOGGED})

@@ -1,4 +1,4 @@
-"""Checks of worlds, whose truth every benchmark rests on."""
+"""Checks of worlds, whose true values every benchmark relies on."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from causalopt.simulation.contracts import World
 def check_world(world: World, rows: int = 2000) -> None:
     """Check a world without prompts against its contract (`causalopt.simulation.contracts.World`).
 
-    Samples by their seed; the true value of uniform texts as the mean of their true dose response; KL and best value;
-    stabilized weights with a mean of one, which make the logged mean the value of the logged texts.
+    The check covers samples that depend on the seed alone, the true value of uniform texts as the mean of their true
+    dose response, KL and best value, and stabilized weights with a mean of one, under which the logged mean is the
+    value of the logged texts.
 
     Parameters
     ----------
@@ -26,7 +27,7 @@ def check_world(world: World, rows: int = 2000) -> None:
     Raises
     ------
     AssertionError
-        With what is wrong.
+        With the first fault found.
 
     Examples
     --------
@@ -49,7 +50,7 @@ def check_world(world: World, rows: int = 2000) -> None:
     assert abs(value.value - g.mean()) < 1e-6 * (1 + abs(g).max()), (
         f"{name}: the value of uniform texts is {value.value:.6g}, and the mean of their dose response {g.mean():.6g}"
     )
-    assert abs(value.mass - 1) < 1e-6, f"{name}: uniform texts have the mass {value.mass:.4g} on the world's texts"
+    assert abs(value.mass - 1) < 1e-6, f"{name}: uniform texts have mass {value.mass:.4g} on the world's texts"
     assert abs(world.kl(uniform, uniform)) < 1e-8, f"{name}: the KL of a policy to itself is not zero"
     near, far = world.best_value(uniform, 0.1), world.best_value(uniform, 0.5)
     assert value.value <= near <= far + 1e-9, f"{name}: best_value does not grow with the KL that is allowed"

@@ -176,11 +176,11 @@ def test_draws_that_are_far_apart_with_few_texts_have_an_interval():
     ("area", "judgement", "words"),
     [
         ((0.50, 0.46, 0.54), "good", "they are alike."),
-        ((0.60, 0.55, 0.65), "questionable", "no interval counts"),
+        ((0.60, 0.55, 0.65), "questionable", "no interval includes"),
         ((0.93, 0.90, 0.95), "bad", "0.93 (0.90 to 0.95): they are not alike, and every ratio to it is wrong."),
         ((0.60, 0.45, 0.74), "unclear", "90 logged units are too few"),
         ((0.50, 0.25, 0.75), "unclear", "90 logged units are too few"),
-        ((0.85, 0.52, 0.97), "questionable", "no interval counts"),
+        ((0.85, 0.52, 0.97), "questionable", "no interval includes"),
     ],
 )
 def test_the_judgement_is_by_size_and_the_interval_decides_where_it_is_wide(area, judgement, words):

@@ -18,8 +18,8 @@ def difference(value):
         (-1.0, "maximize", "is worse than"),
         (1.0, "minimize", "is worse than"),
         (-1.0, "minimize", "is better than"),
-        (0.01, "maximize", "do not tell"),
-        (0.01, "minimize", "do not tell"),
+        (0.01, "maximize", "do not show"),
+        (0.01, "minimize", "do not show"),
     ],
 )
 def test_the_sentence_follows_the_interval_and_the_direction(value, direction, words):
@@ -40,7 +40,7 @@ def test_an_interval_on_a_handful_of_effective_texts_decides_nothing():
     few = overlap(np.random.default_rng(0).normal(0, 3.0, 1000))
     assert few.ess < 30
     text = verdict(difference(1.0), few, robustness_value=0.5)
-    assert "do not tell" in text
+    assert "do not show" in text
     assert "fewer than 30 effective rows is not to be relied on" in text
     assert "hidden" not in text
 
@@ -80,7 +80,7 @@ def test_what_is_barred_is_never_a_gain_and_is_said_first():
     found = judge(difference(1.0), THIN, notes=["A note."], barred=["The fit of q is bad."], robustness_value=0.5)
     assert found.outlook == "unclear"
     assert found.text.startswith("The fit of q is bad. Overlap is thin: ")
-    assert "A note. The data do not tell whether the policy is better or worse" in found.text
+    assert "A note. The data do not show whether the policy is better or worse" in found.text
     assert "hidden cause" not in found.text
     noted = judge(difference(1.0), GOOD, notes=["A note."])
     assert noted.outlook == "better"

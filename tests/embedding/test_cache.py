@@ -83,5 +83,5 @@ def test_a_damaged_file_is_named(texts, tmp_path):
     CachedEmbedder(TfidfSvdEmbedder(2), tmp_path).fit(texts).transform(texts)
     (file,) = tmp_path.rglob("*.npz")
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(DataError, match=r"\.npz: is no file of kept embeddings .*; delete it"):
+    with pytest.raises(DataError, match=r"\.npz: is not a file of cached embeddings .*; delete it"):
         CachedEmbedder(TfidfSvdEmbedder(2), tmp_path).fit(texts).transform(texts)

@@ -80,7 +80,7 @@ def only(column, other, kept):
 
 WARNED = {
     "no probability on the logged texts": (
-        {}, lambda f, _: f.assign(log_f=-900.0), {}, r"have mean exp\(-898\) and would have mean 1",
+        {}, lambda f, _: f.assign(log_f=-900.0), {}, r"have mean exp\(-898\) but should have mean 1",
     ),
     "folds of one group": (
         {"texts": 5}, lambda f, _: f, {"data": {"group": "text"}}, "5 of 5 folds of repeat 0 hold a single group",

@@ -77,7 +77,7 @@ class Remembers(RidgeOutcome):
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (ForgetsWeights, "rows of weight zero move the fit"),
+        (ForgetsWeights, "rows of weight zero affect the fit"),
         (WrongMarginal, "off the mean of predict over readers"),
         (Unseeded, "two fits on the same rows differ"),
         (Remembers, "a second fit remembers the first"),
@@ -101,7 +101,7 @@ class Negative(GaussianAssignment):
 
 
 @pytest.mark.parametrize(
-    ("make", "said"), [(UpsideDown, "must be small where text and reader go together"), (Negative, "not positive")]
+    ("make", "said"), [(UpsideDown, "must be small if text and reader are associated"), (Negative, "not positive")]
 )
 def test_assignment_models_that_are_wrong(make: Any, said: str) -> None:
     with pytest.raises(AssertionError, match=re.escape(said)):
@@ -115,7 +115,7 @@ class Company(TfidfSvdEmbedder):
 
 
 def test_an_embedder_that_is_wrong() -> None:
-    with pytest.raises(AssertionError, match="depends on the texts beside it"):
+    with pytest.raises(AssertionError, match="depends on the other texts"):
         testing.check_embedder(Company)
     with pytest.raises(AssertionError, match="holds float64, not float32"):
         testing.check_embedder(lambda: Float64Embedder())
@@ -146,8 +146,8 @@ class ByPosition(SFT):
 @pytest.mark.parametrize(
     ("objective", "said"),
     [
-        (SaysUncoupled(), "says that it does not couple the batch"),
-        (SaysNoSamples(), "says that it needs no samples"),
+        (SaysUncoupled(), "declares that it does not couple the batch"),
+        (SaysNoSamples(), "declares that it needs no samples"),
         (ByPosition(), "depends on the order of rows"),
     ],
 )

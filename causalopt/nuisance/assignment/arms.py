@@ -1,4 +1,4 @@
-"""Texts coded into a few arms: which arm a reader got, by multinomial logistic regression."""
+"""Texts coded into a few arms: the probability of a reader's arm by multinomial logistic regression."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from causalopt.nuisance.outcome.averaging import distinct_rows
 from causalopt.typing import Array, Float64, Int64
 
 ROUNDING = 1e-5
-"""Largest distance of two vectors of one arm, as a share of the longest: what float32 leaves of equal texts."""
+"""Largest distance of two vectors of one arm, as a share of the longest: the float32 rounding of equal texts."""
 
 
 @dataclass(frozen=True, eq=False)
 class Arms:
     """Distinct rows of an embedding, in the order of their first appearance, shape [arms, d].
 
-    Rows are told apart by their distance, never by their bytes: equal texts may differ in the last bit.
+    Rows are distinguished by their distance, not by their bytes: equal texts may differ in the last bit.
 
     Examples
     --------
@@ -66,18 +66,18 @@ class Arms:
         return np.asarray(_distance(np.asarray(x, dtype=np.float64), self.rows).min(axis=1) <= ROUNDING)
 
     def codes(self, x: Array) -> Int64:
-        """Position of each row among the arms, shape [n]; a row that is none of them raises `DataError`."""
+        """Position of each row among the arms, shape [n]; a row that is not an arm raises `DataError`."""
         distance = _distance(np.asarray(x, dtype=np.float64), self.rows)
         if (distance.min(axis=1) > ROUNDING).any():
             raise DataError(
-                "a text is none of the arms that the model was fitted on: with few texts, name a group column such as "
-                "the reader, so that every fold has rows of every text"
+                "a text is not among the arms that the model was fitted on: with few texts, name a group column such "
+                "as the reader, so that every fold has rows of every text"
             )
         return np.asarray(distance.argmin(axis=1), dtype=np.int64)
 
 
 def _distance(x: Float64, rows: Float64) -> Float64:
-    """Distances as a share of the length of the longest row, shape [n, arms]."""
+    """Distances, as a share of the length of the longest row, shape [n, arms]."""
     scale = float(np.sqrt((rows**2).sum(axis=1).max(initial=0.0))) or 1.0
     return np.asarray(cdist(x, rows) / scale, dtype=np.float64)
 
@@ -85,16 +85,16 @@ def _distance(x: Float64, rows: Float64) -> Float64:
 MOST_ARMS = 100
 INNER_FOLDS = 5
 PENALTIES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)
-"""Of the squared coefficients, per row of data."""
+"""Penalties on the squared coefficients, per row of data."""
 HARDLY = 0.01
-"""Share of an arm's frequency on the whole below which a reader hardly ever gets it."""
+"""Share of an arm's overall frequency below which a reader hardly ever gets it."""
 
 
 class ArmsAssignment(BaseEstimator):  # type: ignore[misc]
-    """s(a, w) = P(arm a) / P(arm a | w), for texts that are few and each shown often.
+    """s(a, w) = P(arm a) / P(arm a | w), for a few texts that were each shown often.
 
-    P(a | w) is a multinomial logistic regression on the covariates (with their squares and products where held-out
-    loss asks for them), its penalty chosen by held-out loss; P(a) is its mean over the training readers.
+    P(a | w) is a multinomial logistic regression on the covariates (with their squares and products if this lowers the
+    held-out loss), with a penalty chosen by held-out loss; P(a) is its mean over the training readers.
 
     Parameters
     ----------
@@ -104,15 +104,15 @@ class ArmsAssignment(BaseEstimator):  # type: ignore[misc]
     Raises
     ------
     ConfigError
-        When there are more than 100 distinct texts.
+        If there are more than 100 distinct texts.
     DataError
-        When there is one text only, or a text at prediction is none of the arms.
+        If there is only one text, or a text at prediction is not among the arms.
 
     Warns
     -----
     OverlapWarning
-        When more than one percent of the readers hardly ever get some arm: less than a hundredth as often as readers
-        do on the whole.
+        If more than one percent of the readers hardly ever get some arm: less than a hundredth as often as readers
+        overall.
 
     Examples
     --------
@@ -177,7 +177,7 @@ class ArmsAssignment(BaseEstimator):  # type: ignore[misc]
         if share > HARDLY:
             warnings.warn(
                 f"{100 * share:.0f}% of the readers hardly ever get some text (less than {HARDLY:g} times as often as "
-                f"readers on the whole; {int(rare.any(axis=0).sum())} of {self.arms_.count} texts): what it does to "
+                f"readers overall; {int(rare.any(axis=0).sum())} of {self.arms_.count} texts): its effect on "
                 "them is known from the outcome model alone",
                 OverlapWarning,
                 stacklevel=3,

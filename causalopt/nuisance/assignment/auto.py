@@ -1,4 +1,4 @@
-"""Which assignment model describes who was shown what: one held-out loss decides."""
+"""Selection of the assignment model by held-out loss."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from causalopt.typing import Array, Float64, Int64
 
 MOST_ARMS = 20
 ROWS_PER_ARM = 20
-"""Texts are arms where they are no more than this, and each was read at least so often."""
+"""Texts are treated as arms if there are at most this many, and each was read at least this often."""
 CLASSIFIER_ROWS = 500
-"""Rows from which the classifier is compared: with fewer it has not enough pairs to learn a bend from."""
+"""Smallest number of rows for the classifier: with fewer it has too few pairs to learn a nonlinear dependence."""
 COMPARED_ROWS = 1200
-"""Rows that the comparison is made on, at most: a random sample, for the classifier is slow."""
+"""Largest number of rows in the comparison: a random sample, since the classifier is slow."""
 FOLDS = 3
 
 
 class AutoAssignment(BaseEstimator):  # type: ignore[misc]
     """s(x, w) by the model that predicts held-out pairs of text and reader best.
 
-    The candidates are `GaussianAssignment`; `ArmsAssignment`, where at most 20 texts were each read 20 times or more;
-    and `ClassifierAssignment`, from 500 rows on (of prompts that were asked twice, where there are prompts). Each is
+    The candidates are `GaussianAssignment`; `ArmsAssignment`, if at most 20 texts were each read 20 times or more;
+    and `ClassifierAssignment`, with 500 rows or more (with prompts, rows of prompts that occur at least twice). Each is
     fitted on two thirds of at most 1,200 rows (and 20 of every arm), and scored on the others by the logistic loss of
-    telling real pairs (x, w) from randomly reassigned ones, with log-odds -log s (`discrimination_loss`). Arms have a
-    slope for every text, and the classifier is some five times slower: either is taken only where its loss is smaller
-    than the Gaussian model's by a standard error, over texts, or over rows where there are arms. Covariates that carry
-    no information about the text leave s = 1 by the candidates' own shrinkage. With prompts the rows are what is left
-    of text and reader given the prompt (`GivenPrompt`), and ``prompt_id`` keeps reassigned readers within their prompt.
+    separating real pairs (x, w) from randomly reassigned ones, with log-odds -log s (`discrimination_loss`). Arms have
+    a slope for every text, and the classifier is some five times slower: either is chosen only if its loss is smaller
+    than the Gaussian model's by a standard error, over texts, or over rows if there are arms. If the covariates carry
+    no information about the text, the candidates' own shrinkage gives s = 1. With prompts the rows are the residuals of
+    text and reader given the prompt (`GivenPrompt`), and ``prompt_id`` keeps reassigned readers within their prompt.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class AutoAssignment(BaseEstimator):  # type: ignore[misc]
     chosen_:
         "gaussian", "arms" or "classifier".
     losses_:
-        Held-out loss of each candidate, nats; empty where the Gaussian model is the only one.
+        Held-out loss of each candidate, nats; empty if the Gaussian model is the only one.
 
     Examples
     --------
@@ -84,11 +84,11 @@ class AutoAssignment(BaseEstimator):  # type: ignore[misc]
     def stabilized_weight(self, x: Array, w: Array) -> Float64:
         chosen = self.challenger_ or self.gaussian_
         if isinstance(chosen, ArmsAssignment) and not chosen.arms_.known(x).all():
-            chosen = self.gaussian_  # a text that none of these readers was shown, as in folds by text, is no arm
+            chosen = self.gaussian_  # with folds by text, a text that was shown to none of these readers is not an arm
         return chosen.stabilized_weight(x, w)
 
     def _challenger(self, name: str, gaussian: GaussianAssignment) -> Any:
-        """Return a candidate, unfitted; ``gaussian`` is fitted on the rows that it will be fitted on."""
+        """Return an unfitted candidate; ``gaussian`` is fitted on the rows that the candidate will be fitted on."""
         if name == "arms":
             return ArmsAssignment(seed=self.seed)
         return ClassifierAssignment(seed=self.seed, gaussian=gaussian)
@@ -102,7 +102,7 @@ class AutoAssignment(BaseEstimator):  # type: ignore[misc]
         kept = _sample(text, "arms" in challengers, self.seed)
         x, w, weight, text = x[kept], w[kept], weight[kept], text[kept]
         prompt = None if prompt is None else prompt[kept]
-        # The weights are for new texts, and so are the folds; but of arms each must be known.
+        # The weights are for new texts, so folds are by text; but with arms, every text must be in training.
         unit = np.arange(len(x)) if "arms" in challengers else text
         fold = inner_folds(unit, FOLDS, self.seed)
         if fold is None:
@@ -114,7 +114,7 @@ class AutoAssignment(BaseEstimator):  # type: ignore[misc]
         together = weight[test][reassigned] * weight[test][reader]
         losses = {}
         rows = x[train], w[train], weight[train], text[train], None if prompt is None else prompt[train]
-        with warnings.catch_warnings():  # what a fit has to say, it says when it is fitted on all rows
+        with warnings.catch_warnings():  # warnings are issued when the model is fitted on all rows
             warnings.simplefilter("ignore", CausalOptWarning)
             gaussian = GaussianAssignment(seed=self.seed).fit(*rows[:4])
             candidates: dict[str, AssignmentModel] = {"gaussian": gaussian}
@@ -134,14 +134,14 @@ class AutoAssignment(BaseEstimator):  # type: ignore[misc]
 
 
 def _challengers(x: Array, w: Array, text: Int64, prompt: Int64 | None) -> list[str]:
-    """Names of the candidates beside the Gaussian model."""
+    """Names of the candidates other than the Gaussian model."""
     found = []
     counts = np.unique(text, return_counts=True)[1]
     several = 2 <= len(counts) <= MOST_ARMS and counts.min() >= ROWS_PER_ARM
-    if several and Arms.of(x, MOST_ARMS).count > 1:  # texts without a known word are one to the embedding
+    if several and Arms.of(x, MOST_ARMS).count > 1:  # texts without a known word have equal embeddings
         found.append("arms")
-    # What is left of a text and of its reader after a regression on the prompt still shows which prompt it was. Across
-    # prompts asked once a classifier takes that for a dependence, where lines in x and w do not.
+    # The residuals of a text and of its reader after a regression on the prompt still reveal the prompt. With prompts
+    # that occur once, a classifier mistakes this for a dependence; a model that is linear in x and w does not.
     comparable = len(x) if prompt is None else int(np.sum(pd.Series(prompt).duplicated(keep=False)))
     if comparable >= CLASSIFIER_ROWS and w.shape[1]:
         found.append("classifier")
@@ -149,7 +149,7 @@ def _challengers(x: Array, w: Array, text: Int64, prompt: Int64 | None) -> list[
 
 
 def _sample(text: Int64, arms: bool, seed: int) -> Int64:
-    """Positions of the rows that candidates are compared on, with enough rows of every text where texts are arms."""
+    """Positions of the rows that candidates are compared on, with enough rows of every text if texts are arms."""
     order = np.random.default_rng(seed).permutation(len(text))
     kept = np.arange(len(text)) < COMPARED_ROWS
     if arms:

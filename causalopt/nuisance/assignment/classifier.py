@@ -1,4 +1,4 @@
-"""The density ratio of texts and readers by telling real pairs from pairs reassigned at random."""
+"""The density ratio of texts and readers from a classifier of real pairs against pairs reassigned at random."""
 
 from __future__ import annotations
 
@@ -22,48 +22,48 @@ from causalopt.typing import Array, Float64, Int64
 
 INNER_FOLDS = 3
 PENALTIES = (10.0, 1.0, 1e-1, 1e-2)
-"""Of the squared coefficients, per pair."""
+"""Penalties on the squared coefficients, per pair."""
 LIGHTLY = 30.0
-"""Factor on the Gaussian's log-odds, so that the penalty hardly touches their coefficient."""
+"""Factor on the Gaussian's log-odds, so that the penalty hardly affects their coefficient."""
 MOST_PAIRS = 120_000
 PATIENCE = 20
 EVIDENCE = 2.0
-"""Standard errors by which held-out loss must fall before any tree is kept."""
+"""Number of standard errors by which held-out loss must fall before any tree is kept."""
 
 
 class ClassifierAssignment(BaseEstimator):  # type: ignore[misc]
     """s(x, w) = p(x) / p(x | w) from the odds that a pair (x, w) is real rather than randomly reassigned.
 
-    Reassigned pairs keep both margins, so the log-odds of the best classifier are log p(x | w) - log p(x) (Menon and
-    Ong 2016). Since the margins are the same, no single split of x or of w tells real pairs from reassigned ones, and
-    boosted trees on (x, w) alone find nothing; here the classifier gets the products of whitened text coordinates and
-    covariates, and the log-odds of a `GaussianAssignment` to start from. A logistic regression on them comes first,
-    trees on what it leaves, and then a logistic calibration of the held-out log-odds (Platt 1999), which draws them to
-    zero where they carry no information. Where an inner fold has fewer than two rows of positive weight, nothing can be
-    reassigned: s = 1, with a `CausalOptWarning`.
+    Reassigned pairs keep both margins, so the log-odds of the optimal classifier are log p(x | w) - log p(x) (Menon and
+    Ong 2016). Since the margins are equal, no single split of x or of w separates real pairs from reassigned ones, and
+    boosted trees on (x, w) alone find nothing. Here the features are the products of whitened text coordinates and
+    covariates, and the log-odds of a `GaussianAssignment` as a starting point. A logistic regression on these is fitted
+    first, then trees on its residual, and then a logistic calibration of the held-out log-odds (Platt 1999), which
+    shrinks them to zero if they carry no information. If an inner fold has fewer than two rows of positive weight,
+    nothing can be reassigned: s = 1, with a `CausalOptWarning`.
 
     Parameters
     ----------
     coordinates:
-        Leading principal coordinates of the text that enter.
+        Number of leading principal coordinates of the text that are used.
     products:
         Largest number of products.
     permutations:
-        Randomly reassigned pairs for each real one, at most.
+        Largest number of randomly reassigned pairs for each real one.
     rounds, learning_rate, leaves:
         Settings of the trees; the number of rounds is chosen by held-out loss.
     seed:
         Seed of the random pairs, the folds and the trees.
     gaussian:
-        A `GaussianAssignment` fitted on the same rows, to start from; by default one is fitted.
+        A `GaussianAssignment` fitted on the same rows, as the starting point; by default one is fitted.
 
     Attributes
     ----------
     gaussian_:
         The Gaussian model that it starts from.
     slope_:
-        Slope of the calibration; 1 for log-odds that were right, 0 where the covariates carry no information about the
-        text.
+        Slope of the calibration; 1 if the log-odds were already calibrated, 0 if the covariates carry no information
+        about the text.
 
     Examples
     --------
@@ -121,7 +121,8 @@ class ClassifierAssignment(BaseEstimator):  # type: ignore[misc]
             )
             return self
         pairs = [_Pairs.of(part, weight, self._permutations(len(x)), rng, prompt_id) for part in rows]
-        # Each fold's first column comes from a Gaussian fitted on the others, or the fit below would trust it too much.
+        # Each fold's first column is from a Gaussian fitted on the other folds, or the fit below would rely on it too
+        # much.
         gaussians = [self.gaussian_.refitted(x[fold != k], w[fold != k], weight[fold != k]) for k in labels]
         z = [self._columns(g, x[p.text], w[p.reader]) for g, p in zip(gaussians, pairs, strict=True)]
         linear = self._fit_linear(z, pairs)
@@ -149,7 +150,7 @@ class ClassifierAssignment(BaseEstimator):  # type: ignore[misc]
     def _fit_linear(self, z: list[Float64], pairs: list[_Pairs]) -> list[Float64]:
         """Choose the penalty by held-out loss, fit on all pairs, and return the held-out log-odds of each fold.
 
-        Penalties fall until the held-out loss rises, each fit starting from the last.
+        Penalties are decreased until the held-out loss rises; each fit starts from the previous one.
         """
         folds = range(len(pairs))
         rest = [[i for i in folds if i != k] for k in folds]
@@ -167,7 +168,7 @@ class ClassifierAssignment(BaseEstimator):  # type: ignore[misc]
         return held_out
 
     def _fit_trees(self, z: list[Float64], pairs: list[_Pairs], linear: list[Float64]) -> list[Float64]:
-        """Fit trees on what the logistic regression leaves; return their held-out part of the log-odds."""
+        """Fit trees on the residual of the logistic regression; return their held-out part of the log-odds."""
         sizes = [len(p.real) for p in pairs]
         bounds = np.cumsum([0, *sizes])
         everything = np.arange(bounds[-1])
@@ -299,7 +300,7 @@ def _loss(log_odds: list[Float64], pairs: list[_Pairs]) -> float:
 
 
 def _gain(linear: list[Float64], trees: list[Float64], pairs: list[_Pairs]) -> float:
-    """Return the fall of held-out loss that trees bring, in standard errors over rows."""
+    """Return the decrease of held-out loss due to the trees, in standard errors over rows."""
     falls = []
     for before, more, p in zip(linear, trees, pairs, strict=True):
         falls.append(np.bincount(p.text, weights=_losses(before, p) - _losses(before + more, p))[np.unique(p.text)])

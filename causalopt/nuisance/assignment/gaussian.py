@@ -1,4 +1,4 @@
-"""The text given the reader as a Gaussian in embedding space, and the density ratio that follows."""
+"""A Gaussian model of the text given the reader in embedding space, and the density ratio that follows."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from causalopt.typing import Array, Float64, Int64
 
 INNER_FOLDS = 5
 LARGEST = 300.0
-"""Nats beyond which a log weight is cut, so that sums of weights stay finite; truncation cuts and reports far below."""
+"""Nats at which a log-weight is cut, so that sums of weights stay finite; the reported truncation is far lower."""
 FEWEST_ROWS = 4
-"""Rows for each inner fold from which rows, not texts, are assigned to folds, where texts are fewer than folds."""
+"""Rows per inner fold from which rows, not texts, are assigned to folds, if there are fewer texts than folds."""
 EVIDENCE = 1.5
-"""Standard errors by which the covariates must help to predict held-out texts before any weight differs from one."""
+"""Standard errors by which the covariates must improve held-out prediction of texts before weights differ from one."""
 STRENGTHS = (0.5, 0.7, 0.85, 1.0, 1.2, 1.4)
 SEARCH_SAMPLE = 400
 SEARCH_ROWS = 2000
-"""Rows of a fold, and texts and readers behind the margins, while the strength is searched."""
+"""Texts and readers behind the margins, and rows of a fold, during the search for the strength."""
 SEARCH_TOLERANCE, SEARCH_STEPS = 1e-3, 20
-"""How closely the margins are then found (see `Normalizer`): far below the differences of strengths."""
+"""Precision of the margins in that search (see `Normalizer`): far below the differences between strengths."""
 
 
 class GaussianAssignment(BaseEstimator):  # type: ignore[misc]
     """s(x, w) = p(x) / p(x | w) from x | w ~ N(B phi(w), Sigma).
 
-    B is a ridge regression of the embedding on the covariates (and their squares and products, where held-out
-    likelihood asks for them), Sigma a residual covariance shrunk toward a multiple of the identity; both penalties are
+    B is a ridge regression of the embedding on the covariates (and their squares and products, if held-out likelihood
+    selects them), and Sigma is a residual covariance shrunk toward a multiple of the identity; both penalties are
     chosen by held-out likelihood over folds of texts. The log density ratio of two readers is then linear in x, with
-    slope Sigma^-1 B (phi(w) - phi(w')), and only that slope is kept: the terms of text and reader alone are those that
-    make the margins right (see `Normalizer`), which for Gaussian texts gives back the mixture
-    p(x) = mean_k p(x | w_k), and for texts made of discrete parts is right where the Gaussian's own terms are not.
-    The slope's strength is chosen by the held-out mean of log p(x | w) - log p(x); where no strength is better than
-    none, s = 1.
+    slope Sigma^-1 B (phi(w) - phi(w')), and only that slope is kept. The terms of text alone and reader alone are those
+    that give correct margins (see `Normalizer`): for Gaussian texts this recovers the mixture
+    p(x) = mean_k p(x | w_k), and for texts made of discrete parts it is correct although the Gaussian's own terms are
+    not. The strength of the slope is chosen by the held-out mean of log p(x | w) - log p(x); if no strength is better
+    than zero, s = 1.
 
     Parameters
     ----------
@@ -52,9 +52,9 @@ class GaussianAssignment(BaseEstimator):  # type: ignore[misc]
     Attributes
     ----------
     strength_:
-        Chosen multiple of the slope; 0 where the covariates do not help to predict the text.
+        Chosen multiple of the slope; 0 if the covariates do not help to predict the text.
     information_:
-        Held-out mean of log p(x | w) - log p(x), nats: how much the covariates tell about the text.
+        Held-out mean of log p(x | w) - log p(x), nats: the information of the covariates about the text.
 
     Examples
     --------
@@ -79,8 +79,8 @@ class GaussianAssignment(BaseEstimator):  # type: ignore[misc]
         fold = _folds(text_ids(x, text_id), self.seed)
         if fold is None:
             return self
-        # Coordinates are learned of each training part alone, as they are of all rows for the texts to come: a
-        # direction that is new in the part left out must be as new to the fit.
+        # Coordinates are learned from each training part alone, just as new texts meet coordinates learned from all
+        # rows: a direction that is new in the part left out must be new to the fit too.
         out = [fold == k for k in range(int(fold.max()) + 1)]
         parts = [PrincipalCoordinates.of(x[~rows], weight[~rows]) for rows in out]
         if min(len(part.variance) for part in (self.coordinates_, *parts)) == 0:
@@ -106,7 +106,7 @@ class GaussianAssignment(BaseEstimator):  # type: ignore[misc]
         return self
 
     def refitted(self, x: Array, w: Array, weight: Float64) -> GaussianAssignment:
-        """Fit slope and margins on other rows, with the settings and the strength that were chosen on these."""
+        """Fit slope and margins on other rows, with the settings and the strength chosen on the original ones."""
         other = copy.copy(self)
         other.coordinates_ = PrincipalCoordinates.of(x, weight)
         if len(other.coordinates_.variance) == 0:
@@ -123,7 +123,7 @@ class GaussianAssignment(BaseEstimator):  # type: ignore[misc]
     def stabilized_weight(self, x: Array, w: Array) -> Float64:
         if self.strength_ == 0:
             return np.ones(len(x))
-        # log p(x | w) / p(x) = phi(w)' S u(x) - a(x) - b(w): what text and reader have together, less the margins.
+        # log p(x | w) / p(x) = phi(w)' S u(x) - a(x) - b(w): the interaction of text and reader, less the margins.
         readers = self.features_.transform(w) @ self.slope_
         log_ratio = self.normalizer_.log_ratio(self.coordinates_.transform(x), readers)
         return np.asarray(np.exp(np.clip(-log_ratio, -LARGEST, LARGEST)))
@@ -148,7 +148,7 @@ class GaussianAssignment(BaseEstimator):  # type: ignore[misc]
             parts.append(np.stack(gains, axis=1))
         table = np.concatenate(parts)
         share = table[:, 0] / table[:, 0].sum()
-        # Held-out mean of log p(x | w) / p(x), nats a row: the information of the covariates about the text.
+        # Held-out mean of log p(x | w) / p(x), nats per row: the information of the covariates about the text.
         mean = share @ table[:, 1:]
         best = int(np.argmax(mean))
         error = float(np.sqrt(share**2 @ (table[:, 1 + best] - mean[best]) ** 2))
@@ -157,10 +157,10 @@ class GaussianAssignment(BaseEstimator):  # type: ignore[misc]
 
 
 def _folds(text_id: Int64, seed: int) -> Int64 | None:
-    """Inner folds, by text; where texts are few and repeat, each of them must be in every training part.
+    """Inner folds, by text; if texts are few and repeat, each of them must be in every training part.
 
-    The margins of a part without a text carry no information about it: its ratios are then off by any factor, and any
-    strength can look better than none.
+    The margins of a part without a text carry no information about it: its ratios can then be wrong by any factor, and
+    any strength can look better than zero.
     """
     few = len(np.unique(text_id)) < INNER_FOLDS <= len(text_id) / FEWEST_ROWS
     return inner_folds(np.arange(len(text_id)) if few else text_id, INNER_FOLDS, seed)
@@ -175,7 +175,7 @@ def normalizer(
     tolerance: float = TOLERANCE,
     steps: int = STEPS,
 ) -> Normalizer:
-    """Fit the margins on at most ``size`` rows, drawn with probabilities in proportion to their weights."""
+    """Fit the margins on at most ``size`` rows, drawn with probabilities proportional to their weights."""
     counts = weight > 0
     texts, readers, weight = texts[counts], readers[counts], weight[counts]
     if len(texts) <= size:

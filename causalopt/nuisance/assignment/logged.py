@@ -1,4 +1,4 @@
-"""Weights from what a system logged of its own choices: nothing to model."""
+"""Weights from the log-probabilities that a system logged for its own choices, without a model."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from causalopt.errors import ConfigError, DataError
 from causalopt.typing import Array, Float64
 
 LARGEST = 300.0
-"""Nats beyond which a log weight is cut, so that sums of weights stay finite."""
+"""Nats at which a log-weight is cut, so that sums of weights stay finite."""
 ROWS_PER_TEXT = 5.0
-"""Mean number of rows of a text from which the marginal can be had of the rows themselves."""
+"""Smallest mean number of rows per text for which the marginal is estimated from the rows themselves."""
 
 
 class LoggedAssignment:
     """s(x, w) = p(x) / p(x | w) from logged log-probabilities.
 
-    It takes its weights from columns of the data set, not from arrays: `PseudoOutcomeEstimator` passes them.
+    It takes its weights from columns of the data set, which `PseudoOutcomeEstimator` passes, and not from arrays.
     """
 
     def fit(self, x: Array, w: Array, weight: Float64) -> Self:
@@ -42,17 +42,17 @@ class LoggedAssignment:
         assignment_log_prob:
             log p(x_i | w_i), shape [n], nats.
         behavior_log_prob:
-            log p(x_i), shape [n], nats: of the text over all readers. None takes it from the rows: since
-            E[1 / p(x|w) | x] = 1 / p(x), it is the harmonic mean of p(x | w) over the rows of a text.
+            log p(x_i), shape [n], nats: the log-probability of the text over all readers. None estimates it from the
+            rows: since E[1 / p(x|w) | x] = 1 / p(x), it is the harmonic mean of p(x | w) over the rows of a text.
         text:
-            Codes [n] of equal texts, needed where ``behavior_log_prob`` is None.
+            Codes [n] of equal texts, needed if ``behavior_log_prob`` is None.
         weight:
             Exposure of each row, shape [n], or None for ones.
 
         Raises
         ------
         DataError
-            When p(x) is neither logged nor to be had from the rows, because texts have too few of them.
+            If p(x) is neither logged nor can be estimated from the rows, because texts have too few of them.
 
         Examples
         --------
@@ -74,7 +74,7 @@ class LoggedAssignment:
                 f"column behavior_log_prob ({n} rows of {texts} texts are too few to take it from the rows)"
             )
         share = np.ones(n) if weight is None else as_vector("weight", weight, n)
-        # In log space about the largest term of each text.
+        # In log space, relative to the largest term of each text.
         top = np.full(texts, -np.inf)
         np.maximum.at(top, codes, -conditional)
         inverse = np.bincount(codes, weights=share * np.exp(-conditional - top[codes]))

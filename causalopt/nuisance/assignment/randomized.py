@@ -1,4 +1,4 @@
-"""Texts that were assigned at random: nothing to model."""
+"""Texts that were assigned at random, which needs no model."""
 
 from __future__ import annotations
 

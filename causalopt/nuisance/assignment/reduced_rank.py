@@ -1,4 +1,4 @@
-"""Reduced-rank Gaussian regression of the text on the reader: few directions, each of which must predict something."""
+"""Reduced-rank Gaussian regression of the text on the reader: a few directions, each with predictive power."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from causalopt.typing import Float64
 
 PENALTIES = (0.0, 1e-3, 1e-2, 1e-1, 1.0)
-"""Of the regression, in pseudo-rows per row of data."""
+"""Ridge penalties of the regression, in pseudo-rows per row of data."""
 SHRINKAGES = (0.0, 0.1, 0.3)
-"""Of the residual covariance toward a multiple of the identity."""
+"""Shrinkage of the residual covariance toward a multiple of the identity."""
 UNFORESEEN = 0.01
-"""Smallest share of a direction's variance that is taken to be beyond the covariates."""
+"""Smallest share of a direction's variance that is assumed not to be predicted by the covariates."""
 COORDINATES = (4, 8, 16, 32, 64, 128)
-"""Leading principal coordinates that are tried, beside all of them."""
+"""Numbers of leading principal coordinates that are tried, in addition to all of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,17 +52,17 @@ class RegressionMoments:
         )
 
     def leading(self, coordinates: int) -> RegressionMoments:
-        """Return the moments of the first ``coordinates`` of u alone."""
+        """Return the moments of only the first ``coordinates`` of u."""
         cross, texts = self.cross[:, :coordinates], self.texts[:coordinates, :coordinates]
         return RegressionMoments(self.features, cross, texts, self.total)
 
 
 @dataclass(frozen=True, eq=False)
 class CanonicalPairs:
-    """Directions of text and reader, most telling first, in which z_j = text_j' u is N(reader_j' [1, phi], 1).
+    """Directions of text and reader, most informative first, in which z_j = text_j' u is N(reader_j' [1, phi], 1).
 
-    Given the reader the z_j are independent; these are the canonical variates of a multivariate regression
-    (Izenman 1975), whose leading ones are its maximum-likelihood fit at that rank.
+    Given the reader, the z_j are independent. They are the canonical variates of a multivariate regression
+    (Izenman 1975); the leading ones are its maximum-likelihood fit at that rank.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class CanonicalPairs:
     reader:
         Shape [1 + f, k], the constant first.
     center, spread:
-        Mean and variance of reader_j' [1, phi] over readers: z_j has that mean, and variance 1 + spread_j. Shape [k].
+        Mean and variance of reader_j' [1, phi] over readers, shape [k]: z_j has that mean, and variance 1 + spread_j.
     """
 
     text: Float64
@@ -86,19 +86,19 @@ class CanonicalPairs:
         fitted = np.sum(self.reader * (held_out.features @ self.reader), axis=0)
         about_center = squares - 2 * self.center * (held_out.cross[0] @ self.text) + held_out.total * self.center**2
         conditional = squares - 2 * products + fitted
-        # Given the reader z_j is N(fitted, 1); over all readers it is N(center, 1 + spread).
+        # Given the reader, z_j is N(fitted, 1); over all readers it is N(center, 1 + spread).
         return np.asarray(
             0.5 * (held_out.total * np.log1p(self.spread) + about_center / (1 + self.spread) - conditional)
         )
 
     def slope(self, rank: int) -> Float64:
-        """Return S, shape [f, q]: phi' S u is the part of log p(u | phi) that text and reader have together."""
+        """Return S, shape [f, q]: phi' S u is the interaction of text and reader in log p(u | phi)."""
         return np.asarray(self.reader[1:, :rank] @ self.text[:, :rank].T)
 
 
 @dataclass(frozen=True, eq=False)
 class MultivariateRegression:
-    """Ridge regression of u on phi, with what every shrinkage of its residual covariance has in common.
+    """Ridge regression of u on phi, with the quantities that all shrinkages of its residual covariance share.
 
     Attributes
     ----------
@@ -122,7 +122,7 @@ class MultivariateRegression:
         added = np.full(len(moments.features), (penalty + 1e-9) * moments.total)
         added[0] = 1e-12 * moments.total  # the constant is not penalised
         coefficients = np.linalg.solve(moments.features + np.diag(added), moments.cross)
-        # (U - F B)' A (U - F B), from the sums.
+        # (U - F B)' A (U - F B), computed from the sums.
         both = coefficients.T @ moments.cross
         residual = moments.texts - both - both.T + coefficients.T @ moments.features @ coefficients
         variances, axes = np.linalg.eigh(residual / moments.total)
@@ -132,7 +132,7 @@ class MultivariateRegression:
         return cls(np.asarray(coefficients, dtype=np.float64), variances, axes, mean, root)
 
     def pairs(self, shrinkage: float) -> CanonicalPairs:
-        """Rotate texts, whitened by the residual covariance, to the directions that readers move most."""
+        """Rotate texts, whitened by the residual covariance, to the directions that vary most with the reader."""
         whiten = self.axes / np.sqrt(shrunk(self.variances, shrinkage))
         scaled = self.coefficients @ whiten
         # The variances of phi'B' over readers are the squared singular values of R B: phi has fewer columns than u.
@@ -145,7 +145,7 @@ class MultivariateRegression:
 
 @dataclass(frozen=True)
 class CanonicalSettings:
-    """What `choose_settings` chose."""
+    """The settings chosen by `choose_settings`."""
 
     coordinates: int
     rank: int
@@ -153,7 +153,7 @@ class CanonicalSettings:
     shrinkage: float
 
     def slope(self, moments: RegressionMoments) -> Float64:
-        """Fit, and return S over all coordinates of u, shape [f, r]."""
+        """Fit and return S for all coordinates of u, shape [f, r]."""
         pairs = MultivariateRegression.of(moments.leading(self.coordinates), self.penalty).pairs(self.shrinkage)
         full = np.zeros((len(moments.features) - 1, moments.cross.shape[1]))
         full[:, : self.coordinates] = pairs.slope(self.rank)
@@ -162,13 +162,13 @@ class CanonicalSettings:
 
 @dataclass(frozen=True, eq=False)
 class RegressionSplit:
-    """Moments of an inner training part and of the part that it leaves out, in coordinates of the former alone."""
+    """Moments of an inner training part and of its held-out part, in coordinates learned from the former alone."""
 
     fitted: RegressionMoments
     left_out: RegressionMoments
 
     def gains(self, coordinates: int, penalty: float) -> list[Float64]:
-        """Held-out gain of each rank, 1 to the largest, for each of `SHRINKAGES`; see `CanonicalPairs.gains`."""
+        """Held-out gain of each rank from 1 to the largest, for each of `SHRINKAGES`; see `CanonicalPairs.gains`."""
         regression = MultivariateRegression.of(self.fitted.leading(coordinates), penalty)
         left_out = self.left_out.leading(coordinates)
         return [np.cumsum(regression.pairs(shrinkage).gains(left_out)) for shrinkage in SHRINKAGES]
@@ -180,7 +180,7 @@ def choose_settings(splits: list[RegressionSplit]) -> tuple[CanonicalSettings, f
     Returns
     -------
     settings, gain:
-        ``gain`` is the held-out mean of log p(u | phi) - log p(u) under the Gaussian fit, nats a row; negative where
+        ``gain`` is the held-out mean of log p(u | phi) - log p(u) under the Gaussian fit, nats per row; negative if
         the covariates do not help to predict the text at any rank.
     """
     total = sum(split.left_out.total for split in splits)
@@ -199,10 +199,10 @@ def choose_settings(splits: list[RegressionSplit]) -> tuple[CanonicalSettings, f
 
 
 def shrunk(eigenvalues: Float64, shrinkage: float) -> Float64:
-    """Eigenvalues of a residual covariance drawn toward their mean (Ledoit and Wolf 2004).
+    """Eigenvalues of a residual covariance, shrunk toward their mean (Ledoit and Wolf 2004).
 
     The coordinates have variance one, so that an eigenvalue is the share that is not predicted. It is kept above one
-    percent: a ratio between texts that determine their reader (a positivity violation) is beyond any data.
+    percent: if texts determine their reader (a positivity violation), no data can identify their ratio.
     """
     mean = float(eigenvalues.mean())
     return np.maximum((1 - shrinkage) * eigenvalues + shrinkage * mean, UNFORESEEN)

@@ -1,4 +1,4 @@
-"""From what text and reader have to do with each other to a density ratio with the right margins."""
+"""Normalisation of the interaction of text and reader to a density ratio with the correct margins."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from causalopt.data.folds import row_codes
 from causalopt.typing import Float64
 
 CHUNK = 1_000_000
-"""Largest number of (text, reader) pairs that are held at once."""
+"""Largest number of (text, reader) pairs held in memory at once."""
 LARGEST_RANGE = 300.0
-"""Nats between the smallest and the largest theta_w' x up to which exponentials are safe."""
+"""Largest range of theta_w' x, in nats, for which exponentials are safe."""
 TOLERANCE = 1e-6
 ITERATIONS = 500
 ROUNDS, STEPS = 5, 100
-"""Steps in logarithms, and cheap ones after each."""
+"""Number of steps in logarithms, and of cheap steps after each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,14 +27,14 @@ class Normalizer:
     If p(x | w) is proportional to p_0(x) exp(theta_w' x), then r = p(x | w) / p(x) for the a and b that keep both
     margins: for each text the mean of r over the population of readers is one, and for each reader the mean over the
     population of texts. They are found by alternating the two (Sinkhorn 1967), on samples of both populations.
-    Nothing is assumed of p_0, which for texts made of discrete parts is far from any Gaussian.
+    Nothing is assumed about p_0, which for texts made of discrete parts is far from any Gaussian.
 
     Attributes
     ----------
     texts, readers:
         Samples of the two populations, [J, q] and [K, q]: theta_w' x is the product of a row of each.
     log_text, log_reader:
-        For each of them, the log of its probability less its normalising term, [J] and [K], nats.
+        For each text and reader, the log of its probability minus its normalising term, [J] and [K], nats.
     """
 
     texts: Float64
@@ -52,16 +52,16 @@ class Normalizer:
         tolerance: float = TOLERANCE,
         steps: int = STEPS,
     ) -> Self:
-        """Find the normalising terms for two samples with their weights.
+        """Find the normalising terms for two weighted samples.
 
-        They move by less than ``tolerance`` nats in the last step; ``steps`` are taken between those in logarithms.
+        They change by less than ``tolerance`` nats in the last step; ``steps`` cheap steps follow each in logarithms.
         """
         text_share = text_weight / text_weight.sum()
         reader_share = reader_weight / reader_weight.sum()
         kernel = texts @ readers.T
         if np.ptp(kernel) > LARGEST_RANGE:
             return cls._in_logs(texts, readers, np.log(text_share), np.log(reader_share), tolerance, steps)
-        # Every row and every column keeps an entry of order one, so that no sum below is zero.
+        # Every row and every column has an entry of order one, so that no sum below is zero.
         row_top = kernel.max(axis=1)
         kernel -= row_top[:, None]
         column_top = kernel.max(axis=0)
@@ -87,10 +87,10 @@ class Normalizer:
         tolerance: float = TOLERANCE,
         steps: int = STEPS,
     ) -> Self:
-        """Iterate where ratios span more than a float holds: a step in logarithms, then cheap ones about it.
+        """Iterate if the ratios span more than a float holds: a step in logarithms, then cheap steps relative to it.
 
-        What the cheap steps scale is near one, since the step in logarithms has brought both margins there (the
-        absorption of Schmitzer 2019); where a float does not hold them after all, the next step in logarithms goes on.
+        The cheap steps scale quantities near one, since the step in logarithms has brought both margins there (the
+        absorption of Schmitzer 2019). If they still overflow a float, the next step in logarithms continues.
         """
         log_text, log_reader = text_share, reader_share
         of_text, of_reader = np.exp(text_share), np.exp(reader_share)
@@ -123,7 +123,7 @@ class Normalizer:
 
 
 def _of_distinct(rows: Float64, population: Float64, offset: Float64) -> Float64:
-    """`_log_mean`, of rows that may repeat."""
+    """`_log_mean` for rows that may repeat."""
     codes = row_codes(rows)
     first = np.unique(codes, return_index=True)[1]
     return _log_mean(rows[first], population, offset)[codes]

@@ -1,4 +1,4 @@
-"""Averages of an outcome model over readers or over texts, for models that cannot give them exactly."""
+"""Averages of an outcome model over readers or over texts, for models that cannot compute them exactly."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from causalopt.nuisance.coordinates import PrincipalCoordinates, standardization
 from causalopt.typing import Array, Float64, Int64
 
 READERS = 100
-"""Readers in a sampled average."""
+"""Number of readers in a sampled average."""
 TEXTS = 64
-"""Texts in a sampled average."""
+"""Number of texts in a sampled average."""
 READERS_A_DIRECTION = 4
-"""Sampled readers for each direction of the covariates on which the sample is calibrated, at least."""
+"""Smallest number of sampled readers for each direction of the covariates on which the sample is calibrated."""
 CHUNK = 200_000
-"""Pairs that are predicted at once."""
+"""Number of pairs that are predicted at once."""
 
 Predict = Callable[[Array, Array], Float64]
 
@@ -27,19 +27,19 @@ def mean_over_readers(
 ) -> tuple[Float64, Float64]:
     """Mean over the reference readers of ``predict(x_i, w_k)``.
 
-    Exact when there are at most ``readers`` distinct readers; otherwise over a sample that is spread evenly along the
+    Exact if there are at most ``readers`` distinct readers; otherwise over a sample that is spread evenly along the
     readers' first principal direction (systematic sampling with a random start), in proportion to their weights. The
-    sample is then calibrated: its weights move as little as they can for its mean covariates to be those of all readers
-    (the regression estimator of Cassel, Särndal and Wretman 1976; Deville and Särndal 1992). So a model that is linear
-    in w is averaged exactly, and of any other only what is not linear has an error, which is common to all texts where
-    it does not depend on them. With many covariates this holds for their leading principal directions.
+    sample is then calibrated: its weights change as little as possible so that its mean covariates equal those of all
+    readers (the regression estimator of Cassel, Särndal and Wretman 1976; Deville and Särndal 1992). A model that is
+    linear in w is therefore averaged exactly. For other models only the nonlinear part has an error, which is common to
+    all texts if it does not depend on them. With many covariates this holds for their leading principal directions.
 
     Returns
     -------
     mean, se:
-        Shape [n]; ``se`` is the Monte Carlo standard error of each mean, outcome units, from the left-out residuals of
-        a linear fit to the sample; zero where the mean is exact. It takes the sample for a simple one, which errs on
-        the large side.
+        Shape [n]; ``se`` is the Monte Carlo standard error of each mean, outcome units, from the leave-one-out
+        residuals of a linear fit to the sample; zero if the mean is exact. It treats the sample as a simple random
+        sample, which overestimates the error.
 
     Examples
     --------
@@ -73,7 +73,7 @@ def mean_over_texts(
     texts: int = TEXTS,
     seed: int = 0,
 ) -> Float64:
-    """Mean over texts of ``predict(x_j, w_i, id_j)``, shape [n], on at most ``texts``, drawn without replacement."""
+    """Mean over texts of ``predict(x_j, w_i, id_j)``, shape [n]; at most ``texts``, drawn without replacement."""
     if len(x_draws) > texts:
         chosen = np.random.default_rng(seed).choice(len(x_draws), texts, replace=False)
         x_draws, text_id = x_draws[chosen], text_id[chosen]
@@ -87,7 +87,7 @@ def mean_over_texts(
 
 
 def distinct_rows(rows: Array, weight: Float64) -> tuple[Array, Float64]:
-    """Distinct rows, with the sum of the weights of those that are equal."""
+    """Distinct rows, each with the sum of the weights of the rows that equal it."""
     codes = row_codes(rows)
     _, first = np.unique(codes, return_index=True)
     return rows[first], np.bincount(codes, weights=weight).astype(np.float64)

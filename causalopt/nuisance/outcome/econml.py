@@ -1,4 +1,4 @@
-"""EconML's estimators as outcome models, through one adapter."""
+"""An adapter that makes EconML's estimators outcome models."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ALPHAS = tuple(10.0 ** np.arange(-3.0, 5.0))
 
 
 class EconMLOutcome(BaseEstimator):  # type: ignore[misc]
-    """E[Y | x, w] from an estimator of EconML that knows the effect of a text on a reader.
+    """E[Y | x, w] from an estimator of EconML for the effect of a text on a reader.
 
     With the text as a vector treatment t(x) (leading principal coordinates of the embedding), `LinearDML`,
     `CausalForestDML` and `DML` with any final model give theta(w), and
@@ -31,8 +31,8 @@ class EconMLOutcome(BaseEstimator):  # type: ignore[misc]
         m(x, w) = E[Y | w] + theta(w)' (t(x) - E[t | w]),
 
     with both expectations from the estimator's own first stages. With texts coded into a few arms, `DRLearner` and
-    `LinearDRLearner` give theta_a(w) against the first arm, and m(a, w) = E[Y | arm 0, w] + theta_a(w). Either is
-    linear in what stands for the text, so that averages over readers and over texts are exact.
+    `LinearDRLearner` give theta_a(w) relative to the first arm, and m(a, w) = E[Y | arm 0, w] + theta_a(w). Both are
+    linear in the representation of the text, so that averages over readers and over texts are exact.
 
     Parameters
     ----------
@@ -40,20 +40,20 @@ class EconMLOutcome(BaseEstimator):  # type: ignore[misc]
         Name of a class in ``econml.dml`` or ``econml.dr``, or an estimator, which is copied. Its ``cv`` is replaced by
         folds of texts (of rows, for arms).
     settings:
-        Keyword arguments of that class. Where they leave them open, first stages and the final model are ridge
-        regressions (and a logistic regression for the arms). A first stage for the treatment must take a vector: wrap
-        one that does not in ``sklearn.multioutput.MultiOutputRegressor``.
+        Keyword arguments of that class. By default, first stages and the final model are ridge regressions (and a
+        logistic regression for the arms). A first stage for the treatment must accept a vector: wrap one that does not
+        in ``sklearn.multioutput.MultiOutputRegressor``.
     dimensions:
-        Coordinates that make up a vector treatment, at most.
+        Largest number of coordinates in a vector treatment.
     folds, seed:
         Folds and seed of the estimator's own cross-fitting.
 
     Raises
     ------
     ConfigError
-        When EconML is not installed or has no such estimator, or it does not fit the treatment.
+        If EconML is not installed or has no such estimator, or the estimator is not suitable for the treatment.
     DataError
-        When a text at prediction is none of the arms of the fit.
+        If a text at prediction is not among the arms of the fit.
 
     Examples
     --------
@@ -80,12 +80,12 @@ class EconMLOutcome(BaseEstimator):  # type: ignore[misc]
         self.dimensions = dimensions
         self.folds = folds
         self.seed = seed
-        _build(estimator, dict(settings or {}), seed)  # so that a name or a setting that is wrong is an error here
+        _build(estimator, dict(settings or {}), seed)  # so that a wrong name or setting is an error here
 
     def fit(self, x: Array, w: Array, y: Float64, weight: Float64, text_id: Int64 | None = None) -> Self:
         self.model_ = _build(self.estimator, dict(self.settings or {}), self.seed)
         self.takes_arms_ = isinstance(self.model_, _libraries()[1].DRLearner)
-        # Without covariates a constant one stands in: EconML's learners need a column.
+        # Without covariates a constant column is used: EconML's learners need at least one.
         readers = w if w.shape[1] else np.ones((len(w), 1))
         heterogeneous = w.shape[1] > 0
         if not heterogeneous and isinstance(self.model_, _libraries()[0].CausalForestDML):
@@ -124,13 +124,13 @@ class EconMLOutcome(BaseEstimator):  # type: ignore[misc]
         return np.asarray(intercept + slope @ self._treatment(x_draws).mean(axis=0))
 
     def _treatment(self, x: Array) -> Float64:
-        """Return what stands for the text, shape [n, q]: coordinates, or indicators of all arms but the first."""
+        """Return the representation of the text, shape [n, q]: coordinates, or indicators of all arms but the first."""
         if self.takes_arms_:
             return np.eye(self.arms_.count)[self.arms_.codes(x)][:, 1:]
         return self.coordinates_.transform(x)[:, : self.dimensions]
 
     def _reader_terms(self, w: Array) -> tuple[Float64, Float64]:
-        """Return the part of m that is the reader's alone [n], and the slopes on what stands for the text [n, q]."""
+        """Return the part of m that depends on the reader alone [n], and the slopes on the treatment [n, q]."""
         readers = w if w.shape[1] else np.ones((len(w), 1))
         effect = self.model_.const_marginal_effect(readers if self.heterogeneous_ else None)
         slope = np.asarray(effect, dtype=np.float64).reshape(len(effect), -1)
@@ -164,8 +164,8 @@ def _build(estimator: Any, settings: dict[str, Any], seed: int) -> Any:
         raise ConfigError("settings go with the name of a class; an estimator that is passed has its own")
     if not isinstance(estimator, dml._rlearner._RLearner | dr.DRLearner):
         raise ConfigError(
-            f"{type(estimator).__name__} is not among the EconML estimators that fit here: LinearDML, "
-            "CausalForestDML, DML and their kin, DRLearner, LinearDRLearner"
+            f"{type(estimator).__name__} is not among the supported EconML estimators: LinearDML, "
+            "CausalForestDML, DML and their subclasses, DRLearner, LinearDRLearner"
         )
     return copy.deepcopy(estimator)
 
@@ -175,7 +175,7 @@ def _ridge() -> RidgeCV:
 
 
 def _libraries() -> tuple[Any, Any]:
-    """Import EconML, which takes seconds, where one of its estimators is named."""
+    """Import EconML, which takes seconds, only if one of its estimators is named."""
     import econml.dml
     import econml.dr
 
@@ -198,6 +198,6 @@ def _splits(fold: Int64) -> list[tuple[Int64, Int64]]:
 
 
 def _mean_prediction(models: Any, features: Array) -> Float64:
-    """Mean over the estimator's own folds of their first stages, shape [n, k]."""
+    """Mean of the first stages over the estimator's own folds, shape [n, k]."""
     predictions = [np.asarray(m.predict(features)).reshape(len(features), -1) for fold in models for m in fold]
     return np.asarray(np.mean(predictions, axis=0), dtype=np.float64)

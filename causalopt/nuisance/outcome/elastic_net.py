@@ -22,9 +22,9 @@ READER_PENALTY = 1e-4
 class ElasticNetOutcome(BaseEstimator):  # type: ignore[misc]
     """E[Y | x, w] additive in text and reader, with an elastic net on the text (Zou and Hastie 2005).
 
-    Meant for coordinates that mean something each, such as coded attributes, of which few matter. The covariates are
-    partialled out beforehand (Frisch and Waugh 1933), so that no penalty can drop a confounder. Mix and penalty are
-    chosen by held-out loss over folds of texts.
+    Meant for coordinates that are each interpretable, such as coded attributes, if only a few matter. The covariates
+    are partialled out beforehand (Frisch and Waugh 1933), so that no penalty can drop a confounder. The L1 ratio and
+    the penalty are chosen by held-out loss over folds of texts.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class ElasticNetOutcome(BaseEstimator):  # type: ignore[misc]
             splits = [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(int(fold.max()) + 1)]
             net = ElasticNetCV(l1_ratio=list(MIXES), cv=splits, max_iter=5000, n_jobs=1, fit_intercept=True)
             with warnings.catch_warnings():
-                # The smallest penalties of the path may not converge; held-out loss passes over them.
+                # The smallest penalties of the path may not converge; held-out loss does not select them.
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 spread = float(np.std(target))
                 net.fit(rest / scale_x, target[:, 0] / spread, sample_weight=weight)

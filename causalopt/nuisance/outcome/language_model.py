@@ -1,4 +1,4 @@
-"""E[Y | x, w] with a fine-tuned language model that reads the text."""
+"""E[Y | x, w] from a fine-tuned language model that reads the text."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from causalopt.nuisance.text_index import TextIndex
 from causalopt.typing import Array, Float64, Int64
 
 HELD_OUT = 5
-"""One in so many texts is held out of the fine-tuning, to say how far its scores can be trusted."""
+"""One in this many texts is held out of the fine-tuning, to determine the weight of its scores."""
 EVIDENCE = 2.0
-"""Standard errors by which held-out loss must fall before the language model adds anything."""
+"""Standard errors by which held-out loss must fall before the language model is used."""
 LARGEST_LOG_ODDS = 8.0
 
 
 class LanguageModelOutcome:
-    """A regression on the embedding and the covariates, and a language model on what it leaves of held-out rows.
+    """A regression on the embedding and the covariates, and a language model on its held-out residuals.
 
-    The regression holds what covariates do to the outcome; the language model, with a head of one number
+    The regression models the effect of the covariates on the outcome; the language model, with a one-dimensional head
     (`AutoModelForSequenceClassification`), is fine-tuned on what remains:
 
         regression:  m(x, w) = ridge(x, w) + scale * f(x), by squared error;
         binary:      m(x, w) = expit(logistic(x, w) + scale * f(x)), by the log-likelihood.
 
-    f starts at zero. ``scale`` in [0, 1] is the best multiple on texts that the fine-tuning did not see, and 0 where
-    these do not show that f helps: a language model that has learnt its texts by heart adds nothing.
+    f starts at zero. ``scale`` in [0, 1] is the best multiple on texts held out of the fine-tuning, and 0 if these do
+    not show that f helps: a language model that has memorised its texts adds nothing.
 
-    It needs the texts, which `PseudoOutcomeEstimator` tells it through ``texts``.
+    It needs the texts, which `PseudoOutcomeEstimator` passes through ``texts``.
 
     Parameters
     ----------
@@ -50,14 +50,14 @@ class LanguageModelOutcome:
     training:
         Settings of `transformers.TrainingArguments`.
     max_length:
-        Tokens of prompt and text that are read; a longer one is cut, with a warning that counts them.
+        Largest number of tokens of prompt and text; longer ones are cut, with a warning that counts them.
     seed:
         Seed of the folds and of the fine-tuning.
 
     Raises
     ------
     ConfigError
-        When a setting is none of these.
+        If a setting is invalid.
 
     Examples
     --------
@@ -114,7 +114,7 @@ class LanguageModelOutcome:
     ) -> tuple[Float64, Float64]:
         """Mean over readers and its Monte Carlo standard error [n]: zero for a regression, which is additive in f."""
         if self.binary:
-            rows = np.column_stack([np.arange(len(x)), x])  # each row's text is told by its position
+            rows = np.column_stack([np.arange(len(x)), x])  # each row's text is identified by its position
             return mean_over_readers(
                 lambda row, w: self.predict(row[:, 1:], w, text_id[row[:, 0].astype(np.int64)]),
                 rows,
@@ -133,7 +133,7 @@ class LanguageModelOutcome:
         return (y - self.low_) / self.range_
 
     def _fit_base(self, x: Array, w: Array, target: Float64, weight: Float64, text_id: Int64) -> Float64:
-        """Fit the regression without the language model, and return its predictions of rows that it did not see."""
+        """Fit the regression without the language model, and return its predictions for held-out rows."""
         if not self.binary:
             self.base_: Any = RidgeOutcome(seed=self.seed).fit(x, w, target, weight, text_id)
             held_out_predictions: Float64 = self.base_.held_out_
@@ -158,7 +158,7 @@ class LanguageModelOutcome:
         return np.zeros(len(text_id)) if self.scale_ == 0 else self.reader_.predict(self.texts.read(text_id))
 
     def _scale(self, text_id: Int64, start: Float64, target: Float64, weight: Float64) -> float:
-        """Best multiple of f on held-out rows among 0, 0.1, ..., 1; 0 unless its gain stands out of its noise."""
+        """Best multiple of f on held-out rows among 0, 0.1, ..., 1; 0 unless its gain exceeds the noise."""
         score = self.reader_.predict(self.texts.read(text_id))
         text = np.unique(text_id, return_inverse=True)[1]
         multiples = np.linspace(0, 1, 11)

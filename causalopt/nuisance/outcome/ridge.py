@@ -18,7 +18,7 @@ from causalopt.typing import Array, Float64, Int64
 class BilinearDesign:
     """Columns of a regression on text and reader: coordinates u, covariates w, and products of the two.
 
-    A product lets the effect of a text differ between readers. The leading coordinates are the ones that get products.
+    A product lets the effect of a text differ between readers. Only the leading coordinates have products.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class BilinearDesign:
     center, scale:
         Means and scales of the p covariates.
     crossed:
-        Leading coordinates that are multiplied with every covariate.
+        Number of leading coordinates that are multiplied with every covariate.
     """
 
     coordinates: PrincipalCoordinates
@@ -45,7 +45,7 @@ class BilinearDesign:
 
     @property
     def block(self) -> Int64:
-        """Which block a column belongs to, shape [r + p + crossed * p]: 0 text, 1 reader, 2 product."""
+        """Block that each column belongs to, shape [r + p + crossed * p]: 0 text, 1 reader, 2 product."""
         r, p = len(self.coordinates.variance), len(self.center)
         return np.repeat(np.array([0, 1, 2]), [r, p, self.crossed * p])
 
@@ -91,7 +91,7 @@ class BilinearFunction:
 
     def predict(self, x: Array, w: Array) -> Float64:
         """m(x_i, w_i), shape [n]."""
-        # m(x, w) = [1, u]' T [1, v]: linear in either, so that a mean over readers or texts is T times their mean.
+        # m(x, w) = [1, u]' T [1, v]: linear in each, so that a mean over readers or texts is T times their mean.
         return np.asarray(np.einsum("ij,ij->i", self.design.text(x) @ self.table, self.design.reader(w)))
 
     def marginal(self, x: Array, w_reference: Array, weight_reference: Float64) -> Float64:
@@ -100,13 +100,13 @@ class BilinearFunction:
         return np.asarray(self.design.text(x) @ (self.table @ mean), dtype=np.float64)
 
     def reader_response(self, x_draws: Array, w: Array) -> Float64:
-        """Mean over the texts, exact: m is linear in u. Shape [n], one value a reader."""
+        """Mean over the texts, exact: m is linear in u. Shape [n], one value per reader."""
         mean = self.design.text(x_draws).mean(axis=0)
         return np.asarray(self.design.reader(w) @ (mean @ self.table), dtype=np.float64)
 
 
 DROPPED = 1e8
-"""A penalty so large that its columns are out of the regression."""
+"""A penalty so large that it removes its columns from the regression."""
 TEXT = (*(10.0 ** np.arange(-4.0, 2.0, 0.5)).tolist(), DROPPED)
 READER = (1e-6, 1e-4, 1e-2, 1.0)
 PRODUCT = (DROPPED, *(10.0 ** np.arange(-2.0, 2.5, 0.5)).tolist())
@@ -118,8 +118,8 @@ SWEEPS = 2
 class Penalty:
     """Penalties as pseudo-rows per row of data: 1 means that the prior counts as much as the data.
 
-    Covariates have a penalty of their own, and a light one: shrunk as much as the many weak coordinates of a text
-    they would leave confounding behind.
+    Covariates have a separate, light penalty: if they were shrunk as much as the many weak coordinates of a text, they
+    would leave residual confounding.
 
     Attributes
     ----------
@@ -138,12 +138,12 @@ class Penalty:
     def vector(self, block: Int64, variance: Float64) -> Float64:
         """Return the penalty of each column, shape [p]."""
         factors = np.array([self.text, self.reader, self.product])
-        # A ridge on raw coordinates penalises whitened ones by 1 / variance; a power between 0 and 1 is in between.
+        # A ridge on raw coordinates penalises whitened ones by 1 / variance; a power between 0 and 1 interpolates.
         return factors[block] * variance**-self.anisotropy
 
 
 NOTHING = Penalty(DROPPED, DROPPED, DROPPED, 0.0)
-"""Leaves the constant alone."""
+"""Drops all columns except the constant."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,11 +170,11 @@ class Moments:
 
     def solve(self, penalty: Float64) -> Float64:
         """Coefficients with the constant first, shape [1 + p]; the constant is not penalised."""
-        # A pseudo-row of 1e-9 keeps the system positive definite where columns repeat each other.
+        # A pseudo-row of 1e-9 keeps the system positive definite if columns are collinear.
         added = self.total * np.concatenate([[0.0], penalty]) + 1e-9 * self.total
         matrix = self.zz.copy()
         np.einsum("ii->i", matrix)[...] += added
-        # Some hundred small systems are solved for each fit: the routine itself, without the checks around it.
+        # Some hundred small systems are solved for each fit: call the routine itself, without the checks around it.
         _, solution, failed = dposv(matrix, self.zy, lower=1)
         return np.asarray(np.linalg.lstsq(matrix, self.zy)[0] if failed else solution, dtype=np.float64)
 
@@ -186,11 +186,11 @@ class Moments:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Sums over the rows of an inner training part and of the part that it leaves out, in the columns of the former.
+    """Sums over the rows of an inner training part and of its held-out part, in the columns of the former.
 
-    ``block`` and ``variance`` describe these columns, see `Penalty.vector`. What is learned of the rows, their
-    principal coordinates above all, must be learned of the training part alone: with the rows left out among them, no
-    direction of those is new, and a fit that goes wild on new directions is not seen to do so.
+    ``block`` and ``variance`` describe these columns, see `Penalty.vector`. Everything learned from the rows, above all
+    their principal coordinates, must be learned from the training part alone: if the held-out rows were included, none
+    of their directions would be new, and erratic predictions along new directions would go unnoticed.
     """
 
     fitted: Moments
@@ -199,11 +199,11 @@ class Split:
     variance: Float64
 
     def solve(self, penalty: Penalty) -> Float64:
-        """Coefficients of the training part, shape [1 + p]."""
+        """Coefficients fitted on the training part, shape [1 + p]."""
         return self.fitted.solve(penalty.vector(self.block, self.variance))
 
     def loss(self, penalty: Penalty) -> float:
-        """Weighted sum of squared errors on the part left out."""
+        """Weighted sum of squared errors on the held-out part."""
         return self.left_out.loss(self.solve(penalty))
 
 
@@ -213,12 +213,12 @@ def choose_penalty(splits: list[Split]) -> tuple[Penalty, float]:
     Parameters
     ----------
     splits:
-        Each row is left out by one of them.
+        Inner splits; each row is held out in exactly one.
 
     Returns
     -------
     penalty, loss:
-        The best, and its held-out mean squared error, squared outcome units.
+        The best penalty, and its held-out mean squared error, squared outcome units.
     """
     total = sum(split.left_out.total for split in splits)
     known: dict[Penalty, float] = {}
@@ -243,10 +243,10 @@ INNER_FOLDS = 5
 class RidgeOutcome(BaseEstimator):  # type: ignore[misc]
     """E[Y | x, w] by ridge regression on principal coordinates of the text, covariates, and products of the two.
 
-    Text, covariates and products have a penalty each, chosen by held-out loss over folds of texts (Hoerl and Kennard
-    1970). Covariates are hardly penalised: what shrinks them leaves confounding behind. The products let the effect of
-    a text differ between readers, and drop out where held-out loss finds no use for them. Since the model is linear in
-    the reader, its average over readers is exact.
+    Text, covariates and products have separate penalties, chosen by held-out loss over folds of texts (Hoerl and
+    Kennard 1970). Covariates are hardly penalised, since shrinking them leaves residual confounding. The products let
+    the effect of a text differ between readers, and are dropped if they do not reduce held-out loss. Since the model is
+    linear in the reader, its average over readers is exact.
 
     Parameters
     ----------
@@ -258,9 +258,9 @@ class RidgeOutcome(BaseEstimator):  # type: ignore[misc]
     Attributes
     ----------
     penalty_:
-        What was chosen.
+        The chosen penalty.
     held_out_:
-        Prediction of each training row by a fit on the other inner folds, shape [n].
+        Prediction for each training row from a fit on the other inner folds, shape [n].
 
     Examples
     --------
@@ -282,7 +282,7 @@ class RidgeOutcome(BaseEstimator):  # type: ignore[misc]
         center = float(np.average(y, weights=weight))
         fold = inner_folds(text_ids(x, text_id), INNER_FOLDS, self.seed)
         self.held_out_ = np.full(len(y), center)
-        self.penalty_ = Penalty()  # of a single text: nothing can be held out, and only readers can differ
+        self.penalty_ = Penalty()  # for a single text: nothing can be held out, and only readers differ
         if fold is not None:
             out = [fold == k for k in range(int(fold.max()) + 1)]
             designs = [BilinearDesign.of(x[~rows], w[~rows], weight[~rows], self.products) for rows in out]
@@ -319,9 +319,9 @@ class RidgeOutcome(BaseEstimator):  # type: ignore[misc]
 
 
 def _better(y: Float64, held_out: Float64, center: float, weight: Float64, text_id: Int64) -> bool:
-    """Say whether held-out loss is below that of the mean by a standard error, clustered by text.
+    """Whether held-out loss is below that of the mean by a standard error, clustered by text.
 
-    The smallest of many losses is small by chance as well: what is not below the mean's by more is noise.
+    The smallest of many losses is also small by chance: a smaller difference from the mean's loss counts as noise.
     """
     scale = float(np.sqrt(np.average((y - center) ** 2, weights=weight))) or 1.0
     gain = weight * (((y - center) / scale) ** 2 - ((y - held_out) / scale) ** 2)

@@ -21,27 +21,27 @@ LIBRARIES = ("sklearn.", "lightgbm.")
 
 
 class SklearnOutcome(BaseEstimator):  # type: ignore[misc]
-    """E[Y | x, w] by a scikit-learn estimator on the columns of x and w together.
+    """E[Y | x, w] from a scikit-learn estimator on the columns of x and w together.
 
-    A classifier stands for a binary outcome, and its prediction is the probability (times the distance of the two
-    values), never the class. The average over readers is taken over a sample of them, whose error is known.
+    A classifier is used for a binary outcome; its prediction is the probability (times the distance between the two
+    values), never the class. The average over readers is taken over a sample of them, whose error is estimated.
 
     Parameters
     ----------
     estimator:
-        An estimator, which is cloned; or the path of a class in scikit-learn or LightGBM, as
+        An estimator, which is copied; or the path of a class in scikit-learn or LightGBM, such as
         ``"sklearn.ensemble.RandomForestRegressor"``.
     settings:
         Keyword arguments of that class.
     readers:
-        Readers in a sampled average; exact where there are no more distinct ones.
+        Number of readers in a sampled average; exact if there are at most this many distinct ones.
     seed:
-        Seed of that sample, and the ``random_state`` of an estimator that has one and leaves it open.
+        Seed of that sample, and the ``random_state`` of an estimator that has one and does not set it.
 
     Raises
     ------
     ConfigError
-        When there is no such class, it does not predict, or takes no weights where rows have different ones.
+        If there is no such class, it does not predict, or it takes no weights although rows have different ones.
 
     Examples
     --------
@@ -63,7 +63,7 @@ class SklearnOutcome(BaseEstimator):  # type: ignore[misc]
         self.settings = settings
         self.readers = readers
         self.seed = seed
-        made = _build(estimator, settings or {}, seed)  # so that a name or a setting that is wrong is an error here
+        made = _build(estimator, settings or {}, seed)  # so that a wrong name or setting is an error here
         if is_classifier(made) and not hasattr(made, "predict_proba"):
             raise ConfigError(f"{type(made).__name__} has no predict_proba: an outcome model needs E[Y]")
 
@@ -81,7 +81,7 @@ class SklearnOutcome(BaseEstimator):  # type: ignore[misc]
         weights = _weights(self.model_, weight)
         try:
             self.model_.fit(np.hstack([x, w]), target, **weights)
-        except (ValueError, LightGBMError) as error:  # such as a negative count
+        except (ValueError, LightGBMError) as error:  # for example a negative count
             reason = " ".join(str(error).split())
             name = type(self.model_).__name__
             raise DataError(f"{name} cannot be fitted on these {len(y)} rows: {reason}") from None
@@ -118,7 +118,7 @@ def _build(estimator: Any, settings: Mapping[str, Any], seed: int) -> Any:
         raise ConfigError("settings go with the name of a class; an estimator that is passed has its own")
     if not hasattr(estimator, "fit") or not hasattr(estimator, "predict"):
         raise ConfigError(f"{type(estimator).__name__} has no fit and predict")
-    # A deep copy, not a clone: what is not an estimator of scikit-learn itself is welcome as well.
+    # A deep copy, not a clone: objects that are not scikit-learn estimators are accepted as well.
     estimator = copy.deepcopy(estimator)
     if hasattr(estimator, "get_params"):
         open_seeds = {key: seed for key, value in estimator.get_params().items()
@@ -128,7 +128,7 @@ def _build(estimator: Any, settings: Mapping[str, Any], seed: int) -> Any:
 
 
 def _weights(model: Any, weight: Float64) -> dict[str, Float64]:
-    """Keyword under which the model takes weights; an error where it would drop them."""
+    """Keyword under which the model takes weights; an error if it would ignore them."""
     if isinstance(model, Pipeline):
         name, last = model.steps[-1]
         if has_fit_parameter(last, "sample_weight"):

@@ -1,4 +1,4 @@
-"""A language model with a head of one number, fine-tuned on texts with `transformers.Trainer`."""
+"""A language model with a one-dimensional head, fine-tuned on texts with `transformers.Trainer`."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ SCRATCH_TRAINING: dict[str, Any] = {**TRAINING, "learning_rate": 5e-3, "num_trai
 
 
 class TextRegression:
-    """How a language model is fine-tuned to score texts.
+    """Settings for fine-tuning a language model to score texts.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ class TextRegression:
             if self.lora is None:
                 model = copy.deepcopy(base).requires_grad_(True)
             else:
-                # Frozen weights are shared by the models of all folds; an adapter and a head are each one's own.
+                # The models of all folds share the frozen weights; each has its own adapter and head.
                 shared = {id(parameter): parameter for parameter in base.base_model.parameters()}
                 settings = {"lora_alpha": 2 * self.lora["r"], **self.lora}
                 with torch.random.fork_rng(devices=[]), quiet_transformers():
@@ -144,7 +144,7 @@ class TextReader:
         self._known: dict[Pair, float] = {}
 
     def encode(self, pairs: Sequence[Pair]) -> list[list[int]]:
-        """Tokens of prompt and text, at most ``max_length``; the end of what is longer is kept.
+        """Tokens of prompt and text, at most ``max_length``; of longer sequences the end is kept.
 
         Warns
         -----
@@ -194,7 +194,7 @@ class _RegressionTrainer(Trainer):  # type: ignore[misc]
 
 @lru_cache(maxsize=1)
 def _pretrained(name: str) -> tuple[Any, Any]:
-    """Load a model with a head of one number, frozen, and its tokenizer, which pads on the right."""
+    """Load a frozen model with a one-dimensional head, and its tokenizer, which pads on the right."""
     source = str(smollm2.smollm2_folder()) if name == smollm2.NAME else name
     refuse_own_code(Path(source))
     try:

@@ -12,22 +12,22 @@ import numpy.typing as npt
 from causalopt.typing import Array, Float64
 
 Mask = npt.NDArray[np.bool_] | None
-"""Which rows lie in a box; None when the box has no side in these columns."""
+"""Mask of the rows that lie in a box; None if the box is unbounded in these columns."""
 
 
 @dataclass(frozen=True, eq=False)
 class LeafSum:
     """Trees f(x, w) = sum over leaves of value * [x in A] * [w in B], because each split is on one column.
 
-    The mean over readers of a leaf is value * [x in A] * (share of the readers in B): exact, at the price of one pass
+    The mean over readers of a leaf is value * [x in A] * (share of the readers in B). It is exact, and needs one pass
     over the leaves and none over pairs of texts and readers; likewise the mean over texts.
 
     Attributes
     ----------
     trees:
-        Roots as nested dictionaries, of LightGBM's `dump_model`.
+        Roots as nested dictionaries, from LightGBM's `dump_model`.
     dimensions:
-        Columns before this number are the text's, the others the reader's.
+        Columns before this number belong to the text, the others to the reader.
     scale:
         Factor on every leaf.
     """
@@ -59,7 +59,7 @@ class LeafSum:
         return self.scale * total
 
     def reader_response(self, x_draws: Array, w: Array) -> Float64:
-        """Mean over the texts, exact, shape [n], one value a reader."""
+        """Mean over the texts, exact, shape [n], one value per reader."""
         total = np.zeros(len(w))
         for value, in_text, in_reader in self._leaves(x_draws, w):
             _add(total, value if in_text is None else value * float(in_text.mean()), in_reader)

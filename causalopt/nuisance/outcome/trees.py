@@ -1,4 +1,4 @@
-"""Outcome models of boosted trees, with rounds chosen by held-out loss; averages over readers are exact."""
+"""Outcome models with boosted trees, with rounds chosen by held-out loss; averages over readers are exact."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Boosting:
     rows_per_leaf:
         Smallest number of rows in a leaf.
     seed:
-        Of LightGBM and of the inner folds.
+        Seed of LightGBM and of the inner folds.
     """
 
     rounds: int = 200
@@ -46,7 +46,7 @@ class Boosting:
     seed: int = 0
 
     def parameters(self) -> dict[str, Any]:
-        """Parameters of LightGBM: one thread, the same trees every time, and no special place for zeros."""
+        """Parameters of LightGBM: one thread, reproducible trees, and no special treatment of zeros."""
         return {
             "objective": "regression",
             "learning_rate": self.learning_rate,
@@ -65,7 +65,7 @@ class Boosting:
         }
 
     def fit(self, x: Array, w: Array, target: Float64, weight: Float64, text_id: Int64 | None = None) -> LeafSum:
-        """Fit trees to a target of mean zero; the sum of no leaves when held-out loss does not fall.
+        """Fit trees to a target of mean zero; return an empty sum if held-out loss does not fall.
 
         Rounds are chosen over folds of texts, and the trees are then scaled by the least-squares slope of the target
         on their held-out predictions, in [0, 1].
@@ -75,7 +75,7 @@ class Boosting:
         fold = inner_folds(text_id, INNER_FOLDS, self.seed)
         if fold is None or not np.any(target):
             return nothing
-        # Leaves are counted in rows, so weights of mean one keep the penalty's meaning.
+        # The size of a leaf is counted in rows, so weights of mean one preserve the meaning of the penalty.
         share = weight / weight.mean()
         features = np.hstack([x, w]).astype(np.float64)
         splits = [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(int(fold.max()) + 1)]
@@ -101,7 +101,7 @@ class Boosting:
 
 
 def _slope(target: Float64, prediction: Float64, weight: Float64, text: Int64) -> float:
-    """Shrinkage of held-out predictions; 0 when their gain is within the noise of texts."""
+    """Shrinkage of held-out predictions; 0 if their gain is within the noise between texts."""
     size = float(np.sum(weight * prediction**2))
     if size == 0:
         return 0.0
@@ -116,7 +116,7 @@ __all__ = ["LightGBMOutcome", "RidgeLightGBMOutcome", "RidgeOutcome", "ZeroOutco
 
 
 class ZeroOutcome(BaseEstimator):  # type: ignore[misc]
-    """m = 0 everywhere: turns outcome adjustment off, so that the pseudo-outcome is s * y, and y where s = 1."""
+    """m = 0 everywhere: turns outcome adjustment off, so that the pseudo-outcome is s * y, and y if s = 1."""
 
     def fit(self, x: Array, w: Array, y: Float64, weight: Float64) -> Self:
         return self
@@ -133,7 +133,7 @@ class ZeroOutcome(BaseEstimator):  # type: ignore[misc]
 
 
 class LightGBMOutcome(BaseEstimator):  # type: ignore[misc]
-    """E[Y | x, w] by gradient-boosted trees about the mean outcome.
+    """E[Y | x, w] from gradient-boosted trees, starting from the mean outcome.
 
     Trees alone shrink the dose response toward its mean; `RidgeLightGBMOutcome` does so far less.
 
@@ -182,10 +182,10 @@ class LightGBMOutcome(BaseEstimator):  # type: ignore[misc]
 
 
 class RidgeLightGBMOutcome(BaseEstimator):  # type: ignore[misc]
-    """E[Y | x, w] by a ridge regression, and trees on what it leaves of rows that it was not fitted on.
+    """E[Y | x, w] from a ridge regression, and trees on its residuals for held-out rows.
 
-    The ridge holds the linear part at full size, which trees alone would shrink; the trees add curvature and
-    interactions where held-out loss finds them.
+    The ridge regression keeps the linear part at full size, which trees alone would shrink; the trees add curvature and
+    interactions if they reduce held-out loss.
 
     Parameters
     ----------

@@ -96,7 +96,7 @@ def test_arms(name):
     effect = model.model_.effect(w, T0=first, T1=last)
     of_text = model.predict(codes[np.full(1500, 2)], w) - model.predict(codes[np.zeros(1500, int)], w)
     np.testing.assert_allclose(of_text, effect, atol=1e-10)
-    with pytest.raises(DataError, match="none of the arms"):
+    with pytest.raises(DataError, match="not among the arms"):
         model.predict(np.array([[5.0, 5.0]]), w[:1])
 
 
@@ -118,7 +118,7 @@ def test_bad_input():
         EconMLOutcome("LinaerDML")
     with pytest.raises(ConfigError, match="unexpected keyword argument"):
         EconMLOutcome("LinearDML", {"model_x": 1})
-    with pytest.raises(ConfigError, match="is not among the EconML estimators"):
+    with pytest.raises(ConfigError, match="is not among the supported EconML estimators"):
         EconMLOutcome(LogisticRegression())
     with pytest.raises(ConfigError, match="at most 50 texts"):
         EconMLOutcome("LinearDRLearner").fit(x, w, y, np.ones(80))

@@ -96,7 +96,7 @@ def test_the_index_numbers_prompts_and_texts_once():
     assert index.ids(["why", "how"], ["a warm day", "a warm day"]).tolist() == [0, 1]
     assert index.ids(["how", "why", "how"], ["a warm day", "a warm day", "a cold day"]).tolist() == [1, 0, 2]
     assert index.read([2, 0]) == [("how", "a cold day"), ("why", "a warm day")]
-    with pytest.raises(ModelError, match="that it was never told"):
+    with pytest.raises(ModelError, match="was given an unknown text"):
         index.read([3])
 
 

@@ -101,7 +101,7 @@ def test_weights_are_never_dropped_and_classes_must_be_two():
 
 
 def test_what_is_no_model():
-    with pytest.raises(ConfigError, match="object is no outcome model"):
+    with pytest.raises(ConfigError, match="object is not an outcome model"):
         models.outcome_model(object())
     with pytest.raises(ConfigError, match="needs a 'name'"):
         models.assignment_model({})
