@@ -68,7 +68,7 @@ class PseudoOutcomes:
 
     @property
     def corrected(self) -> bool:
-        """Whether there is a stabilized weight; without one xi = g, and values stand on the outcome model alone."""
+        """Whether there is a stabilized weight; without one xi = g, and values rely on the outcome model alone."""
         return all(failure.nuisance != "assignment model" for failure in self.failures)
 
     @property

@@ -224,8 +224,8 @@ class Benchmark:
         of that estimate's residual variance that it explains, and the share of E[alpha^2] with it that it accounts
         for. Compare these with a robustness value.
     cf_y, cf_d:
-        The gain statistics of DoubleML, which divide the same gains by the quantity of the other estimate: by the
-        residual variance with it, and by E[alpha^2] without it. cf_d = assignment_share / (1 - assignment_share).
+        The gain statistics of DoubleML, which divide the same gains by the other denominators: the residual variance
+        with it, and E[alpha^2] without it. cf_d = assignment_share / (1 - assignment_share).
     rho:
         Degree of adversity, signed. If nothing was truncated, the short estimate's `Sensitivity.bounds` at both shares
         and this rho end at the long estimate.

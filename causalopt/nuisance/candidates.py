@@ -43,7 +43,7 @@ class CandidateFits(Generic[Model]):
 def choose(
     fits: Sequence[CandidateFits[Model]], rows: Rows, labels: Int64, scores: list[pd.DataFrame]
 ) -> CandidateFits[Model]:
-    """Keep the scores of all candidates, and return the one with the smallest held-out loss that did not fail."""
+    """Append the scores of all candidates to ``scores``; return the one with the smallest loss that did not fail."""
     exposure = [float(rows.weight[labels[r] == k].sum()) for r, k in _places(labels)]
     losses = [float(np.average(fitted.scores["loss"], weights=exposure)) for fitted in fits]
     best = min(range(len(fits)), key=lambda i: (bool(fits[i].failures), losses[i]))
@@ -54,9 +54,9 @@ def choose(
 def fit_outcome(spec: Any, rows: Rows, labels: Int64, outcome_rows: Rows | None) -> CandidateFits[OutcomeModel]:
     """Cross-fit an outcome model: arrays m and g, the latter a mean over the readers of the other folds.
 
-    A fold whose model cannot be fitted or predicts what no outcome could be gets the mean outcome, and a repeat that is
-    worse than the mean too; both are failures. With ``outcome_rows`` these train the model, without the texts of the
-    fold held out.
+    The mean outcome replaces a model in a fold where it cannot be fitted or predicts impossible outcomes, and in a
+    repeat where it is worse than the mean; both are failures. If ``outcome_rows`` are given, the model is fitted on
+    them, without the texts of the held-out fold.
     """
     name = models.name_of(spec)
     m, g, mean = np.empty(labels.shape), np.empty(labels.shape), np.empty(labels.shape)
@@ -70,7 +70,7 @@ def fit_outcome(spec: Any, rows: Rows, labels: Int64, outcome_rows: Rows | None)
         source = train if outcome_rows is None else outcome_rows[~np.isin(outcome_rows.group, test.group)]
         if len(source) == 0 or source.weight.sum() <= 0:
             raise DataError(f"the second data set has no row whose text is outside fold {k}")
-        # One fit serves all folds when nothing of the second data set is ever held out.
+        # One fit serves all folds if no row of the second data set is ever held out.
         shared = outcome_rows is not None and not np.isin(outcome_rows.group, rows.group).any()
         constant = MeanOutcome().fit(source.x, source.w, source.y, source.weight)
         mean[r, out] = constant.mean_
@@ -79,10 +79,10 @@ def fit_outcome(spec: Any, rows: Rows, labels: Int64, outcome_rows: Rows | None)
             if everywhere is None or not shared:
                 everywhere = models.fit_outcome(spec, source)
             model = everywhere
-            # m(x_i, w_i) and g(x_i) = mean_k m(x_i, w_k), both by the model of the other folds.
+            # m(x_i, w_i) and g(x_i) = mean_k m(x_i, w_k), both from the model of the other folds.
             m[r, out] = models.predict(model, test.x, test.w, test.text_id)
             g[r, out], error = _mean_over_readers(model, test, train, rows, m[r, out])
-            # To have no outcome model is a choice: nothing was learned that could have failed.
+            # No outcome model is a choice of the user's: nothing was fitted that could fail.
             predicted = np.concatenate([m[r, out], g[r, out]])
             chosen = isinstance(model, ZeroOutcome)
             reason = None if chosen else wild(predicted, source.y[source.weight > 0])
@@ -105,7 +105,7 @@ def fit_outcome(spec: Any, rows: Rows, labels: Int64, outcome_rows: Rows | None)
         more = f" (and in {len(unusable) - 1} more folds)" if len(unusable) > 1 else ""
         failures.append(Failure("outcome model", name, unusable[0] + more))
     for r in range(len(labels)):
-        # No model is a choice; and so is one of other data, which may mislead here: the correction makes up for it.
+        # No model is a choice, and so is one of other data, which may be wrong here: the correction accounts for that.
         if isinstance(fitted[r][0], ZeroOutcome) or outcome_rows is not None:
             continue
         reason = worse_than_mean(rows.y, m[r], mean[r], rows.weight, rows.group)
@@ -118,14 +118,14 @@ def fit_outcome(spec: Any, rows: Rows, labels: Int64, outcome_rows: Rows | None)
 def _mean_over_readers(model: OutcomeModel, test: Rows, train: Rows, rows: Rows, m: Float64) -> tuple[Float64, Float64]:
     """Mean of m over readers, shape [test rows], and its Monte Carlo error.
 
-    Over the training readers; with prompts over all readers of the row's prompt, its own reader among them.
+    The mean is over the training readers; with prompts, over all readers of the row's prompt, including its own.
     """
     if test.prompt_id is None or rows.prompt_id is None:
         first, position = distinct(test.text_id)
         readers = distinct_rows(train.w, train.weight)
         mean, error = models.marginal(model, test.x[first], *readers, test.text_id[first])
         return mean[position], error[position]
-    mean, error = m.copy(), np.zeros(len(m))  # right for a prompt that was asked once
+    mean, error = m.copy(), np.zeros(len(m))  # correct for a prompt that occurs once
     asked = np.bincount(np.unique(rows.prompt_id, return_inverse=True)[1])
     often = np.unique(rows.prompt_id)[asked > 1]
     for prompt in np.intersect1d(often, test.prompt_id):
@@ -142,8 +142,8 @@ def fit_assignment(
 ) -> CandidateFits[AssignmentModel]:
     """Cross-fit an assignment model: array s, given the prompt where there are prompts.
 
-    Its loss is that of telling real pairs of text and reader from randomly reassigned ones. A model that cannot be
-    fitted, or whose weights collapse on few rows, is a failure.
+    Its loss is that of classifying real pairs of text and reader against randomly reassigned ones. A model that cannot
+    be fitted, or whose weights collapse on few rows, is a failure.
     """
     name = models.name_of(spec)
     s = np.empty(labels.shape)
@@ -179,7 +179,7 @@ def fit_assignment(
             _score((r, k, "assignment", models.fitted_name(spec, model), len(test)), loss, float(np.log(2)), 0.0)
         )
         if not isinstance(model, RandomizedAssignment) and len(np.unique(train.text_id[train.weight > 0])) < 2:
-            # It then says 1 of every reader, which nothing in these rows speaks for.
+            # Its weights are then all 1, without any support in these rows.
             failures.append(Failure("assignment model", name, f"there is a single text outside fold {k}"))
     for r in range(len(labels)):
         reason = None if failures else collapsed(s[r], rows.weight, max_weight)

@@ -1,4 +1,4 @@
-"""Cross-fitting: every row's nuisances come from models that saw no row of its group (Chernozhukov et al. 2018)."""
+"""Cross-fitting: each row's nuisances come from models fitted without its group (Chernozhukov et al. 2018)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from causalopt.typing import Float64, Int64
 __all__ = ["CrossFit", "Rows", "cross_fit"]
 
 NOTEWORTHY_MASS = 0.01
-"""Share of the weights' mass whose truncation is worth a warning."""
+"""Share of the weights' mass whose truncation causes a warning."""
 
 
 def cross_fit(
@@ -54,7 +54,7 @@ def cross_fit(
     s: Any = None,
     outcome_rows: Rows | None = None,
 ) -> CrossFit:
-    """Fit nuisances on all folds but one, and predict that one.
+    """Fit nuisances on all folds but one, and predict on that one.
 
     Parameters
     ----------
@@ -67,29 +67,29 @@ def cross_fit(
     weight:
         Exposure of each row, shape [n], or None for ones.
     group:
-        Labels [n] of what stays in one fold (the text), or None for rows that all differ.
+        Labels [n] of the units that stay in one fold (the texts), or None if every row is a unit.
     text_id:
-        Labels [n] of the texts (with their prompts), which inner folds keep together; None takes rows of equal
-        embedding for one text.
+        Labels [n] of the texts (with their prompts), which inner folds keep together; with None, rows of equal
+        embedding are one text.
     prompt_id, prompt_columns:
         Labels [n] of the prompts, and how many of x's last columns embed the prompt; None and 0 without prompts.
     outcome_model, assignment_model:
         A name, a mapping with a name and settings, an object that keeps the contract, a scikit-learn or EconML
-        estimator, or a list of these: then each is cross-fitted and the one with the smallest held-out loss is used.
+        estimator, or a list of these: each is then cross-fitted, and the one with the smallest held-out loss is used.
     folds, repeats, seed:
         Groups are randomly reassigned to folds in each repeat; m, s and g are the medians over the repeats.
     fold:
-        Folds made elsewhere in place of them; see `external_folds`.
+        Folds made elsewhere, used in their place; see `external_folds`.
     max_weight:
-        Stabilized weights above it are cut down to it.
+        Stabilized weights above it are truncated to it.
     m, g, s:
-        Nuisances computed elsewhere, shape [n]. Where there are covariates, m and g come together: g must be the mean
-        over readers (of the row's prompt, where there are prompts) of that very m.
+        Nuisances computed elsewhere, shape [n]. With covariates, m and g come together: g must be the mean of that m over
+        readers (of the row's prompt, if there are prompts).
     outcome_rows:
         Rows of a second data set, on which the outcome model is fitted in place of these. They may be confounded: their
-        groups are codes in the same sense as ``group``, and rows of a group that is in the fold held out are left out,
-        so that a text shared by both data sets is scored by a model that did not see it. Rows whose group is not among
-        ``group`` are in every fit. Readers are averaged over as they are in the first data set.
+        groups are codes in the same sense as ``group``, and rows whose group is in the held-out fold are left out, so
+        that a text shared by both data sets is scored by a model that was not fitted on it. Rows whose group is not in
+        ``group`` are used in every fit. Averages are over the readers of the first data set.
 
     Returns
     -------
@@ -98,25 +98,25 @@ def cross_fit(
     Raises
     ------
     DataError
-        On arrays that do not fit together, fewer groups than folds, or a fold without any weight.
+        If arrays have different lengths, there is a single group, or a fold has no weight.
 
     Warns
     -----
     TruncationWarning
-        When truncation cuts more than one percent of the weights' mass.
+        If truncation removes more than one percent of the weights' mass.
     OverlapWarning
-        When covariates determine who was shown a text (a positivity violation), or the mean weight is far from one.
+        If covariates determine who was shown a text (a positivity violation), or the mean weight is far from one.
     CausalOptWarning
-        When a fold holds a single group; when a nuisance fails (see `guards`): m is then the mean of the training
-        outcomes, and s is 0, so that xi = g.
+        If a fold holds a single group, or a nuisance fails (see `guards`): m is then the mean of the training outcomes,
+        and s is 0, so that xi = g.
 
     Notes
     -----
     xi = s (y - m) + g is doubly robust: E[xi | x] = E[Y(x)] if either m or s is right (Kennedy, Ma, McHugh and Small
-    2017). With prompts c it is E[xi | c, x] = E[m(c, x, W) | c]: a reader keeps the prompts that they ask. Then
+    2017). With prompts c it is E[xi | c, x] = E[m(c, x, W) | c]: readers keep their prompts. Then
     s = p(x | c) / p(x | c, w) (see `GivenPrompt`), and g averages m over the readers of the row's own prompt, the row's
-    own reader weighted by s, since that one is not drawn apart from the text: where a prompt was asked once, g is
-    s times m about their mean, which has the expectation of s m and less variance.
+    own reader weighted by s, since that reader is not drawn independently of the text: for a prompt that occurs once, g
+    is the mean outcome plus s times the deviation of m from it, which has the expectation of s m and less variance.
 
     Examples
     --------
@@ -209,7 +209,7 @@ def cross_fit(
 
 
 def _folds(rows: Rows, fold: Any, folds: int, repeats: int, seed: int) -> Int64:
-    """Labels of the folds, shape [repeats, n]: those that are given, or groups assigned at random."""
+    """Labels of the folds, shape [repeats, n]: the given ones, or groups assigned at random."""
     if fold is not None:
         labels = external_folds(fold, rows.group)
     else:
@@ -220,7 +220,7 @@ def _folds(rows: Rows, fold: Any, folds: int, repeats: int, seed: int) -> Int64:
 
 
 def _warn_of_positivity(rows: Rows) -> None:
-    """Warn where the covariates tell who was shown a text, or a text tells its readers."""
+    """Warn if covariates determine who was shown a text, or a text determines its readers."""
     warn_if_separated(rows.text_id, rows.w, rows.prompt_id)
     within = GivenPrompt.of(rows, np.ones(len(rows), dtype=bool))
     warn_if_text_gives_reader_away(within.text, within.reader, rows.weight, rows.text_id)
@@ -247,12 +247,12 @@ def _fold_models(
 
 
 def truncate(s: Float64, weight: Float64, max_weight: float) -> tuple[Float64, Truncation]:
-    """Cut weights down to ``max_weight``, and say how much that took (Ionides 2008).
+    """Truncate weights at ``max_weight``, and return how much that removed (Ionides 2008).
 
     Warns
     -----
     TruncationWarning
-        When more than one percent of the mass is cut.
+        If more than one percent of the mass is removed.
 
     Examples
     --------
@@ -277,7 +277,7 @@ def truncate(s: Float64, weight: Float64, max_weight: float) -> tuple[Float64, T
 
 
 def _fewer_folds(folds: int, group: Int64) -> int:
-    """Return the number of folds: with a warning, as many as there are groups where these are fewer."""
+    """Return the number of folds; with fewer groups than folds, the number of groups, with a warning."""
     groups = len(np.unique(group))
     if not 2 <= groups < folds:
         return folds
@@ -312,7 +312,7 @@ def _check_folds(labels: Int64, rows: Rows) -> None:
 
 
 def _own_share(rows: Rows) -> Float64:
-    """Share of a row's own reader among the readers that its g averages over, shape [n]; zero without prompts."""
+    """Share of a row's own reader in the average behind its g, shape [n]; zero without prompts."""
     if rows.prompt_id is None:
         return np.zeros(len(rows))
     prompt = np.unique(rows.prompt_id, return_inverse=True)[1]

@@ -1,4 +1,4 @@
-"""Text and reader once the prompt is known: the assignment given the prompt is a law of that."""
+"""Text and reader given the prompt, which is what the assignment given the prompt depends on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from causalopt.typing import Array, Float64, Int64
 PENALTIES = 10.0 ** np.arange(-5.0, 2.0)
 """Of the regressions on the prompt, in pseudo-rows per row of data."""
 OFTEN = 20
-"""Rows from which a prompt has means and margins of its own."""
+"""Fewest rows of a prompt with means and margins of its own."""
 REFERENCE = 100
 """Largest number of texts and of readers of a prompt behind its margins."""
 ITERATIONS, TOLERANCE = 200, 1e-6
@@ -28,12 +28,12 @@ ITERATIONS, TOLERANCE = 200, 1e-6
 class GivenPrompt:
     """Partials the prompt out of the text's embedding and of the covariates (Frisch and Waugh 1933; Robinson 1988).
 
-    The weight s = p(x | c) / p(x | c, w) must not undo that readers choose their prompts: they keep them wherever the
-    policy is deployed. An assignment model that is fitted on the residuals of text and reader sees what text and reader
-    have to do with each other within a prompt, and takes that for the same at every prompt. The residuals are
-    differences from the prompt's own means where it was asked 20 times or more, and from a ridge regression on its
-    embedding elsewhere. Without prompts everything stays as it is. No outcome is looked at, so that the means and the
-    margins of a prompt may be those of all rows, held out or not.
+    The weight s = p(x | c) / p(x | c, w) must not adjust for readers' choice of prompts: readers keep their prompts when
+    the policy is deployed. An assignment model that is fitted on residuals of text and reader models their dependence
+    within a prompt, which is taken to be the same for all prompts. The residuals are differences from the prompt's own
+    means if it occurs in 20 rows or more, and from a ridge regression on its embedding otherwise. Without prompts the
+    rows are unchanged. No outcome is used, so that the means and the margins of a prompt may be those of all rows, held
+    out or not.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class GivenPrompt:
     text, reader:
         Residuals of the text's embedding [n, d - prompt_columns] and of the covariates [n, p].
     often:
-        Whether the prompt of a row was asked often enough for means and margins of its own, shape [n].
+        Whether the prompt of a row occurs often enough for means and margins of its own, shape [n].
     """
 
     rows: Rows
@@ -66,7 +66,7 @@ class GivenPrompt:
             here = rows.prompt_id == asked
             expected_text[here] = np.average(text[here], axis=0, weights=rows.weight[here])
             expected_reader[here] = np.average(reader[here], axis=0, weights=rows.weight[here])
-        # x - E[x | c] and w - E[w | c]: what text and reader have to do with each other within a prompt.
+        # x - E[x | c] and w - E[w | c]: the dependence of the two is that of text and reader within a prompt.
         return cls(rows, text - expected_text, reader - expected_reader, often)
 
     def log_margins(self, model: AssignmentModel, out: Array, rng: np.random.Generator) -> tuple[Float64, Float64]:
@@ -74,7 +74,7 @@ class GivenPrompt:
 
         Given c, the mean of p(x | c, w) / p(x | c) over the readers of the prompt is one for every text, and so is the
         mean over its texts for every reader (see `Normalizer`). A model of the residuals has these margins over all
-        prompts together; here each prompt that was asked often gets its own, from a sample of its rows.
+        prompts together; here each frequent prompt gets its own, from a sample of its rows.
         """
         of_text, of_reader = np.zeros(len(self.text)), np.zeros(len(self.text))
         prompt_id = self.rows.prompt_id
