@@ -83,8 +83,8 @@ def cross_fit(
     max_weight:
         Stabilized weights above it are truncated to it.
     m, g, s:
-        Nuisances computed elsewhere, shape [n]. With covariates, m and g come together: g must be the mean of that m over
-        readers (of the row's prompt, if there are prompts).
+        Nuisances computed elsewhere, shape [n]. With covariates, m and g come together: g must be the mean of that m
+        over readers (of the row's prompt, if there are prompts).
     outcome_rows:
         Rows of a second data set, on which the outcome model is fitted in place of these. They may be confounded: their
         groups are codes in the same sense as ``group``, and rows whose group is in the held-out fold are left out, so

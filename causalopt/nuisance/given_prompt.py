@@ -28,8 +28,8 @@ ITERATIONS, TOLERANCE = 200, 1e-6
 class GivenPrompt:
     """Partials the prompt out of the text's embedding and of the covariates (Frisch and Waugh 1933; Robinson 1988).
 
-    The weight s = p(x | c) / p(x | c, w) must not adjust for readers' choice of prompts: readers keep their prompts when
-    the policy is deployed. An assignment model that is fitted on residuals of text and reader models their dependence
+    The weight s = p(x | c) / p(x | c, w) must not adjust for readers' choice of prompts: they keep them when the policy
+    is deployed. An assignment model that is fitted on residuals of text and reader models their dependence
     within a prompt, which is taken to be the same for all prompts. The residuals are differences from the prompt's own
     means if it occurs in 20 rows or more, and from a ridge regression on its embedding otherwise. Without prompts the
     rows are unchanged. No outcome is used, so that the means and the margins of a prompt may be those of all rows, held
