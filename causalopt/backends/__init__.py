@@ -1,4 +1,4 @@
-"""Backends make policies; `load_policy` reads any policy back."""
+"""Backends fit policies; `load_policy` loads any saved policy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What passes between estimation and optimisation, and what a backend and a policy must offer."""
+"""The interface between estimation and optimisation, and the contracts of backends and policies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from causalopt.typing import Float64, Int64
 
 @runtime_checkable
 class Policy(Protocol):
-    """A distribution over texts given a prompt. Log-probabilities are of the whole text with its end, in nats."""
+    """A distribution over texts given a prompt. Log-probabilities are of the whole text and its end token, in nats."""
 
     def log_prob(self, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
         """log P(text_i | prompt_i), shape [n], nats. ``prompts`` is None when the policy is unconditional."""
@@ -28,7 +28,7 @@ class Policy(Protocol):
         ...
 
     def save(self, directory: str | Path) -> None:
-        """Write everything `load` needs, and name the backend (`causalopt.backends.saved.name_backend`)."""
+        """Write everything that `load` needs, with the backend's name (`causalopt.backends.saved.name_backend`)."""
         ...
 
     @classmethod
@@ -39,38 +39,38 @@ class Policy(Protocol):
 
 @runtime_checkable
 class EnumerablePolicy(Policy, Protocol):
-    """A policy over known texts: what it expects can be summed, and is never estimated from draws."""
+    """A policy over known texts: its expectations are summed, and never estimated from draws."""
 
     def distribution(self, prompts: Sequence[str] | None) -> tuple[list[str], Float64]:
-        """All k texts, and their log-probabilities: shape [k] without prompts, [n, k] for n prompts, nats."""
+        """All k texts and their log-probabilities: shape [k] without prompts, [n, k] for n prompts, nats."""
         ...
 
 
 @dataclass(frozen=True)
 class PolicyProblem:
-    """All an optimiser sees: it never meets an outcome, a covariate or an estimator.
+    """The complete input of an optimiser, which never sees an outcome, a covariate or an estimator.
 
-    ``residual``, ``g`` and ``sampled_g`` are oriented so that larger is better, centred and in units of the outcome's
+    ``residual``, ``g`` and ``sampled_g`` are oriented so that larger is better, centred, and in units of the outcome's
     standard deviation; log-probabilities are in nats.
 
     Attributes
     ----------
     texts, prompts:
-        The logged rows, n of them; ``prompts`` is None when there are none.
+        The n logged rows; ``prompts`` is None if there are none.
     behavior_log_prob:
         log q(x_i | c_i), shape [n].
     residual, g:
-        s (y - m), or what a second stage expects it to be, and the dose response at the logged texts, shape [n].
+        s (y - m), or its expectation from a second stage, and the dose response at the logged texts, shape [n].
     weight:
-        Exposure of each row, shape [n], mean one.
+        Exposure of each row, shape [n], with mean one.
     sampled_texts:
         ``per_row`` texts from the reference for each logged row, given that row's prompt: n lists of equal length
         (each empty for an objective without a sampled term).
     sampled_g:
         Their dose response, shape [n, per_row].
     dose_response:
-        ``dose_response(texts, row)``, shape [k], of texts written for rows (``row`` holds the position of each one's
-        row), in the units of ``sampled_g``: for a backend that draws new texts on the way. None when nobody can tell.
+        ``dose_response(texts, row)``, shape [k], of texts written for rows (``row`` holds the position of each text's
+        row), in the units of ``sampled_g``: for a backend that draws new texts during the fit. None if unknown.
     """
 
     texts: Sequence[str]
@@ -107,14 +107,14 @@ class PolicyProblem:
 class CheckpointRule(Protocol):
     """Which policy of a fit is kept and when the fit ends: the caller's decision, the same for every backend.
 
-    A backend calls `judge` on the policies that its fit passes through, ends the fit when `is_over`, and returns the
-    policy that is `best`. The caller holds the policy of a backend that does not to the same rule. Decisions depend on
-    what was found alone, so that a resumed fit makes the same ones.
+    A backend calls `judge` on intermediate policies of its fit, ends the fit if `is_over` is true, and returns the
+    `best` policy. If a backend does not call the rule, the caller applies it to the final policy. Decisions depend only
+    on the results of `judge`, so that a resumed fit makes the same ones.
 
     Attributes
     ----------
     name:
-        Tells this rule from others: a fit never resumes from one that was judged otherwise.
+        Identifies the rule: a fit is never resumed from one under a different rule.
     """
 
     @property
@@ -123,11 +123,11 @@ class CheckpointRule(Protocol):
         ...
 
     def judge(self, policy: Policy) -> dict[str, float]:
-        """Return what is found at a policy: ``score`` (minus infinity for one that may not be kept), ``kl``."""
+        """Return the measurements of a policy: ``score`` (minus infinity if it must not be kept), ``kl``."""
         ...
 
     def is_over(self, found: Sequence[Mapping[str, float]]) -> bool:
-        """Whether what was found so far, in the order of the fit, ends it."""
+        """Whether the measurements so far, in the order of the fit, end the fit."""
         ...
 
     def best(self, found: Sequence[Mapping[str, float]]) -> int | None:
@@ -136,13 +136,13 @@ class CheckpointRule(Protocol):
 
 
 Callback = Callable[[str, Mapping[str, Any]], None]
-"""Called as ``callback(event, metrics)`` while a backend works: event is "step" (metrics of one optimiser step) or
-"score" (what a `CheckpointRule` finds at a policy on the way)."""
+"""Called as ``callback(event, metrics)`` during a fit: event is "step" (metrics of one optimiser step) or "score"
+(measurements of an intermediate policy by a `CheckpointRule`)."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a backend keeps what it needs to resume, and the callbacks that it reports to."""
+    """The directory with the state that a backend needs to resume, and the callbacks that it reports to."""
 
     directory: Path | None = None
     callbacks: Sequence[Callback] = field(default_factory=tuple)
@@ -150,12 +150,12 @@ class Progress:
 
 @runtime_checkable
 class Backend(Protocol):
-    """Makes a reference policy from logged texts, and a better policy from a `PolicyProblem`.
+    """Fits a reference policy to logged texts, and a better policy to a `PolicyProblem`.
 
     Attributes
     ----------
     population:
-        What the value of its policies is over: drawn texts where they write new ones, fixed ones where they choose.
+        The population that its policies' values refer to: drawn texts if they write new ones, fixed if they choose.
     """
 
     @property
@@ -164,16 +164,16 @@ class Backend(Protocol):
         ...
 
     def check(self, objectives: Sequence[Objective] = (), per_row: int = 1) -> None:
-        """Raise a `CausalOptError` now for what would fail later (a model that is not there), without loading it.
+        """Raise a `CausalOptError` now for anything that would fail later (a missing model), without loading it.
 
-        ``objectives`` are those that it will be asked to fit, with ``per_row`` sampled texts for each row.
+        ``objectives`` are those that will be fitted, with ``per_row`` sampled texts for each row.
         """
         ...
 
     def reference(
         self, prompts: Sequence[str] | None, texts: Sequence[str], weight: Float64, *, seed: int, progress: Progress
     ) -> Policy:
-        """Return P^f0: the model as it is, or tuned on the logged texts, as the backend's settings say."""
+        """Return P^f0: the model as it is, or tuned on the logged texts, depending on the backend's settings."""
         ...
 
     def fit(
@@ -186,34 +186,34 @@ class Backend(Protocol):
         progress: Progress,
         on_checkpoint: CheckpointRule | None = None,
     ) -> Policy:
-        """Start at the reference and maximise the objective. With ``progress.directory`` a killed fit resumes there.
+        """Start at the reference and maximise the objective. With ``progress.directory``, a killed fit resumes there.
 
-        With ``on_checkpoint`` the policy that the rule calls best is returned, or the reference; without, the last one.
+        With ``on_checkpoint``, return the policy that the rule selects, or the reference; otherwise the last policy.
         """
         ...
 
     @staticmethod
     def load_policy(source: str | Path, cache: Path | None) -> Policy:
-        """Read a policy of this backend, from a folder that names it (`causalopt.backends.saved.name_backend`).
+        """Load a policy of this backend from a folder that names the backend (`causalopt.backends.saved.name_backend`).
 
-        ``cache`` is a folder in which it may keep what it computes, such as log-probabilities.
+        ``cache`` is a folder in which it may store computed values, such as log-probabilities.
         """
         ...
 
 
 BACKEND = ("population", "check", "reference", "fit", "load_policy")
-"""What an object must have to be a `Backend`."""
+"""Attributes that an object needs to be a `Backend`."""
 
 
 @runtime_checkable
 class CandidateBackend(Backend, Protocol):
-    """A backend whose policies choose among known texts; a run without any gives it all texts of its data."""
+    """A backend whose policies choose among known texts; if none are set, a run passes all texts of its data."""
 
     @property
     def candidates(self) -> Sequence[str] | None:
-        """The texts, or None while there are none."""
+        """The texts, or None if they are not set yet."""
         ...
 
     def with_candidates(self, texts: Sequence[str]) -> Backend:
-        """Return the backend over these texts."""
+        """Return the backend with these texts as candidates."""
         ...

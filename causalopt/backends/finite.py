@@ -1,4 +1,4 @@
-"""The finite backend: choosing among known texts, exactly and in float64."""
+"""The finite backend: choice among known texts, exact and in float64."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from causalopt.typing import Float64
 __all__ = ["FiniteBackend", "FinitePolicy"]
 
 FIRST_PENALTY, LAST_PENALTY = 8.0, 0.03
-"""The path's largest KL penalty and its smallest before zero, reward units per nat."""
+"""The largest KL penalty of the path, and its smallest before zero, reward units per nat."""
 BISECTIONS = 10
 
 
@@ -37,41 +37,43 @@ class FiniteBackend:
     """A softmax policy over candidate texts, log-linear in their embedding.
 
     The policy is P(x) proportional to base(x) exp(theta' phi(x)), where phi is the embedding with each coordinate
-    standardised over the candidates. The objective is maximised over theta on the full batch by L-BFGS, with its KL
-    and entropy terms summed over all candidates rather than estimated from drawn texts; a fit is deterministic and
+    standardised over the candidates. The objective is maximised over theta on the full batch by L-BFGS. Its KL and
+    entropy terms are summed over all candidates instead of being estimated from drawn texts. A fit is deterministic and
     takes seconds.
 
-    An importance-weighted objective has more than one optimum: far from the logged texts it can put everything on one
-    text whose few readers were lucky. So theta follows a path from the reference, along which an additional KL
-    penalty falls from a large value to zero, each solution starting at the one before, and it stops at ``max_kl``, or
-    before a jump beyond it. A `CheckpointRule` chooses among all the solutions on the path. Where most candidates have
-    few rows, an objective with ``truncation_quantile: 0.99`` goes further along the path.
+    An importance-weighted objective has more than one optimum: far from the logged texts it can put all probability on
+    one text whose few outcomes were high by chance. Therefore theta follows a path from the reference, along which an
+    additional KL penalty falls from a large value to zero. Each solution is the start of the next, and the path stops
+    at ``max_kl``, or before a jump beyond it. A `CheckpointRule` chooses among all the solutions on the path. If most
+    candidates have few rows, an objective with ``truncation_quantile: 0.99`` goes further along the path.
 
-    Rows may have prompts, if these are few (some hundreds): the policy is then P(x | c), every candidate may answer
-    every prompt, phi holds the text's embedding and its products with leading components of the prompt's, and the KL
-    is the mean over the training rows' prompts. It answers no other prompt.
+    Rows may have prompts, if there are only a few hundred of them. The policy is then P(x | c), every candidate may
+    answer every prompt, phi contains the text's embedding and its products with leading components of the prompt's
+    embedding, and the KL is the mean over the training rows' prompts. The policy answers no other prompts.
 
     Parameters
     ----------
     candidates:
-        The texts to choose among: a list, or a file with one text a line. They must include the logged texts. None
-        leaves it to the caller (`with_candidates`); a run takes all texts of its data.
+        The texts to choose among: a list, or a file with one text per line. They must include the logged texts. None
+        leaves them to the caller (`with_candidates`); a run uses all texts of its data.
     embedder:
         A registered name, a mapping with a name and settings, or an object. It is fitted on the candidates.
     reference:
-        ``tune``: whether the base is the logged texts' weighted frequency rather than uniform; ``smoothing``: what is
-        added to each candidate's weight (the rows' mean weight being one), so that an unseen candidate has some.
+        ``tune``: whether the base is the weighted frequency of the logged texts instead of uniform; ``smoothing``: the
+        amount added to each candidate's weight (in units of the rows' mean weight), so that an unseen candidate has
+        some probability.
     l2:
-        Ridge penalty: half of it times the squared length of theta's change, in the objective's units.
+        Ridge penalty: ``l2 / 2`` times the squared norm of the change in theta, in the objective's units.
     max_kl:
         Largest KL to the reference, nats; None sets no limit.
     max_iterations:
-        L-BFGS iterations at each point of the path; a warning says when the last did not suffice.
+        Maximum of L-BFGS iterations at each point of the path; if the last solution has not converged, a warning is
+        issued.
 
     Raises
     ------
     ConfigError
-        When a setting is out of its range.
+        If a setting is out of range.
 
     Examples
     --------
@@ -120,7 +122,7 @@ class FiniteBackend:
         self.max_iterations = max_iterations
 
     def with_candidates(self, texts: Sequence[str]) -> FiniteBackend:
-        """Return the same backend choosing among the distinct ``texts``, in the order of their first appearance."""
+        """Return the same backend with the distinct ``texts`` as candidates, in the order of their first appearance."""
         other = copy.copy(self)
         other.candidates = _read_candidates(list(dict.fromkeys(texts)))
         return other
@@ -146,7 +148,7 @@ class FiniteBackend:
 
     @staticmethod
     def load_policy(source: str | Path, cache: Path | None) -> FinitePolicy:
-        return FinitePolicy.load(source)  # whose log-probabilities need no computation: there is nothing to keep
+        return FinitePolicy.load(source)  # its log-probabilities need no cache
 
     def fit(
         self,
@@ -207,7 +209,7 @@ def _follow(
     start: Float64,
     max_kl: float | None,
 ) -> OptimizeResult:
-    """Follow the solutions from ``start`` as the penalty falls to zero, or to where their KL reaches ``max_kl``."""
+    """Follow the solutions from ``start`` as the penalty falls to zero, or until their KL reaches ``max_kl``."""
 
     def beyond(found: OptimizeResult) -> bool:
         return max_kl is not None and kl(found.x) > max_kl
@@ -228,7 +230,7 @@ def _follow(
         following = solve(found.x, 0.0)
         if not beyond(following):
             return following
-    # Between a penalty that is large enough and one that is too small; where the KL jumps, the near side is kept.
+    # Bisect between a penalty that is large enough and one that is too small; at a jump of the KL, keep the near side.
     for _ in range(BISECTIONS):
         middle = (penalty + too_small) / 2
         between = solve(found.x, middle)
@@ -240,7 +242,7 @@ def _follow(
 
 
 class _Loss:
-    """The objective as a function of theta, on tensors that are made once."""
+    """The objective as a function of theta, on tensors that are created once."""
 
     def __init__(self, problem: PolicyProblem, objective: Objective, reference: FinitePolicy, *, l2: float) -> None:
         per_row = problem.sampled_g.shape[1]
@@ -254,7 +256,7 @@ class _Loss:
         drawn_for = None if problem.prompts is None else [c for c in problem.prompts for _ in range(per_row)]
         drawn = reference.index_of([text for texts in problem.sampled_texts for text in texts], drawn_for)
         self._row, self._drawn = torch.from_numpy(row), torch.from_numpy(drawn)
-        # Share of the rows that have each prompt, once for each candidate; without prompts it is 1.
+        # Share of the rows with each prompt, repeated for each candidate; 1 without prompts.
         self._k = len(reference.candidates)
         share = np.bincount(row // self._k, weights=problem.weight, minlength=len(reference.features) // self._k)
         self._prompt_share = _tensor(np.repeat(share / share.sum(), self._k))
@@ -279,7 +281,7 @@ class _Loss:
         )
         loss = self._objective(inputs)
         if self._regularizer is not None:
-            # Every candidate once, in proportion to its probability under the reference: the expectation itself.
+            # Every candidate once, weighted by its probability under the reference: the exact expectation.
             candidates = replace(
                 inputs,
                 sampled_log_ratio=log_prob - self._reference,
@@ -316,7 +318,7 @@ def _read_candidates(candidates: Sequence[str] | str | Path | None) -> list[str]
     if isinstance(candidates, (str, Path)):
         path = Path(candidates)
         if not path.is_file():
-            raise DataError(f"backend.candidates: there is no file {path}; give a list, or a file with one text a line")
+            raise DataError(f"backend.candidates: there is no file {path}; give a list, or a file of one text per line")
         candidates = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     texts = [str(text) for text in candidates]
     repeated = [text for text, count in Counter(texts).items() if count > 1]

@@ -1,4 +1,4 @@
-"""phi(c, x) of a finite policy: the text's embedding, and its products with the prompt's."""
+"""Features phi(c, x) of a finite policy: the text's embedding, and its products with the prompt's."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from causalopt.errors import DataError
 from causalopt.typing import Float64
 
 PROMPT_COMPONENTS = 8
-"""Leading components of the prompts' embedding that meet the text's."""
+"""Number of leading components of the prompts' embedding that are multiplied with the text's embedding."""
 MOST_NUMBERS = 50_000_000
-"""Numbers in the table of features, 400 MB."""
+"""Largest number of entries in the table of features, 400 MB."""
 
 
 def finite_features(embedder: Embedder, texts: Sequence[str], prompts: Sequence[str] | None) -> Float64:
     """Features of every pair of prompt and text, all texts of the first prompt first, shape [C k, d (1 + p)].
 
-    phi(x), of mean zero and variance one in each coordinate over the texts, and its products with the p leading
-    principal components of the prompts, of variance one over the prompts: with as many components as there are prompts
-    less one, each prompt has coefficients of its own. Without prompts phi(x) alone, shape [k, d].
+    The features are phi(x), with mean zero and variance one in each coordinate over the texts, and its products with
+    the p leading principal components of the prompts, with variance one over the prompts. If p is the number of prompts
+    minus one, each prompt has its own coefficients. Without prompts they are phi(x) alone, shape [k, d].
 
     Raises
     ------
     DataError
-        When the embedder tells no candidate or no prompt from another, or the table would not fit into memory.
+        If the embedder gives all candidates, or all prompts, the same vector, or if the table would be too large.
     """
     phi = _standardized_embedding(embedder, texts, "candidates")
     if prompts is None or len(prompts) == 1:
@@ -37,22 +37,22 @@ def finite_features(embedder: Embedder, texts: Sequence[str], prompts: Sequence[
     if size > MOST_NUMBERS:
         raise DataError(
             f"{len(prompts)} prompts and {len(texts)} candidates are too many for the finite backend; lower "
-            "backend.embedder.dimensions, or take the backend 'huggingface'"
+            "backend.embedder.dimensions, or use the backend 'huggingface'"
         )
     products = psi[:, None, :, None] * phi[None, :, None, :]
     return np.hstack([np.tile(phi, (len(prompts), 1)), products.reshape(len(prompts) * len(texts), -1)])
 
 
 def _standardized_embedding(embedder: Embedder, strings: Sequence[str], what: str) -> Float64:
-    """Embed with each coordinate of mean zero and variance one over the strings, shape [k, d]; constant ones go.
+    """Embed and standardise each coordinate over the strings, shape [k, d]; constant coordinates are dropped.
 
-    A copy of the embedder is fitted: the caller may use the same one, as it is, in the nuisances.
+    A copy of the embedder is fitted: the caller may use the same object, unchanged, in the nuisances.
     """
     features = np.asarray(copy.copy(embedder).fit(strings).transform(strings), dtype=np.float64)
     spread = features.std(axis=0)
     varying = spread > 1e-7 * max(float(np.abs(features).max(initial=0.0)), 1e-300)
     if not varying.any():
-        raise DataError(f"the embedder gives the {len(strings)} {what} one and the same vector; take another embedder")
+        raise DataError(f"the embedder gives all {len(strings)} {what} the same vector; use another embedder")
     return np.asarray((features[:, varying] - features[:, varying].mean(axis=0)) / spread[varying])
 
 

@@ -23,8 +23,8 @@ _ARRAYS = "finite_policy.safetensors"
 class FinitePolicy:
     """P(x | c) proportional to base(c, x) exp(theta' phi(c, x)) over a list of candidate texts.
 
-    With C prompts the arrays have an entry for each pair of prompt and candidate, all candidates of the first prompt
-    first; without prompts C is 1.
+    With C prompts the arrays have an entry for each pair of prompt and candidate, with all candidates of the first
+    prompt first; without prompts C is 1.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class FinitePolicy:
     Raises
     ------
     DataError
-        When a candidate or a prompt is repeated, or the shapes do not match.
+        If a candidate or a prompt is repeated, or the shapes do not match.
 
     Examples
     --------
@@ -87,11 +87,11 @@ class FinitePolicy:
         return np.asarray(np.exp(self.candidate_log_prob))
 
     def with_theta(self, theta: Float64) -> FinitePolicy:
-        """Return the same base and features under other coefficients."""
+        """Return the policy with the same base and features, and other coefficients."""
         return FinitePolicy(self.candidates, self.log_base, self.features, theta, self.prompts)
 
     def index_of(self, texts: Sequence[str], prompts: Sequence[str] | None = None) -> Int64:
-        """Position of each text (with its prompt) in `candidate_log_prob`, shape [n]; any other raises `DataError`."""
+        """Position of each text (with its prompt) in `candidate_log_prob`, shape [n]; `DataError` for unknown texts."""
         try:
             text = np.array([self._position[text] for text in texts], dtype=np.int64)
         except KeyError as error:
@@ -125,7 +125,7 @@ class FinitePolicy:
         """Position of each row's prompt, shape [n]; zeros without prompts."""
         if self.prompts is None:
             if prompts is not None:
-                raise DataError("the finite policy was made without prompts and cannot answer prompts; leave them out")
+                raise DataError("the finite policy has no prompts and cannot answer prompts; leave them out")
             return np.zeros(n, dtype=np.int64)
         if prompts is None or len(prompts) != n:
             raise DataError(f"the finite policy answers prompts: give one for each of the {n} texts")
@@ -134,7 +134,7 @@ class FinitePolicy:
         except KeyError as error:
             raise DataError(
                 f"the finite policy knows the {len(self.prompts)} prompts of its training rows, not "
-                f"{error.args[0]!r}; take the backend 'huggingface' for prompts that were not logged"
+                f"{error.args[0]!r}; use the backend 'huggingface' for prompts that were not logged"
             ) from None
 
     def save(self, directory: str | Path) -> None:
@@ -154,14 +154,14 @@ class FinitePolicy:
         folder = Path(directory)
         for name in (_DESCRIPTION, _ARRAYS):
             if not (folder / name).is_file():
-                raise ModelError(f"{folder} holds no finite policy: {name} is missing")
+                raise ModelError(f"{folder} does not contain a finite policy: {name} is missing")
         try:
             described = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
             candidates, prompts = described["candidates"], described.get("prompts")
             arrays = load_file(folder / _ARRAYS)
             return cls(candidates, arrays["log_base"], arrays["features"], arrays["theta"], prompts)
         except (ValueError, KeyError, OSError, SafetensorError, DataError) as error:
-            raise ModelError(f"{folder} holds no finite policy that can be read: {error}") from error
+            raise ModelError(f"{folder} does not contain a finite policy that can be read: {error}") from error
 
 
 def _positions(what: str, strings: Sequence[str]) -> dict[str, int]:

@@ -14,15 +14,15 @@ from causalopt.typing import Float64
 
 @dataclass(frozen=True)
 class OptimizedPolicy:
-    """A policy that remembers the reference it started from, so that `evaluate` can take their difference.
+    """A policy together with the reference it started from, so that `evaluate` can compute their difference.
 
     Attributes
     ----------
     policy, reference:
-        Where the optimisation ended and where it began.
+        The end and the start of the optimisation.
     seen:
-        Data sets whose rows it was trained on or chosen by, and on which it is not evaluated; none for one that was
-        loaded.
+        Data sets whose rows the policy was trained on or selected with, and on which it is not evaluated; empty for a
+        policy that was loaded.
     """
 
     policy: Policy
@@ -38,11 +38,11 @@ class OptimizedPolicy:
         return self.policy.sample(prompts, n, seed)
 
     def save(self, directory: str | Path) -> None:
-        """Write both policies: ``directory/policy`` and ``directory/reference``, as a run does."""
+        """Write both policies to ``directory/policy`` and ``directory/reference``, as a run does."""
         self.reference.save(Path(directory) / "reference")
         self.policy.save(Path(directory) / "policy")
 
     @classmethod
     def load(cls, directory: str | Path) -> OptimizedPolicy:
-        """Read what `save`, or a run, wrote."""
+        """Read the output of `save` or of a run."""
         return cls(load_policy(Path(directory) / "policy"), load_policy(Path(directory) / "reference"))

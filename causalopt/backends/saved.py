@@ -1,4 +1,4 @@
-"""A saved policy names its backend, and is read by it: so does any plugin's."""
+"""A saved policy names its backend and is loaded by it, including backends from plugins."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from causalopt.backends.contracts import Backend, Policy
 from causalopt.errors import ModelError
 
 NOTE = "causalopt_backend.json"
-"""In a saved policy's folder: the name under which its backend is registered."""
+"""File in a saved policy's folder with the name under which its backend is registered."""
 
 
 def name_backend(directory: str | Path, backend: str) -> None:
-    """Note the backend of a policy in the folder that it was saved to; the last thing that a policy's `save` does.
+    """Record the backend of a policy in the folder that it was saved to; the last step of a policy's `save`.
 
     Examples
     --------
@@ -29,12 +29,12 @@ def name_backend(directory: str | Path, backend: str) -> None:
 
 
 def backend_of(source: str | Path) -> str:
-    """Return the name of the backend that a policy's folder notes; models and adapters of others are "huggingface".
+    """Return the backend recorded in a policy's folder, or "huggingface" for models and adapters from elsewhere.
 
     Raises
     ------
     ModelError
-        When the note cannot be read.
+        If the file cannot be read.
     """
     note = Path(source) / NOTE
     if not note.is_file():
@@ -53,14 +53,14 @@ def load_policy(source: str | Path, cache: Path | None = None) -> Policy:
     source:
         The folder, or a hub id.
     cache:
-        Folder in which the policy may keep what it computes, so that no log-probability is computed twice.
+        Folder in which the policy may store computed values, so that no log-probability is computed twice.
 
     Raises
     ------
     ConfigError
-        When the backend that the folder names is not installed.
+        If the backend that the folder names is not installed.
     ModelError
-        When there is no such policy.
+        If there is no such policy.
     """
     backend: type[Backend] = plugins.backends.get(backend_of(source))
     return backend.load_policy(source, cache)

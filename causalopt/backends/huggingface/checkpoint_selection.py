@@ -1,4 +1,4 @@
-"""The caller's rule for the policies of a fit, as a trainer asks it at every checkpoint."""
+"""The caller's rule for the policies of a fit, applied by the trainer at every checkpoint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PREFIX = "eval_"
 
 
 def logged(found: Mapping[str, float]) -> dict[str, float]:
-    """Return what a rule found, as a trainer's log names it."""
+    """Return a rule's measurements under the names that they have in a trainer's log."""
     return {f"{PREFIX}{name}": value for name, value in found.items()}
 
 
@@ -41,7 +41,7 @@ def _judged(log_history: Sequence[Mapping[str, Any]]) -> list[tuple[int, dict[st
 
 
 class JudgeWhenSaved(TrainerCallback):  # type: ignore[misc]
-    """Asks for a judgement with every checkpoint, and stops a fit that is over."""
+    """Requests an evaluation with every checkpoint, and stops the fit if the rule ends it."""
 
     def __init__(self, rule: CheckpointRule) -> None:
         self._rule = rule

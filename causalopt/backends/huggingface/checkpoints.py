@@ -1,4 +1,4 @@
-"""Checkpoints in a folder named by all that determines a fit, so that no other fit is ever resumed from them."""
+"""Checkpoints in a folder named by everything that determines a fit, so that no other fit is resumed from them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _ELEMENTS = 65_536
 
 
 def fingerprint(parts: Iterable[Any]) -> str:
-    """Return 16 hex digits of a hash of strings, arrays, models and what JSON or `repr` can write.
+    """Return 16 hex digits of a hash of strings, arrays, models and anything that JSON or `repr` can write.
 
-    A large weight counts by a regular sample of its elements: two models that differ there by training differ in it.
+    Of a large weight a regular sample of elements is hashed: two models that differ by training also differ in it.
 
     Examples
     --------
@@ -49,7 +49,7 @@ def fingerprint(parts: Iterable[Any]) -> str:
 
 
 def last_checkpoint(directory: Path) -> Path | None:
-    """Return the last checkpoint that is whole: Trainer writes its state last, so a killed one has none, or half."""
+    """Return the last complete checkpoint: Trainer writes its state last, so in an interrupted one it is invalid."""
     found = [path for path in directory.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
     for path in sorted(found, key=lambda path: -int(path.name.removeprefix("checkpoint-"))):
         try:
@@ -61,12 +61,12 @@ def last_checkpoint(directory: Path) -> Path | None:
 
 
 def load_weights(model: CausalLM, checkpoint: Path) -> None:
-    """Read the weights that train from a checkpoint into a whole model.
+    """Load the trained weights of a checkpoint into an unsharded model.
 
     Raises
     ------
     ModelError
-        When the checkpoint has none, or those of another model.
+        If the checkpoint has no weights, or those of another model.
     """
     adapter, full = checkpoint / "adapter_model.safetensors", checkpoint / "model.safetensors"
     try:
@@ -91,12 +91,12 @@ def load_weights(model: CausalLM, checkpoint: Path) -> None:
 
 
 def _shards(checkpoint: Path) -> dict[str, Tensor]:
-    """Read a model that was written in several files."""
+    """Read a model that is stored in several files."""
     index = read_json(checkpoint / "model.safetensors.index.json")
     files = sorted(set(index["weight_map"].values()))
     return {name: tensor for file in files for name, tensor in load_file(checkpoint / file).items()}
 
 
 def _is_tied(wanted: dict[str, Tensor], found: dict[str, Tensor], name: str) -> bool:
-    """Whether a tensor that was not written shares its memory with one that was: a tied weight is written once."""
+    """Whether a tensor that is not in the file shares its memory with one that is: a tied weight is written once."""
     return any(wanted[other].data_ptr() == wanted[name].data_ptr() for other in found if other in wanted)

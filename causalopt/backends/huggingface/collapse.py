@@ -1,4 +1,4 @@
-"""When a fit leaves the data behind: step after step a single text carries the window's ratios."""
+"""Detection of a collapsed fit: in several consecutive steps a single text dominates the window's ratios."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import torch
 from torch import Tensor, nn
 
 STEPS = 5
-"""Steps in a row that make a collapse; one such window may be chance."""
+"""Number of consecutive steps that count as a collapse; a single one may be chance."""
 ALONE = 0.05
-"""Share of the window's rows by which its effective sample may exceed a single one."""
+"""Largest excess over one row, as a share of the window's rows, of an effective sample size that counts as one text."""
 GOOD = 0.25
-"""Share of the window's rows from which its effective sample speaks for the weights."""
+"""Smallest effective sample size, as a share of the window's rows, at which the weights are kept."""
 FAR = 5.0
-"""KL of the reference to the policy, nats, from which the policy is far; not asked where no texts are sampled."""
+"""Smallest KL(reference || policy), nats, of a collapsed policy; not required if no texts are sampled."""
 
 
 @dataclass
 class CollapseWatch:
-    """Counts windows that rest on one text, and keeps the weights that came before them.
+    """Counts consecutive windows dominated by one text, and keeps the weights from before them.
 
-    Ratios spread as a policy moves, and a window of 16 rows that counts as 3 is ordinary. It counts as fewer than 1.8
-    five times in a row only where a policy prefers some logged texts to the others by many nats: nothing that the data
-    say of it is more than what they say of these. That is what too large a learning rate does, or texts so long that
-    any step moves their probability by nats.
+    Ratios spread as a policy moves, and a window of 16 rows with an effective sample size of 3 is ordinary. The size is
+    below 1.8 five times in a row only if a policy prefers some logged texts to the others by many nats: the data then
+    give no information about the policy except from these texts. The cause is a learning rate that is too large, or
+    texts so long that any step moves their probability by nats.
 
     Examples
     --------
@@ -40,13 +40,14 @@ class CollapseWatch:
     kept: dict[str, Tensor] = field(default_factory=dict)
 
     def start(self, model: nn.Module) -> None:
-        """Keep the weights that the fit starts or goes on from."""
+        """Keep the weights from which the fit starts or resumes."""
         self.latest = self.kept = _copy(model)
 
     def sees(self, metrics: Mapping[str, float], rows: int) -> bool:
-        """Take note of the metrics of a window of ``rows``; say whether the fit has collapsed.
+        """Record the metrics of a window of ``rows``; return whether the fit has collapsed.
 
-        They are of the weights before the step, which are kept if the window counts as a quarter of its rows at least.
+        The metrics refer to the weights before the step. These are kept if the effective sample size is at least a
+        quarter of the rows.
         """
         size = metrics["weights/ess"]
         if size >= GOOD * rows:
@@ -56,12 +57,12 @@ class CollapseWatch:
         return self.streak >= STEPS
 
     def stepped(self, model: nn.Module) -> None:
-        """Take note of the weights after a step."""
+        """Record the weights after a step."""
         self.latest = _copy(model)
 
     @torch.no_grad()
     def restore(self, model: nn.Module) -> None:
-        """Put the weights back that were kept."""
+        """Restore the weights that were kept."""
         for name, value in _trained(model).items():
             value.copy_(self.kept[name])
 

@@ -1,4 +1,4 @@
-"""One fit: from the last checkpoint where there is one, to the weights that are kept."""
+"""One fit: from the last checkpoint, if there is one, to the weights that are kept."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ from causalopt.objectives.contract import Objective
 
 @dataclass(frozen=True)
 class Fit:
-    """What is trained, and how.
+    """The specification of a fit.
 
     Attributes
     ----------
     stage:
-        "reference" or "policy", for those who are told.
+        "reference" or "policy", for messages and callbacks.
     rows, objective, describe, score_first, starts_at_reference:
-        As `ObjectiveTrainer` takes them.
+        As in `ObjectiveTrainer`.
     training:
         Settings of `transformers.TrainingArguments`.
     seed, bf16:
         Seed of the order of the rows, and whether the gradient pass computes in bfloat16.
     as_policy:
-        Makes a policy of the model as it is on the way.
+        Makes a policy from the model during the fit.
     on_checkpoint, watch, refresh:
-        Which policy is kept (the last one by default), what stops a fit that collapses, and whether the g term gets new
-        texts.
+        The rule for the policy to keep (by default the last one), the detection of a collapse, and the source of new
+        texts for the g term.
     report, callbacks:
-        Those of causalopt, and those of transformers.
+        Callbacks of causalopt and of transformers.
     """
 
     stage: str
@@ -70,28 +70,28 @@ class Fit:
 
 
 def train(model: CausalLM, fit: Fit, folder: Path | None) -> CausalLM | None:
-    """Train ``model`` in place and return it whole; None when the policy that is kept is where the fit began.
+    """Train ``model`` in place and return it unsharded, or None if the policy to keep is the start of the fit.
 
     Parameters
     ----------
     model:
-        What requires a gradient in it trains.
+        Its parameters that require a gradient are trained.
     fit:
-        All else that decides the result.
+        Everything else that determines the result.
     folder:
-        Checkpoints are left in it and resumed from it; None keeps nothing.
+        Folder for checkpoints, from which a fit is resumed; None keeps none.
 
     Raises
     ------
     ModelError
-        When a loss is not finite, memory runs out, or another process trains in the folder.
+        If a loss is not finite, memory runs out, or another process trains in the folder.
     """
     with _claimed(folder) as output:
         saves = folder is not None or fit.on_checkpoint is not None
         args = training_arguments({} if saves else {"save_strategy": "no"}, fit.training, output, fit.seed)
         if fit.on_checkpoint is not None:
             if args.save_strategy not in ("steps", "epoch"):
-                raise ConfigError("a policy is chosen among those saved: set training.save_strategy to steps or epoch")
+                raise ConfigError("only saved policies can be selected: set training.save_strategy to steps or epoch")
             args.metric_for_best_model, args.greater_is_better = "score", True
         loop = ObjectiveTrainer(
             model=SequenceLogProb(model, *forward_limits(model.device)),
@@ -143,20 +143,20 @@ def _run(loop: ObjectiveTrainer, checkpoint: Path | None) -> None:
     except torch.OutOfMemoryError as error:
         raise ModelError(
             f"memory ran out while training the {loop.stage}: lower training.per_device_train_batch_size and raise "
-            "training.gradient_accumulation_steps by as much, which gives the same gradient; or set "
+            "training.gradient_accumulation_steps by the same factor, which gives the same gradient; or set "
             f"training.{CHECKPOINTING} or a smaller backend.max_length"
         ) from error
 
 
 @contextmanager
 def _claimed(folder: Path | None) -> Iterator[Path]:
-    """Yield the folder of the checkpoints, which no other run may write to meanwhile; a temporary one for None."""
+    """Yield the folder of the checkpoints, locked against other runs; a temporary folder for None."""
     if folder is None:
         with tempfile.TemporaryDirectory() as output:
             yield Path(output)
         return
     folder.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(str(folder / "_lock"))  # a name with _ is not pushed to a hub
+    lock = filelock.FileLock(str(folder / "_lock"))  # names that start with _ are not pushed to a hub
     main = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
     try:
         if main:

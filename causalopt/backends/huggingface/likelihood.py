@@ -1,4 +1,4 @@
-"""Maximum likelihood as an objective: how the reference policy learns the logged texts."""
+"""Maximum likelihood as an objective, for tuning the reference policy on the logged texts."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Likelihood(BaseObjective):
     Attributes
     ----------
     mean_length:
-        Mean tokens of a text over the whole data, so that the loss is in nats per token and every text counts by its
-        own probability whatever batch it is in.
+        Mean number of tokens of a text over the whole data, so that the loss is in nats per token and the contribution
+        of a text does not depend on its batch.
     """
 
     mean_length: float

@@ -1,4 +1,4 @@
-"""What one optimiser step reports, from the scalars of its whole window."""
+"""Metrics of one optimiser step, from the scalars of its whole window."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ def policy_metrics(
     data_log_prob: Tensor,
     clip_fraction: Callable[[ObjectiveInputs], float | None] = lambda inputs: None,
 ) -> dict[str, float]:
-    """Describe where the policy stands.
+    """Compute the metrics of the policy on a window.
 
     Parameters
     ----------
     inputs:
         The scalars of the window.
     data_log_prob:
-        log P^f of its logged texts, shape [n], nats.
+        log P^f of the window's logged texts, shape [n], nats.
     clip_fraction:
-        The objective's own; without one nothing is clipped.
+        The objective's method; by default nothing is clipped.
 
     Returns
     -------
     dict
-        ``weights/ess`` (effective rows of the window, Kish) and ``weights/max`` (the largest share one row has of the
-        window's weight), both of the ratio to the behavior policy; ``weights/clip_fraction`` (share of the logged
-        weight whose ratio the objective clips or truncates); ``logps/data`` and ``logps/sampled`` (mean
-        log-probability of a text, nats); ``forward_kl`` (KL of the reference to the policy, nats, on the texts that the
-        reference drew: the mean of ``rho - 1 - log rho``). KL of the policy to the reference needs texts of the policy.
+        ``weights/ess`` (Kish's effective sample size of the window) and ``weights/max`` (the largest share of one row
+        in the window's weight), both for the ratio to the behavior policy; ``weights/clip_fraction`` (share of the
+        logged weight whose ratio the objective clips or truncates); ``logps/data`` and ``logps/sampled`` (mean
+        log-probability of a text, nats); ``forward_kl`` (KL(reference || policy), nats, on texts drawn from the
+        reference: the mean of ``rho - 1 - log rho``). KL(policy || reference) would need texts drawn from the policy.
     """
     weight = inputs.weight.double()
     share = (inputs.log_ratio.double() + weight.log()).softmax(0)
@@ -51,6 +51,6 @@ def policy_metrics(
 
 
 def likelihood_metrics(inputs: ObjectiveInputs, data_log_prob: Tensor) -> dict[str, float]:
-    """``logps/data``: weighted mean log-probability of a logged text, nats; arguments as in `policy_metrics`."""
+    """Compute ``logps/data``, the weighted mean log-probability of a logged text, nats; see `policy_metrics`."""
     weight = inputs.weight.double()
     return {"logps/data": float((weight * data_log_prob).sum() / weight.sum())}

@@ -1,6 +1,6 @@
-"""On-policy texts: every so many steps the policy draws new texts for the g term (an extension beyond the paper).
+"""On-policy texts: at regular steps the policy draws new texts for the g term (an extension beyond the paper).
 
-A text's ratio is then to the policy that drew it, and the terms that measure the distance from the reference keep the
+The ratio of such a text is to the policy that drew it. The terms that measure the distance from the reference keep the
 texts of the reference.
 """
 
@@ -26,9 +26,9 @@ class Refresh:
     Parameters
     ----------
     every_steps, per_row:
-        As `causalopt.language_models.settings.RefreshSettings` has them.
+        As in `causalopt.language_models.settings.RefreshSettings`.
     problem:
-        Must have a ``dose_response``.
+        A problem with a ``dose_response``.
     rows:
         The problem in tokens; its ``on_policy`` is replaced.
     seed:
@@ -37,7 +37,7 @@ class Refresh:
     Raises
     ------
     ConfigError
-        When the problem has no ``dose_response``.
+        If the problem has no ``dose_response``.
     """
 
     def __init__(self, every_steps: int, per_row: int, problem: PolicyProblem, rows: TrainingRows, seed: int) -> None:
@@ -52,19 +52,19 @@ class Refresh:
         self._texts: list[str] = []
 
     def draw(self, policy: HuggingFacePolicy, step: int) -> None:
-        """Draw texts from the policy as it is at ``step``."""
+        """Draw texts from the policy at ``step``."""
         seed = int(np.random.SeedSequence([self._seed, step]).generate_state(1)[0])
         texts = policy.sample(self._prompts, len(self._rows) * self._per_row, seed)
         self._set(policy, texts, policy.log_prob(self._prompts, texts))
 
     def save(self, directory: Path) -> None:
-        """Write the texts of the last draw with their log-probabilities, when there was one."""
+        """Write the texts of the last draw, if there was one, with their log-probabilities."""
         if self._rows.on_policy is not None:
             with (directory / _FILE).open("wb") as stream:
                 np.savez(stream, texts=np.array(self._texts), log_prob=self._rows.on_policy.log_prob.reshape(-1))
 
     def load(self, policy: HuggingFacePolicy, directory: Path) -> None:
-        """Read what `save` wrote; ``policy`` tells how texts become tokens."""
+        """Read the output of `save`; ``policy`` provides the tokenizer."""
         if (directory / _FILE).is_file():
             with np.load(directory / _FILE) as kept:
                 self._set(policy, [str(text) for text in kept["texts"]], kept["log_prob"])

@@ -41,21 +41,21 @@ class HuggingFacePolicy:
     Parameters
     ----------
     model:
-        A model in float32 with or without a PEFT adapter; it is used for inference alone.
+        A float32 model with or without a PEFT adapter, used for inference only.
     codec:
-        How texts become tokens.
+        Conversion of texts to tokens.
     base:
-        The name that finds the base model again ("smollm2", a hub id, a folder), or None for one made from scratch,
-        which is then saved beside its adapter.
+        The name from which the base model can be loaded again ("smollm2", a hub id, a folder), or None for one trained
+        from scratch, which is then saved beside its adapter.
     sampling:
         Limits and batch size of `sample`.
 
     Attributes
     ----------
     cache:
-        A folder to keep log-probabilities and each batch of drawn texts in, under a hash of weights, tokenizer, texts,
-        dtype and attention kernel; None, as it is at first, computes them each time. For a policy that no longer
-        changes.
+        A folder in which log-probabilities and each batch of drawn texts are cached, under a hash of weights,
+        tokenizer, texts, dtype and attention kernel. With None, the default, they are computed each time. Only for a
+        policy that no longer changes.
 
     Examples
     --------
@@ -80,21 +80,22 @@ class HuggingFacePolicy:
         self._scorer = SequenceLogProb(model, *forward_limits(model.device))
 
     def log_prob(self, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
-        """log P(text_i | prompt_i), the end of the text included, shape [n], nats.
+        """log P(text_i | prompt_i), including the end of the text, shape [n], nats.
 
-        Computed in float32 whatever the dtype of training, each distinct pair once, in batches of like length; batch
-        and padding change it by less than 1e-4. It is the probability of the text's own tokenisation.
+        It is computed in float32 whatever the dtype of training, once for each distinct pair, in batches of similar
+        length; batch and padding change it by less than 1e-4. It is the probability of the tokenizer's encoding of the
+        text.
 
         Raises
         ------
         DataError
-            When a text is empty, or longer than the limit.
+            If a text is empty, or longer than the limit.
         """
         pairs: list[tuple[str | None, str]] = [
             *zip(prompts if prompts is not None else [None] * len(texts), texts, strict=False)
         ]
         encoded = self.codec.encode(prompts, texts)
-        place = {pair: i for i, pair in enumerate(pairs)}  # the last of its equals stands for all
+        place = {pair: i for i, pair in enumerate(pairs)}  # the last of equal pairs represents all of them
 
         def compute() -> Float64:
             scores = dict(zip(place, self._score([encoded[i] for i in place.values()]), strict=True))
@@ -105,26 +106,26 @@ class HuggingFacePolicy:
         return kept(self.cache, [*self._identity(), [list(tokens) for tokens in encoded]], compute)
 
     def sample(self, prompts: Sequence[str] | None, n: int, seed: int) -> list[str]:
-        """Draw ``n`` texts, from the distribution itself: no temperature, no top-k, no top-p.
+        """Draw ``n`` texts from the distribution itself: no temperature, no top-k, no top-p.
 
-        A draw that is empty, has a special token inside it, or is too long when it is read again, is no text and is
-        drawn again; so is one without an end
-        within ``sampling.max_new_tokens``, up to ``sampling.rounds`` draws in all: texts come from the policy given
-        that they are texts and end in time. What then still has no end is returned cut off, with a warning of its
-        share. The same seed gives the same texts, also where a first call was killed and ``cache`` keeps what it drew;
-        the global random state is left as it was.
+        A draw is not a valid text if it is empty, contains a special token, or is too long when it is tokenised again;
+        it is then drawn again. So is a draw without an end within ``sampling.max_new_tokens``, up to
+        ``sampling.rounds`` draws in total. Texts are therefore drawn from the policy conditional on being valid and
+        ending in time. Texts that still have no end are returned cut off, with a warning that gives their share. The
+        same seed gives the same texts, also if an earlier call was killed and ``cache`` contains its draws. The global
+        random state is not changed.
 
         Warns
         -----
         TruncationWarning
-            When texts were cut off.
+            If texts were cut off.
 
         Raises
         ------
         DataError
-            When the number of prompts is not ``n``, or a prompt leaves no room for a text.
+            If the number of prompts is not ``n``, or a prompt leaves no room for a text.
         ModelError
-            When what the policy gives is hardly ever a text.
+            If the policy's draws are almost never valid texts.
         """
         heads = self.codec.encode_prompts(prompts, n)
         for i, head in enumerate(heads):
@@ -148,7 +149,7 @@ class HuggingFacePolicy:
                     if ended:
                         cut.discard(i)
         if not all(texts):
-            raise ModelError(f"the policy hardly ever gives a text: none in {_MOST_DRAWS} draws")
+            raise ModelError(f"the policy hardly ever gives a valid text: none in {_MOST_DRAWS} draws")
         if cut:
             warnings.warn(
                 f"{len(cut) / n:.1%} of the drawn texts have no end within {self.sampling.max_new_tokens} tokens and "
@@ -159,19 +160,19 @@ class HuggingFacePolicy:
         return texts
 
     def with_model(self, model: CausalLM) -> HuggingFacePolicy:
-        """Return the policy of another model of the same kind, with the same tokenizer and settings."""
+        """Return the policy of another model of the same type, with the same tokenizer and settings."""
         return HuggingFacePolicy(model, self.codec, base=self.base, sampling=self.sampling)
 
     def with_limits(self, max_new_tokens: int) -> HuggingFacePolicy:
-        """Return the same policy with another limit on the length of what it draws."""
+        """Return the same policy with another limit on the length of its draws."""
         sampling = self.sampling.model_copy(update={"max_new_tokens": max_new_tokens})
         return HuggingFacePolicy(self.model, self.codec, base=self.base, sampling=sampling)
 
     def save(self, directory: str | Path) -> None:
-        """Write a standard PEFT adapter folder, or a full model where there is no adapter, with its tokenizer.
+        """Write a standard PEFT adapter folder, or a full model if there is no adapter, with its tokenizer.
 
-        The base of an adapter is named, with its quantisation; one made from scratch lies beside it in ``base/``, so
-        that the folder may move.
+        The base of an adapter is recorded by name, with its quantisation. A base trained from scratch is saved with it
+        in ``base/``, so that the folder can be moved.
         """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
@@ -202,12 +203,12 @@ class HuggingFacePolicy:
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:
-        """Read a folder that `save` wrote, any PEFT adapter or full model folder, or a hub id.
+        """Load a folder written by `save`, any PEFT adapter or full model folder, or a hub id.
 
         Raises
         ------
         ModelError
-            When there is no such model.
+            If there is no such model.
         """
         note: dict[str, Any] = {}
         if (Path(directory) / _NOTE).is_file():
@@ -220,7 +221,7 @@ class HuggingFacePolicy:
             chat_template=note.get("chat_template", False),
         )
         if note:
-            base = note["base"]  # None for a model from scratch: what is saved on top of it brings it along
+            base = note["base"]  # None for a model from scratch: an adapter on it is saved together with it
         return cls(model, codec, base=base, sampling=SamplingSettings(**note.get("sampling", {})))
 
     def _generate(self, heads: Ids, generator_seed: int, keep: Keep | None) -> Ids:
@@ -237,7 +238,7 @@ class HuggingFacePolicy:
             return vllm_sampling.generate(Path(folder), heads, keep=keep, **limits)
 
     def _identity(self) -> list[str]:
-        """All that decides the policy's numbers besides the texts."""
+        """Everything that determines the policy's log-probabilities and draws besides the texts."""
         how = [str(self.model.dtype), self.model.config._attn_implementation, self.model.device.type]
         return [weights_digest(self.model), tokenizer_digest(self.codec.tokenizer), *how]
 
@@ -257,7 +258,7 @@ class HuggingFacePolicy:
         return scores
 
     def _save_base(self, directory: Path) -> None:
-        """Write the weights under the adapter, which `PeftModel` holds with renamed modules, as a plain model."""
+        """Write the weights under the adapter, whose modules `PeftModel` has renamed, as a plain model."""
         with self.model.disable_adapter():
             base = self.model.get_base_model()
             state = {
@@ -275,19 +276,19 @@ class HuggingFacePolicy:
 
 
 def context_length(model: CausalLM) -> int:
-    """Return how many tokens the model can read, as its configuration says."""
+    """Return the model's context length in tokens, from its configuration."""
     config = model.config
     for key in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
         value = getattr(config, key, None)
         if isinstance(value, int) and value > 0:
             return value
-    raise ModelError("the model's configuration names no context length; set backend.max_length")
+    raise ModelError("the model's configuration has no context length; set backend.max_length")
 
 
 def forward_limits(device: torch.device) -> tuple[int, int | None]:
-    """``max_tokens`` and ``max_padding`` of `SequenceLogProb`: what a core's cache likes, or keeps a GPU busy.
+    """``max_tokens`` and ``max_padding`` of `SequenceLogProb`: suited to a CPU core's cache, or to keep a GPU busy.
 
-    On a CPU starting another pass costs less than some tens of tokens do; a GPU would rather pad.
+    On a CPU, another pass costs less than several tens of padding tokens; on a GPU, padding is cheaper.
     """
     if device.type == "cpu":
         return 2048, 48

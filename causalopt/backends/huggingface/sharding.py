@@ -1,7 +1,8 @@
-"""Weights sharded over processes (FSDP2, `fully_shard`): parted from the reference's, and gathered.
+"""Weights sharded over processes (FSDP2, `fully_shard`): separated from the reference's, and gathered.
 
-Sharding replaces a module's parameters in place, and a policy shares its frozen ones with the reference. So they are
-parted first, and what was trained is copied into a whole twin that the reference's weights still belong to.
+Sharding replaces a module's parameters in place, and a policy shares its frozen parameters with the reference.
+Therefore they are separated first, and the trained weights are copied into a full copy of the model that still shares
+the reference's weights.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from causalopt.language_models.load import twin
 from causalopt.language_models.scoring import CausalLM
 
-_CHECKPOINTED = "_checkpoint_wrapped_module."  # what torch adds to a name under activation checkpointing
+_CHECKPOINTED = "_checkpoint_wrapped_module."  # added to names by torch under activation checkpointing
 
 
 def part(model: CausalLM) -> CausalLM:
-    """Give ``model`` parameters of its own, over the same memory, and return a whole twin with the shared ones.
+    """Give ``model`` its own parameters, over the same memory, and return a full copy with the shared ones.
 
-    The twin waits in the memory of the CPU, so that a GPU holds its shard alone.
+    The copy is kept in CPU memory, so that a GPU holds only its shard.
     """
     whole = twin(model) if isinstance(model, PeftModel) else copy.deepcopy(model)
     own: dict[int, nn.Parameter] = {}
@@ -37,7 +38,7 @@ def part(model: CausalLM) -> CausalLM:
 
 @torch.no_grad()
 def gather(sharded: CausalLM, whole: CausalLM) -> CausalLM:
-    """Copy the weights that train into ``whole``, from the shards of all processes, which must all call it."""
+    """Copy the trainable weights from the shards of all processes into ``whole``; every process must call it."""
     targets = dict(whole.named_parameters())
     for name, parameter in sharded.named_parameters():
         if parameter.requires_grad:
@@ -48,7 +49,7 @@ def gather(sharded: CausalLM, whole: CausalLM) -> CausalLM:
 
 @torch.no_grad()
 def scatter(whole: CausalLM, sharded: CausalLM) -> None:
-    """Undo `gather`: copy the weights that train into the shards of all processes, which must all call it."""
+    """Undo `gather`: copy the trainable weights into the shards of all processes; every process must call it."""
     sources = dict(whole.named_parameters())
     for name, parameter in sharded.named_parameters():
         if parameter.requires_grad:

@@ -1,10 +1,10 @@
-"""`transformers.Trainer` on objectives of log-ratios, exact over the accumulation window and over processes.
+"""`transformers.Trainer` for objectives of log-ratios, exact over the accumulation window and over processes.
 
-An objective is of the whole window, whether it is a mean over its rows or a sum. One that couples its batch needs all
-log-ratios at once: the window is scored first, the objective is differentiated once for each sequence's coefficient,
-and the micro-batches accumulate ``coefficient_i * log P^f(x_i)`` (docs/method.md, "Objectives"). Where a sequence's
-coefficient does not depend on the other log-ratios, any stand in for them: each micro-batch is differentiated directly,
-within a window in which the other ratios are one.
+An objective is a function of the whole window, whether it is a mean over its rows or a sum. An objective that couples
+its batch needs all log-ratios at once: the window is scored first, the objective is differentiated once to obtain each
+sequence's coefficient, and the micro-batches accumulate ``coefficient_i * log P^f(x_i)`` (docs/method.md,
+"Objectives"). If a sequence's coefficient does not depend on the other log-ratios, their values are irrelevant: each
+micro-batch is differentiated directly, within a window in which the other ratios are one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from causalopt.objectives.contract import Objective, ObjectiveInputs, coefficien
 from causalopt.progress import track
 
 START_TOLERANCE = 1e-3
-"""Nats between policy and reference at step 0: float32 moves a text's log-probability by some 5e-5."""
+"""Largest log-ratio of policy to reference at step 0, nats: float32 moves a log-probability by about 5e-5."""
 
 Batch = dict[str, Tensor]
 Describe = Callable[[ObjectiveInputs, Tensor], dict[str, float]]
@@ -48,9 +48,9 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
     Parameters
     ----------
     model:
-        Scores sequences; the language model in it trains.
+        Scores sequences; its language model is trained.
     args:
-        Without mixed precision.
+        Training arguments, without mixed precision.
     rows:
         The data.
     objective:
@@ -60,23 +60,23 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
     bf16:
         Whether the gradient pass computes in bfloat16.
     score_first:
-        Whether coefficients come from a float32 pass even where the gradient pass alone would do: needed when that one
-        is bfloat16, which moves a log-ratio by tenths of a nat, and the objective is not linear in it.
+        Whether coefficients come from a float32 pass even if the gradient pass alone would suffice: needed if that pass
+        is bfloat16, which moves a log-ratio by tenths of a nat, and the objective is not linear in the log-ratio.
     starts_at_reference:
         Whether log-ratios to the reference must be 0 at step 0.
     as_policy:
-        Makes a policy of a whole model; needed by the next two.
+        Makes a policy from a full model; needed by the next two.
     on_checkpoint, refresh:
         Judge the policy at every checkpoint, and draw new texts from it.
     watch:
-        Stops a fit that collapses, at the weights from before.
+        Stops a fit that collapses, and restores the weights from before.
     stage, report:
-        Callbacks that are told of each step, with the name of the stage.
+        Name of the stage, and callbacks that receive the metrics of each step together with it.
 
     Raises
     ------
     ConfigError
-        When the weights are to be sharded in a way that is not supported.
+        If the weights are to be sharded in a way that is not supported.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
         stage: str = "policy",
         report: tuple[Callback, ...] = (),
     ) -> None:
-        if args.device.type == "cpu":  # on a GPU one operation a layer gains nothing (benchmarks/speed/RESULTS_GPU.md)
+        if args.device.type == "cpu":  # fused layers bring no gain on a GPU (benchmarks/speed/RESULTS_GPU.md)
             use_fused_lora(model)
         model.derivative_dtype = torch.bfloat16 if bf16 else None
         super().__init__(model=model, args=args, train_dataset=rows, data_collator=rows.collate)
@@ -126,7 +126,7 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
             self.add_callback(JudgeWhenSaved(on_checkpoint))
 
     def whole_model(self) -> CausalLM:
-        """Return the language model with all its weights, as they are now; every process calls it."""
+        """Return the language model with all its current weights; every process must call it."""
         if self._whole is None:
             return self.model.causal_lm
         return gather(self.model.causal_lm, self._whole)
@@ -134,17 +134,17 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
     def get_batch_samples(
         self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
     ) -> tuple[list[Batch], None]:
-        """Fetch the window's micro-batches and give each what its part of the loss needs."""
+        """Fetch the window's micro-batches and add to each the values that its part of the loss needs."""
         window, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         if self.refresh is not None:
-            # The loader reads ahead, and the texts may have changed since.
+            # The loader prefetches batches, and the texts may have changed since.
             rows = self.train_dataset
             window = [send_to_device(rows.collate(batch["row"].tolist()), device) for batch in window]
         self._tables = []
         alone = len(window) == 1 and self.accelerator.num_processes == 1
         self._tables_are_gathered = self.score_first or (self.objective.couples_batch and not alone)
         if self._tables_are_gathered:
-            self.model.train()  # as in the gradient pass: it is where gradient checkpointing works
+            self.model.train()  # as in the gradient pass: gradient checkpointing only works in training mode
             self._attach_coefficients(window)
         else:
             self._attach_windows(window)
@@ -157,13 +157,13 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor:
-        """Return this micro-batch's part of the window's loss; the parts' gradients add up to the window's."""
+        """Return this micro-batch's part of the window's loss; the gradients of the parts sum to the window's."""
         kept = inputs.get("log_prob")
         log_prob: Tensor = model(inputs["ids"], inputs["length"], inputs["start"]) if kept is None else kept
         self._refuse_not_finite(log_prob, inputs)
         if "coefficient" in inputs:
             surrogate = (inputs["coefficient"] * log_prob).sum()
-            # Its gradient is the window's; as a number the window's loss is reported in its place.
+            # The gradient is that of the surrogate; the reported value is the window's loss.
             loss = surrogate - surrogate.detach() + inputs["window_loss"]
         else:
             scalars = objective_inputs(inputs, log_prob)
@@ -171,7 +171,7 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
             self._check_start(scalars.sampled_log_ratio)
             whole, _ = from_tables(inputs["window_data"], inputs["window_sampled"])
             at_start = self.objective(whole).detach()
-            # Of a sum over sequences this is the micro-batch's own part, and the parts add up to the window's loss.
+            # For a sum over sequences this is the micro-batch's own part, and the parts sum to the window's loss.
             parts = self.current_gradient_accumulation_steps * self.accelerator.num_processes
             loss = self.objective(within(whole, scalars, *inputs["place"].tolist())) - at_start + at_start / parts
             if not torch.isfinite(loss):
@@ -181,13 +181,13 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
         return loss * scale
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Cast the gradient pass, and it alone: of a graph that was kept in float32, the products backward."""
+        """Cast the gradient pass only; if the forward graph was kept in float32, this casts the backward products."""
         with torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.bf16):
             loss: Tensor = super().training_step(*args, **kwargs)
         return loss
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Let the caller's rule judge the policy as it is; the metrics are what it finds."""
+        """Judge the current policy by the caller's rule, and return its measurements as metrics."""
         assert self.on_checkpoint is not None
         found = self.on_checkpoint.judge(self._policy())
         self._after_policy()
@@ -200,7 +200,7 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
         return metrics
 
     def draw(self) -> None:
-        """Draw new texts from the policy as it is."""
+        """Draw new texts from the current policy."""
         assert self.refresh is not None
         self.refresh.draw(self._policy(), self.state.global_step)
         self._after_policy()
@@ -225,7 +225,7 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
         super().log(logs, start_time)
 
     def end_step(self) -> None:
-        """Report the window that was just stepped on; every process calls it."""
+        """Report the metrics of the step's window; every process must call it."""
         data, sampled = (torch.cat(parts) for parts in zip(*self._tables, strict=True))
         if not self._tables_are_gathered:
             data, sampled = self._gather(data)[0], self._gather(sampled)[0]
@@ -243,7 +243,7 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
                 callback("step", {**step, **metrics, "num_tokens": self.state.num_input_tokens_seen})
 
     def _watch(self, metrics: dict[str, float], rows: int) -> None:
-        """Stop where the fit has collapsed, and go back to the weights from before; all processes see the same."""
+        """Stop a fit that has collapsed and restore the weights from before; all processes decide alike."""
         if self.watch is None:
             return
         if not self.watch.sees(metrics, rows):
@@ -251,13 +251,13 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
             return
         self.watch.restore(self.model)
         self.control.should_training_stop = True
-        self.control.should_save |= self.args.save_strategy != SaveStrategy.NO  # so that a later call knows
+        self.control.should_save |= self.args.save_strategy != SaveStrategy.NO  # a resumed fit then finds the collapse
         distance = ""
         if "forward_kl" in metrics:
-            distance = f", and KL of the reference to the policy is {metrics['forward_kl']:.3g} nats"
+            distance = f", and KL(reference || policy) is {metrics['forward_kl']:.3g} nats"
         message = (
-            f"the policy collapsed: at step {self.state.global_step} a window of {rows} texts counts as "
-            f"{metrics['weights/ess']:.1f}{distance}. The fit stopped, and the policy from before is kept: lower "
+            f"the policy collapsed: at step {self.state.global_step} the effective sample size of a window of {rows} "
+            f"texts is {metrics['weights/ess']:.1f}{distance}. The fit stopped, and the earlier policy is kept: lower "
             f"training.learning_rate (now {self.args.learning_rate:g}) or raise objective.forward_kl"
         )
         self.state.log_history.append({"step": self.state.global_step, "collapsed": message})
@@ -265,9 +265,9 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
 
     @torch.no_grad()
     def _attach_coefficients(self, window: list[Batch]) -> None:
-        """Score the window and differentiate its loss, once for all processes, in each sequence's log-probability."""
+        """Score the window and differentiate its loss by each log-probability, once for all processes."""
         parts = [self._score(batch) for batch in window[1:]]
-        # The first one is scored last: it is trained next, on the same weights, and need not be run again.
+        # The first batch is scored last: it is trained next, with the same weights, and need not be run again.
         parts.insert(0, self._score(window[0], keep_graph=self._scores_as_it_trains()))
         data, own_data = self._gather(torch.cat([part[0] for part in parts]))
         sampled, own_sampled = self._gather(torch.cat([part[1] for part in parts]))
@@ -291,17 +291,17 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
         return to_tables(objective_inputs(batch, log_prob), batch["behavior_log_prob"])
 
     def _scores_as_it_trains(self) -> bool:
-        """Whether the first micro-batch's scoring pass serves as the forward half of its gradient pass.
+        """Whether the first micro-batch's scoring pass is also the forward pass of its gradient.
 
         A float32 graph is as good as a bfloat16 one, and on a CPU cheaper than another pass; on a GPU it would take
-        twice the memory. Data-parallel wrappers start their communication from a forward pass that they see right
-        before its backward pass, so with several processes the two stay apart.
+        twice the memory. Data-parallel wrappers start their communication in the forward pass that directly precedes
+        the backward pass, so with several processes the two passes are separate.
         """
         one_process = self.accelerator.num_processes == 1 and self.model_wrapped is self.model
         return one_process and (not self.bf16 or self.args.device.type == "cpu")
 
     def _attach_windows(self, window: list[Batch]) -> None:
-        """Give each micro-batch the scalars of the window, all ratios one, and its own place among them."""
+        """Add to each micro-batch the scalars of the window, with all ratios one, and its position in the window."""
         tables = []
         for batch in window:
             start = torch.cat([batch["behavior_log_prob"], batch["sampled_reference_log_prob"]])
@@ -314,7 +314,7 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
             first = first + torch.tensor([len(part) for part in table])
 
     def _gather(self, table: Tensor) -> tuple[Tensor, slice]:
-        """Stack the rows of all processes, which may have unequally many, and say which are this one's."""
+        """Stack the rows of all processes, possibly of unequal number, and return the slice of this process."""
         if self.accelerator.num_processes == 1:
             return table, slice(0, len(table))
         counts = self.accelerator.gather(torch.tensor([len(table)], device=table.device)).tolist()
@@ -330,12 +330,12 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
             if largest > START_TOLERANCE:
                 raise ModelError(
                     f"the policy does not start at the reference: at step 0 a text's log-ratio is {largest:.2g} nats, "
-                    f"and must be below {START_TOLERANCE:g}; were the reference's log-probabilities made by another "
-                    "model?"
+                    f"but must be below {START_TOLERANCE:g}; were the reference's log-probabilities computed with "
+                    "another model?"
                 )
 
     def _refuse_not_finite(self, values: Tensor, batch: Batch) -> None:
-        """Stop before a step that would spoil the weights; ``values`` has one number for each sequence."""
+        """Raise before a step that would corrupt the weights; ``values`` has one number for each sequence."""
         finite = torch.isfinite(values.detach()).cpu()
         if bool(finite.all()):
             return
@@ -344,19 +344,19 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
         owner = torch.cat([rows, rows.repeat_interleave((len(finite) - n) // n)])
         named = sorted({int(row) for row in owner[~finite]})
         raise ModelError(
-            f"step {self.state.global_step}: the log-probability or ratio of texts of rows {named[:10]} is not finite: "
+            f"step {self.state.global_step}: a log-probability or ratio of texts of rows {named[:10]} is not finite: "
             f"lower training.learning_rate (now {self.args.learning_rate:g}) or add a KL term; checkpoints of earlier "
             "steps are kept"
         )
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Write the policy's folder, with its card and tokenizer, over what is about to be pushed to a hub."""
+        """Write the policy's folder, with its card and tokenizer, before it is pushed to a hub."""
         assert self.as_policy is not None
         model = self.model.causal_lm if self._whole is None else self._whole
         self.as_policy(model).save(self.args.output_dir)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Write the weights, and what else a fit needs to go on from them."""
+        """Write the weights, and everything else that is needed to resume the fit."""
         if self._whole is None:
             super().save_model(output_dir, _internal_call)
         else:
@@ -366,7 +366,7 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
             self.refresh.save(Path(output_dir or self.args.output_dir))
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
-        """Write what trains: the adapter, or the full model."""
+        """Write the trained weights: the adapter, or the full model."""
         if self.args.should_save:
             model = self.model.causal_lm if self._whole is None else self._whole
             with quiet_transformers():
@@ -381,12 +381,12 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
             load_weights(self._whole, Path(resume_from_checkpoint))
             scatter(self._whole, self.model.causal_lm)
             return
-        with quiet_transformers():  # it warns of tied weights, which are written once
+        with quiet_transformers():  # it warns about tied weights, which are written once
             super()._load_from_checkpoint(resume_from_checkpoint, self.model.causal_lm if model is None else model)
 
 
 class _StepCallback(TrainerCallback):  # type: ignore[misc]
-    """Reports each step, and moves the bar."""
+    """Reports each step, and updates the progress bar."""
 
     def __init__(self, trainer: ObjectiveTrainer) -> None:
         self._trainer = trainer

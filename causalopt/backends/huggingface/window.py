@@ -1,4 +1,4 @@
-"""How many rows one step of the optimiser sees, and whether an objective can learn from so few."""
+"""Number of rows in one step of the optimiser, and whether an objective can learn from so few."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from causalopt.objectives.probes import fewest_rows
 
 
 def check_window(objective: Objective, per_row: int, args: TrainingArguments) -> int:
-    """Return the rows of a window, over all processes.
+    """Return the number of rows of a window, over all processes.
 
     Raises
     ------
     ConfigError
-        When an outcome has no effect on the gradient of so small a window: see `fewest_rows` of the objectives.
+        If outcomes have no effect on the gradient of a window this small, see `causalopt.objectives.probes`.
     """
     rows = int(args.train_batch_size * args.gradient_accumulation_steps * args.world_size)
     if rows < fewest_rows(objective, per_row):
         raise ConfigError(
-            f"{type(objective).__name__} compares the texts of a window, and in a window of one no outcome has any "
+            f"{type(objective).__name__} compares the texts of a window, so that in a window of one no outcome has any "
             "effect: set backend.training.per_device_train_batch_size or gradient_accumulation_steps to 2 or more (16 "
             "rows in all are a good start)"
         )
@@ -28,12 +28,12 @@ def check_window(objective: Objective, per_row: int, args: TrainingArguments) ->
 
 
 def rows_to_repeat(rows: int, window: int, objective: Objective, per_row: int) -> int:
-    """Rows that an epoch must see twice, 0 or 1, so that its last window is not a single one.
+    """Return how many rows an epoch must see twice, 0 or 1, so that its last window is not a single row.
 
     Raises
     ------
     DataError
-        When there is one row in all.
+        If there is only one row in all.
     """
     if fewest_rows(objective, per_row) == 1:
         return 0

@@ -340,7 +340,7 @@ def test_unusable_problems(backend: HuggingFaceBackend, reference: HuggingFacePo
         ({"sampling": {"temperature": 0.7}}, "backend.sampling has no setting 'temperature'"),
         ({"sampling": {"batch_size": 0}}, "backend.sampling.batch_size"),
         ({"reference": {"tuned": False}}, "backend.reference has no setting 'tuned'.*'tune'"),
-        ({"reference": {"tune": False}}, "knows nothing until it is tuned"),
+        ({"reference": {"tune": False}}, "must be true for a model from scratch"),
         ({"reference": {"training": {"epochs": 3}}}, "backend.reference.training has no setting 'epochs'"),
         ({"dtype": "float16"}, "backend.dtype"),
         ({"model": "scratch:huge"}, "there is 'scratch:tiny'"),

@@ -109,7 +109,7 @@ def test_endless_texts_are_cut_with_a_warning(reference: HuggingFacePolicy) -> N
 
 def test_a_policy_of_empty_texts_is_an_error(reference: HuggingFacePolicy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("causalopt.backends.huggingface.policy.generate", lambda *a, **k: [[reference.codec.end]] * 3)
-    with pytest.raises(ModelError, match="hardly ever gives a text"):
+    with pytest.raises(ModelError, match="hardly ever gives a valid text"):
         reference.sample(None, 3, seed=0)
 
 
