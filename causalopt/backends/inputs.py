@@ -1,4 +1,4 @@
-"""What an objective sees of a policy that is known by its log-probabilities alone."""
+"""Inputs of an objective for a policy that is given only by its log-probabilities."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from causalopt.objectives.contract import ObjectiveInputs
 def objective_inputs(problem: PolicyProblem, policy: Policy, reference: Policy) -> ObjectiveInputs:
     """Return the inputs of an objective at a policy, float64, without a gradient.
 
-    It is for backends that compare a few policies, such as `causalopt-rerank`, rather than follow a gradient. Lengths
-    are 1: a text counts as a single token.
+    For backends that compare a few policies, such as `causalopt-rerank`, instead of following a gradient. Lengths are
+    1: a text counts as a single token.
 
     Parameters
     ----------

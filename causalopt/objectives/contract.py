@@ -1,7 +1,7 @@
-"""What an objective is: a pure function of scalars, from log-ratios to a loss.
+"""The contract of an objective: a pure function of scalars, from log-ratios to a loss.
 
 An objective never sees a model. Its derivative with respect to each log-ratio is that sequence's coefficient, so that
-the gradient in the model's parameters is one weighted likelihood: ``sum_i coefficient_i * d log P^f(x_i)``.
+the gradient in the model's parameters is that of a weighted likelihood: ``sum_i coefficient_i * d log P^f(x_i)``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class ObjectiveInputs:
     residual, g, weight:
         Scalars of the logged texts, shape [n]; ``weight`` is the exposure.
     length:
-        Tokens of each logged text, shape [n].
+        Number of tokens of each logged text, shape [n].
     sampled_log_ratio:
         log P^f(x~_j) - log P^f0(x~_j) of texts drawn from the reference, shape [m], nats, with gradient.
     sampled_g, sampled_weight, sampled_length:
@@ -33,9 +33,9 @@ class ObjectiveInputs:
     sampled_reference_log_prob:
         log P^f0(x~_j), shape [m], nats.
     sampled_on_policy:
-        Shape [m], 1 for a text that a policy of an earlier step drew and 0 for one of the reference's; None when there
-        are the reference's alone. The two logs above are then of the policy that drew the text. Such texts belong to
-        the g term, and the reference's to all that measures the distance from it.
+        Shape [m], 1 for a text drawn from the policy of an earlier step and 0 for one drawn from the reference; None if
+        all are from the reference. For the former, the two logarithms above refer to the policy that drew the text.
+        Such texts enter the g term, and those of the reference enter all terms that measure the distance from it.
     """
 
     log_ratio: Tensor
@@ -51,11 +51,11 @@ class ObjectiveInputs:
     sampled_on_policy: Tensor | None = None
 
     def of_reference(self) -> ObjectiveInputs:
-        """Keep the sampled texts that the reference drew."""
+        """Keep the sampled texts that were drawn from the reference."""
         return self if self.sampled_on_policy is None else self._keep(self.sampled_on_policy == 0)
 
     def newest(self) -> ObjectiveInputs:
-        """Keep the sampled texts that a later policy drew; the reference's while there are no others."""
+        """Keep the sampled texts that were drawn from a later policy; if there are none, those of the reference."""
         if self.sampled_on_policy is None or not bool(self.sampled_on_policy.any()):
             return self
         return self._keep(self.sampled_on_policy != 0)
@@ -67,30 +67,30 @@ class ObjectiveInputs:
 
 @runtime_checkable
 class Objective(Protocol):
-    """A scalar loss of `ObjectiveInputs`, smaller is better: of a whole window, as a mean over its rows or as a sum."""
+    """A scalar loss of `ObjectiveInputs` of a whole window, a mean over its rows or a sum; smaller is better."""
 
     @property
     def needs_samples(self) -> bool:
-        """Whether texts drawn from the reference enter."""
+        """Whether the objective uses texts drawn from the reference."""
         ...
 
     @property
     def couples_batch(self) -> bool:
-        """Whether one sequence's coefficient depends on the log-ratios of others: the window is then scored first."""
+        """Whether a sequence's coefficient depends on the log-ratios of others; if so, the window is scored first."""
         ...
 
     @property
     def second_stage(self) -> str | Mapping[str, Any] | None:
-        """What predicts the residuals from the text before they are seen, see `BaseObjective`."""
+        """The model that predicts the residuals from the text, see `BaseObjective`."""
         ...
 
     @property
     def takes_on_policy_texts(self) -> bool:
-        """Whether texts that a later policy drew may enter, see `BaseObjective`."""
+        """Whether the objective can use texts drawn from a later policy, see `BaseObjective`."""
         ...
 
     def clip_fraction(self, inputs: ObjectiveInputs) -> float | None:
-        """Share of the logged weight whose ratio is cut, see `BaseObjective`."""
+        """Share of the logged weight whose ratio is clipped or truncated, see `BaseObjective`."""
         ...
 
     def __call__(self, inputs: ObjectiveInputs) -> Tensor:
@@ -99,11 +99,11 @@ class Objective(Protocol):
 
 
 OBJECTIVE = ("needs_samples", "couples_batch", "second_stage", "takes_on_policy_texts", "clip_fraction", "__call__")
-"""What an object must have to be an `Objective`."""
+"""Attributes that an object needs to be an `Objective`."""
 
 
 class BaseObjective:
-    """What an objective need not say: a class of yours that inherits from it only has to be callable.
+    """Default properties of an objective: a class that inherits from it only has to be callable.
 
     Examples
     --------
@@ -117,36 +117,36 @@ class BaseObjective:
 
     @property
     def needs_samples(self) -> bool:
-        """No texts drawn from the reference enter."""
+        """Whether texts drawn from the reference are used: False by default."""
         return False
 
     @property
     def couples_batch(self) -> bool:
-        """The window is scored first, which is right for every objective; False where that pass is not needed."""
+        """Whether the window is scored first: True by default, which is correct for every objective."""
         return True
 
     @property
     def second_stage(self) -> str | Mapping[str, Any] | None:
-        """Residuals are seen as they are; ``ridge-text`` or an outcome model: as it predicts them from the text."""
+        """Model that predicts the residuals (``ridge-text`` or an outcome model); None uses the residuals unchanged."""
         return None
 
     @property
     def takes_on_policy_texts(self) -> bool:
-        """There is no term for texts that a policy of a later step drew."""
+        """Whether texts drawn from the policy of a later step can be used: False by default."""
         return False
 
     def clip_fraction(self, inputs: ObjectiveInputs) -> float | None:
-        """Share of the logged weight whose ratio is clipped or truncated; None where nothing can be."""
+        """Share of the logged weight whose ratio is clipped or truncated; None if the objective does neither."""
         return None
 
 
 def coefficients(objective: Objective, inputs: ObjectiveInputs) -> tuple[Tensor, Tensor, Tensor]:
-    """Loss and its derivative with respect to each log-ratio.
+    """Compute the loss and its derivative with respect to each log-ratio.
 
     Returns
     -------
     loss, data, sampled:
-        Float64: a scalar, [n] and [m]. The gradient of the loss in any parameter is
+        Float64: a scalar, [n] and [m]. The gradient of the loss with respect to any parameter is
         ``sum_i data_i * d log P^f(x_i) + sum_j sampled_j * d log P^f(x~_j)``.
 
     Examples

@@ -1,8 +1,8 @@
-"""Baselines that imitate logged texts: all of them, the best of them, or each as far as it paid.
+"""Baselines that imitate logged texts: all of them, the best of them, or each in proportion to its reward.
 
-Each is a weighted likelihood whose weights are fixed by the pseudo-outcomes xi, so that no ratio to a reference
-enters. On raw outcomes (no outcome model, no assignment model) they are the baselines as they are commonly run; on xi
-they adjust for confounding as far as xi does.
+Each is a weighted likelihood whose weights are determined by the pseudo-outcomes xi, without a ratio to a reference. On
+raw outcomes (no outcome model, no assignment model) they are the baselines in common use; on xi they adjust for
+confounding to the same extent as xi.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from causalopt.objectives.contract import BaseObjective, ObjectiveInputs
 
 @dataclass(frozen=True)
 class SFT(BaseObjective):
-    """Supervised fine-tuning: maximise mean_i log P^f(x_i); no outcome enters.
+    """Supervised fine-tuning: maximise mean_i log P^f(x_i); outcomes are not used.
 
     Examples
     --------
@@ -42,12 +42,12 @@ class SFT(BaseObjective):
 
 @dataclass(frozen=True)
 class SFTTop(BaseObjective):
-    """Fine-tuning on the best texts: those whose xi is in the highest ``fraction`` of its batch.
+    """Fine-tuning on the best texts: those whose xi is in the highest ``fraction`` of their batch.
 
     Attributes
     ----------
     fraction:
-        Share of each batch that is imitated, in (0, 1]; ties at its limit are all kept.
+        Share of each batch that is imitated, in (0, 1]; all ties at the limit are kept.
     """
 
     fraction: float = 0.25
@@ -76,8 +76,8 @@ class RWR(BaseObjective):
     Attributes
     ----------
     temperature:
-        In standard deviations of the outcome, the unit in which a backend sees xi: large imitates all texts alike,
-        small the best one of a batch.
+        In standard deviations of the outcome, the unit of xi in a backend: a large value imitates all texts alike, a
+        small value the best one of a batch.
     """
 
     temperature: float = 1.0
@@ -92,11 +92,11 @@ class RWR(BaseObjective):
 
     def __call__(self, inputs: ObjectiveInputs) -> Tensor:
         xi = (inputs.residual + inputs.g).double()
-        # exp(xi / T) over its sum: the largest exponent is taken off, which the sum divides out.
+        # exp(xi / T) over its sum; subtracting the largest exponent cancels in the ratio.
         return _imitate(inputs, torch.exp((xi - xi.max()) / self.temperature))
 
 
 def _imitate(inputs: ObjectiveInputs, merit: Tensor) -> Tensor:
-    """Minus the mean log-ratio of the logged texts, weighted by exposure times merit; q adds a constant."""
+    """Minus the mean log-ratio of the logged texts, weighted by exposure times merit; q adds only a constant."""
     share = inputs.weight.double() * merit
     return -(share / share.sum() * inputs.log_ratio.double()).sum()

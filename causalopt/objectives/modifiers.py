@@ -13,23 +13,23 @@ from causalopt.objectives.contract import BaseObjective, ObjectiveInputs
 
 @dataclass(frozen=True)
 class Modifiers(BaseObjective):
-    """The settings every objective shares, each one thing.
+    """The settings shared by the objectives of the paper, independent of each other.
 
     Attributes
     ----------
     self_normalize:
-        Divide the ratios by their weighted mean over the batch (Hajek weights): bounded, at the price of a small bias.
+        Divide the ratios by their weighted mean over the batch (Hajek weights): bounded, at the cost of a small bias.
     clip:
         Pessimistic clipping of the ratio to [1 - clip, 1 + clip] (Schulman et al. 2017, eq. 7).
     truncation_quantile:
-        Ratios above this quantile of the batch are cut down to it and get no gradient (Ionides 2008).
+        Ratios above this quantile of the batch are truncated to it and get no gradient (Ionides 2008).
     per_token:
         Use the geometric mean of the per-token ratios, exp(log_ratio / length), in place of the ratio.
     kl:
         Coefficient of KL(P^f || P^f0), reward units per nat, on the sampled texts.
     forward_kl:
-        Coefficient of KL(P^f0 || P^f), reward units per nat, on the sampled texts. It anchors the mass: only it
-        notices probability that leaves what the reference writes for texts that were never sampled, while the
+        Coefficient of KL(P^f0 || P^f), reward units per nat, on the sampled texts. It anchors the probability mass:
+        only this term detects that mass moves from the reference's texts to texts that were never sampled, which the
         self-normalised terms and, on a finite sample, KL(P^f || P^f0) do not.
     entropy:
         Coefficient of the entropy of P^f, reward units per nat, on the sampled texts.
@@ -54,7 +54,7 @@ class Modifiers(BaseObjective):
 
     @property
     def regularized(self) -> bool:
-        """Whether any term keeps the policy near the reference or its entropy up."""
+        """Whether any term penalises the distance to the reference or rewards entropy."""
         return max(self.kl, self.forward_kl, self.entropy) > 0
 
     @property
@@ -63,17 +63,17 @@ class Modifiers(BaseObjective):
 
     @property
     def takes_on_policy_texts(self) -> bool:
-        """Whether there is a g term that texts of a later policy may enter."""
+        """Whether there is a g term that can use texts of a later policy."""
         return False
 
     def expectation(self, log_ratio: Tensor, reward: Tensor, weight: Tensor, length: Tensor) -> Tensor:
         """Importance-weighted mean of ``reward`` under the policy, in reward units."""
         reward, weight = reward.double(), weight.double()
         ratio, _ = self._ratio(log_ratio, weight, length)
-        # E_q[rho * reward] = E_f[reward]; the exposures are divided by their sum, so that their scale plays no part.
+        # E_q[rho * reward] = E_f[reward]; the exposures are divided by their sum, so that their scale has no effect.
         gain = ratio * reward
         if self.clip is not None:
-            # PPO's surrogate: the smaller of the two is a lower bound, without gradient where a ratio went far enough.
+            # PPO's surrogate: the smaller of the two is a lower bound, with zero gradient beyond the clipping range.
             gain = torch.minimum(gain, ratio.clamp(1 - self.clip, 1 + self.clip) * reward)
         return (weight * gain).sum() / weight.sum()
 
@@ -86,7 +86,7 @@ class Modifiers(BaseObjective):
         return float((weight * cut).sum() / weight.sum())
 
     def _ratio(self, log_ratio: Tensor, weight: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        """Ratios as `expectation` takes them, before clipping, and which of them were truncated."""
+        """Ratios as used in `expectation`, before clipping, and a mask of those that were truncated."""
         log_ratio = log_ratio.double()
         if self.per_token:
             log_ratio = log_ratio / length.double()
@@ -96,7 +96,7 @@ class Modifiers(BaseObjective):
             cut = log_ratio > bound
             log_ratio = torch.where(cut, bound, log_ratio)
         if self.self_normalize:
-            # rho_i / mean(rho), in logs; the mean is differentiated too, which couples the batch.
+            # rho_i / mean(rho), in logarithms; the mean is also differentiated, which couples the batch.
             log_mean = torch.logsumexp(log_ratio + weight.log(), 0) - weight.sum().log()
             log_ratio = log_ratio - log_mean
         return log_ratio.exp(), cut
@@ -105,7 +105,7 @@ class Modifiers(BaseObjective):
         """KL and entropy terms, to be added to the loss.
 
         With texts drawn from the reference, E[rho log rho - rho + 1] = KL(P^f || P^f0) and
-        E[rho - 1 - log rho] = KL(P^f0 || P^f); the part ``rho - 1`` has mean zero and makes every summand non-negative
+        E[rho - 1 - log rho] = KL(P^f0 || P^f); the term ``rho - 1`` has mean zero and makes every summand non-negative
         (the k3 estimator of Schulman 2020, "Approximating KL divergence"). Neither is self-normalised.
         """
         total = inputs.log_ratio.new_zeros((), dtype=torch.float64)

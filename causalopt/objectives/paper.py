@@ -26,7 +26,7 @@ class CPO(Modifiers):
 
 @dataclass(frozen=True)
 class OORLHF(Modifiers):
-    """Outcome-optimised RLHF: maximise mean_j rho~_j * g(x~_j), all on texts drawn from the reference."""
+    """Outcome-optimised RLHF: maximise mean_j rho~_j * g(x~_j) over texts drawn from the reference."""
 
     @property
     def needs_samples(self) -> bool:
@@ -44,17 +44,17 @@ class OORLHF(Modifiers):
 class DRCPO(Modifiers):
     """Doubly robust CPO: maximise mean_i rho_i * (xi_i - g_i) + mean_j rho~_j * g(x~_j).
 
-    The DR-CPO objective of Lin et al. (2024): the sampled term alone is right when g is, and the data term corrects
-    what is wrong with g when the ratios and the stabilized weights are right.
+    The DR-CPO objective of Lin et al. (2024): the sampled term alone is right if g is right, and the data term corrects
+    the error of g if the ratios and the stabilized weights are right.
 
     Attributes
     ----------
     second_stage:
-        What predicts xi_i - g_i from the text: its predictions take the place of xi_i - g_i, whose noise they leave out
-        (`causalopt.optimization.second_stage.expected_residual`). ``ridge-text`` is a ridge on the embedding with a
-        random effect of each text, which keeps what the embedding does not show; an outcome model, by name or with
-        settings, corrects what its regression finds and no more. None keeps xi_i - g_i, as the paper does. Read by
-        whoever makes the problem (`causalopt.optimization.problem.policy_problem`).
+        The model that predicts xi_i - g_i from the text. Its predictions replace xi_i - g_i, without their noise
+        (`causalopt.optimization.second_stage.expected_residual`). ``ridge-text`` is a ridge regression on the embedding
+        with a random effect of each text, which retains effects that the embedding does not show. An outcome model, by
+        name or with settings, corrects only what its regression finds. None keeps xi_i - g_i, as in the paper. It is
+        applied when the problem is created (`causalopt.optimization.problem.policy_problem`).
     """
 
     second_stage: str | Mapping[str, Any] | None = "ridge-text"

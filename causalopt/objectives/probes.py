@@ -1,4 +1,4 @@
-"""What can be seen of any objective from its coefficients in a small window."""
+"""Properties of an objective that are inferred from its coefficients in a small window."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from causalopt.objectives.contract import Objective, ObjectiveInputs, coefficien
 
 
 def fewest_rows(objective: Objective, per_row: int) -> int:
-    """Smallest window in which outcomes have their effect: 2 where a single row is compared with itself, else 1.
+    """Smallest window in which outcomes have an effect: 2 if a single row is compared only with itself, else 1.
 
-    Self-normalised, the ratio of a single row is 1 whatever the policy, and its coefficient zero whatever its outcome.
+    With self-normalisation, the ratio of a single row is 1 for every policy, and its coefficient zero for every
+    outcome.
 
     Parameters
     ----------
     objective:
-        Any.
+        Any objective.
     per_row:
-        Sampled texts of each row.
+        Number of sampled texts of each row.
 
     Examples
     --------
@@ -33,7 +34,7 @@ def fewest_rows(objective: Objective, per_row: int) -> int:
 
 
 def weighs_by_ratio(objective: Objective, per_row: int) -> bool:
-    """Whether a sequence's coefficient depends on its ratio, as in an importance-weighted mean, or is given beforehand.
+    """Whether a sequence's coefficient depends on its ratio, as in an importance-weighted mean, or is fixed in advance.
 
     Examples
     --------
@@ -48,13 +49,13 @@ def weighs_by_ratio(objective: Objective, per_row: int) -> bool:
 
 
 def _reached_by_outcomes(objective: Objective, rows: int, per_row: int) -> tuple[bool, bool]:
-    """Whether the coefficients of a small window change with the logged texts' rewards, and with the sampled ones'."""
+    """Whether the coefficients of a small window depend on the logged texts' rewards, and on the sampled texts'."""
     inputs = _example(rows, per_row, spread=0.1)
     logged = replace(inputs, residual=-inputs.residual, g=-inputs.g)
     sampled = replace(inputs, sampled_g=-inputs.sampled_g)
     start = torch.cat(coefficients(objective, inputs)[1:])
     moved = [torch.cat(coefficients(objective, other)[1:]) - start for other in (logged, sampled)]
-    # What is left where none of the rewards enters is rounding.
+    # If no reward is used, only rounding remains.
     return bool(moved[0].abs().max() > 1e-9), bool(moved[1].abs().max() > 1e-9)
 
 

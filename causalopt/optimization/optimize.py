@@ -1,4 +1,4 @@
-"""From pseudo-outcomes to a better policy: the one recipe, which `optimize` and every run follow."""
+"""From pseudo-outcomes to a better policy, by the same steps in `optimize` and in every run."""
 
 from __future__ import annotations
 
@@ -41,24 +41,24 @@ def optimize(
     objective, backend:
         A registered name, a mapping with a name and settings, or an object.
     reference:
-        P^f0; by default the backend makes it from the logged texts.
+        P^f0; by default the backend fits it to the logged texts.
     behavior_policy:
-        Where q comes from, see `causalopt.behavior.behavior_log_prob` and, for "embedding", `embedding_log_prob` there.
+        The source of q, see `causalopt.behavior.behavior_log_prob` and, for "embedding", `embedding_log_prob` there.
     per_row:
-        Texts drawn from the reference for each logged row, for the terms that need them.
+        Number of texts drawn from the reference for each logged row, for the terms that need them.
     validation:
-        Pseudo-outcomes of rows that take no part in ``pseudo``: the policy with the best lower bound of its value there
-        is kept, see `causalopt.optimization.selection.select_by_lower_bound`. By default the last policy of the
-        training is.
+        Pseudo-outcomes of rows that are not in ``pseudo``: the policy with the best lower bound of its value on these
+        rows is kept, see `causalopt.optimization.selection.select_by_lower_bound`. By default the last policy of the
+        fit is kept.
     target_kl:
-        Largest KL of the policy to its reference, nats: the fit ends beyond it, and the furthest policy within it is
-        kept, or the best one with ``validation``. None sets no limit.
+        Largest KL of the policy to its reference, nats: the fit ends beyond it, and the policy with the largest KL
+        within it is kept, or the best one with ``validation``. None sets no limit.
     seed:
-        Seeds the reference's tuning, the draws and the optimisation.
+        Seed of the reference's tuning, the draws and the optimisation.
     directory:
-        Where checkpoints go, and where a killed optimisation resumes.
+        Folder for checkpoints, from which a killed optimisation resumes.
     callbacks:
-        Called with ("step", metrics) as the backend works.
+        Called with ("step", metrics) during the fit.
 
     Returns
     -------
@@ -68,9 +68,9 @@ def optimize(
     Raises
     ------
     DataError
-        When ``pseudo`` is something else, such as the data set itself.
+        If ``pseudo`` is of another type, such as the data set itself.
     ConfigError
-        When ``objective`` or ``backend`` does not keep its contract.
+        If ``objective`` or ``backend`` does not satisfy its contract.
 
     Examples
     --------
@@ -114,7 +114,7 @@ def optimize(
 
 
 def needs_samples(objective: Objective, behavior_policy: BehaviorPolicy | None) -> bool:
-    """Whether texts of the reference are needed: for the objective, or for q through embeddings."""
+    """Whether texts drawn from the reference are needed: for the objective, or for q from embeddings."""
     return objective.needs_samples or behavior_policy == "embedding"
 
 
@@ -130,15 +130,15 @@ def fit_policy(
     progress: Progress,
     on_checkpoint: CheckpointRule | None = None,
 ) -> Policy:
-    """Go from pseudo-outcomes, a reference and its ``samples`` to a policy; `optimize` and every run do it so.
+    """Fit a policy to pseudo-outcomes, given a reference and its ``samples``; used by `optimize` and every run.
 
     Raises
     ------
     MissingPartError
-        When texts of the reference are needed (`needs_samples`) and there are none.
+        If texts drawn from the reference are needed (`needs_samples`) and there are none.
     """
     if samples is None and needs_samples(objective, behavior_policy):
-        raise MissingPartError("the objective, or q through embeddings, needs texts drawn from the reference")
+        raise MissingPartError("the objective, or q from embeddings, needs texts drawn from the reference")
     if behavior_policy == "embedding":
         assert samples is not None
         behavior = embedding_log_prob(pseudo, reference, samples, seed)
@@ -160,7 +160,7 @@ def fit_policy(
 
 
 class _Watched:
-    """A rule that remembers whether a backend asked it; the policy of one that did not is judged all the same."""
+    """A rule that records whether a backend called it; if not, the caller applies it to the final policy."""
 
     def __init__(self, rule: CheckpointRule) -> None:
         self._rule = rule

@@ -1,4 +1,4 @@
-"""From pseudo-outcomes to what an optimiser sees: orientation, centring and scale are decided here, once."""
+"""From pseudo-outcomes to the input of an optimiser; orientation, centring and scale are decided only here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.typing import Float64, Int64
 
 BASELINE_TEXTS = 16
-"""Texts of the reference behind the level of a row's reader."""
+"""Number of the reference's texts from which the mean level of a row's reader is computed."""
 
 
 def draw_samples(
@@ -23,8 +23,8 @@ def draw_samples(
 ) -> list[list[str]]:
     """Draw ``per_row`` texts from the reference for each row, given the row's prompt.
 
-    Without prompts the rows' draws are alike, and ``pool`` texts, spread evenly over the rows, cost less than a draw
-    for each.
+    Without prompts the draws do not depend on the row, and ``pool`` texts, distributed evenly over the rows, cost less
+    than separate draws for each row.
     """
     n = len(dataset) * per_row
     if dataset.prompts is not None:
@@ -40,8 +40,8 @@ def draw_samples(
 def _row_baseline(pseudo: PseudoOutcomes, sampled_texts: Sequence[Sequence[str]] | None) -> Float64 | None:
     """Mean response of the reader of each row to texts of the reference, shape [n]; None without prompts.
 
-    Readers differ in their level, which no text of theirs can change: E[rho~ | c] = 1, so that any function of prompt
-    and reader may be taken off a drawn text's worth, and what is left has far less noise.
+    Readers differ in their mean level, which does not depend on the text. Since E[rho~ | c] = 1, any function of prompt
+    and reader may be subtracted from the response to a drawn text, and the difference has far less noise.
     """
     data = pseudo.dataset
     if data.prompts is None:
@@ -64,8 +64,8 @@ def policy_problem(
     """Orient, centre and scale the pseudo-outcomes.
 
     The reward is measured in standard deviations of the outcome, so that the coefficients of an objective (KL, entropy)
-    and a learning rate mean the same on every data set, and g is centred, which changes no optimum (E[rho] = 1) and
-    removes the largest part of the gradient's variance. Under ``direction: minimize`` its sign is turned.
+    and the learning rate have the same meaning on every data set. g is centred, which changes no optimum (E[rho] = 1)
+    and removes the largest part of the gradient's variance. With ``direction: minimize`` the sign is reversed.
 
     Parameters
     ----------
@@ -76,27 +76,27 @@ def policy_problem(
     sampled_texts:
         From `draw_samples`, or None for an objective that needs none.
     second_stage:
-        Model of the residual given the text, whose predictions stand for the residuals
-        (`causalopt.optimization.second_stage.expected_residual`); None leaves them as they are. An objective that has
-        such a setting names it (`causalopt.objectives.paper.DRCPO`).
+        Model of the residual given the text, whose predictions replace the residuals
+        (`causalopt.optimization.second_stage.expected_residual`); None keeps the residuals. It is a setting of some
+        objectives (`causalopt.objectives.paper.DRCPO`).
 
     Raises
     ------
     DataError
-        When all outcomes of the rows are equal.
+        If all outcomes of the rows are equal.
     ModelError
-        When a second stage is asked for pseudo-outcomes that were read from a file, without their models.
+        If there is a second stage, but the pseudo-outcomes were read from a file, without their models.
     """
     data = pseudo.dataset
     if np.ptp(data.outcome) == 0:
         raise DataError(
             f"{data.source}: all outcomes of the {len(data)} training rows are {data.outcome[0]:g}, so that no text is "
-            "better than another: take another seed, or a larger share of rows to train on"
+            "better than another: use another seed, or a larger share of training rows"
         )
     residual = pseudo.residual
     if second_stage is not None:
         x = pseudo.fitted().embed(data.prompts, data.texts)
-        # A text is one with its prompt: the policy's ratio depends on both.
+        # A text is identified together with its prompt: the policy's ratio depends on both.
         text = pseudo.fitted().index.ids(data.prompts, data.texts)
         residual = expected_residual(x, residual, data.weight, pseudo.fold, text, second_stage)
     center = float(np.average(pseudo.g, weights=data.weight))
@@ -107,7 +107,7 @@ def policy_problem(
     baseline = _row_baseline(pseudo, sampled_texts)
 
     def dose_response(texts: Sequence[str], row: Int64) -> Float64:
-        # With prompts a text is worth what the reader of its row makes of it; without, what all readers do.
+        # With prompts a text is valued by the response of its row's reader; without, by the mean over all readers.
         if baseline is None:
             return factor * (pseudo.dose_response(texts) - center)
         return factor * (pseudo.row_response(texts, row) - baseline[row])

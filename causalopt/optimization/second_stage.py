@@ -13,11 +13,11 @@ from causalopt.optimization.text_effects import with_text_effects
 from causalopt.typing import Array, Float64, Int64
 
 RIDGE_TEXT = "ridge-text"
-"""A ridge regression on the embedding, and a random effect of each text for what the embedding does not show."""
+"""A ridge regression on the embedding, and a random effect of each text for effects that the embedding misses."""
 
 
 def check_second_stage(model: Any) -> None:
-    """Raise what `expected_residual` would raise of a model that cannot be made.
+    """Raise the error of `expected_residual` for a model that cannot be created.
 
     Examples
     --------
@@ -34,20 +34,22 @@ def expected_residual(
     """E[residual | text] of each row.
 
     An importance ratio depends on the text alone, so E[rho(x) r] = E[rho(x) E[r | x]]: a correction by this expectation
-    has the same mean as one by the residuals r = s (y - m) themselves, without the part of their noise that no text
-    predicts. A regression on the embedding, with penalties chosen by held-out loss, is nearly constant where the
-    outcome model has left nothing, and keeps what it got wrong. It saw no row of the fold that it predicts.
+    has the same mean as one by the residuals r = s (y - m) themselves, without the part of their noise that the text
+    does not predict. A regression on the embedding, with penalties chosen by held-out loss, is nearly constant if the
+    outcome model is right, and otherwise recovers its error. It is fitted without the rows of the fold that it
+    predicts.
 
-    What the embedding cannot show, or the regression shrinks, such a regression leaves uncorrected, and with that the
-    objective's double robustness is lost. ``ridge-text`` therefore adds the best linear unbiased predictor of
-    each text's effect on what the ridge leaves: near its mean where texts with many rows show that something is left
-    between them, near 0 where they show that nothing is, and a quarter of it where no text repeats, when nothing can
-    tell (`causalopt.optimization.text_effects`). A text's effect is from its own rows, as the residual in its place is.
+    Such a regression does not correct effects that the embedding misses or that it shrinks, and the objective is then
+    no longer doubly robust. ``ridge-text`` therefore adds the best linear unbiased predictor of each text's effect on
+    the ridge residuals. It is close to their mean if texts with many rows show that variance between texts remains,
+    close to 0 if they show that none remains, and a quarter of the mean if no text is repeated, since the two cannot be
+    distinguished then (`causalopt.optimization.text_effects`). A text's effect is estimated from its own rows, like the
+    residual that it replaces.
 
     This is the second-stage regression of Kennedy, Ma, McHugh and Small (2017, section 3), and of the DR-learner
     (Kennedy 2023, "Towards optimal doubly robust estimation of heterogeneous causal effects", algorithm 1), for the
-    residual xi - g in place of the pseudo-outcome xi. As is usual there, the residuals of other folds come from
-    nuisances that may have seen the row; the second stage itself never does.
+    residual xi - g in place of the pseudo-outcome xi. As usual in this method, the residuals of other folds come from
+    nuisances that may have been fitted on the row; the second stage itself is not.
 
     Parameters
     ----------
@@ -62,8 +64,8 @@ def expected_residual(
     text:
         Integer code of each row's text (with its prompt, where there are prompts), shape [n].
     model:
-        ``ridge-text``; or an outcome model of embeddings, whose regression then stands alone: a registered name, a
-        mapping with a name and settings, or an object. It sees no covariates.
+        ``ridge-text``; or an outcome model of embeddings, whose regression is then used alone: a registered name, a
+        mapping with a name and settings, or an object. It uses no covariates.
 
     Returns
     -------
@@ -73,9 +75,9 @@ def expected_residual(
     Raises
     ------
     DataError
-        When no other fold has any weight to learn from, or ``text`` has another length.
+        If the other folds have no weight, or ``text`` has another length.
     ModelError
-        When the model predicts what is not finite.
+        If the model predicts values that are not finite.
 
     Examples
     --------
@@ -96,14 +98,14 @@ def expected_residual(
 
 
 def _regression(x: Array, residual: Float64, weight: Float64, fold: Int64, text: Int64, model: Any) -> Float64:
-    """Predict each fold's residuals by a model that was fitted on the others, shape [n]."""
+    """Predict each fold's residuals by a model fitted on the other folds, shape [n]."""
     x = np.asarray(x, dtype=np.float64)
     no_covariates = np.zeros((len(x), 0))
     expected = np.empty(len(x))
     for k in np.unique(fold):
         out = fold == k
         if not weight[~out].sum() > 0:
-            raise DataError(f"fold {k} has no row with weight outside it, from which its residuals could be predicted")
+            raise DataError(f"fold {k} has no row with weight outside it, so its residuals cannot be predicted")
         fitted = models.fit_outcome(
             model,
             Rows.of(x[~out], no_covariates[~out], residual[~out], weight[~out], text_id=text[~out]),

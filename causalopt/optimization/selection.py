@@ -1,4 +1,4 @@
-"""Which policy of a fit is kept: the best by held-out rows, within a limit on the KL, never by the training loss."""
+"""Selection of the policy of a fit: the best on held-out rows, within a limit on the KL, never by the training loss."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ from causalopt.evaluation.terms import policy_terms
 from causalopt.pseudo_outcome import PseudoOutcomes
 
 KL_DRAWS = 256
-"""Texts behind an estimate of the KL."""
+"""Number of texts from which a KL is estimated."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Keeps the policy with the best score, or the furthest from the reference, within a limit on the KL.
+    """Keeps the policy with the best score, or with the largest KL to the reference, within a limit on the KL.
 
-    The `CheckpointRule` of `optimize` and of every run.
+    This is the `CheckpointRule` of `optimize` and of every run.
 
     Attributes
     ----------
     reference:
-        Where a fit starts; it is among the policies to choose from.
+        The start of a fit; it is one of the policies to choose from.
     score:
-        Score of a policy, larger is better, such as the lower confidence bound of its value on held-out rows. Minus
-        infinity for one that those rows say nothing about. None keeps the policy with the largest KL.
+        Score of a policy, larger is better, such as the lower confidence bound of its value on held-out rows; minus
+        infinity if those rows give no information about it. None keeps the policy with the largest KL.
     patience:
-        Scores in a row without a better one, after which a fit ends.
+        Number of consecutive scores without improvement after which a fit ends.
     kl:
-        KL of a policy to the reference, nats; needed without a score and with a limit.
+        KL of a policy to the reference, nats; required if there is no score, or a limit.
     target_kl:
-        Largest KL that a policy to keep may have, nats; a fit that is beyond ends. None sets no limit.
+        Largest KL of a policy to keep, nats; a fit ends beyond it. None sets no limit.
     name:
-        Tells this rule from others, in the name of a fit's checkpoints.
+        Identifies the rule in the name of a fit's checkpoints.
 
     Examples
     --------
@@ -67,10 +67,10 @@ class Selection:
         if self.target_kl is not None and not self.target_kl > 0:
             raise ConfigError(f"target_kl must be positive or null, not {self.target_kl}")
         if self.kl is None and (self.score is None or self.target_kl is not None):
-            raise ConfigError("a selection without a score, or with a limit, needs the KL of a policy")
+            raise ConfigError("a selection without a score, or with a limit on the KL, needs the KL of a policy")
 
     def judge(self, policy: Policy) -> dict[str, float]:
-        """Return ``score`` and, where it is asked for, ``kl``; the score is minus infinity beyond the limit."""
+        """Return ``score`` and, if it is needed, ``kl``; the score is minus infinity beyond the limit."""
         found = {}
         if self.kl is not None:
             found["kl"] = self.kl(policy)
@@ -80,7 +80,7 @@ class Selection:
         return found
 
     def is_over(self, found: Sequence[Mapping[str, float]]) -> bool:
-        """Whether the last policy is beyond the limit, or as many as ``patience`` were no better than one before."""
+        """Whether the last policy is beyond the limit, or the last ``patience`` policies brought no improvement."""
         if not found:
             return False
         if self.target_kl is not None and found[-1]["kl"] > self.target_kl:
@@ -91,12 +91,12 @@ class Selection:
         return len(scores) - 1 - scores.index(max(scores)) >= self.patience
 
     def best(self, found: Sequence[Mapping[str, float]]) -> int | None:
-        """Position of the first of the best scores; None, with a warning, where the reference's is not below it.
+        """Position of the first of the best scores; None, with a warning, if it does not exceed the reference's score.
 
         Warns
         -----
         CausalOptWarning
-            When the policy to keep is the reference.
+            If the policy to keep is the reference.
         """
         scores = [one["score"] for one in found]
         top = max(scores, default=-math.inf)
@@ -104,11 +104,11 @@ class Selection:
             return scores.index(top)
         if self.target_kl is not None and top == -math.inf:
             reason = (
-                f"already the first policy on the way is beyond target_kl = {self.target_kl:g} nats: lower "
+                f"the first policy of the fit is already beyond target_kl = {self.target_kl:g} nats: lower "
                 "training.save_steps or training.learning_rate"
             )
         else:
-            reason = f"none scores better on the held-out rows ({top:.6g} at best) than the reference does"
+            reason = f"none scores better on the held-out rows ({top:.6g} at best) than the reference"
         warnings.warn(f"the policy is the reference itself: {reason}", CausalOptWarning, stacklevel=4)
         return None
 
@@ -119,9 +119,9 @@ class Selection:
 
 
 def kl_to(reference: Policy, data: DirectOutcomeDataset, seed: int) -> Callable[[Policy], float]:
-    """Return a function of a policy: its KL to the reference, nats, given the prompts of ``data``.
+    """Return a function that computes a policy's KL to the reference, nats, given the prompts of ``data``.
 
-    It is summed where policies are over known texts, and estimated on 256 texts of the policy elsewhere (see
+    The KL is summed for policies over known texts, and otherwise estimated on 256 texts of the policy (see
     `causalopt.evaluation.divergence.divergence`), drawn with the same seed for every policy.
     """
     row = context_rows(data, KL_DRAWS, seed)
@@ -129,7 +129,7 @@ def kl_to(reference: Policy, data: DirectOutcomeDataset, seed: int) -> Callable[
     def kl(policy: Policy) -> float:
         prompts = None if data.prompts is None or row is None else [data.prompts[i] for i in row]
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", TruncationWarning)  # the policy that is kept is drawn from again
+            warnings.simplefilter("ignore", TruncationWarning)  # texts of the final policy are drawn again later
             texts = policy.sample(prompts, KL_DRAWS if prompts is None else len(prompts), seed)
         drawn = Draws(texts, prompts, g=np.zeros(len(texts)), row=row)
         return divergence(policy, reference, data, drawn).kl
@@ -140,7 +140,7 @@ def kl_to(reference: Policy, data: DirectOutcomeDataset, seed: int) -> Callable[
 def within_kl(
     target_kl: float, rule: Selection | None, reference: Policy, data: DirectOutcomeDataset, seed: int
 ) -> Selection:
-    """Return the rule with a limit on the KL; without a rule the furthest policy within the limit is kept."""
+    """Return the rule with a limit on the KL; without a rule, the policy with the largest KL within it is kept."""
     kl = kl_to(reference, data, seed)
     if rule is None:
         return Selection(reference, kl=kl, target_kl=target_kl, name=f"kl {target_kl} {seed}")
@@ -159,10 +159,10 @@ def select_by_lower_bound(
     seed: int = 0,
     population: Population | None = None,
 ) -> Selection:
-    """Choose by the doubly robust value's lower bound: a policy must be better, and the rows must be able to tell.
+    """Select by the lower bound of the doubly robust value: a policy must be better, and the rows must show it.
 
-    The bound of the policy that is chosen is too high, since it was chosen for it: the value to report comes from rows
-    that took part in neither training nor choosing.
+    The bound of the selected policy is too high, since it was selected for it: the value to report comes from rows that
+    took part in neither training nor selection.
 
     Parameters
     ----------
@@ -171,20 +171,21 @@ def select_by_lower_bound(
     reference:
         P^f0, for the behavior policy's log-probabilities.
     behavior_policy:
-        Where q comes from, see `causalopt.behavior.behavior_log_prob`.
+        The source of q, see `causalopt.behavior.behavior_log_prob`.
     estimator:
         A name in `causalopt.estimators.names.ESTIMATORS`.
     level:
-        Level of the two-sided interval whose end is taken: the lower one, or the upper one's negative when the outcome
-        is to be small.
+        Level of the two-sided interval whose lower end is the score, or the negative of its upper end if the outcome is
+        minimised.
     draws:
-        Texts drawn from a policy for the plug-in part.
+        Number of texts drawn from a policy for the plug-in part.
     patience:
         See `Selection`.
     seed:
-        Seed of the texts that are drawn, the same for every policy.
+        Seed of the drawn texts, the same for every policy.
     population:
-        What the value is over; by default what fits the policy, see `causalopt.evaluation.evaluate`.
+        The population that the value refers to; by default the one for the type of policy, see
+        `causalopt.evaluation.evaluate`.
     """
     source = behavior_source(pseudo.dataset, reference, behavior_policy)
     behavior = None if source == "embedding" else behavior_log_prob(pseudo.dataset, reference, source)
@@ -194,7 +195,7 @@ def select_by_lower_bound(
     def score(policy: Policy) -> float:
         subject = ModelPolicy(policy)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", TruncationWarning)  # the policy that is kept is drawn from again
+            warnings.simplefilter("ignore", TruncationWarning)  # texts of the final policy are drawn again later
             drawn = subject.draw(pseudo, draws, seed, row)
         marginal = estimator in MARGINALIZED
         try:

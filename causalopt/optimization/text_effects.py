@@ -1,4 +1,4 @@
-"""The part of a residual that belongs to the text and to none of its features: a random effect of the text."""
+"""The part of a residual that is specific to the text and not explained by its features, as a random effect."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import numpy as np
 from causalopt.typing import Float64, Int64
 
 ROUNDING = 1e-12
-"""Weight of all pairs, against that of all rows, below which a sum over pairs is rounding."""
+"""Weight of all pairs, relative to that of all rows, below which a sum over pairs is rounding error."""
 PRIOR_PAIRS = 100.0
-"""Pairs of rows of one text that tell as much of the between-text variance as is assumed without any."""
+"""Number of pairs of rows of one text at which their estimate and the prior share have equal weight."""
 PRIOR_SHARE = 0.25
-"""Share of the residual that is kept where no text has two rows, so that nothing tells text from noise."""
+"""Share of the residual that is kept if no text has two rows, so that text effects cannot be told from noise."""
 
 
 def with_text_effects(regression: Float64, residual: Float64, weight: Float64, text: Int64) -> Float64:
     """Add to a regression of the residual the effect of each text that the regression misses.
 
-    With e = residual - regression, h_t and e_t the means over the rows of a text, the text is given h_t + k_t e_t, with
-    k_t from `between_text_share`. An importance ratio depends on the text alone, so that k = 1 corrects an objective
-    exactly as the residuals themselves do, and k = 0 as the regression does.
+    With e = residual - regression, and h_t and e_t the means of regression and e over the rows of a text, the result
+    for the text is h_t + k_t e_t, with k_t from `between_text_share`. An importance ratio depends on the text alone, so
+    that k = 1 corrects an objective exactly like the residuals themselves, and k = 0 like the regression.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def with_text_effects(regression: Float64, residual: Float64, weight: Float64, t
     Returns
     -------
     Float64
-        Shape [n], outcome units, the same for all rows of a text that have exposure; others keep the regression.
+        Shape [n], outcome units, equal for all rows of a text with positive exposure; other texts keep the regression.
 
     Examples
     --------
@@ -55,29 +55,29 @@ def with_text_effects(regression: Float64, residual: Float64, weight: Float64, t
 
 
 def between_text_share(left: Float64, weight: Float64, text: Int64) -> Float64:
-    """Share k_t of what a regression leaves of a text that is worth keeping, between 0 and 1, shape [n].
+    """Share k_t of a text's mean residual that is attributed to the text, between 0 and 1, shape [n].
 
     The variance between texts is estimated from products of different rows of one text (the method of moments),
 
         tau^2 = (sum of a_i a_j e_i e_j over pairs i, j of one text) / (sum of a_i a_j over the same pairs),
 
-    whose mean is zero where the text says nothing of e, however its noise varies from row to row. The best linear
+    whose mean is zero if e does not depend on the text, even if its noise varies from row to row. The best linear
     unbiased predictor of a text's effect is then k_t e_t with
 
         k_t = tau^2 / (tau^2 + sigma^2 / n_t),
 
-    n_t the exposure of the text, 1 for a row of the largest weight, and sigma^2 the rest of the variance (Robinson
-    1991, "That BLUP is a good thing", section 5.2). It tends to 1 as the rows of a text grow in number, which keeps the
-    objective doubly robust where the regression cannot see the effect.
+    with n_t the exposure of the text, where a row of the largest weight counts as 1, and sigma^2 the rest of the
+    variance (Robinson 1991, "That BLUP is a good thing", section 5.2). It tends to 1 as the number of rows of a text
+    grows, which keeps the objective doubly robust if the regression cannot detect the effect.
 
-    Where texts do not repeat, the variance between them cannot be told from noise. By credibility P / (P + 100) for P
-    pairs of rows of one text, k then tends to a quarter: it keeps the direction of what no feature of the text shows,
-    at a sixteenth of its variance.
+    If texts are not repeated, the variance between them cannot be distinguished from noise. With credibility
+    P / (P + 100) for P pairs of rows of one text, k then tends to a quarter: this keeps the direction of effects that
+    no feature of the text shows, at a sixteenth of the residuals' variance.
 
     Parameters
     ----------
     left:
-        What the regression left, shape [n], outcome units.
+        Residuals of the regression, shape [n], outcome units.
     weight, text:
         See `with_text_effects`.
 
@@ -101,7 +101,7 @@ def between_text_share(left: Float64, weight: Float64, text: Int64) -> Float64:
     repeated = np.bincount(codes, weights=weight > 0) > 1
 
     def over_pairs(values: Float64) -> float:
-        """Sum over ordered pairs of different rows of one text of the product of their values."""
+        """Sum, over ordered pairs of different rows of one text, the product of their values."""
         # sum_{i != j} v_i v_j = (sum_i v_i)^2 - sum_i v_i^2
         sums, squares = np.bincount(codes, weights=values), np.bincount(codes, weights=values**2)
         return float((sums**2 - squares)[repeated].sum())
@@ -113,7 +113,7 @@ def between_text_share(left: Float64, weight: Float64, text: Int64) -> Float64:
     within = max(float(np.average(scaled**2, weights=weight)) - between, 0.0)
     rows = np.bincount(codes, weights=exposure)[codes]
     predictor = between * rows / np.maximum(between * rows + within, np.finfo(np.float64).tiny)
-    # Kish's number of pairs of different rows, of which each is counted twice above.
+    # Kish's effective number of pairs of different rows; each pair is counted twice above.
     effective = 0.5 * pairs**2 / over_pairs(exposure**2)
     credibility = effective / (effective + PRIOR_PAIRS)
     return np.asarray(credibility * predictor + (1 - credibility) * PRIOR_SHARE)

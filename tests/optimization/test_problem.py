@@ -94,7 +94,7 @@ def test_a_training_part_whose_outcomes_are_all_equal_is_named():
     data = DirectOutcomeDataset.from_frame(frame)
     train = next(part for part in (data.split(0.3, seed)[0] for seed in range(40)) if np.ptp(part.outcome) == 0)
     found = PseudoOutcomeEstimator(outcome_model="ridge").fit_transform(train)
-    with pytest.raises(DataError, match=r"frame: all outcomes of the 28 training rows are 0\.1, .* take another seed"):
+    with pytest.raises(DataError, match=r"frame: all outcomes of the 28 training rows are 0\.1, .* use another seed"):
         policy_problem(found, np.zeros(28), None)
 
 
