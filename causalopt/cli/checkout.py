@@ -1,4 +1,4 @@
-"""Benchmarks of a checkout: they are no part of the installed package, and are found by where they lie."""
+"""Benchmarks of a checkout, which are not part of the installed package and are found by their location."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ def benchmark_names(root: Path) -> list[str]:
 
 
 def load_benchmark(name: str, root: Path | None = None) -> Main:
-    """Return ``main`` of ``benchmarks/NAME/__main__.py``, which takes the arguments of the command line.
+    """Return ``main`` of ``benchmarks/NAME/__main__.py``, which takes the command-line arguments.
 
-    Nothing registers a benchmark: a package in ``benchmarks`` whose ``__main__`` has ``main(argv)`` is one.
+    Benchmarks are not registered: any package in ``benchmarks`` whose ``__main__`` has ``main(argv)`` is a benchmark.
 
     Parameters
     ----------
     name:
         Name of the package.
     root:
-        Folder of the checkout; None looks where causalopt itself lies, then in the working directory.
+        Folder of the checkout; None looks in the folder that contains causalopt, then in the working directory.
 
     Raises
     ------
     ConfigError
-        Without a checkout, and for an unknown name, with those that exist.
+        If there is no checkout, or the name is unknown; the message then lists the known names.
 
     Examples
     --------
@@ -44,7 +44,7 @@ def load_benchmark(name: str, root: Path | None = None) -> Main:
     names = benchmark_names(folder)
     if not names:
         raise ConfigError(
-            f"benchmarks run from a checkout of the repository, and {folder} is none: there is no folder 'benchmarks'"
+            f"benchmarks run from a checkout of the repository, but {folder} is not one: it has no folder 'benchmarks'"
         )
     if name not in names:
         hint = did_you_mean(name, names)
@@ -57,5 +57,5 @@ def load_benchmark(name: str, root: Path | None = None) -> Main:
 
 def _checkout() -> Path:
     own = Path(__file__).resolve().parents[2]
-    # Beside an installed causalopt lie other packages, one of which may be called benchmarks too.
+    # The folder of an installed causalopt contains other packages, one of which may also be called benchmarks.
     return own if (own / "pyproject.toml").exists() and benchmark_names(own) else Path.cwd()

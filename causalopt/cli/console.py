@@ -1,4 +1,4 @@
-"""Where the command line prints."""
+"""Consoles to which the command line prints."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ stderr = Console(stderr=True)
 
 
 def escaped(text: str) -> str:
-    """Return the text as it is, whatever brackets it holds."""
+    """Escape the text so that brackets in it are printed literally."""
     return escape(text)
 
 
 def show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
-    """Print a warning of ours as one line; those of other libraries are not for the user to fix."""
+    """Print a warning of causalopt as one line; those of other libraries are hidden, since users cannot fix them."""
     if issubclass(category, CausalOptWarning):
         line = escaped(" ".join(str(message).split()))
         stderr.print(f"[yellow]warning:[/] {line}", soft_wrap=True, highlight=False)

@@ -1,4 +1,4 @@
-"""Verbs that estimate values: `causalopt estimate`, `evaluate`, `compare`."""
+"""Commands that estimate values: `causalopt estimate`, `evaluate`, `compare`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from causalopt.cli.console import console, escaped, show_warning, stderr
 from causalopt.errors import CausalOptWarning, ConfigError
 from causalopt.run.replacement import FILES, read_manifest
 
-RunArgument = Annotated[Path, typer.Argument(help="Directory that a run left.", show_default=False)]
+RunArgument = Annotated[Path, typer.Argument(help="Directory of a run.", show_default=False)]
 DataOption = Annotated[
     Path | None, typer.Option(help="Another table with the same columns; the run's test rows by default.")
 ]
 OutOption = Annotated[Path | None, typer.Option(help="Also write the numbers as JSON to this file.")]
-DrawsOption = Annotated[int | None, typer.Option(min=20, help="Texts drawn from each policy.")]
+DrawsOption = Annotated[int | None, typer.Option(min=20, help="Number of texts drawn from each policy.")]
 PolicyLogProbOption = Annotated[
     str | None, typer.Option(help="Column with a policy's log-probabilities of the texts, computed elsewhere.")
 ]
@@ -37,7 +37,7 @@ def estimate(
     policy_text: PolicyTextOption = None,
     policy_draws: PolicyDrawsOption = None,
     behavior_log_prob: Annotated[
-        str | None, typer.Option(help="Column with the log-probabilities of the policy that was logged.")
+        str | None, typer.Option(help="Column with the log-probabilities of the policy that wrote the logs.")
     ] = None,
     text: Annotated[str | None, typer.Option(help="Column of the texts.")] = None,
     outcome: Annotated[str | None, typer.Option(help="Column of the outcome.")] = None,
@@ -50,7 +50,7 @@ def estimate(
     ] = None,
     out: OutOption = None,
 ) -> None:
-    """Estimate what would happen if everybody read a policy's texts, from a table alone: nothing is optimised."""
+    """Estimate what would happen if everybody read a policy's texts, from a table alone, without optimisation."""
     from causalopt.progress import show_progress
     from causalopt.run.config import load_config, table_config
     from causalopt.run.estimate import estimate_value
@@ -91,7 +91,7 @@ def evaluate(
     out: OutOption = None,
     draws: DrawsOption = None,
 ) -> None:
-    """Estimate the value of a policy beside the run's reference, with nuisances fitted on the evaluation rows alone."""
+    """Estimate the value of a policy and of the run's reference, with nuisances fitted on the evaluation rows alone."""
     from causalopt.progress import show_progress
     from causalopt.run.evaluate import evaluate_run
 
@@ -127,17 +127,17 @@ def compare(
 
 
 def _check_out(out: Path | None, *inputs: Path | None) -> None:
-    """Raise for an ``--out`` that cannot be written, or that holds anything but the numbers of an earlier call.
+    """Raise if ``--out`` cannot be written, or contains anything except the output of an earlier call.
 
     Raises
     ------
     ConfigError
-        One line that says what is there.
+        One line that states the reason.
     """
     if out is None:
         return
     if not out.parent.is_dir():
-        raise ConfigError(f"{out}: there is no such folder to write to")
+        raise ConfigError(f"{out}: its folder does not exist")
     if out.is_dir():
         raise ConfigError(f"{out}: is a folder; name a file with --out")
     if not out.exists():
@@ -147,13 +147,13 @@ def _check_out(out: Path | None, *inputs: Path | None) -> None:
     in_run = out.resolve().name in FILES and read_manifest(out.resolve().parent) is not None
     if in_run or not _holds_numbers(out):
         raise ConfigError(
-            f"{out}: exists already and is not what an earlier --out wrote, so it is not overwritten; "
+            f"{out}: already exists and is not the output of an earlier --out, so it is not overwritten; "
             "name another file with --out"
         )
 
 
 def _inputs_of(run_directory: Path) -> list[Path]:
-    """Return the tables of a run; none where there is no run, which is reported later."""
+    """Return the tables of a run; none if there is no run, which is reported later."""
     from causalopt.run.config import load_config
     from causalopt.run.pipeline import input_paths
 

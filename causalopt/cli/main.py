@@ -1,4 +1,4 @@
-"""The command line; the verbs that estimate values are in `causalopt.cli.estimate`."""
+"""The command line; the commands that estimate values are in `causalopt.cli.estimate`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from causalopt.cli.estimate import compare, estimate, evaluate
 from causalopt.errors import CausalOptError, CausalOptWarning, ConfigError
 
 app = typer.Typer(
-    help="Optimise language models on direct outcome data, as the causal problem it is.",
+    help="Optimise language models on direct outcome data, as a causal problem.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -27,12 +27,12 @@ ConfigArgument = Annotated[Path, typer.Argument(help="YAML configuration, see co
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="Override a key: section.key=value (repeatable).", show_default=False)
 ]
-RunArgument = Annotated[Path, typer.Argument(help="Directory that a run left.", show_default=False)]
-SeedOption = Annotated[int, typer.Option(help="Seeds every draw.")]
+RunArgument = Annotated[Path, typer.Argument(help="Directory of a run.", show_default=False)]
+SeedOption = Annotated[int, typer.Option(help="Seed of every draw.")]
 
 
 def main() -> None:
-    """Entry point: an error that a user can fix is one line and exit code 2, a warning one line."""
+    """Run the command line: errors that a user can fix are one line with exit code 2, warnings are one line."""
     warnings.showwarning = show_warning
     try:
         app()
@@ -46,10 +46,10 @@ def run(
     config: ConfigArgument,
     out: Annotated[Path | None, typer.Option(help="Run directory; runs/NAME by default.")] = None,
     set_: SetOption = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run when all is done.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run at the end.")] = False,
 ) -> None:
-    """Do all of it: nuisances, reference, optimisation, evaluation, report."""
+    """Run all stages: nuisances, reference, optimisation, evaluation, report."""
     from causalopt.cli.tables import summary_table
     from causalopt.processes import is_main, leave
     from causalopt.progress import show_progress
@@ -72,7 +72,7 @@ def run(
     if not is_main():
         return
     if done:
-        console.print(f"{directory}: this run is finished; nothing was left to do", soft_wrap=True, highlight=False)
+        console.print(f"{directory}: this run is finished; there is nothing to do", soft_wrap=True, highlight=False)
         return
     for warning in metrics["warnings"]:
         show_warning(warning, CausalOptWarning)
@@ -83,7 +83,7 @@ def run(
 
 @app.command()
 def check(config: ConfigArgument, set_: SetOption = None) -> None:
-    """Validate a configuration and its data, and say what a run would do; nothing is written."""
+    """Validate a configuration and its data, and show what a run would do; nothing is written."""
     from causalopt.cli.tables import plan_table
     from causalopt.run.config import load_config
     from causalopt.run.plan import prepare
@@ -105,7 +105,7 @@ def init(
     from causalopt.run.plan import prepare
 
     if out.exists():
-        raise ConfigError(f"{out}: exists already; name another file with --out")
+        raise ConfigError(f"{out}: already exists; name another file with --out")
     config = parse_config({"data": {"path": str(table), "text": text, "outcome": outcome}, "backend": "huggingface"})
     out.write_text(prepare(config).config.dump(), encoding="utf-8")
     console.print(f"Wrote {out}; name your covariates in it, then: causalopt run {out}", soft_wrap=True)
@@ -119,11 +119,11 @@ app.command()(compare)
 @app.command()
 def generate(
     source: Annotated[str, typer.Argument(help="A run directory, a policy folder or a hub id.", show_default=False)],
-    n: Annotated[int, typer.Option("--n", "-n", min=1, help="Texts to draw (for each prompt).")] = 5,
+    n: Annotated[int, typer.Option("--n", "-n", min=1, help="Number of texts to draw (for each prompt).")] = 5,
     prompt: Annotated[list[str] | None, typer.Option(help="Prompt (repeatable).", show_default=False)] = None,
     seed: SeedOption = 0,
 ) -> None:
-    """Draw texts from a policy, one JSON object a line."""
+    """Draw texts from a policy, one JSON object per line."""
     from causalopt.backends import load_policy
 
     folder = Path(source)
@@ -144,7 +144,7 @@ def report(run_directory: RunArgument) -> None:
 
 @app.command()
 def plugins() -> None:
-    """List every replaceable part that is installed, and where it comes from."""
+    """List every installed replaceable part, and the package that provides it."""
     from causalopt.plugins import REGISTRIES
 
     table = Table("kind", "name", "from")
@@ -158,10 +158,10 @@ def plugins() -> None:
 def benchmark(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="A package in the checkout's benchmarks/.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Where results, summary, table and plots go.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder for results, summary, table and plots.", show_default=False)],
     quick: Annotated[bool, typer.Option("--quick", help="A small version, in a minute or two.")] = False,
 ) -> None:
-    """Run a benchmark, as `python -m benchmarks.NAME`, which takes further options of its own."""
+    """Run a benchmark, like `python -m benchmarks.NAME`, which takes further options."""
     from causalopt.cli.checkout import load_benchmark
 
     load_benchmark(name)([*(["--quick"] if quick else []), "--out", str(out), *context.args])

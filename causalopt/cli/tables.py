@@ -18,7 +18,7 @@ SOURCES = {
 
 
 def summary_table(metrics: dict[str, Any]) -> Table:
-    """Values of reference, policy and difference with their intervals, and the exact truth in a world."""
+    """Values of reference, policy and difference with their intervals, and the exact true values in a world."""
     truth = metrics.get("truth")
     level = f"{100 * metrics['level']:g}% interval"
     table = Table("", metrics["estimator"], level, *(["truth"] if truth else []), title=f"Value ({metrics['outcome']})")
@@ -44,10 +44,10 @@ def summary_table(metrics: dict[str, Any]) -> Table:
 
 
 def evidence_table(metrics: dict[str, Any]) -> Table:
-    """List the difference by every estimator, and what speaks for or against believing it."""
+    """List the difference by every estimator, and the diagnostics that support or contradict it."""
     evidence = metrics["evidence"]
     table = Table("evidence", "", title="Can the data answer that?")
-    table.add_row("q, the law of the logged texts", SOURCES[metrics["behavior_policy"]])
+    table.add_row("q, the distribution of the logged texts", SOURCES[metrics["behavior_policy"]])
     for found in metrics["estimates"]:
         if found["quantity"] == "difference":
             table.add_row(f"difference by {found['estimator']}", _interval(found))
@@ -55,7 +55,7 @@ def evidence_table(metrics: dict[str, Any]) -> Table:
         table.add_row(
             "robustness value",
             f"{100 * evidence['robustness_value']:.1f}% ({100 * evidence['robustness_value_interval']:.1f}% for the "
-            "interval) of what is left unexplained",
+            "interval) of the unexplained variation",
         )
     for one in evidence["benchmarks"]:
         table.add_row(
@@ -88,7 +88,7 @@ def _interval(found: dict[str, Any]) -> str:
 
 
 def plan_table(plan: Plan) -> Table:
-    """Say what a run would do."""
+    """Show what a run would do."""
     table = Table("", "", show_header=False, title="Plan")
     data, config = plan.train, plan.config
     table.add_row("data", str(data.source))
@@ -102,7 +102,7 @@ def plan_table(plan: Plan) -> Table:
     mean = "mean" if data.columns.weight is None else "weighted mean"
     value = np.average(data.outcome, weights=data.weight)
     table.add_row("outcome", f"{data.columns.outcome}, {data.direction}, {mean} {value:.4g}")
-    table.add_row("covariates", ", ".join(data.covariates.columns) or "none: the texts are taken as randomised")
+    table.add_row("covariates", ", ".join(data.covariates.columns) or "none: the texts are treated as randomised")
     for part in ("embedder", "outcome_model", "assignment_model", "objective", "backend"):
         settings = dict(getattr(config, part))
         name = settings.pop("name")

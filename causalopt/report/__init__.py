@@ -1,4 +1,4 @@
-"""A run directory as one self-contained HTML page that answers the three questions in their order."""
+"""Reports: a run directory as one self-contained HTML page that answers the three questions in order."""
 
 from causalopt.report.page import write_report
 

@@ -1,4 +1,4 @@
-"""Read the files of a run directory, with one clear line for what is missing or malformed."""
+"""Reading of the files of a run directory, with one clear line for anything missing or malformed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from causalopt.errors import DataError
 
 @dataclass(frozen=True, eq=False)
 class RunFiles:
-    """What a report is made from: ``samples`` and ``training`` are None when the run left none."""
+    """The input of a report; ``samples`` and ``training`` are None if the run has none."""
 
     directory: Path
     metrics: dict[str, Any]
@@ -27,7 +27,7 @@ class RunFiles:
 
 
 def load_run(directory: Path) -> RunFiles:
-    """Read metrics.json, manifest.json, config.yaml and pseudo_outcomes.parquet; samples and training log if there.
+    """Read metrics.json, manifest.json, config.yaml, pseudo_outcomes.parquet and, if present, samples and training log.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def load_run(directory: Path) -> RunFiles:
         One line that names the file, and the key or column that is missing or malformed.
     """
     if not directory.is_dir():
-        raise DataError(f"{directory}: there is no such run directory; give the one that `causalopt run` wrote")
+        raise DataError(f"{directory}: there is no such run directory; give a directory written by `causalopt run`")
     metrics = _json_object(directory / "metrics.json")
     _check_metrics(metrics, directory / "metrics.json")
     samples, training = directory / "samples.parquet", directory / "training.jsonl"
@@ -53,7 +53,7 @@ def load_run(directory: Path) -> RunFiles:
 def _check_metrics(metrics: dict[str, Any], path: Path) -> None:
     for key in ("outcome", "direction", "value"):
         if key not in metrics:
-            raise DataError(f"{path}: has no {key!r}; run `causalopt run` again to write it whole")
+            raise DataError(f"{path}: has no {key!r}; run `causalopt run` again to write the complete file")
     if metrics["direction"] not in ("maximize", "minimize"):
         raise DataError(f"{path}: 'direction' is {metrics['direction']!r}; it must be 'maximize' or 'minimize'")
     for quantity in ("reference", "policy", "difference"):
@@ -111,5 +111,5 @@ def _training(path: Path) -> pd.DataFrame | None:
     frame = frame.assign(policy=frame["policy"].astype(str) if "policy" in frame else "")
     counted = frame.groupby("policy").cumcount() + 1
     frame = frame.assign(step=frame["step"].fillna(counted) if "step" in frame else counted)
-    # A run that went on after a kill does the steps after its last checkpoint once more.
+    # A resumed run repeats the steps after its last checkpoint.
     return frame.drop_duplicates(["policy", "step"], keep="last")

@@ -1,4 +1,4 @@
-"""Assemble the page: what each section shows is decided here, how it looks in the template."""
+"""Assembly of the page: the content of each section is decided here, its appearance in the template."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ for (const script of document.querySelectorAll("script[data-plot]")) {
 
 
 def write_report(run_directory: Path) -> Path:
-    """Write ``report.html`` into a finished run's directory, from that directory's files alone.
+    """Write ``report.html`` to a finished run's directory, from the files of that directory alone.
 
-    The page is one file that asks nothing of a network; its texts and tables can be read without JavaScript.
+    The page is a single file that needs no network; its texts and tables can be read without JavaScript.
 
     Parameters
     ----------
     run_directory
-        What `causalopt run` left. ``samples.parquet`` and ``training.jsonl`` may be absent; so may, in
-        ``metrics.json``, all but the outcome, its direction and the three values. What is absent is left out.
+        A directory written by `causalopt run`. ``samples.parquet`` and ``training.jsonl`` may be missing, and in
+        ``metrics.json`` everything except the outcome, its direction and the three values. Missing parts are left out.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def write_report(run_directory: Path) -> Path:
     Raises
     ------
     DataError
-        A file is missing or malformed; the one line names it.
+        If a file is missing or malformed; the message is one line that names it.
 
     Examples
     --------
@@ -64,7 +64,7 @@ def write_report(run_directory: Path) -> Path:
     >>> write_report(Path("no/such/run"))
     Traceback (most recent call last):
         ...
-    causalopt.errors.DataError: no/such/run: there is no such run directory; give the one that `causalopt run` wrote
+    causalopt.errors.DataError: no/such/run: there is no such run directory; give a directory written by `causalopt run`
     """
     run = load_run(Path(run_directory))
     environment = jinja2.Environment(
@@ -77,7 +77,7 @@ def write_report(run_directory: Path) -> Path:
     environment.filters.update(number=text.number, percent=text.percent, interval=text.interval)
     page = environment.get_template("template.html.j2").render(**_context(run))
     path = run.directory / "report.html"
-    # A lone surrogate, which JSON can carry, has no UTF-8; it is shown as "?" and does not cost the report.
+    # A lone surrogate, which JSON allows, has no UTF-8 encoding; it is shown as "?" instead of raising an error.
     path.write_text(page, encoding="utf-8", errors="replace", newline="\n")
     return path
 
@@ -107,7 +107,7 @@ def _context(run: RunFiles) -> dict[str, Any]:
         "several_trained": run.training is not None and len(_by_policy(run.training)) > 1,
         "plotly_js": Markup(plotly_js),
         "draw_js": Markup(DRAW),
-        # Only these two scripts may run, so markup that slipped through an escape would still be inert.
+        # Only these two scripts may run, so that markup that was not escaped would still be inert.
         "script_hashes": Markup(" ".join(f"'sha256-{_digest(script)}'" for script in (plotly_js, DRAW))),
     }
 
@@ -153,12 +153,12 @@ def _plots(run: RunFiles) -> dict[str, Markup]:
 
 
 def _embedded(figure: go.Figure) -> Markup:
-    """Figure as JSON that cannot end the script element it stands in."""
+    """Figure as JSON that cannot close the script element that contains it."""
     return Markup(figure.to_json().replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 
 
 def _truths(metrics: Mapping[str, Any]) -> list[tuple[str, float, Any]]:
-    """Rows of label, true value and the estimate of it; none outside a simulated world."""
+    """Rows of label, true value and its estimate; empty without a simulated world."""
     truth, value = metrics.get("truth") or {}, metrics["value"]
     rows = [
         ("Reference model", truth.get("reference"), value["reference"]),
@@ -175,7 +175,7 @@ def _true_gain(truth: Mapping[str, Any] | None) -> float | None:
 
 
 def _curve_keys(training: pd.DataFrame) -> list[str]:
-    """Numeric columns that vary, the loss and the KL first; at most four."""
+    """Numeric columns that vary, with the loss and the KL first; at most four."""
     columns = training.drop(columns=["step", "epoch"], errors="ignore").select_dtypes("number")
     varying = [str(key) for key in columns if columns[key].max() > columns[key].min()]
     return sorted(varying, key=lambda key: ("loss" not in key, "kl" not in key))[:4]
@@ -212,7 +212,7 @@ def _nuisance(metrics: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
 
 
 def _samples(run: RunFiles) -> dict[str, Any] | None:
-    """Texts of the reference and of the policy at even ranks of g, best first, so that none is picked by hand."""
+    """Texts of the reference and of the policy at evenly spaced ranks of g, best first, so that none is hand-picked."""
     if run.samples is None or run.samples.empty:
         return None
     columns = {}

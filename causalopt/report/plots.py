@@ -1,4 +1,4 @@
-"""The plotly figures of a report. Colours are told apart by shape or dash as well; no text of a reader enters one."""
+"""The plotly figures of a report. Series differ in shape or dash as well as in colour; logged texts are not shown."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DASHES = ("solid", "dash", "dot")
 def intervals(
     parts: Mapping[str, Mapping[str, Any]], axis: str, *, truth: Mapping[str, float], zero: bool = False
 ) -> go.Figure:
-    """Draw one labelled estimate with its interval a row; ``truth`` marks a row's true value where it is known."""
+    """Draw one labelled estimate with its interval per row; ``truth`` marks the true values that are known."""
     names, rows = list(parts), list(parts.values())
     figure = go.Figure()
     figure.add_scatter(
@@ -63,7 +63,7 @@ def intervals(
 
 
 def histogram(values: Mapping[str, Float64], axis: str) -> go.Figure:
-    """Draw the distribution of one or more groups over common bins, as shares of each group."""
+    """Draw the distributions of one or more groups over common bins, as shares of each group."""
     finite = {name: array[np.isfinite(array)] for name, array in values.items()}
     pooled = np.concatenate(list(finite.values()))
     edges = np.histogram_bin_edges(pooled, bins=min(40, max(8, math.isqrt(len(pooled)))))
@@ -85,7 +85,7 @@ def histogram(values: Mapping[str, Float64], axis: str) -> go.Figure:
 
 
 def curves(training: Mapping[str, pd.DataFrame], keys: Sequence[str]) -> go.Figure:
-    """Draw each logged quantity over the optimiser's steps, one panel below another, with a line for each model."""
+    """Draw each logged metric over the optimiser's steps, in one panel each, with one line for each model."""
     figure = make_subplots(rows=len(keys), cols=1, shared_xaxes=True, vertical_spacing=0.06)
     several, named = len(training) > 1, set()
     for index, key in enumerate(keys):
@@ -116,7 +116,7 @@ def curves(training: Mapping[str, pd.DataFrame], keys: Sequence[str]) -> go.Figu
 
 
 def _styled(figure: go.Figure, height: int) -> go.Figure:
-    """Leave text and grid colours to the page, which knows whether it is light or dark."""
+    """Style a figure; text and grid colours are left to the page, which knows whether it is light or dark."""
     figure.update_layout(
         template="none",
         height=height,
@@ -134,5 +134,5 @@ def _styled(figure: go.Figure, height: int) -> go.Figure:
 
 
 def _plain(text: str, length: int = 40) -> str:
-    """Shorten a name to what a phone has room for, and keep plotly from reading it as markup."""
+    """Shorten a name to fit on a phone, and escape it so that plotly does not read it as markup."""
     return html.escape(text if len(text) <= length else f"{text[: length - 1]}…", quote=False)

@@ -1,4 +1,4 @@
-"""The sentences of a report: numbers in words, and what they do and do not show."""
+"""The sentences of a report: the numbers in words, and their interpretation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Record = Mapping[str, Any]
 
 
 def number(value: Any) -> str:
-    """Write a number for a reader: three significant digits, thousands apart, a dash where there is none.
+    """Format a number: three significant digits, thousands separators, a dash if there is none.
 
     Examples
     --------
@@ -33,7 +33,7 @@ def number(value: Any) -> str:
 
 
 def interval(part: Record) -> tuple[str, str, str]:
-    """Write estimate, lower and upper end with the same decimals: as many as the width of the interval deserves.
+    """Format estimate, lower and upper end with the same number of decimals, determined by the interval's width.
 
     Examples
     --------
@@ -54,12 +54,12 @@ def interval(part: Record) -> tuple[str, str, str]:
 
 
 def covers(part: Record, value: float) -> bool:
-    """Tell whether the interval holds ``value``."""
+    """Return whether the interval contains ``value``."""
     return bool(part["ci_low"] <= value <= part["ci_high"])
 
 
 def percent(share: Any) -> str:
-    """Write a share between 0 and 1 as a percentage.
+    """Format a share between 0 and 1 as a percentage.
 
     Examples
     --------
@@ -81,7 +81,7 @@ def outcome_of(metrics: Record) -> str:
 
 
 def headline(metrics: Record) -> str:
-    """First line of the page: the run's own verdict, or, where it recorded none, the difference without one.
+    """First line of the page: the run's verdict or, if it recorded none, the difference.
 
     Examples
     --------
@@ -99,19 +99,19 @@ def headline(metrics: Record) -> str:
 
 
 def outlook(metrics: Record) -> str:
-    """Class of the verdict: "thin" before all others, else "better", "worse" or "unclear", as the run judged."""
+    """Class of the verdict: "thin" if overlap is thin, else the run's "better", "worse" or "unclear"."""
     return "thin" if metrics.get("thin") else str(metrics.get("outlook") or "unclear")
 
 
 def answer(metrics: Record) -> str:
-    """State the two values, their difference and what the run concluded from it."""
+    """State the two values, their difference and the run's conclusion from it."""
     value, outcome = metrics["value"], metrics["outcome"]
     reference, policy = (interval(value[key])[0] for key in ("reference", "policy"))
     difference, low, high = interval(value["difference"])
     closing = {
         "better": "The optimised model is better.",
         "worse": "The optimised model is worse.",
-        "unclear": "A gain cannot be told from no change, or from a loss.",
+        "unclear": "A gain cannot be distinguished from no change, or from a loss.",
     }[str(metrics.get("outlook") or "unclear")]
     better = "Higher" if metrics["direction"] == "maximize" else "Lower"
     return (
@@ -122,30 +122,30 @@ def answer(metrics: Record) -> str:
 
 
 def assumptions(metrics: Record) -> list[tuple[str, str]]:
-    """Name what the numbers rest on, and say whether the data can contradict it."""
+    """List the assumptions behind the numbers, and whether the data can contradict them."""
     covariates = (metrics.get("data") or {}).get("covariates") or []
     given = (
-        f"Given {', '.join(map(str, covariates))} (and the prompt, where there is one), nothing else drove both "
+        f"Given {', '.join(map(str, covariates))} (and the prompt, if there is one), nothing else affected both "
         "which text was shown and the response. The data cannot test this."
         if covariates
         else "No covariates were named, so this holds only if texts were assigned at random "
-        "(given the prompt, where there is one). The data cannot test this."
+        "(given the prompt, if there is one). The data cannot test this."
     )
     stands_on = {
-        "logged": " The density of the logged texts is what the logging system recorded.",
+        "logged": " The density of the logged texts is the one recorded by the logging system.",
         "reference": " The density of the logged texts is that of the reference model, itself an estimate.",
         "embedding": " The density of the logged texts is a ratio estimated in embedding space.",
     }.get(metrics.get("behavior_policy") or "", "")
     return [
         (
             "Consistency",
-            "A text has the same effect on a reader however it came to be shown, and one reader's text does not change "
-            "another's response. The data cannot test this.",
+            "A text has the same effect on a reader regardless of how it came to be shown, and one reader's text does "
+            "not affect another reader's response. The data cannot test this.",
         ),
         ("No unmeasured confounding", given),
         (
             "Overlap",
-            "Texts like the model's were shown, to all kinds of readers. The overlap table above measures this."
+            "Texts like the model's were shown to all kinds of readers. The overlap table above measures this."
             + stands_on,
         ),
     ]

@@ -1,4 +1,4 @@
-"""The configuration of a run: pydantic models over YAML, with one clear line for what is wrong."""
+"""The configuration of a run: pydantic models over YAML, with one clear line for each error."""
 
 from __future__ import annotations
 
@@ -50,34 +50,34 @@ NamedPart = Annotated[Part, BeforeValidator(_name_alone), AfterValidator(_has_na
 
 
 class Section(BaseModel):
-    """A section of the configuration; a key that it does not have is an error."""
+    """A section of the configuration; an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 class TestConfig(Section):
-    """The rows that take no part in optimisation: a share of the groups, or a table of their own."""
+    """The rows that take no part in optimisation: a share of the groups, or a separate table."""
 
     size: float = Field(0.3, gt=0, lt=1)
     path: Path | None = None
 
 
 class PopulationConfig(Section):
-    """What the value is over: a sample (drawn), or all that there are (fixed); by default as the policy asks.
+    """The population that a value refers to: a sample (drawn) or complete (fixed); the default is set by the policy.
 
-    A language model writes new texts, so the logged ones are a sample; a choice among known texts is about these.
+    A language model writes new texts, so the logged ones are a sample; a choice among known texts concerns only these.
     """
 
     texts: Literal["drawn", "fixed"] | None = None
     prompts: Literal["drawn", "fixed"] | None = None
 
     def over(self, default: Population) -> Population:
-        """Return the population, with what is left open taken from ``default``."""
+        """Return the population, with unspecified parts taken from ``default``."""
         return Population(self.texts or default.texts, self.prompts or default.prompts)
 
 
 class _Rows(Section):
-    """Where rows come from."""
+    """The source of rows."""
 
     path: Path | None = None
     world: NamedPart | None = None
@@ -95,7 +95,7 @@ _Roles = create_model("_Roles", __base__=_Rows, **_settings)
 
 
 class DataConfig(_Roles):
-    """Where the rows come from and which column plays which role; or a world to draw the rows from."""
+    """The source of the rows and the roles of the columns; or a world to draw the rows from."""
 
     direction: Literal["maximize", "minimize"] = "maximize"
     on_missing: Literal["drop", "error"] = "drop"
@@ -116,9 +116,9 @@ class DataConfig(_Roles):
 
 
 class OutcomeDataConfig(_Rows):
-    """A second, possibly confounded set of rows that trains the outcome model alone; the covariates are the same."""
+    """A second, possibly confounded set of rows that trains only the outcome model; the covariates are the same."""
 
-    text: str | None = Field(None, description="column names where they differ from those of data")
+    text: str | None = Field(None, description="column names, if they differ from those of data")
     outcome: str | None = None
     prompt: str | None = None
     weight: str | None = None
@@ -137,11 +137,11 @@ class OutcomeDataConfig(_Rows):
 
 
 class CrossFittingConfig(Section):
-    """How nuisances are fitted on other folds (Chernozhukov et al. 2018)."""
+    """Cross-fitting of the nuisances (Chernozhukov et al. 2018)."""
 
     folds: int = Field(5, ge=2)
     repeats: int = Field(1, ge=1)
-    max_weight: float = Field(20.0, gt=1, description="stabilized weights above it are truncated, and reported")
+    max_weight: float = Field(20.0, gt=1, description="larger stabilized weights are truncated, and reported")
 
 
 class SamplesConfig(Section):
@@ -153,43 +153,43 @@ class SamplesConfig(Section):
 
 
 class PilotConfig(Section):
-    """A first look at a low cost: rows that the policy's model scores, drawn by the seed; nuisances use all rows."""
+    """A preliminary run at low cost: the number of rows, drawn by the seed, that policies score; nuisances use all."""
 
     train_rows: int | None = Field(None, ge=10)
     test_rows: int | None = Field(None, ge=10)
 
 
 class SelectionConfig(Section):
-    """Training rows set apart to choose the policy by: the lower bound of its value there, at every checkpoint."""
+    """Training rows set aside to select the policy by the lower bound of its value on them, at every checkpoint."""
 
     size: float = Field(0.2, gt=0, lt=1, description="share of the training rows' groups")
     level: float = Field(0.9, gt=0.5, lt=1)
-    patience: int = Field(3, ge=1, description="checkpoints without a better one, after which training ends")
+    patience: int = Field(3, ge=1, description="checkpoints without improvement after which training ends")
     draws: int = Field(200, ge=20, description="texts drawn from a policy at each checkpoint")
     estimator: Literal["sndr", "dr", "dm"] = "sndr"
 
 
 class EvaluationConfig(Section):
-    """How the value is estimated on the test rows; the first estimator is the headline."""
+    """Estimation of the value on the test rows; the first estimator is the main one."""
 
     estimators: list[Estimator] = Field(["sndr", "dr", "snipw", "dm"], min_length=1)
     level: float = Field(0.95, gt=0.5, lt=1)
     draws: int = Field(1000, ge=20, description="texts drawn from each policy for its plug-in value")
     benchmark: list[str] | Literal["all"] = Field(
-        [], description="covariates left out one at a time, to judge a hidden confounder by; each is a further fit"
+        [], description="covariates left out one at a time, as benchmarks for a hidden confounder; one more fit each"
     )
 
 
 class EstimateConfig(Section):
-    """Whom `causalopt estimate` evaluates, against whom; `run` does not look at it."""
+    """The policies that `causalopt estimate` evaluates and compares; `run` ignores this section."""
 
     policy: str | None = Field(None, description="a run, a folder or a hub id; null: data.policy_log_prob")
-    policy_draws: Path | None = Field(None, description="table of texts drawn from a policy that cannot be called")
-    reference: str | None = Field(None, description="as policy; null: a run's reference, else the texts as logged")
+    policy_draws: Path | None = Field(None, description="table of texts drawn from a policy that is not available")
+    reference: str | None = Field(None, description="like policy; null: a run's reference, else the texts as logged")
 
 
 class ComparisonConfig(Section):
-    """Another policy from the same reference, with these parts in place of the run's own."""
+    """Another policy from the same reference, with these parts instead of the run's own."""
 
     objective: NamedPart | None = None
     outcome_model: NamedPart | None = None
@@ -206,13 +206,13 @@ class RunConfig(Section):
     assignment_model: NamedPart = {"name": "auto"}
     cross_fitting: CrossFittingConfig = CrossFittingConfig()
     behavior_policy: Literal["logged", "reference", "embedding"] | None = Field(
-        None, description="where q comes from; by default logged when there is a column, else the reference"
+        None, description="the source of q; by default logged if there is a column, else the reference"
     )
     samples: SamplesConfig = SamplesConfig()
     pilot: PilotConfig = PilotConfig()
     objective: NamedPart = {"name": "dr_cpo"}
     backend: NamedPart = {"name": "huggingface"}
-    selection: SelectionConfig | None = Field(None, description="by default the last policy of the training is kept")
+    selection: SelectionConfig | None = Field(None, description="by default the last policy of the fit is kept")
     target_kl: float | None = Field(None, gt=0, description="largest KL of the policy to the reference, nats")
     evaluation: EvaluationConfig = EvaluationConfig()
     estimate: EstimateConfig = EstimateConfig()
@@ -222,7 +222,7 @@ class RunConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _default_names(cls, raw: Any) -> Any:
-        """Let a section give a setting of the default part without repeating its name."""
+        """Let a section change a setting of the default part without repeating its name."""
         if not isinstance(raw, dict):
             return raw
         filled = dict(raw)
@@ -251,7 +251,7 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
     Raises
     ------
     ConfigError
-        One line that names the file and the key, and says which key was meant.
+        One line that names the file and the key, and suggests the intended key.
     """
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -269,7 +269,7 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
 
 
 def table_config(table: Path, overrides: Iterable[str] = ()) -> RunConfig:
-    """Return the configuration of a table alone, all the rest by ``a.b=value`` overrides."""
+    """Return the configuration for a single table, with everything else from ``a.b=value`` overrides."""
     raw: dict[str, Any] = {"data": {"path": str(table)}}
     for override in overrides:
         set_key(raw, override)
@@ -296,7 +296,7 @@ def set_key(raw: dict[str, Any], override: str) -> None:
         child = target.setdefault(parent, {})
         if child is None:
             child = target[parent] = {}
-        if isinstance(child, str):  # a part given by its name alone
+        if isinstance(child, str):  # a part given only by its name
             child = target[parent] = {"name": child}
         if not isinstance(child, dict):
             raise ConfigError(f"--set {override!r}: {parent!r} holds a value, not a section")

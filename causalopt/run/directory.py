@@ -1,4 +1,4 @@
-"""The directory that a run leaves: whole files only, one writer at a time, and a manifest of what each stage cost."""
+"""The directory of a run: complete files only, one writer at a time, and a manifest with the cost of each stage."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TABLES = ("data.path", "data.test.path", "outcome_data.path")
 
 
 def is_finished(path: Path) -> bool:
-    """Whether a directory holds a finished run, and no other run is on the way to its place."""
+    """Whether a directory contains a finished run, and no other run is in progress to replace it."""
     manifest = read_manifest(path)
     return manifest is not None and manifest["finished"] and read_manifest(Replacement(path).new) is None
 
@@ -46,12 +46,13 @@ class RunDirectory:
     Parameters
     ----------
     path:
-        The directory; it is made on the first `open`.
+        The directory; it is created on the first `open`.
 
     Attributes
     ----------
     path:
-        Where the files are written: while a run that replaces another is made, a folder beside the directory.
+        Folder to which files are written: while a run is in progress that replaces another, a folder beside the
+        directory.
     """
 
     def __init__(self, path: Path) -> None:
@@ -63,7 +64,7 @@ class RunDirectory:
 
     @property
     def work(self) -> Path:
-        """What is kept until the end, for an interrupted run to go on."""
+        """Folder with files that are kept until the end, to resume an interrupted run."""
         return self.path / "work"
 
     @contextmanager
@@ -76,31 +77,31 @@ class RunDirectory:
         facts: dict[str, Any],
         inputs: Mapping[str, Path] | None = None,
     ) -> Iterator[bool]:
-        """Claim the directory, write the configuration, and keep the manifest while the block runs.
+        """Lock the directory, write the configuration, and maintain the manifest while the block runs.
 
         Parameters
         ----------
         config:
             The configuration as YAML.
         resume, overwrite:
-            Go on with an interrupted run; put a new run in the place of an earlier one, when the block succeeds.
+            Continue an interrupted run; replace an earlier run by a new one, if the block succeeds.
         facts:
-            What else the manifest says; under "fingerprint" a hash of each data set, which a resumed run must match.
+            Further entries of the manifest; "fingerprint" has a hash of each data set, which a resumed run must match.
         inputs:
-            Files that the run reads, by their name in the configuration; a folder that holds one is not replaced.
+            Files that the run reads, by their name in the configuration; a folder that contains one is not replaced.
 
         Yields
         ------
         bool
-            True when ``resume`` finds the run finished: there is nothing to do.
+            True if ``resume`` finds the run finished: there is nothing to do.
 
         Raises
         ------
         ConfigError
-            When the directory holds a run (and neither ``resume`` nor ``overwrite`` is given) or something else, was
-            made by another configuration, or is being written to.
+            If the directory contains a run (and neither ``resume`` nor ``overwrite`` is given) or other files, was
+            written with another configuration, or is being written to.
         DataError
-            When the data have changed since the run that is resumed began.
+            If the data have changed since the start of the run to resume.
         """
         if self.path.exists() and not self.path.is_dir():
             raise ConfigError(f"{self.path}: is a file; name a directory with --out")
@@ -139,7 +140,7 @@ class RunDirectory:
     def _claim(
         self, config: str, *, resume: bool, overwrite: bool, facts: dict[str, Any], inputs: Mapping[str, Path]
     ) -> bool:
-        """Choose the folder that is written to; return whether it holds this very run, finished."""
+        """Choose the folder to write to; return whether it already contains this run, finished."""
         if overwrite:
             self._replacement.discard()
             if not holds_nothing_yet(self._target):
@@ -155,17 +156,17 @@ class RunDirectory:
         manifest = read_manifest(self.path)
         if manifest is None:
             raise ConfigError(
-                f"{self.path}: is not empty and not a run (it has no manifest.json of one); "
+                f"{self.path}: is not empty and is not a run (it has no manifest.json of a run); "
                 "name another directory with --out"
             )
         if not resume:
             raise ConfigError(
-                f"{self.path}: holds a run already; give --resume to go on with it, --overwrite to "
-                "begin again, or --out to name another directory"
+                f"{self.path}: already contains a run; give --resume to continue it, --overwrite to "
+                "start again, or --out to name another directory"
             )
         self._check_same(config, manifest, facts, inputs)
         if manifest["finished"]:
-            shutil.rmtree(self.work, ignore_errors=True)  # what a process left that died at the very end
+            shutil.rmtree(self.work, ignore_errors=True)  # left by a process that was killed at the very end
             if self.path != self._target:
                 self._swap()
         return bool(manifest["finished"])
@@ -175,8 +176,8 @@ class RunDirectory:
     ) -> None:
         if (self.path / "config.yaml").read_text(encoding="utf-8") != config:
             raise ConfigError(
-                f"{self._target}: was made by another configuration; --resume needs the same one "
-                f"(run it with {self.path / 'config.yaml'}), --overwrite begins again"
+                f"{self._target}: was written with another configuration; --resume needs the same one "
+                f"(run it with {self.path / 'config.yaml'}), --overwrite starts again"
             )
         before, now = manifest.get("fingerprint", {}), facts.get("fingerprint", {})
         changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
@@ -185,7 +186,7 @@ class RunDirectory:
             tables = tables or "the world"
             raise DataError(
                 f"{tables}: the data have changed since the run in {self._target} began ({', '.join(changed)} rows); "
-                "put the old data back to --resume it, or begin again with --overwrite or in another --out"
+                "restore the old data to --resume it, or start again with --overwrite or in another --out"
             )
 
     def _finish(self) -> None:
@@ -204,7 +205,7 @@ class RunDirectory:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Record the seconds and the peak memory of a block."""
+        """Record the run time in seconds and the peak memory of a block."""
         started = time.perf_counter()
         with _PeakMemory() as memory:
             yield
@@ -218,7 +219,7 @@ class RunDirectory:
         self.write_json("manifest.json", self._manifest)
 
     def write_text(self, name: str, text: str) -> None:
-        """Write a file whole or not at all."""
+        """Write a file completely or not at all."""
         target = self.path / name
         partial = target.with_name(f".{target.name}.partial")
         partial.write_text(text, encoding="utf-8")
@@ -226,11 +227,11 @@ class RunDirectory:
         self._written.add(name)
 
     def write_json(self, name: str, value: Any) -> None:
-        """Write JSON; a value that is not finite is an error rather than an invalid file."""
+        """Write JSON; a value that is not finite raises an error instead of producing an invalid file."""
         self.write_text(name, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
     def write_frame(self, name: str, frame: pd.DataFrame) -> None:
-        """Write a Parquet table whole or not at all."""
+        """Write a Parquet table completely or not at all."""
         target = self.path / name
         partial = target.with_name(f".{target.name}.partial")
         frame.to_parquet(partial, index=False)
@@ -243,10 +244,10 @@ class RunDirectory:
         Parameters
         ----------
         policy, metrics:
-            The policy whose step it is, and the metrics; ``step`` among them counts from 1.
+            The policy and the metrics of the step; the metric ``step`` counts from 1.
         first:
-            Whether it is the first that this process logs of the policy: what an interrupted one had logged from this
-            step on, after its last checkpoint, is cut.
+            Whether this is the first step of the policy that this process logs: steps from this one on, which an
+            interrupted process had logged after its last checkpoint, are removed.
         """
         path = self.path / "training.jsonl"
         if first and path.exists():
@@ -260,12 +261,12 @@ def _stays(line: str, policy: str, metrics: Mapping[str, Any]) -> bool:
     try:
         logged = json.loads(line)
     except ValueError:
-        return False  # the process died while it wrote this line
+        return False  # the process was killed while writing this line
     return bool(logged["policy"] != policy or ("step" in metrics and logged["step"] < metrics["step"]))
 
 
 class _PeakMemory:
-    """Samples the resident memory of this process (and of the GPU, when there is one) while a block runs."""
+    """Measures the peak resident memory of this process (and of the GPU, if there is one) while a block runs."""
 
     def __enter__(self) -> _PeakMemory:
         self._process = psutil.Process()

@@ -1,4 +1,4 @@
-"""`causalopt estimate`: the value of any policy from a table alone, by every estimator, with the evidence."""
+"""`causalopt estimate`: the value of any policy from a table alone, by every estimator, with diagnostics."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def estimate_value(config: RunConfig) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        When there is no policy, or it was trained on these very rows.
+        If there is no policy, or it was trained on the same rows.
 
     Examples
     --------
@@ -97,7 +97,7 @@ def evaluated(
     draws: int | None = None,
     world: World | None = None,
 ) -> dict[str, Any]:
-    """Fit the nuisances on ``rows`` alone and evaluate; ``reference`` is None for the logs themselves."""
+    """Fit the nuisances on ``rows`` alone and evaluate; if ``reference`` is None, compare with the texts as logged."""
     nuisances = build_nuisances(config)
     population = config.data.population.over(population_of(as_subject(policy.policy)))
     rows = rows.with_population(population)
@@ -130,7 +130,7 @@ def evaluated(
 
 
 def _everything(config: RunConfig) -> RunConfig:
-    """Ask for every estimator and every benchmark where the configuration leaves it open."""
+    """Select all estimators and all benchmarks unless the configuration specifies them."""
     defaults: dict[str, Any] = {"estimators": list(ESTIMATORS), "benchmark": "all"}
     open_ = {key: value for key, value in defaults.items() if key not in config.evaluation.model_fields_set}
     return config.model_copy(update={"evaluation": config.evaluation.model_copy(update=open_)})
@@ -146,7 +146,7 @@ def _reference(config: RunConfig, policy: NamedPolicy) -> NamedPolicy | None:
 
 
 def _refuse_training_rows(folder: Path, config: RunConfig) -> None:
-    """Raise when a run's policy would be graded on the table that it was tuned on."""
+    """Raise if a run's policy would be evaluated on the table that it was tuned on."""
     if not (folder / "config.yaml").is_file() or not (folder / "manifest.json").is_file():
         return
     trained = load_config(folder / "config.yaml").data
@@ -155,7 +155,7 @@ def _refuse_training_rows(folder: Path, config: RunConfig) -> None:
     if same_table or (same_world and load_config(folder / "config.yaml").seed == config.seed):
         raise ConfigError(
             f"{folder}: was tuned on rows of this data, on which its value would be overstated; "
-            f"causalopt evaluate {folder} uses the rows that it never saw"
+            f"causalopt evaluate {folder} uses rows on which it was not tuned"
         )
 
 

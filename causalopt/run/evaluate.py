@@ -1,4 +1,4 @@
-"""`causalopt evaluate` and `causalopt compare`: policies on rows that took no part in training them."""
+"""`causalopt evaluate` and `causalopt compare`: evaluation of policies on rows that took no part in their training."""
 
 from __future__ import annotations
 
@@ -29,35 +29,36 @@ def evaluate_run(
     policy_text: str | None = None,
     policy_draws: Path | None = None,
 ) -> dict[str, Any]:
-    """Evaluate as the run's configuration says, with the policy, the rows or the draws replaced.
+    """Evaluate by the run's configuration, with the policy, the rows or the draws replaced.
 
     Without replacements the result equals the run's own ``metrics.json``.
 
     Parameters
     ----------
     run_directory:
-        What `causalopt run` left.
+        A directory written by `causalopt run`.
     policy:
         Another policy: a run, a folder, a PEFT adapter or a hub id.
     data:
-        Another table with the same columns, in place of the run's test rows.
+        Another table with the same columns, instead of the run's test rows.
     draws:
-        Texts drawn from each policy.
+        Number of texts drawn from each policy.
     policy_log_prob, policy_text, policy_draws:
-        Columns of the table, and a file of texts, of a policy that cannot be called.
+        Columns of the table, and a file of texts, of a policy that is not available as a model.
 
     Raises
     ------
     ConfigError
-        When this is no run, or ``policy`` is given beside columns of another.
+        If this is not a run, or ``policy`` is given together with columns of another policy.
     DataError
-        When ``data`` holds the rows that the run, or another one whose policy is given, was trained on or chosen by.
+        If ``data`` holds rows that the policy of this run, or of a run given as ``policy``, was trained on or selected
+        with.
     """
     config = _config_of(run_directory)
     columns = {"policy_log_prob": policy_log_prob, "policy_text": policy_text}
     named = {role: column for role, column in columns.items() if column is not None}
     if policy is not None and (named or policy_draws is not None):
-        raise ConfigError("--policy and what is known of another policy (--policy-log-prob, ...) exclude each other")
+        raise ConfigError("--policy and the options for another policy (--policy-log-prob, ...) exclude each other")
     config = config.model_copy(update={"data": config.data.model_copy(update=named)})
     rows, outcome_data, world = _rows(config, data)
     if data is not None:
@@ -71,22 +72,22 @@ def evaluate_run(
 
 
 def compare_runs(run_a: Path, run_b: Path, *, data: Path | None = None, draws: int | None = None) -> dict[str, Any]:
-    """Estimate the policies of two runs on the same rows, with the same nuisances: B minus A.
+    """Estimate the difference of two runs' policies, B minus A, on the same rows with the same nuisances.
 
-    The first run's configuration says how. Its test rows are used, so the two must have been trained on the same rows;
-    otherwise ``data`` names a table that neither has seen.
+    The first run's configuration is used, with its test rows, so both runs must have been trained on the same rows;
+    otherwise ``data`` must be a table that neither has seen.
 
     Returns
     -------
     dict
-        As `evaluate_run`, with A in the place of the reference and B in that of the policy.
+        As in `evaluate_run`, with A as the reference and B as the policy.
 
     Raises
     ------
     ConfigError
-        When one is no run, or the second may have been tuned on the first one's test rows.
+        If one is not a run, or the second may have been tuned on the first one's test rows.
     DataError
-        When ``data`` holds the rows that one of them was trained on or chosen by.
+        If ``data`` holds rows that one of the policies was trained on or selected with.
     """
     config = _config_of(run_a)
     _config_of(run_b)
@@ -120,22 +121,22 @@ def _rows(
 
 
 def _refuse_seen_rows(rows: DirectOutcomeDataset, runs: list[Path]) -> None:
-    """Raise when a policy would be graded on rows that its run was trained on or chosen by."""
+    """Raise if a policy would be evaluated on rows that it was trained on or selected with in its run."""
     for run in runs:
         if not (run / "config.yaml").is_file() or not (run / "manifest.json").is_file():
-            continue  # a policy that no run made
+            continue  # a policy that is not from a run
         config = load_config(run / "config.yaml")
         if config.data.path is not None and not config.data.path.exists():
             warnings.warn(
-                f"{config.data.path}: is not there any more, so whether {run} was trained on rows of {rows.source} "
-                "cannot be told",
+                f"{config.data.path}: no longer exists, so it cannot be checked whether {run} was trained on rows of "
+                f"{rows.source}",
                 CausalOptWarning,
                 stacklevel=3,
             )
             continue
         world = None if config.data.world is None else plugins.worlds.create(config.data.world)
-        train, _ = read_data(config, world)  # among them those that selected the policy
-        refuse_seen_rows(rows, [train], f"without --data, {run} is evaluated on the rows that it never saw")
+        train, _ = read_data(config, world)  # including the rows by which the policy was selected
+        refuse_seen_rows(rows, [train], f"without --data, {run} is evaluated on rows that it has not seen")
 
 
 def _fingerprint(run_directory: Path) -> Any:

@@ -1,4 +1,4 @@
-"""What ``metrics.json`` holds: plain numbers from an evaluation, and beside them the truth, where it is known."""
+"""The content of ``metrics.json``: plain numbers from an evaluation, with the true values if they are known."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def run_metrics(
     truth: dict[str, float] | None,
     comparisons: dict[str, Any],
 ) -> dict[str, Any]:
-    """Gather the numbers of a run; docs/run-directory.md lists the files."""
+    """Collect the numbers of a run; docs/run-directory.md lists the files."""
     return {
         "outcome": plan.train.columns.outcome,
         "direction": plan.train.direction,
@@ -40,7 +40,7 @@ def run_metrics(
 def evaluation_metrics(
     evaluation: Evaluation, test: DirectOutcomeDataset, *, reference: str = "the reference"
 ) -> dict[str, Any]:
-    """Values, estimates, overlap and KL of an evaluation, with its verdict; ``reference`` is what that calls it."""
+    """Values, estimates, overlap and KL of an evaluation, with a verdict that calls the reference ``reference``."""
     found = judge(
         evaluation.difference,
         evaluation.overlap,
@@ -77,7 +77,7 @@ def evaluation_metrics(
 
 
 def evidence_metrics(evaluation: Evaluation) -> dict[str, Any]:
-    """Sensitivity with its benchmarks, placebos, balance and calibration as plain numbers."""
+    """Sensitivity with its benchmarks, placebo tests, balance and calibration, as plain numbers."""
     evidence = evaluation.evidence
     sensitivity = evidence.sensitivity
     return {
@@ -94,7 +94,7 @@ def evidence_metrics(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _logged_law(evaluation: Evaluation) -> dict[str, Any]:
-    """Fit of the reference to the logged texts, and the policy's overlap with them; null where there is none."""
+    """Fit of the reference to the logged texts, and the policy's overlap with them; null if not measured."""
     fit, reach = evaluation.logged_law.fit, evaluation.logged_law.support
     return {
         "behavior_fit": None
@@ -117,12 +117,12 @@ def _robustness(evaluation: Evaluation) -> float | None:
 
 
 def comparison_metrics(evaluation: Evaluation, truth: dict[str, float] | None) -> dict[str, Any]:
-    """Gather the numbers of a policy that is only compared with."""
+    """Collect the numbers of a comparison policy."""
     return {"value": _values(evaluation), **_kl(evaluation), "truth": truth}
 
 
 def _kl(evaluation: Evaluation) -> dict[str, float | None]:
-    """KL(policy || reference) and its Monte Carlo standard error, nats; null where it is not known."""
+    """KL(policy || reference) and its Monte Carlo standard error, nats; null if it is not known."""
     found = evaluation.kl
     return {"kl": None, "kl_se": None} if found is None else {"kl": found.kl, "kl_se": found.se}
 
@@ -156,7 +156,7 @@ def data_metrics(train: DirectOutcomeDataset, test: DirectOutcomeDataset, outcom
 
 
 def nuisance_metrics(pseudo: PseudoOutcomes) -> dict[str, float | str]:
-    """Return the models that were fitted, the outcome model's cross-fitted R^2, and what became of the weights."""
+    """Return the fitted models, the cross-fitted R^2 of the outcome model, and a summary of the weights."""
     data = pseudo.dataset
     mean = np.average(data.outcome, weights=data.weight)
     unexplained = np.average((data.outcome - pseudo.m) ** 2, weights=data.weight)
@@ -170,7 +170,7 @@ def nuisance_metrics(pseudo: PseudoOutcomes) -> dict[str, float | str]:
 
 
 def _models(scores: pd.DataFrame) -> dict[str, str]:
-    """Name the model of each nuisance; in how many folds, where folds differ in what they chose."""
+    """Name the model of each nuisance, with the number of folds if folds chose different models."""
     names = {}
     for nuisance, rows in scores[scores["chosen"].astype(bool)].groupby("nuisance"):
         counts = rows["model"].value_counts()

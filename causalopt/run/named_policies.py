@@ -12,12 +12,12 @@ from causalopt.errors import ConfigError
 from causalopt.evaluation.policies import ExternalPolicy
 
 LOGGED = "logged"
-"""Names the policy that wrote the logs."""
+"""Name of the policy that wrote the logs."""
 
 
 @dataclass(frozen=True)
 class NamedPolicy:
-    """A policy, what tables call it, and the reference that lies beside it in a run."""
+    """A policy, its name in tables, and the reference of its run, if it has one."""
 
     name: str
     policy: Policy | ExternalPolicy
@@ -30,7 +30,7 @@ def named_policy(source: str) -> NamedPolicy:
     Raises
     ------
     ModelError
-        When there is no such policy.
+        If there is no such policy.
     """
     folder = Path(source)
     if not (folder / "policy").is_dir():
@@ -40,16 +40,16 @@ def named_policy(source: str) -> NamedPolicy:
 
 
 def external_policy(columns: Columns, draws: Path | None) -> NamedPolicy:
-    """Return the policy that is known by columns of the table, and by a file of its texts where one is named.
+    """Return the policy given by columns of the table and, if there is one, by a file of its texts.
 
     Raises
     ------
     ConfigError
-        When nothing is known of the policy.
+        If neither columns nor a file are given.
     """
     if columns.policy_log_prob is None and columns.policy_text is None and draws is None:
         raise ConfigError(
-            "there is no policy to evaluate: name one (estimate.policy, --policy), or the column of its "
+            "there is no policy to evaluate: give its name (estimate.policy, --policy), or the column of its "
             "log-probabilities (data.policy_log_prob, --policy-log-prob), or its texts (data.policy_text, "
             "--policy-draws)"
         )

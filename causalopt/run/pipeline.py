@@ -1,4 +1,4 @@
-"""`run`: the whole way from a table to a better model with its evidence, stage by stage."""
+"""`run`: all stages from a table to an optimised model and its evaluation."""
 
 from __future__ import annotations
 
@@ -35,24 +35,25 @@ from causalopt.simulation.grading import true_responses, truth_metrics
 def run(
     plan: Plan, directory: Path, *, resume: bool = False, overwrite: bool = False, source: Path | None = None
 ) -> dict[str, Any]:
-    """Carry out a plan and leave everything under ``directory`` (docs/run-directory.md).
+    """Execute a plan and write all results to ``directory`` (docs/run-directory.md).
 
-    A run that was killed goes on where it stopped under ``resume``: the reference, the drawn texts and the checkpoints
-    of the optimisation are kept until the end; the rest is computed again and gives the same numbers. Of a run that is
-    finished, ``resume`` returns the metrics and changes nothing. Under ``overwrite`` the new run takes the place of an
-    earlier one once it is whole; ``source`` is the configuration's file, and a directory that holds it is refused.
+    With ``resume``, a run that was killed continues where it stopped: the reference, the drawn texts and the
+    checkpoints of the optimisation are kept until the end; the rest is computed again and gives the same numbers. For a
+    finished run, ``resume`` returns the metrics and changes nothing. With ``overwrite``, the new run replaces an
+    earlier one when it is complete; ``source`` is the configuration's file, and a directory that contains it is
+    refused.
 
-    Under `torchrun` or `accelerate launch` every process calls this: all train, the main one does the rest.
+    Under `torchrun` or `accelerate launch` every process must call this: all train, the main process does the rest.
 
     Returns
     -------
     dict
-        What ``metrics.json`` holds.
+        The content of ``metrics.json``.
     """
     files = RunDirectory(directory)
     if not is_main():
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", CausalOptWarning)  # the main process says it
+            warnings.simplefilter("ignore", CausalOptWarning)  # the main process issues them
             files.path = shared(lambda: files.path)
             return shared(dict) if shared(bool) else _Stages(plan, files).follow()
     facts = {
@@ -120,7 +121,7 @@ class _Stages:
         return run_metrics(plan, train, test, evaluation, self.truth(policy, reference, evaluation), comparisons)
 
     def follow(self) -> dict[str, Any]:
-        """Train what the main process trains, in the order of `carry_out`, and return its metrics."""
+        """Train together with the main process, in the order of `carry_out`, and return its metrics."""
         plan = self.plan
         train = self.train_rows(plan.main)
         reference = self.reference()
@@ -131,7 +132,7 @@ class _Stages:
         return shared(dict)
 
     def train_rows(self, arm: Arm) -> PseudoOutcomes:
-        """Pseudo-outcomes of the training rows that the policy is tuned on; the table holds all of them."""
+        """Pseudo-outcomes of the training rows that the policy is tuned on; the saved table contains all rows."""
         return shared(lambda: self._train_rows(arm))
 
     def _train_rows(self, arm: Arm) -> PseudoOutcomes:
@@ -141,13 +142,13 @@ class _Stages:
         return pilot_rows(pseudo, self.plan.config.pilot.train_rows, self.plan.config.seed)
 
     def test_rows(self) -> PseudoOutcomes:
-        """Pseudo-outcomes of the evaluation rows, from nuisances of their own."""
+        """Pseudo-outcomes of the evaluation rows, from nuisances fitted on these rows."""
         plan = self.plan
         pseudo = plan.main.nuisances.fit_transform(plan.test, outcome_data=plan.outcome_rows.test)
         return pilot_rows(pseudo, plan.config.pilot.test_rows, plan.config.seed)
 
     def reference(self) -> Policy:
-        """Tune the reference on the logged texts, or load the one that an interrupted run has finished."""
+        """Tune the reference on the logged texts, or load it if an interrupted run has finished it."""
         target = self.files.path / "reference"
         finished = self.files.work / "reference.finished"
         if not shared(finished.exists):
@@ -165,7 +166,7 @@ class _Stages:
         return load_policy(target, cache=self.files.work / "computed")
 
     def samples(self, reference: Policy, data: DirectOutcomeDataset) -> list[list[str]] | None:
-        """Texts for the g term and for q through embeddings, shared by all objectives; None when none needs them."""
+        """Texts for the g term and for q from embeddings, shared by all objectives; None if none needs them."""
         arms = (self.plan.main, *self.plan.comparisons.values())
         if not any(needs_samples(arm.objective, self.plan.config.behavior_policy) for arm in arms):
             return None
@@ -197,7 +198,7 @@ class _Stages:
         )
 
     def selection(self, arm: Arm, pseudo: PseudoOutcomes, reference: Policy) -> Selection | None:
-        """How the policy is chosen: by nuisances of the rows set apart for it, within a KL; None takes the last one."""
+        """Rule that selects the policy, on the rows set aside for it and within a KL; None keeps the last policy."""
         config, rows, rule = self.plan.config, self.plan.selection, None
         if config.selection is not None and rows is not None:
             rule = select_by_lower_bound(
@@ -262,7 +263,7 @@ class _Stages:
 
 
 def input_paths(config: RunConfig) -> dict[str, Path]:
-    """Return the files and folders that a configuration names (tables, models), by their keys."""
+    """Return the files and folders in a configuration (tables, models), by their keys."""
     found = {}
 
     def look(value: Any, key: str) -> None:

@@ -1,4 +1,4 @@
-"""Everything that can go wrong before the first file is written: data read, parts built, models found."""
+"""Everything that can fail before the first file is written: reading data, building parts, finding models."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from causalopt.simulation.contracts import TwoSampleWorld, World
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to make a policy: how pseudo-outcomes are estimated, and what is maximised."""
+    """One way to fit a policy: the estimator of pseudo-outcomes and the objective."""
 
     nuisances: PseudoOutcomeEstimator
     objective: Objective
@@ -35,9 +35,9 @@ class Arm:
 
 @dataclass(frozen=True)
 class OutcomeRows:
-    """Rows of the second data set: those that train the outcome model of the training rows, and of the test rows.
+    """Rows of the second data set for the outcome models of the training rows and of the test rows.
 
-    They share no group, or a policy would be graded by the outcome model that it was tuned on.
+    They share no group; otherwise a policy would be evaluated by the outcome model that it was tuned on.
     """
 
     train: DirectOutcomeDataset | None = None
@@ -46,7 +46,7 @@ class OutcomeRows:
 
 @dataclass(frozen=True)
 class Plan:
-    """A validated run: what `causalopt check` looks at and `causalopt run` carries out."""
+    """A validated run, which `causalopt check` displays and `causalopt run` executes."""
 
     config: RunConfig
     train: DirectOutcomeDataset
@@ -59,7 +59,7 @@ class Plan:
     comparisons: dict[str, Arm]
 
     def data_sets(self) -> dict[str, DirectOutcomeDataset]:
-        """Return all rows, by what they are for."""
+        """Return all data sets, by their purpose."""
         named = {
             "train": self.train,
             "selection": self.selection,
@@ -71,12 +71,12 @@ class Plan:
 
 
 def prepare(config: RunConfig) -> Plan:
-    """Read the data, build every part and look for every model; nothing is written.
+    """Read the data, build every part and find every model; nothing is written.
 
     Raises
     ------
     CausalOptError
-        One line that names what is wrong.
+        One line that names the error.
     """
     config = resolve(config)
     world = None if config.data.world is None else plugins.worlds.create(config.data.world)
@@ -96,7 +96,7 @@ def prepare(config: RunConfig) -> Plan:
 
 
 def resolve(config: RunConfig) -> RunConfig:
-    """Write the defaults of every part into its section, so that ``config.yaml`` holds all that decided the result."""
+    """Add the defaults of every part to its section, so that ``config.yaml`` fully determines the result."""
     filled: dict[str, Any] = {
         "embedder": with_defaults(plugins.embedders, config.embedder),
         "outcome_model": with_defaults(plugins.outcome_models, config.outcome_model),
@@ -117,7 +117,7 @@ def resolve(config: RunConfig) -> RunConfig:
 
 
 def with_defaults(registry: Registry, spec: Part) -> Part:
-    """Complete a part's settings from the defaults of its factory."""
+    """Complete a part's settings with the defaults of its factory."""
     defaults = {
         name: _plain(parameter.default)
         for name, parameter in inspect.signature(registry.get(spec["name"])).parameters.items()
@@ -131,23 +131,23 @@ def _plain(value: Any) -> Any:
 
 
 def _with_population(config: RunConfig, default: Population) -> RunConfig:
-    """Write out what the backend's policies say of texts and prompts, where the configuration leaves it open."""
+    """Fill in whether texts and prompts are drawn or fixed, from the backend, unless the configuration sets it."""
     chosen = config.data.population.over(default)
     filled = config.data.population.model_copy(update={"texts": chosen.texts, "prompts": chosen.prompts})
     return config.model_copy(update={"data": config.data.model_copy(update={"population": filled})})
 
 
 def read_data(config: RunConfig, world: World | None) -> tuple[DirectOutcomeDataset, DirectOutcomeDataset]:
-    """Return the training and the test rows, which share no unit that was drawn unless these have a table of their own.
+    """Return the training and the test rows, which share no drawn unit unless the test rows have a separate table.
 
-    What is drawn is what ``data.population`` says (see `DirectOutcomeDataset.with_population`): where texts are fixed
-    the two share texts and no reader.
+    The drawn units are determined by ``data.population`` (see `DirectOutcomeDataset.with_population`): if texts are
+    fixed, the two share texts but no reader.
     """
     return _divide(config, *read_rows(config, world))
 
 
 def read_rows(config: RunConfig, world: World | None) -> tuple[DirectOutcomeDataset, DirectOutcomeDataset | None]:
-    """Return all rows, and those of a test table where there is one."""
+    """Return all rows, and those of a test table if there is one."""
     settings = config.data
     if world is not None:
         return world.sample(settings.rows, config.seed), None
@@ -165,7 +165,7 @@ def _divide(
     data = data.with_population(population)
     if apart is None:
         return data.split(test_size=config.data.test.size, seed=config.seed)
-    refuse_seen_rows(apart, [data], "name another table in data.test.path, or none to have rows split off")
+    refuse_seen_rows(apart, [data], "name another table in data.test.path, or none to split the rows")
     return data, apart.with_population(population)
 
 
@@ -178,13 +178,13 @@ def read_outcome_data(config: RunConfig, world: World | None) -> DirectOutcomeDa
         return None
     if settings.world is not None:
         other: World = plugins.worlds.create(settings.world)
-        return other.sample(settings.rows, config.seed + 1)  # other rows than those of data.world
+        return other.sample(settings.rows, config.seed + 1)  # rows other than those of data.world
     assert settings.path is not None
     return DirectOutcomeDataset.from_path(settings.path, **settings.roles(config.data))
 
 
 def read_outcome_rows(config: RunConfig, world: World | None) -> OutcomeRows:
-    """Divide the second data set as the first one is."""
+    """Divide the second data set in the same way as the first."""
     data = read_outcome_data(config, world)
     if data is None:
         return OutcomeRows()
@@ -193,7 +193,7 @@ def read_outcome_rows(config: RunConfig, world: World | None) -> OutcomeRows:
 
 
 def check_benchmark(config: RunConfig, data: DirectOutcomeDataset) -> None:
-    """Raise `ConfigError` when evaluation.benchmark names what is not a covariate."""
+    """Raise `ConfigError` if evaluation.benchmark contains a name that is not a covariate."""
     if config.evaluation.benchmark != "all":
         for name in config.evaluation.benchmark:
             if name not in data.covariates.columns:
@@ -202,7 +202,7 @@ def check_benchmark(config: RunConfig, data: DirectOutcomeDataset) -> None:
 
 
 def build_backend(config: RunConfig, texts: list[str]) -> Backend:
-    """Build the backend; one that chooses among candidates is given the texts."""
+    """Build the backend; a backend that chooses among candidates receives the texts."""
     backend: Backend = plugins.backends.create(config.backend)
     check_contract("backend", backend, BACKEND, "a backend")
     if isinstance(backend, CandidateBackend) and backend.candidates is None:
@@ -222,7 +222,7 @@ def _arm(config: RunConfig, overridden: RunConfig) -> Arm:
     objective: Objective = plugins.objectives.create(overridden.objective)
     check_contract("objective", objective, OBJECTIVE, "an objective (see objectives.contract.BaseObjective)")
     if objective.second_stage is not None:
-        check_second_stage(objective.second_stage)  # tried now, made later
+        check_second_stage(objective.second_stage)  # checked now, created later
     return Arm(
         build_nuisances(overridden),
         objective,
@@ -231,7 +231,7 @@ def _arm(config: RunConfig, overridden: RunConfig) -> Arm:
 
 
 def build_nuisances(config: RunConfig) -> PseudoOutcomeEstimator:
-    """Return the estimator of pseudo-outcomes that a configuration describes; its parts are tried now, made later."""
+    """Return the estimator of pseudo-outcomes of a configuration; its parts are checked now and created later."""
     for registry, part in (
         (plugins.embedders, config.embedder),
         (plugins.outcome_models, config.outcome_model),
@@ -252,14 +252,14 @@ def build_nuisances(config: RunConfig) -> PseudoOutcomeEstimator:
 def fit_without(
     config: RunConfig, data: DirectOutcomeDataset, outcome_data: DirectOutcomeDataset | None
 ) -> dict[str, PseudoOutcomes]:
-    """Fit the nuisances of the evaluation rows without each covariate that evaluation.benchmark names."""
+    """Refit the nuisances of the evaluation rows without each covariate in evaluation.benchmark."""
     chosen = config.evaluation.benchmark
     fitted = leave_out(build_nuisances(config), data, None if chosen == "all" else chosen, outcome_data)
     return {name: pilot_rows(pseudo, config.pilot.test_rows, config.seed) for name, pseudo in fitted.items()}
 
 
 def pilot_rows(pseudo: PseudoOutcomes, rows: int | None, seed: int) -> PseudoOutcomes:
-    """Draw the rows of a pilot; all of them without one."""
+    """Draw the rows of a pilot; return all rows if there is none."""
     if rows is None or rows >= len(pseudo):
         return pseudo
     return pseudo.subset(np.sort(np.random.default_rng(seed).choice(len(pseudo), rows, replace=False)))

@@ -1,7 +1,7 @@
-"""A run in the place of an earlier one: built beside it and swapped in whole; the next start ends a killed swap.
+"""Replacement of an earlier run: built beside it and swapped in when complete; the next start finishes a killed swap.
 
-Beside ``NAME`` lie ``.NAME.causalopt-new/NAME``, the run that is being made, and, during the swap,
-``.NAME.causalopt-old``.
+In the folder of ``NAME``, ``.NAME.causalopt-new/NAME`` is the run in progress and, during the swap,
+``.NAME.causalopt-old`` is the earlier run.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from causalopt.errors import ConfigError
 
 MARK = "causalopt_run"
-"""Key of the manifest that says that the folder is a run; its value is the version of the layout."""
+"""Key of the manifest that marks the folder as a run; its value is the version of the layout."""
 FILES = (
     "config.yaml",
     "manifest.json",
@@ -29,7 +29,7 @@ FOLDERS = ("reference", "policy", "work")
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """Return the manifest of a run, finished or not; None when the folder is no run of ours."""
+    """Return the manifest of a run, finished or not; None if the folder is not a causalopt run."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -38,7 +38,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def holds_nothing_yet(folder: Path) -> bool:
-    """Whether a folder is absent, empty, or what a run leaves that dies before its first stage."""
+    """Whether a folder is absent, empty, or left by a run that died before its first stage."""
     if not folder.exists():
         return True
     names = {path.name for path in folder.iterdir()}
@@ -54,7 +54,7 @@ def holds_nothing_yet(folder: Path) -> bool:
 
 
 def files_of(folder: Path) -> set[str]:
-    """Return relative paths of the run's own files: those its manifest lists, or the known names until it does."""
+    """Return relative paths of the run's own files, from its manifest or, in an unfinished run, by the known names."""
     manifest = read_manifest(folder)
     if manifest is None:
         return set()
@@ -65,30 +65,30 @@ def files_of(folder: Path) -> set[str]:
 
 
 def refuse_to_replace(folder: Path, inputs: Mapping[str, Path]) -> None:
-    """Raise unless the folder is a run that nothing of the new run lies in.
+    """Raise unless the folder is a run that contains nothing that the new run needs.
 
     Raises
     ------
     ConfigError
-        When it has no manifest of ours, is the root of a file system, or is or holds the working directory or an input.
+        If it has no manifest of a run, is a mount point, or is or contains the working directory or an input.
     """
     if read_manifest(folder) is None:
         raise ConfigError(
-            f"{folder}: is not a run (it has no manifest.json of one), so it is not overwritten; "
+            f"{folder}: is not a run (it has no manifest.json of a run), so it is not overwritten; "
             "name another directory with --out"
         )
     whole = folder.resolve()
     for name, path in {"the working directory": Path.cwd(), **inputs}.items():
         if path.resolve().is_relative_to(whole):
             raise ConfigError(
-                f"{folder}: holds {name} ({path}), so it is not overwritten; name another directory with --out"
+                f"{folder}: contains {name} ({path}), so it is not overwritten; name another directory with --out"
             )
     if folder.is_mount():
         raise ConfigError(f"{folder}: is a mount point and cannot be swapped; name a folder in it with --out")
 
 
 class Replacement:
-    """Where the new run is made, and the swap.
+    """The folder in which the new run is built, and the swap.
 
     Parameters
     ----------
@@ -104,12 +104,12 @@ class Replacement:
         self.new = self._beside / name
 
     def discard(self) -> None:
-        """Remove what a run that died has left beside the target."""
+        """Remove the files that a killed run has left beside the target."""
         if self._beside.exists():
             shutil.rmtree(self._beside)
 
     def recover(self) -> None:
-        """Finish the swap in which an earlier process died."""
+        """Finish a swap during which an earlier process was killed."""
         if self._old.exists():
             if not self.target.exists():
                 manifest = read_manifest(self.new)
@@ -121,8 +121,8 @@ class Replacement:
             self._beside.rmdir()
 
     def swap(self) -> None:
-        """Put the new run, which is finished, in the place of the old one."""
-        for adapter in self.new.rglob("adapter_config.json"):  # peft notes its base by an absolute path
+        """Replace the old run by the new one, which is finished."""
+        for adapter in self.new.rglob("adapter_config.json"):  # peft records its base by an absolute path
             text = adapter.read_text(encoding="utf-8")
             adapter.write_text(
                 text.replace(json.dumps(str(self.new))[1:-1], json.dumps(str(self.target))[1:-1]), "utf-8"
@@ -135,10 +135,10 @@ class Replacement:
         self.discard()
 
     def _keep_what_is_not_ours(self) -> None:
-        """Move the user's own files from the old run to the new one; the old manifest, which tells them, goes last."""
+        """Move the user's own files to the new run; the old manifest, which identifies them, is deleted last."""
         old = self._old
         if read_manifest(old) is None and any(path.is_file() for path in old.rglob("*")):
-            raise ConfigError(f"{old}: is not what a run leaves and is in the way; move it elsewhere")
+            raise ConfigError(f"{old}: is not a run and is in the way; move it elsewhere")
         self._keep(old, files_of(old))
         (old / "manifest.json").unlink(missing_ok=True)
         old.rmdir()

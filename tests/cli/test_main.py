@@ -77,7 +77,7 @@ def test_from_a_table_to_a_policy_and_its_texts(call, survey):
     assert (survey / "run" / "report.html").exists()
     code, _, err = call("run", survey / "survey.yaml", "--out", survey / "run")
     assert code == 2
-    assert "holds a run already" in err
+    assert "already contains a run" in err
 
 
 def test_a_run_prints_each_warning_as_a_line_before_its_table(call, survey, monkeypatch):

@@ -62,7 +62,7 @@ def test_the_page_answers_in_order_and_needs_no_script(full_run: Path) -> None:
         "3.60",
         "0.25 to 0.75",
         "311",
-        "Texts that the weighted texts are worth: 51.9% of 560; counted in rows 344",
+        "Equally weighted texts with the same precision as the weighted texts: 51.9% of 560; counted in rows: 344",
         "The density of the logged texts is that of the reference model",
         "2.1%",
         "0.310",
@@ -83,17 +83,17 @@ def test_the_evidence_stands_under_the_second_question(full_run: Path) -> None:
     page = Page(write_report(full_run))
     section = page.text[page.text.rindex(HEADINGS[1]) : page.text.rindex(HEADINGS[2])]
     for shown in (
-        "explain 12.3% of what is left unexplained of the responses",
-        "its 95% interval to zero, 4.56%",
+        "explain 12.3% of the unexplained variation of the responses",
+        "its 95% interval to reach zero, 4.56%",
         "age8.1%2.7%−0.312",
         "Placebo outcome−0.07 (−0.28 to 0.14)0.514",
         "Texts randomly reassigned–0.00500",
-        "left out zero in 5.2% of the permutations",
+        "excluded zero in 5.2% of the permutations",
         "age0.3130.04270.0617",
         "The prompts are fixed; the texts a sample.",
         "Fit of the behavior policy0.621 (0.554 to 0.688)Questionable: area under the curve",
-        "Overlap with the logged texts187What 560 logged units are worth, by a ratio to the logged texts themselves",
-        "; 3.4% of 1,000 texts that the model wrote",
+        "Overlap with the logged texts187Effective number of 560 logged units, by a ratio to the logged texts",
+        "; 3.4% of 1,000 texts drawn from the model",
     ):
         assert shown in section, shown
 
@@ -125,7 +125,7 @@ def test_what_is_absent_is_left_out(small_run: Path) -> None:
     page = Page(write_report(small_run))
     assert all(heading in page.text for heading in HEADINGS)
     for absent in (
-        "The truth",
+        "True values",
         "Other ways",
         "What the models write",
         "Training",
@@ -155,7 +155,7 @@ def test_what_stands_before_the_finding_stands_under_the_second_question_too(ful
     page = Page(write_report(full_run))
     section = page.text[page.text.rindex(HEADINGS[1]) : page.text.rindex(HEADINGS[2])]
     assert section.index("The fit of q is bad.") < section.index("Overlap is thin.")
-    assert "A gain cannot be told from no change" in page.text
+    assert "A gain cannot be distinguished from no change" in page.text
 
 
 @pytest.mark.parametrize(("direction", "first"), [("maximize", 9.0), ("minimize", 1.0)])
@@ -228,7 +228,7 @@ def test_training_has_a_line_for_each_model(full_run: Path) -> None:
     assert [line.x.tolist() for line in loss] == [[1, 2, 3], [1, 2, 3, 4], [1, 2]]
     assert loss[1].y.tolist() == [6.0, 1.5, 1 + 1 / 3, 1.25]
     assert len({line.line.color for line in loss}) == 3
-    assert "over 9 steps, a line for each model." in Page(page).text
+    assert "over 9 training steps, with one line for each model." in Page(page).text
 
 
 def test_steps_that_are_not_numbered_are_counted_for_each_model(small_run: Path) -> None:

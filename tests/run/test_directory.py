@@ -21,7 +21,7 @@ def opened(path, config="seed: 0\n", *, resume=False, overwrite=False):
 def test_a_finished_run_is_not_written_over_by_accident(tmp_path):
     with opened(tmp_path / "run"):
         pass
-    with pytest.raises(ConfigError, match="holds a run already; give --resume"), opened(tmp_path / "run"):
+    with pytest.raises(ConfigError, match="already contains a run; give --resume"), opened(tmp_path / "run"):
         pass
 
 

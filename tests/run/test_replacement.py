@@ -145,12 +145,12 @@ def test_a_folder_that_is_no_run_or_holds_an_input_is_not_touched(old, tmp_path,
     assert len(list(home.iterdir())) == 2
     table = old / "thesis" / "one.txt"
     with (
-        pytest.raises(ConfigError, match=r"holds data\.path"),
+        pytest.raises(ConfigError, match=r"contains data\.path"),
         RunDirectory(old).open("seed: 0", resume=False, overwrite=True, facts={}, inputs={"data.path": table}),
     ):
         pass
     monkeypatch.chdir(old / "thesis")
-    with pytest.raises(ConfigError, match="holds the working directory"):
+    with pytest.raises(ConfigError, match="contains the working directory"):
         make(old, "new", overwrite=True)
     assert state(old) == ("old", "old")
 
@@ -223,7 +223,7 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
 
     os.link("t.csv", "same.csv")
     (tmp_path / "notes.json").write_text("{}")
-    for out, message in (("t.csv", "is an input"), ("same.csv", "is an input"), ("notes.json", "exists already")):
+    for out, message in (("t.csv", "is an input"), ("same.csv", "is an input"), ("notes.json", "already exists")):
         assert message in refused("estimate", "t.csv", "--policy-text", "policy", "--out", out)
     assert (tmp_path / "notes.json").read_text() == "{}"
     assert "is not a run" in refused("run", "t.yaml", "--out", ".", "--overwrite")
@@ -232,9 +232,9 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     code, out, _ = call(monkeypatch, capsys, "run", "t.yaml", "--out", "run", "--resume")
     assert code == 0
-    assert out == "run: this run is finished; nothing was left to do\n"
+    assert out == "run: this run is finished; there is nothing to do\n"
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
-    assert "exists already" in refused("evaluate", "run", "--out", "run/metrics.json")
+    assert "already exists" in refused("evaluate", "run", "--out", "run/metrics.json")
     assert call(monkeypatch, capsys, "run", "t.yaml", "--out", "run", "--overwrite")[0] == 0
     assert (tmp_path / "run" / "metrics.json").read_bytes() == before[tmp_path / "run" / "metrics.json"]
     frame.assign(outcome=frame["outcome"] + 1).to_csv("t.csv", index=False)

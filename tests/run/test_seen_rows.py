@@ -125,7 +125,7 @@ def test_a_run_is_not_evaluated_on_its_training_or_selection_rows(runs, tmp_path
     for found in (evaluate_run(first), evaluate_run(first, data=fresh), compare_runs(first, second, data=fresh)):
         assert found["value"]["difference"]["se"] >= 0
     (runs / "table0.csv").rename(runs / "gone.csv")
-    with pytest.warns(CausalOptWarning, match=r"table0.csv: is not there any more"):
+    with pytest.warns(CausalOptWarning, match=r"table0.csv: no longer exists"):
         evaluate_run(first, data=fresh)
 
 
