@@ -20,7 +20,7 @@ class Policy(Protocol):
     """A distribution over texts given a prompt. Log-probabilities are of the whole text and its end token, in nats."""
 
     def log_prob(self, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
-        """log P(text_i | prompt_i), shape [n], nats. ``prompts`` is None when the policy is unconditional."""
+        """log P(text_i | prompt_i), shape [n], nats. ``prompts`` is None if the policy is unconditional."""
         ...
 
     def sample(self, prompts: Sequence[str] | None, n: int, seed: int) -> list[str]:

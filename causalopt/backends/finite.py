@@ -318,7 +318,7 @@ def _read_candidates(candidates: Sequence[str] | str | Path | None) -> list[str]
     if isinstance(candidates, (str, Path)):
         path = Path(candidates)
         if not path.is_file():
-            raise DataError(f"backend.candidates: there is no file {path}; give a list, or a file of one text per line")
+            raise DataError(f"backend.candidates: there is no file {path}; give a list or a file, one text per line")
         candidates = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     texts = [str(text) for text in candidates]
     repeated = [text for text, count in Counter(texts).items() if count > 1]

@@ -47,7 +47,7 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Run directory; runs/NAME by default.")] = None,
     set_: SetOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run at the end.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run on completion.")] = False,
 ) -> None:
     """Run all stages: nuisances, reference, optimisation, evaluation, report."""
     from causalopt.cli.tables import summary_table

@@ -62,7 +62,7 @@ def expected_residual(
     fold:
         Label of the fold of each row, shape [n].
     text:
-        Integer code of each row's text (with its prompt, where there are prompts), shape [n].
+        Integer code of each row's text (with its prompt, if there are prompts), shape [n].
     model:
         ``ridge-text``; or an outcome model of embeddings, whose regression is then used alone: a registered name, a
         mapping with a name and settings, or an object. It uses no covariates.

@@ -1,4 +1,4 @@
-"""The plotly figures of a report. Series differ in shape or dash as well as in colour; logged texts are not shown."""
+"""The plotly figures of a report. Series differ in shape or dash as well as in colour; figures contain no texts."""
 
 from __future__ import annotations
 

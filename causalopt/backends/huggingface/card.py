@@ -1,4 +1,4 @@
-"""The model card beside a saved policy."""
+"""The model card of a saved policy."""
 
 from __future__ import annotations
 

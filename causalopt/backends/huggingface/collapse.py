@@ -24,8 +24,8 @@ class CollapseWatch:
 
     Ratios spread as a policy moves, and a window of 16 rows with an effective sample size of 3 is ordinary. The size is
     below 1.8 five times in a row only if a policy prefers some logged texts to the others by many nats: the data then
-    give no information about the policy except from these texts. The cause is a learning rate that is too large, or
-    texts so long that any step moves their probability by nats.
+    contain no information about the policy beyond that on these texts. The cause is a learning rate that is too large,
+    or texts so long that any step moves their log-probability by nats.
 
     Examples
     --------

@@ -42,7 +42,7 @@ class Fit:
     training:
         Settings of `transformers.TrainingArguments`.
     seed, bf16:
-        Seed of the order of the rows, and whether the gradient pass computes in bfloat16.
+        Seed of the order of the rows, and whether the gradient pass is computed in bfloat16.
     as_policy:
         Makes a policy from the model during the fit.
     on_checkpoint, watch, refresh:

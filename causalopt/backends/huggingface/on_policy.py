@@ -21,7 +21,7 @@ _FILE = "on_policy_texts.npz"
 
 
 class Refresh:
-    """Draws the texts, puts them into the rows, and keeps them beside a checkpoint.
+    """Draws the texts, adds them to the training rows, and saves them with a checkpoint.
 
     Parameters
     ----------

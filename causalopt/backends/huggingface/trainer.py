@@ -58,7 +58,7 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
     describe:
         Metrics of a window from its scalars and the log-probabilities of its logged texts.
     bf16:
-        Whether the gradient pass computes in bfloat16.
+        Whether the gradient pass is computed in bfloat16.
     score_first:
         Whether coefficients come from a float32 pass even if the gradient pass alone would suffice: needed if that pass
         is bfloat16, which moves a log-ratio by tenths of a nat, and the objective is not linear in the log-ratio.
