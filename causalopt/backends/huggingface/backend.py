@@ -308,7 +308,7 @@ class HuggingFaceBackend:
         return model, codec, base
 
     def _folder(self, progress: Progress, fit: Fit, key: list[Any]) -> Path | None:
-        """Return the folder of a fit's checkpoints, named in the main process by a hash of all that determines the fit."""
+        """Return the folder of a fit's checkpoints, named in the main process by a hash of what determines the fit."""
         if progress.directory is None:
             return None
         named = shared(lambda: fingerprint([*key, dict(fit.training), fit.bf16, fit.seed]))
