@@ -15,7 +15,7 @@ from causalopt.estimators.jackknife import standard_errors
 from causalopt.typing import Float64, Int64
 
 
-def balance(
+def covariate_balance(
     x: Any, w: Any, s: Any, *, weight: Any = None, names: Sequence[str] | None = None, cluster: Any = None
 ) -> pd.DataFrame:
     """Correlation of each covariate with the text's coordinates, before and after weighting.
@@ -60,11 +60,11 @@ def balance(
     Examples
     --------
     >>> import numpy as np
-    >>> from causalopt.evaluation import balance
+    >>> from causalopt.evaluation import covariate_balance
     >>> w = np.array([[0.0], [0.0], [0.0], [1.0], [1.0], [1.0]])
     >>> x = np.array([[0.0], [0.0], [1.0], [0.0], [1.0], [1.0]])
     >>> s = 0.5 / np.array([2 / 3, 2 / 3, 1 / 3, 1 / 3, 2 / 3, 2 / 3])
-    >>> balance(x, w, s, names=["age"])[["covariate", "before", "after"]].round(3).values.tolist()
+    >>> covariate_balance(x, w, s, names=["age"])[["covariate", "before", "after"]].round(3).values.tolist()
     [['age', 0.333, 0.0]]
     """
     x = as_matrix("x", x)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from causalopt.errors import ConfigError
 from causalopt.suggestion import did_you_mean
 
-ESTIMATORS = ("sndr", "dr", "snipw", "ipw", "clipped_ipw", "switch_dr", "dr_os", "mdr", "mips", "dm")
+ESTIMATORS = ("sndr", "dr", "balance", "snipw", "ipw", "clipped_ipw", "switch_dr", "dr_os", "mdr", "mips", "dm")
 """All names, the most robust first."""
 MARGINALIZED = ("mips", "mdr")
 """Estimators that weight by a ratio in embedding space."""

@@ -1,6 +1,6 @@
 """Values of policies with standard errors and supporting evidence: functions of arrays, independent of any policy."""
 
-from causalopt.diagnostics.balance import balance, weight_calibration
+from causalopt.diagnostics.balance import covariate_balance, weight_calibration
 from causalopt.diagnostics.overlap import Overlap, overlap, pareto_k, truncated_mass
 from causalopt.diagnostics.placebo import PlaceboAssignment, placebo_assignment, placebo_outcome
 from causalopt.diagnostics.sensitivity import (
@@ -12,6 +12,7 @@ from causalopt.diagnostics.sensitivity import (
     sensitivity,
 )
 from causalopt.diagnostics.verdict import Verdict, judge, thin_overlap, verdict
+from causalopt.estimators.balance import balance
 from causalopt.estimators.dm import dm
 from causalopt.estimators.dr import dr, dr_os, sndr, switch_dr
 from causalopt.estimators.estimate import Estimate, TTest
@@ -30,6 +31,7 @@ __all__ = [
     "balance",
     "benchmark",
     "clipped_ipw",
+    "covariate_balance",
     "dm",
     "dr",
     "dr_os",

@@ -36,7 +36,7 @@ from causalopt.evaluation.policies import (
     context_rows,
     population_of,
 )
-from causalopt.evaluation.terms import PolicyTerms, policy_terms
+from causalopt.evaluation.terms import PolicyTerms, policy_terms, with_balancing_weights
 from causalopt.progress import track
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
 from causalopt.typing import Int64
@@ -238,6 +238,8 @@ def evaluate(
         who: policy_terms(subject, pseudo, behavior, drawn[who], marginal=marginal, seed=seed, population=population)
         for who, subject in (("reference", old), ("policy", new))
     }
+    if "balance" in estimators:
+        terms["policy"], terms["reference"] = with_balancing_weights(terms["policy"], terms["reference"], pseudo)
     if source == "logged":
         found = terms["policy"]
         warn_if_mean_ratio_is_not_one(found.log_ratio, weight=found.weight, cluster=found.cluster)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from causalopt.data.dataset import DirectOutcomeDataset
-from causalopt.diagnostics.balance import balance, weight_calibration
+from causalopt.diagnostics.balance import covariate_balance, weight_calibration
 from causalopt.diagnostics.placebo import PlaceboAssignment, placebo_assignment, placebo_outcome
 from causalopt.diagnostics.sensitivity import Benchmark, Sensitivity, benchmark, riesz_representer, sensitivity
 from causalopt.errors import OverlapError
@@ -84,7 +84,7 @@ def gather_evidence(
         x = np.asarray(pseudo.models.embed(data.prompts, data.texts), dtype=np.float64)
         w, names = pseudo.models.cross_fit.w, pseudo.models.covariates.names
         rest: dict[str, Any] = {"weight": data.weight, "names": names, "cluster": policy.cluster}
-        before_after = balance(x, w, pseudo.s, **rest)
+        before_after = covariate_balance(x, w, pseudo.s, **rest)
         calibration = weight_calibration(x, w, pseudo.s, **rest)
     benchmarks = {}
     if bounds is not None:

@@ -40,6 +40,8 @@ class Draws:
         Whether they are the logged texts themselves, whose g comes from models that were not fitted on them.
     exact:
         For a policy over known texts: the sum over all of them, or over each row's, in place of a mean over draws.
+    support:
+        All texts of a policy over known texts and their probabilities, without prompts; None for any other policy.
     """
 
     texts: list[str]
@@ -49,6 +51,7 @@ class Draws:
     logged: bool = False
     exact: Callable[[PseudoOutcomes], float | ContextDraws] | None = None
     mean: float | ContextDraws | None = None
+    support: tuple[list[str], Float64] | None = None
 
     @classmethod
     def of(
@@ -57,18 +60,24 @@ class Draws:
         texts: list[str],
         row: Int64 | None = None,
         exact: Callable[[PseudoOutcomes], float | ContextDraws] | None = None,
+        support: tuple[list[str], Float64] | None = None,
     ) -> Draws:
         """Compute the dose response of texts by the nuisances of ``pseudo``; with prompts, each belongs to a row."""
         known = pseudo.dataset.prompts
         if known is None:
-            return cls(texts, None, pseudo.dose_response(texts), row, exact=exact, mean=exact and exact(pseudo))
+            g = pseudo.dose_response(texts)
+            return cls(texts, None, g, row, exact=exact, mean=exact and exact(pseudo), support=support)
         assert row is not None
         g = pseudo.row_response(texts, row)
         return cls(texts, [known[i] for i in row], g, row, exact=exact, mean=exact and exact(pseudo))
 
     def with_response_of(self, pseudo: PseudoOutcomes) -> Draws:
         """Return the same texts with the dose response of other nuisances."""
-        return replace(self, g=pseudo.g) if self.logged else Draws.of(pseudo, self.texts, self.row, self.exact)
+        return (
+            replace(self, g=pseudo.g)
+            if self.logged
+            else Draws.of(pseudo, self.texts, self.row, self.exact, self.support)
+        )
 
     def for_plug_in(self, n: int) -> float | Float64 | ContextDraws:
         """Return g in the form that estimators on ``n`` rows take."""
@@ -125,10 +134,13 @@ class ModelPolicy:
         known = pseudo.dataset.prompts
         prompts = None if known is None or row is None else [known[i] for i in row]
         texts = self.policy.sample(prompts, n if row is None else len(row), seed)
-        exact = None
+        exact = support = None
         if isinstance(self.policy, EnumerablePolicy):
             exact = _summed(self.policy, pseudo.dataset)
-        return Draws.of(pseudo, texts, row, exact)
+            if known is None:
+                all_texts, log_prob = self.policy.distribution(None)
+                support = all_texts, np.exp(log_prob)
+        return Draws.of(pseudo, texts, row, exact, support)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from causalopt.data.population import Population
-from causalopt.errors import DataError, MissingPartError
+from causalopt.errors import DataError, MissingPartError, ModelError
+from causalopt.estimators.balance import balance
 from causalopt.estimators.dm import dm
 from causalopt.estimators.dr import dr, dr_os, sndr, switch_dr
 from causalopt.estimators.estimate import Estimate
@@ -17,6 +18,7 @@ from causalopt.estimators.ipw import clipped_ipw, ipw, snipw
 from causalopt.estimators.marginalized import marginal_log_ratio, mdr, mips
 from causalopt.estimators.names import MARGINALIZED
 from causalopt.estimators.weights import WeightedRows
+from causalopt.evaluation.balancing import balance_rows
 from causalopt.evaluation.policies import Draws, LoggedPolicy, Subject
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.typing import Array, Float64
@@ -35,8 +37,10 @@ class PolicyTerms:
         log P^f - log q of each logged text, shape [n], nats; in embedding space if q is estimated there.
     marginal:
         The ratio in embedding space, shape [n], for the marginalised estimators; if there is none, the reason.
-    xi, g:
-        Shape [n], outcome units.
+    xi, g, residual:
+        Shape [n], outcome units; the residual is y - m.
+    alpha:
+        Balancing weights, shape [n], for `balance`; if there are none, the reason.
     draws:
         Texts of the policy with their dose response, or None.
     reader_response:
@@ -50,10 +54,12 @@ class PolicyTerms:
     marginal: Float64 | str
     xi: Float64
     g: Float64
+    residual: Float64
     draws: Draws | None
     reader_response: Float64 | None
     weight: Float64
     cluster: Array | tuple[Array, Array] | None
+    alpha: Float64 | str = NO_DRAWS
 
     def ratio_of(self, estimator: str) -> Float64:
         """Log-ratios that an estimator weights with, shape [n], nats."""
@@ -82,13 +88,18 @@ class PolicyTerms:
         g_policy = self.draws.for_plug_in(len(self.g))
         if name == "dm":
             return dm(g_policy, **rows)
+        if name == "balance":
+            if isinstance(self.alpha, str):
+                raise MissingPartError(self.alpha)
+            return balance(self.alpha, self.residual, g_policy, **rows)
         return DOUBLY_ROBUST[name](self.ratio_of(name), self.xi, self.g, g_policy, **rows)
 
     def with_nuisances(self, pseudo: PseudoOutcomes, seed: int) -> PolicyTerms:
         """Return the terms of the same policy and ratios with other nuisances of the same rows."""
         draws = None if self.draws is None else self.draws.with_response_of(pseudo)
         response = _reader_response(pseudo, self.log_ratio, draws, seed)
-        return replace(self, xi=pseudo.xi, g=pseudo.g, draws=draws, reader_response=response)
+        residual = pseudo.dataset.outcome - pseudo.m
+        return replace(self, xi=pseudo.xi, g=pseudo.g, residual=residual, draws=draws, reader_response=response)
 
 
 RATIO_ONLY: dict[str, Callable[..., Estimate]] = {
@@ -166,11 +177,25 @@ def policy_terms(
         marginal=in_embedding,
         xi=pseudo.xi,
         g=pseudo.g,
+        residual=data.outcome - pseudo.m,
         draws=draws,
         reader_response=_reader_response(pseudo, log_ratio, draws, seed),
         weight=data.weight,
         cluster=data.cluster(population),
     )
+
+
+def with_balancing_weights(
+    policy: PolicyTerms, reference: PolicyTerms, pseudo: PseudoOutcomes
+) -> tuple[PolicyTerms, PolicyTerms]:
+    """Add the balancing weights of two policies that are compared, which share a penalty."""
+    if policy.draws is None or reference.draws is None:
+        return policy, reference
+    try:
+        alpha = balance_rows(pseudo, (policy.draws, reference.draws)).alpha
+    except ModelError as error:  # the other estimators do not need them
+        return replace(policy, alpha=str(error)), replace(reference, alpha=str(error))
+    return replace(policy, alpha=alpha[0]), replace(reference, alpha=alpha[1])
 
 
 def embedding_log_ratio(

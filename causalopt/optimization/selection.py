@@ -16,6 +16,7 @@ from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.population import Population
 from causalopt.errors import CausalOptWarning, ConfigError, OverlapError, TruncationWarning
 from causalopt.estimators.names import MARGINALIZED
+from causalopt.evaluation.balancing import balance_rows
 from causalopt.evaluation.divergence import divergence
 from causalopt.evaluation.policies import Draws, ModelPolicy, context_rows, population_of
 from causalopt.evaluation.terms import policy_terms
@@ -208,6 +209,8 @@ def select_by_lower_bound(
                 seed=seed,
                 population=population or population_of(subject),
             )
+            if estimator == "balance" and drawn is not None:
+                terms = replace(terms, alpha=balance_rows(pseudo, [drawn]).alpha[0])
             estimate = terms.estimate(estimator)
         except OverlapError:
             return -math.inf

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from causalopt.errors import DataError
-from causalopt.evaluation import balance, weight_calibration
+from causalopt.evaluation import covariate_balance, weight_calibration
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def test_correlations_equal_numpys(study):
     rng = np.random.default_rng(1)
     x, w = rng.normal(size=(study.n, 3)), rng.normal(size=(study.n, 2))
     s = np.exp(0.3 * study.reader)
-    frame = balance(x, w, s, weight=study.weight, names=["age", "income"])
+    frame = covariate_balance(x, w, s, weight=study.weight, names=["age", "income"])
     for column in range(2):
         for name, weight in (("before", study.weight), ("after", study.weight * s)):
             by_hand = []
@@ -42,11 +42,11 @@ def test_correlations_equal_numpys(study):
 
 def test_right_weights_balance_and_no_weights_do_not(confounded):
     x, w, s = confounded
-    frame = balance(x, w, s)
+    frame = covariate_balance(x, w, s)
     assert frame["before"][0] > 0.25
     assert frame["after"][0] < 4 * frame["chance_after"][0]
     assert frame["before"][1] < 4 * frame["chance_before"][1]
-    upside_down = balance(x, w, 1 / s)
+    upside_down = covariate_balance(x, w, 1 / s)
     assert upside_down["after"][0] > frame["before"][0]
 
 
@@ -82,21 +82,21 @@ def test_calibration_written_out(study):
 def test_constant_columns_give_zero_not_nan(study):
     x = np.column_stack([np.full(study.n, 0.1), study.xi])
     w = np.column_stack([np.full(study.n, 3.3), study.reader])
-    for frame in (balance(x, w, np.ones(study.n)), weight_calibration(x, w, np.exp(study.log_ratio_other))):
+    for frame in (covariate_balance(x, w, np.ones(study.n)), weight_calibration(x, w, np.exp(study.log_ratio_other))):
         assert not frame.isna().any().any()
-    assert balance(x, w, np.ones(study.n))["before"][0] == 0.0
+    assert covariate_balance(x, w, np.ones(study.n))["before"][0] == 0.0
 
 
 def test_no_covariates_is_an_empty_table(study):
-    assert len(balance(study.xi[:, None], np.empty((study.n, 0)), np.ones(study.n))) == 0
+    assert len(covariate_balance(study.xi[:, None], np.empty((study.n, 0)), np.ones(study.n))) == 0
 
 
 def test_bad_input_is_named(study):
     x, w = study.xi[:, None], study.reader[:, None]
     with pytest.raises(DataError, match="s must not be negative"):
-        balance(x, w, np.zeros(study.n))
+        covariate_balance(x, w, np.zeros(study.n))
     with pytest.raises(DataError, match="names has 2 entries for 1"):
-        balance(x, w, np.ones(study.n), names=["a", "b"])
+        covariate_balance(x, w, np.ones(study.n), names=["a", "b"])
     with pytest.raises(DataError, match="w has 3 rows"):
         weight_calibration(x, w[:3], np.ones(study.n))
 
@@ -116,10 +116,10 @@ def test_chance_is_what_independence_shows(one_text, units):
     found, chance, by_row = [], [], []
     for _ in range(200):
         x, w, reader = panel(rng, one_text)
-        frame = balance(x, w, np.ones(1200), cluster=reader)
+        frame = covariate_balance(x, w, np.ones(1200), cluster=reader)
         found.append(frame["before"][0] ** 2)
         chance.append(frame["chance_before"][0] ** 2)
-        by_row.append(balance(x, w, np.ones(1200))["chance_before"][0])
+        by_row.append(covariate_balance(x, w, np.ones(1200))["chance_before"][0])
     assert np.mean(found) == pytest.approx(1 / units, rel=0.25)
     assert np.mean(chance) == pytest.approx(1 / units, rel=0.12)
     assert np.allclose(by_row, 1200**-0.5)
@@ -131,7 +131,7 @@ def test_coordinates_that_do_not_vary_hide_no_imbalance():
     padded = np.column_stack([x, np.full((200, 9), 0.3)])
     for cluster in (None, np.arange(200) % 20):
         columns = ["before", "after", "largest_before", "chance_before", "chance_after"]
-        frames = [balance(one, w, np.exp(w[:, 0]), cluster=cluster)[columns] for one in (x, padded)]
+        frames = [covariate_balance(one, w, np.exp(w[:, 0]), cluster=cluster)[columns] for one in (x, padded)]
         np.testing.assert_allclose(frames[0], frames[1], rtol=1e-10)
 
 

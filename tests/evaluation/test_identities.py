@@ -93,7 +93,7 @@ def test_there_are_weights_to_speak_of(frame):
     assert np.std(fitted(frame).s) > 0.3
 
 
-@pytest.mark.parametrize("name", ["snipw", "sndr", "mips", "mdr", "dr", "switch_dr", "dr_os", "dm"])
+@pytest.mark.parametrize("name", ["snipw", "sndr", "mips", "mdr", "dr", "switch_dr", "dr_os", "balance", "dm"])
 def test_a_shifted_outcome_shifts_the_value(before, shifted, name):
     """All but `ipw` and `clipped_ipw`, whose weights do not sum to one; errors and differences stay."""
     assert shifted[name].value == pytest.approx(before[name].value + 100.0, abs=1e-7)
@@ -110,7 +110,7 @@ def test_the_order_of_rows_changes_nothing(before, shuffled, name):
 
 def test_a_shift_of_the_log_probabilities_leaves_self_normalised_values(frame, before):
     after = found(fitted(frame.assign(log_f=frame["log_f"] - 7.0)))
-    for name in ("snipw", "sndr", "mips", "mdr", "dm"):
+    for name in ("snipw", "sndr", "mips", "mdr", "balance", "dm"):
         assert after[name].value == pytest.approx(before[name].value, abs=1e-10)
         assert after[name].se == pytest.approx(before[name].se, rel=1e-9)
     assert after["ipw"].value == pytest.approx(np.exp(-7.0) * before["ipw"].value)

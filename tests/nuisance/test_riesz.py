@@ -1,0 +1,205 @@
+"""Balancing weights against closed forms, a dense solve, another package, and what they are for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from genriesz.functionals import CallableFunctional
+from genriesz.generators import SquaredGenerator
+from genriesz.glm import GRRGLM
+
+from causalopt.nuisance.riesz import PENALTIES, PolicyTexts, balancing_weights
+
+
+def sample(n: int, d: int = 3, p: int = 2, seed: int = 0):
+    rng = np.random.default_rng(seed)
+    w = rng.normal(size=(n, p))
+    x = rng.normal(size=(n, d)) + 0.5 * w[:, :1]
+    return x, w, rng.uniform(0.5, 2.0, size=n), np.arange(n) % 5
+
+
+def policies(d: int = 3, seed: int = 1):
+    rng = np.random.default_rng(seed)
+    share = rng.dirichlet(np.ones(7))
+    return [
+        PolicyTexts(rng.normal(0.4, 1.0, size=(7, d)), share),
+        PolicyTexts(rng.normal(size=(50, d)), np.full(50, 0.02)),
+    ]
+
+
+def features(x, w, weight, leading=None):
+    """The features of the docstring, written once more from its words: three blocks of total variance one."""
+    share = weight / weight.sum()
+
+    def standard(columns):
+        columns = columns - share @ columns
+        return columns / np.sqrt(share @ columns**2)
+
+    spread = np.sqrt(np.sum(share @ (x - share @ x) ** 2))
+    v = standard(w)
+    first, second = np.triu_indices(w.shape[1])
+    of_reader = np.hstack([v, standard(v[:, first] * v[:, second])])
+    of_reader /= np.sqrt(of_reader.shape[1])
+
+    def text(z):
+        return (z - share @ x) / spread
+
+    def pairs(u, r):
+        return np.hstack([u, r, (u[:, :, None] * r[:, None, :]).reshape(len(u), -1)])
+
+    return pairs(text(x), of_reader), text, of_reader, pairs
+
+
+def dense(x, w, weight, penalty, *signed):
+    """Weights of a signed sum of policies, less those of the logs, by a plain solve of the normal equations.
+
+    The mean over a policy's texts and all readers is taken pair by pair.
+    """
+    phi, text, of_reader, pairs = features(x, w, weight)
+    share = weight / weight.sum()
+    center = share @ phi
+    gram = (phi - center).T @ ((phi - center) * share[:, None])
+    moment = np.zeros(len(gram))
+    for sign, policy in signed:
+        for one, of_text in zip(policy.x, policy.share, strict=True):
+            here = pairs(np.repeat(text(one[None]), len(w), axis=0), of_reader)
+            moment += sign * of_text * (share @ here - center)
+    return (phi - center) @ np.linalg.solve(gram + penalty * np.eye(len(gram)), moment)
+
+
+@pytest.mark.parametrize("n", [200, 20])  # more rows than features, and fewer
+def test_they_solve_the_normal_equations(n):
+    x, w, weight, fold = sample(n)
+    found = balancing_weights(x, w, policies(), weight, fold, penalty=0.03)
+    for alpha, policy in zip(found.alpha, policies(), strict=True):
+        np.testing.assert_allclose(alpha - 1, dense(x, w, weight, 0.03, (1.0, policy)), atol=1e-9)
+        assert weight @ alpha / weight.sum() == pytest.approx(1.0, abs=1e-12)
+
+
+def test_those_of_a_difference_are_the_difference_of_those_of_two_policies():
+    """So that V(f) - V(f0) and a direct fit of the difference agree."""
+    x, w, weight, fold = sample(200)
+    one, other = policies()
+    found = balancing_weights(x, w, [one, other], weight, fold, penalty=0.03)
+    direct = dense(x, w, weight, 0.03, (1.0, one), (-1.0, other))
+    np.testing.assert_allclose(found.alpha[0] - found.alpha[1], direct, atol=1e-10)
+
+
+def test_they_are_those_of_genriesz():
+    """Squared loss; its penalty is half of the squared coefficients, and its coefficients are twice ours."""
+    x, w, _, fold = sample(150)
+    policy = policies()[0]
+    alpha = balancing_weights(x, w, [policy], np.ones(150), fold, penalty=0.1).alpha[0]
+    phi, text, of_reader, pairs = features(x, w, np.ones(150))
+    center = phi.mean(axis=0)
+
+    def basis(rows):
+        """Rows of numbers: the position of a text (logged ones first), and of a reader."""
+        rows = np.asarray(rows, dtype=int)
+        texts = text(np.vstack([x, policy.x]))[rows[:, 0]]
+        return pairs(texts, of_reader[rows[:, 1]]) - center
+
+    def value(row, gamma):
+        return sum(share * gamma(np.array([150 + j, row[1]])) for j, share in enumerate(policy.share))
+
+    rows = np.column_stack([np.arange(150), np.arange(150)])
+    model = GRRGLM(
+        basis=basis, generator=SquaredGenerator(), functional=CallableFunctional(value), penalty="l2", lam=0.05
+    )
+    model.fit(rows, max_iter=5000, tol=1e-15)
+    np.testing.assert_allclose(alpha - 1, model.predict_alpha(rows), atol=1e-4)
+
+
+def test_for_few_texts_they_are_the_ratio_of_probabilities():
+    """Without readers and almost without a penalty: share under the policy over share in the logs."""
+    text = np.repeat([0, 1, 2], [50, 30, 20])
+    codes = np.eye(3)
+    policy = PolicyTexts(codes, np.array([0.2, 0.3, 0.5]))
+    alpha = balancing_weights(codes[text], np.zeros((100, 0)), [policy], np.ones(100), np.arange(100) % 5, 1e-9).alpha[
+        0
+    ]
+    np.testing.assert_allclose(alpha, np.array([0.4, 1.0, 2.5])[text], atol=1e-6)
+
+
+def test_the_logged_rows_have_weight_one_as_texts_written_for_their_readers():
+    x, w, weight, fold = sample(200)
+    logged = PolicyTexts(x, np.full(200, 1 / 200), row=np.arange(200))
+    np.testing.assert_allclose(balancing_weights(x, w, [logged], weight, fold).alpha[0], 1.0, atol=1e-10)
+
+
+def test_an_exposure_of_two_is_a_row_twice():
+    x, w, _, fold = sample(60)
+    weight = np.where(np.arange(60) < 20, 2.0, 1.0)
+    again = np.concatenate([np.arange(60), np.arange(20)])
+    found = balancing_weights(x, w, policies(), weight, fold)
+    twice = balancing_weights(x[again], w[again], policies(), np.ones(80), fold[again])
+    assert found.penalty == twice.penalty
+    np.testing.assert_allclose(twice.alpha[:, :60], found.alpha, atol=1e-9)
+    np.testing.assert_allclose(twice.alpha[:, 60:], found.alpha[:, :20], atol=1e-9)
+
+
+def test_what_they_leave_unbalanced_is_the_largest_bias_over_the_unit_ball():
+    x, w, weight, fold = sample(200)
+    found = balancing_weights(x, w, policies(), weight, fold, penalty=0.1)
+    phi, *_ = features(x, w, weight)
+    share = weight / weight.sum()
+    # M(phi) - sum_i share_i alpha_i phi_i from the same penalised solution: penalty times its coefficients.
+    for i, policy in enumerate(policies()):
+        center = share @ phi
+        gram = (phi - center).T @ ((phi - center) * share[:, None])
+        beta = np.linalg.lstsq(phi - center, dense(x, w, weight, 0.1, (1.0, policy)), rcond=None)[0]
+        left = 0.1 * beta
+        assert found.imbalance[i, 0] == pytest.approx(np.linalg.norm(left), rel=1e-6)
+        assert found.imbalance[i, 1] == pytest.approx(np.linalg.norm(gram @ beta + left), rel=1e-6)
+
+
+def test_they_adjust_for_readers_who_choose_their_texts():
+    """x | w ~ N(w / 2, 1), y = x + 2 w + x w + noise, and a policy that writes N(0.7, 1) to everybody.
+
+    E[y] under it is 0.7, and the mean of the logs 0.5. A weighted mean that forgets the readers is off by 0.7: their
+    weights follow x alone, and x goes with w. Over 20 samples the mean error is below three of its standard errors
+    (failure probability 0.003) for the outcome itself, without any outcome model.
+    """
+    errors, forgetful = [], []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        w = rng.normal(size=(500, 1))
+        x = w / 2 + rng.normal(size=(500, 1))
+        y = x[:, 0] + 2 * w[:, 0] + x[:, 0] * w[:, 0] + 0.5 * rng.normal(size=500)
+        policy = PolicyTexts(0.7 + rng.normal(size=(2000, 1)), np.full(2000, 1 / 2000))
+        fold = np.arange(500) % 5
+        errors.append(np.mean(balancing_weights(x, w, [policy], np.ones(500), fold).alpha[0] * y) - 0.7)
+        blind = balancing_weights(x, np.zeros((500, 0)), [policy], np.ones(500), fold)
+        forgetful.append(np.mean(blind.alpha[0] * y) - 0.7)
+    error = np.std(errors, ddof=1) / np.sqrt(20)
+    assert abs(np.mean(errors)) < 3 * error
+    assert error < 0.05
+    assert np.mean(forgetful) > 0.4
+
+
+def test_the_penalty_is_a_tenth_of_the_one_with_the_smallest_held_out_loss_of_the_difference():
+    x, w, weight, fold = sample(200)
+    one, other = policies()
+    phi, text, of_reader, pairs = features(x, w, weight)
+
+    def moment(policy, rows):
+        share = weight[rows] / weight[rows].sum()
+        crossed = (pairs(np.repeat(text(z[None]), rows.sum(), axis=0), of_reader[rows]) for z in policy.x)
+        return sum(of_text * (share @ here) for of_text, here in zip(policy.share, crossed, strict=True))
+
+    losses = []
+    for penalty in PENALTIES:
+        loss = 0.0
+        for k in range(5):
+            train, test = fold != k, fold == k
+            share = weight[train] / weight[train].sum()
+            center = share @ phi[train]
+            gram = (phi[train] - center).T @ ((phi[train] - center) * share[:, None])
+            target, held_out = (moment(one, rows) - moment(other, rows) for rows in (train, test))
+            beta = np.linalg.solve(gram + penalty * np.eye(len(gram)), target)
+            alpha = (phi[test] - center) @ beta
+            loss += weight[test].sum() * (np.average(alpha**2, weights=weight[test]) - 2 * held_out @ beta)
+        losses.append(loss)
+    best = PENALTIES[int(np.argmin(losses))]
+    assert PENALTIES[0] < best < PENALTIES[-1]
+    assert balancing_weights(x, w, [one, other], weight, fold).penalty == pytest.approx(0.1 * best)
