@@ -19,6 +19,8 @@ A regression that predicts best leaves a bias of the order of its standard error
 On generators written for this choice, 0.1 left a bias below a fifth of the standard error, 1 one of its size."""
 MOST_PRODUCTS = 512
 """Largest number of products of text coordinates and covariates."""
+MOST_SQUARED = 22
+"""Leading text coordinates whose squares and products enter: what the outcome model, linear in the text, misses."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,11 +94,11 @@ def balancing_weights(
     Notes
     -----
     Chernozhukov, Newey and Singh (2022); Hirshberg and Wager (2021); Ben-Michael, Feller, Hirshberg and Zubizarreta
-    (2021). Features are 1, the embedding, the covariates with their squares and products, and the products of these
-    with the embedding's leading principal components. Each of the three blocks has total variance one, so that the
-    penalty treats them alike. The weights are functions of texts and covariates only. Given these they are fixed, so
-    that they need no cross-fitting, which would balance another sample than the one that is weighted: in samples of 800
-    rows its inverse of the features' covariance is too large, and the weights overshoot.
+    (2021). Features are 1; the embedding; squares and products of its leading 22 principal components; the covariates
+    with their squares and products; and the products of embedding and covariates. Each of the four blocks has total
+    variance one, so that the penalty treats them alike. The weights are functions of texts and covariates only. Given
+    these they are fixed, and need no cross-fitting. Cross-fitted weights balance another sample than the one that they
+    weight: with 800 rows their inverse of the features' covariance was too large, and they overshot.
 
     Examples
     --------
@@ -141,10 +143,11 @@ def balancing_weights(
 
 @dataclass(frozen=True, eq=False)
 class _Features:
-    """Features of pairs of text and reader: both, and their products, each block of total variance one."""
+    """Features of pairs of text and reader: each alone, and their products; each block has total variance one."""
 
     center: Float64
     axes: Float64
+    squares: tuple[Float64, float]
     readers: ReaderFeatures
     leading: int
 
@@ -158,14 +161,20 @@ class _Features:
         # The embedding's own scale is kept: directions in which texts differ most are penalised least.
         real = singular > 1e-6 * singular.max(initial=0.0)
         total = float(np.sqrt(np.sum(singular[real] ** 2))) or 1.0
+        axes = transposed[real].T / total
+        squares = _squares((x - center) @ axes)
+        of_squares = share @ squares
+        spread = float(np.sqrt(np.sum(share @ (squares - of_squares) ** 2))) or 1.0
         readers = ReaderFeatures.candidates(w, weight)[-1]
         count = readers.transform(w[:1]).shape[1]
         leading = min(int(real.sum()), max(MOST_PRODUCTS // count, 1)) if count else 0
-        return cls(center, transposed[real].T / total, readers, leading)
+        return cls(center, axes, (of_squares, spread), readers, leading)
 
     def text(self, x: Array) -> Float64:
-        """Principal components of the embedding, shape [n, r], of total variance one."""
-        return np.asarray((np.asarray(x, dtype=np.float64) - self.center) @ self.axes)
+        """Principal components of the embedding, and products of these, shape [n, r], each of total variance one."""
+        components = (np.asarray(x, dtype=np.float64) - self.center) @ self.axes
+        of_squares, spread = self.squares
+        return np.hstack([components, (_squares(components) - of_squares) / spread])
 
     def reader(self, w: Array) -> Float64:
         """Covariates with squares and products, shape [n, p], of total variance one."""
@@ -176,6 +185,12 @@ class _Features:
         """Features of pairs, shape [n, number of features]; for means of independent texts and readers their mean."""
         products = text[:, : self.leading, None] * reader[:, None, :]
         return np.hstack([text, reader, products.reshape(len(text), -1)])
+
+
+def _squares(components: Float64) -> Float64:
+    """Squares and products of the leading components, shape [n, number of pairs]."""
+    first, second = np.triu_indices(min(components.shape[1], MOST_SQUARED))
+    return np.asarray(components[:, first] * components[:, second])
 
 
 def _moment(features: _Features, text: Float64, policy: PolicyTexts, reader: Float64, weight: Float64) -> Float64:

