@@ -8,7 +8,7 @@ import pytest
 from causalopt.errors import DataError
 from causalopt.estimators.dm import ContextDraws
 from causalopt.estimators.names import ESTIMATORS
-from causalopt.evaluation import clipped_ipw, dm, dr, dr_os, ipw, mdr, mips, sndr, snipw, switch_dr
+from causalopt.evaluation import balance, clipped_ipw, dm, dr, dr_os, ipw, mdr, mips, sndr, snipw, switch_dr
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}
 
@@ -209,6 +209,7 @@ ESTIMATES = {
     "dr_os": lambda s, **k: dr_os(s.log_ratio, s.xi, s.g, s.g_policy, **k),
     "mips": lambda s, **k: mips(s.log_ratio, s.xi, **k),
     "mdr": lambda s, **k: mdr(s.log_ratio, s.xi, s.g, s.g_policy, **k),
+    "balance": lambda s, **k: balance(np.exp(s.log_ratio), s.xi - s.g, s.g_policy, **k),
     "dm": lambda s, **k: dm(s.g_policy, **k),
 }
 

@@ -79,7 +79,7 @@ def test_a_column_of_log_probabilities_gives_the_ratio_estimators_and_says_what_
         expected = estimator(log_ratio, frame["resp"], **by_text) - ipw(np.zeros(len(frame)), frame["resp"], **by_text)
         assert by_name[name]["estimate"] == pytest.approx(expected.value, abs=1e-10)
         assert by_name[name]["se"] == pytest.approx(expected.se, rel=1e-6)
-    assert set(found["not_computed"]) == {"sndr", "dr", "switch_dr", "dr_os", "mdr", "mips", "dm"}
+    assert set(found["not_computed"]) == {"sndr", "dr", "balance", "switch_dr", "dr_os", "mdr", "mips", "dm"}
     assert "texts drawn from the policy" in found["not_computed"]["dr"]
     assert found["behavior_policy"] == "logged"
     assert found["evidence"]["placebo_outcome"]["p_value"] > 0.001
