@@ -129,6 +129,8 @@ def balancing_weights(
         loss = np.zeros(len(PENALTIES))
         for k in np.unique(fold):
             train, test = fold != k, fold == k
+            if min(weight[train].sum(), weight[test].sum()) <= 0:  # nothing to learn from, or nothing to predict
+                continue
             loss += float(weight[test].sum()) * _held_out_loss(
                 _Basis.of(phi[train], weight[train]), moments(train), phi[test], weight[test], moments(test)
             )

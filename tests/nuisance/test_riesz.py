@@ -213,3 +213,24 @@ def test_the_penalty_is_a_tenth_of_the_one_with_the_smallest_held_out_loss_of_th
     best = PENALTIES[int(np.argmin(losses))]
     assert PENALTIES[0] < best < PENALTIES[-1]
     assert balancing_weights(x, w, [one, other], weight, fold).penalty == pytest.approx(0.1 * best)
+
+
+@pytest.mark.parametrize(
+    "oddity", ["one text", "rank one", "constant covariate", "more covariates than rows", "a fold without weight"]
+)
+def test_odd_rows_give_finite_weights_of_mean_one(oddity):
+    x, w, weight, fold = sample(24)
+    if oddity == "one text":
+        x = np.ones_like(x)
+    if oddity == "rank one":
+        x = x[:, :1] * np.array([1.0, 2.0, 0.0])
+    if oddity == "constant covariate":
+        w = np.ones_like(w)
+    if oddity == "more covariates than rows":
+        w = np.random.default_rng(3).normal(size=(24, 40))
+    if oddity == "a fold without weight":
+        weight = np.where(fold == 2, 0.0, weight)
+    found = balancing_weights(x, w, policies(), weight, fold)
+    assert np.isfinite(found.alpha).all()
+    np.testing.assert_allclose(found.alpha @ weight / weight.sum(), 1.0, atol=1e-9)
+    assert np.isfinite(found.imbalance).all()
