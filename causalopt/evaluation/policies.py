@@ -73,11 +73,9 @@ class Draws:
 
     def with_response_of(self, pseudo: PseudoOutcomes) -> Draws:
         """Return the same texts with the dose response of other nuisances."""
-        return (
-            replace(self, g=pseudo.g)
-            if self.logged
-            else Draws.of(pseudo, self.texts, self.row, self.exact, self.support)
-        )
+        if self.logged:
+            return replace(self, g=pseudo.g)
+        return Draws.of(pseudo, self.texts, self.row, self.exact, self.support)
 
     def for_plug_in(self, n: int) -> float | Float64 | ContextDraws:
         """Return g in the form that estimators on ``n`` rows take."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from scipy.special import logsumexp
 from sklearn.linear_model import RidgeCV
 
+from causalopt.nuisance.assignment.sinkhorn import Normalizer, log_mean
 from causalopt.nuisance.contracts import AssignmentModel
 from causalopt.nuisance.coordinates import PrincipalCoordinates
 from causalopt.nuisance.rows import Rows
@@ -20,8 +20,6 @@ OFTEN = 20
 """Fewest rows of a prompt with means and margins of its own."""
 REFERENCE = 100
 """Largest number of texts and of readers of a prompt behind its margins."""
-ITERATIONS, TOLERANCE = 200, 1e-6
-"""Of the margins, and nats by which they move in the last of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +57,8 @@ class GivenPrompt:
         often = np.zeros(len(rows), dtype=bool)
         if rows.prompt_id is None:
             return cls(rows, text, reader, often)
-        counts = np.bincount(np.unique(rows.prompt_id, return_inverse=True)[1], weights=rows.weight > 0)
-        often = counts[np.unique(rows.prompt_id, return_inverse=True)[1]] >= OFTEN
+        prompt_code = np.unique(rows.prompt_id, return_inverse=True)[1]
+        often = np.bincount(prompt_code, weights=rows.weight > 0)[prompt_code] >= OFTEN
         expected_text, expected_reader = _on_prompt(prompt, text, reader, rows.weight, train)
         for asked in np.unique(rows.prompt_id[often]):
             here = rows.prompt_id == asked
@@ -85,18 +83,24 @@ class GivenPrompt:
             counts = here[self.rows.weight[here] > 0]
             sample = counts if len(counts) <= REFERENCE else rng.choice(counts, REFERENCE, replace=False)
             new = here[out[here]]
-            log_share = np.log(self.rows.weight[sample] / self.rows.weight[sample].sum())
-            a, b = _margins(self._log_ratios(model, sample, sample), log_share)
-            # a(x) = log sum_k p_k exp(log r(x, w_k) - b_k), and the same for readers.
-            of_text[new] = logsumexp(self._log_ratios(model, new, sample) - b + log_share, axis=1)
-            of_reader[new] = logsumexp(self._log_ratios(model, sample, new) + (log_share - a)[:, None], axis=0)
+            known, of_new_texts, of_new_readers = (
+                self._log_ratios(model, *pair) for pair in ((sample, sample), (new, sample), (sample, new))
+            )
+            if not all(np.isfinite(ratios).all() for ratios in (known, of_new_texts, of_new_readers)):
+                continue  # weights that are not positive and finite are a failure, whatever their margins
+            # A table of log-ratios is the product of itself with unit vectors, one for each reader of the sample.
+            unit, weight = np.eye(len(sample)), self.rows.weight[sample]
+            margins = Normalizer.of(known, unit, weight, weight)
+            of_text[new] = log_mean(of_new_texts, unit, margins.log_reader)
+            of_reader[new] = log_mean(of_new_readers.T, unit, margins.log_text)
         return of_text[out], of_reader[out]
 
     def _log_ratios(self, model: AssignmentModel, texts: Int64, readers: Int64) -> Float64:
         """log p(x_i | w_k) / p(x_i) of every text with every reader, shape [texts, readers], nats."""
         i, k = np.repeat(texts, len(readers)), np.tile(readers, len(texts))
         s = model.stabilized_weight(self.text[i], self.reader[k])
-        return np.asarray(-np.log(s).reshape(len(texts), len(readers)))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(-np.log(s).reshape(len(texts), len(readers)))
 
 
 def _on_prompt(
@@ -114,14 +118,3 @@ def _on_prompt(
         ridge = RidgeCV(penalties, alpha_per_target=True).fit(u[train], part[train], sample_weight=weight[train])
         expected.append(ridge.predict(u).reshape(part.shape))
     return expected[0], expected[1]
-
-
-def _margins(log_ratio: Float64, log_share: Float64) -> tuple[Float64, Float64]:
-    """Terms of texts and of readers that leave exp(log_ratio - a - b) mean one over either (Sinkhorn 1967)."""
-    a = np.zeros(len(log_ratio))
-    for _ in range(ITERATIONS):
-        b = logsumexp(log_ratio + (log_share - a)[:, None], axis=0)
-        before, a = a, logsumexp(log_ratio - b + log_share, axis=1)
-        if np.max(np.abs(a - before)) < TOLERANCE:
-            break
-    return a, b

@@ -129,3 +129,19 @@ def test_readers_of_two_prompts_may_differ_and_those_of_one_may_not():
         warn_if_separated(text, by_prompt, prompt)
     with pytest.warns(OverlapWarning, match="readers of 2 of the 4 texts"):
         warn_if_separated(text, by_prompt + (text == 3)[:, None], prompt)
+
+
+class Nothing(Products):
+    """A weight of zero for some pairs, which no assignment has."""
+
+    def stabilized_weight(self, x, w):
+        return np.where(w[:, 0] > 0, 0.0, super().stabilized_weight(x, w))
+
+
+def test_a_weight_of_zero_is_a_failure_and_no_error():
+    rows, _ = asked(8, 400, strength=1.0, seed=0)
+    prompts = {"prompt_id": rows.prompt_id, "prompt_columns": 4, "text_id": rows.text_id}
+    with pytest.warns(CausalOptWarning, match="are not positive and finite"):
+        fit = cross_fit(rows.x, rows.w, rows.y, **prompts, outcome_model="ridge", assignment_model=Nothing())
+    assert [failure.nuisance for failure in fit.failures] == ["assignment model"]
+    assert (fit.s == 0).all()

@@ -95,8 +95,8 @@ class Normalizer:
         log_text, log_reader = text_share, reader_share
         of_text, of_reader = np.exp(text_share), np.exp(reader_share)
         for _ in range(ROUNDS):
-            log_reader = reader_share - _log_mean(readers, texts, log_text)
-            before, log_text = log_text, text_share - _log_mean(texts, readers, log_reader)
+            log_reader = reader_share - log_mean(readers, texts, log_text)
+            before, log_text = log_text, text_share - log_mean(texts, readers, log_reader)
             if np.max(np.abs(log_text - before)) < tolerance:
                 break
             with np.errstate(all="ignore"):
@@ -123,13 +123,13 @@ class Normalizer:
 
 
 def _of_distinct(rows: Float64, population: Float64, offset: Float64) -> Float64:
-    """`_log_mean` for rows that may repeat."""
+    """`log_mean` for rows that may repeat."""
     codes = row_codes(rows)
     first = np.unique(codes, return_index=True)[1]
-    return _log_mean(rows[first], population, offset)[codes]
+    return log_mean(rows[first], population, offset)[codes]
 
 
-def _log_mean(rows: Float64, population: Float64, offset: Float64) -> Float64:
+def log_mean(rows: Float64, population: Float64, offset: Float64) -> Float64:
     """log sum_k exp(rows_i' population_k + offset_k), shape [n], a block of rows at a time."""
     result = np.empty(len(rows))
     step = max(1, CHUNK // len(population))
