@@ -23,6 +23,7 @@ from causalopt.embedding import Embedder, embed
 from causalopt.embedding.contracts import LearnsAttributes
 from causalopt.errors import DataError, ModelError
 from causalopt.nuisance import models
+from causalopt.nuisance.assignment.auto import AutoAssignment
 from causalopt.nuisance.assignment.logged import LoggedAssignment
 from causalopt.nuisance.cross_fitting import CrossFit, Rows, cross_fit
 from causalopt.nuisance.fitted import distinct
@@ -259,8 +260,9 @@ class PseudoOutcomeEstimator(BaseEstimator):  # type: ignore[misc]
     ----------
     embedder, outcome_model, assignment_model:
         Each a name, a mapping with a ``name`` and settings, or an object; for the two models also a list of these, of
-        which the one with the smallest held-out loss is used. Without covariates the assignment weight is 1 whatever
-        the model, unless it is logged.
+        which the one with the smallest held-out loss is used. The assignment model "auto" takes logged
+        log-probabilities if the data have any. Without covariates the assignment weight is 1 whatever the model,
+        unless it is logged.
     folds, repeats, seed:
         Groups are assigned to folds afresh in each repeat; nuisances are the medians over the repeats.
     max_weight:
@@ -389,10 +391,12 @@ class PseudoOutcomeEstimator(BaseEstimator):  # type: ignore[misc]
         return embedder.fit(list(strings))
 
     def _logged_weight(self, dataset: DirectOutcomeDataset) -> Float64 | None:
-        """Weights of an assignment model that reads them from columns; None for one that is fitted."""
+        """Weights that are read from columns, if the model is "logged", or "auto" and there are; None if it is fitted."""
         if isinstance(self.assignment_model, list | tuple):
             return None
         model = plugins.assignment_models.create(self.assignment_model)
+        if isinstance(model, AutoAssignment) and dataset.assignment_log_prob is not None:
+            model = LoggedAssignment()
         if not isinstance(model, LoggedAssignment):
             return None
         if dataset.assignment_log_prob is None:

@@ -147,6 +147,8 @@ def test_logged_weights_come_from_the_data_set():
     data = dataset(table, behavior_log_prob="log_q", assignment_log_prob="log_p")
     pseudo = PseudoOutcomeEstimator(outcome_model="ridge", assignment_model="logged").fit_transform(data)
     np.testing.assert_allclose(pseudo.s, np.exp(-0.01 * (table["age"] - 50)))
+    by_default = PseudoOutcomeEstimator(outcome_model="ridge").fit_transform(data)
+    np.testing.assert_array_equal(by_default.s, pseudo.s)  # what was logged is not estimated
     few = dataset(frame(40), covariates=["age"])
     with pytest.raises(DataError, match="needs a column assignment_log_prob"):
         PseudoOutcomeEstimator(assignment_model="logged").fit_transform(few)

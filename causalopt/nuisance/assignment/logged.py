@@ -71,7 +71,8 @@ class LoggedAssignment:
         if text is None or n / texts < ROWS_PER_TEXT:
             raise DataError(
                 f"assignment model 'logged' needs log p(x), the log-probability of a text over all readers: name a "
-                f"column behavior_log_prob ({n} rows of {texts} texts are too few to take it from the rows)"
+                f"column behavior_log_prob ({n} rows of {texts} texts are too few to take it from the rows), or fit a "
+                "model in its place, such as gaussian"
             )
         share = np.ones(n) if weight is None else as_vector("weight", weight, n)
         # In log space, relative to the largest term of each text.
