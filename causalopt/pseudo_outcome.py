@@ -391,7 +391,7 @@ class PseudoOutcomeEstimator(BaseEstimator):  # type: ignore[misc]
         return embedder.fit(list(strings))
 
     def _logged_weight(self, dataset: DirectOutcomeDataset) -> Float64 | None:
-        """Weights that are read from columns, if the model is "logged", or "auto" and there are; None if it is fitted."""
+        """Weights from columns, for "logged", or "auto" if there are such columns; None for a model that is fitted."""
         if isinstance(self.assignment_model, list | tuple):
             return None
         model = plugins.assignment_models.create(self.assignment_model)

@@ -10,7 +10,6 @@ import numpy as np
 
 from causalopt.data.population import Population
 from causalopt.errors import DataError, MissingPartError, ModelError
-from causalopt.estimators.balance import balance
 from causalopt.estimators.dm import dm
 from causalopt.estimators.dr import dr, dr_os, sndr, switch_dr
 from causalopt.estimators.estimate import Estimate
@@ -18,8 +17,9 @@ from causalopt.estimators.ipw import clipped_ipw, ipw, snipw
 from causalopt.estimators.marginalized import marginal_log_ratio, mdr, mips
 from causalopt.estimators.names import MARGINALIZED
 from causalopt.estimators.weights import WeightedRows
-from causalopt.evaluation.balancing import balance_rows
+from causalopt.evaluation.balancing import balance_rows, balanced_estimate
 from causalopt.evaluation.policies import Draws, LoggedPolicy, Subject
+from causalopt.nuisance.riesz import BalancingWeights
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.typing import Array, Float64
 
@@ -39,8 +39,9 @@ class PolicyTerms:
         The ratio in embedding space, shape [n], for the marginalised estimators; if there is none, the reason.
     xi, g, residual:
         Shape [n], outcome units; the residual is y - m.
-    alpha:
-        Balancing weights, shape [n], for `balance`; if there are none, the reason.
+    balancing:
+        Balancing weights of the policies that are compared, and the position of this one among them; if there are
+        none, the reason.
     draws:
         Texts of the policy with their dose response, or None.
     reader_response:
@@ -59,7 +60,7 @@ class PolicyTerms:
     reader_response: Float64 | None
     weight: Float64
     cluster: Array | tuple[Array, Array] | None
-    alpha: Float64 | str = NO_DRAWS
+    balancing: tuple[BalancingWeights, int] | str = NO_DRAWS
 
     def ratio_of(self, estimator: str) -> Float64:
         """Log-ratios that an estimator weights with, shape [n], nats."""
@@ -79,19 +80,20 @@ class PolicyTerms:
         OverlapError
             If the logged texts carry no information about the policy.
         """
-        rows = {"reader_response": self.reader_response, "weight": self.weight, "cluster": self.cluster}
+        rows: dict[str, Any] = {"reader_response": self.reader_response, "weight": self.weight, "cluster": self.cluster}
         if name in RATIO_ONLY:
             # The g inside xi is a mean over the same readers, so their sampling is part of the error here too.
             return RATIO_ONLY[name](self.ratio_of(name), self.xi, **rows)
         if self.draws is None:
             raise MissingPartError(NO_DRAWS)
+        if name == "balance":
+            if isinstance(self.balancing, str):
+                raise MissingPartError(self.balancing)
+            weights, position = self.balancing
+            return balanced_estimate(weights, position, self.residual, self.draws, **rows)
         g_policy = self.draws.for_plug_in(len(self.g))
         if name == "dm":
             return dm(g_policy, **rows)
-        if name == "balance":
-            if isinstance(self.alpha, str):
-                raise MissingPartError(self.alpha)
-            return balance(self.alpha, self.residual, g_policy, **rows)
         return DOUBLY_ROBUST[name](self.ratio_of(name), self.xi, self.g, g_policy, **rows)
 
     def with_nuisances(self, pseudo: PseudoOutcomes, seed: int) -> PolicyTerms:
@@ -192,10 +194,10 @@ def with_balancing_weights(
     if policy.draws is None or reference.draws is None:
         return policy, reference
     try:
-        alpha = balance_rows(pseudo, (policy.draws, reference.draws)).alpha
+        weights = balance_rows(pseudo, (policy.draws, reference.draws))
     except ModelError as error:  # the other estimators do not need them
-        return replace(policy, alpha=str(error)), replace(reference, alpha=str(error))
-    return replace(policy, alpha=alpha[0]), replace(reference, alpha=alpha[1])
+        return replace(policy, balancing=str(error)), replace(reference, balancing=str(error))
+    return replace(policy, balancing=(weights, 0)), replace(reference, balancing=(weights, 1))
 
 
 def embedding_log_ratio(

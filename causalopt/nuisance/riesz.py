@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
 
-from causalopt.nuisance.features import ReaderFeatures
+from causalopt.nuisance.pair_features import PairFeatures
 from causalopt.typing import Array, Float64, Int64
 
 PENALTIES = 10.0 ** np.arange(-5.0, 2.25, 0.25)
@@ -17,10 +17,6 @@ UNDERSMOOTHING = 0.1
 
 A regression that predicts best leaves a bias of the order of its standard error, which an interval does not include.
 On generators written for this choice, 0.1 left a bias below a fifth of the standard error, 1 one of its size."""
-MOST_PRODUCTS = 512
-"""Largest number of products of text coordinates and covariates."""
-MOST_SQUARED = 22
-"""Leading text coordinates whose squares and products enter: what the outcome model, linear in the text, misses."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,20 +47,64 @@ class BalancingWeights:
     alpha:
         Weights of the n rows for each policy, shape [policies, n], with exposure-weighted mean one. They may be
         negative.
-    imbalance:
-        For each policy the largest bias of the weighted mean of a function in the unit ball of the feature space, and
-        the same without weights, shape [policies, 2].
+    left:
+        For each policy and feature the mean over the policy minus the weighted mean over the rows, shape
+        [policies, r], in the principal axes of the features.
     penalty:
         The penalty used for all policies.
     """
 
     alpha: Float64
-    imbalance: Float64
+    left: Float64
     penalty: float
+    _rows: _Rows = field(repr=False)
+    _basis: _Basis = field(repr=False)
+    _policies: Sequence[_Drawn] = field(repr=False)
+
+    def fitted_at_texts(self, residual: Float64, policy: int) -> Float64:
+        """Residuals that the weights' own regression predicts for each text of a policy, shape [m], outcome units.
+
+        The weighted mean of the residuals is the policy's mean of these predictions: for a ridge penalty a balancing
+        estimate is a plug-in mean of a regression (Bruns-Smith, Dukes, Feller and Ogburn 2025). Through them the
+        sampling of texts enters the standard error.
+        """
+        center, slope = self._regression(residual)
+        return np.asarray(center + (self._policies[policy].phi() - self._basis.center) @ slope)
+
+    def fitted_at_readers(self, residual: Float64, policy: int) -> Float64 | None:
+        """Return the same for each reader, averaged over the policy's texts, shape [n]; None for texts of rows."""
+        phi = self._policies[policy].phi_of_readers()
+        if phi is None:
+            return None
+        center, slope = self._regression(residual)
+        return np.asarray(center + (phi - self._basis.center) @ slope)
+
+    def worst_case_bias(self, residual: Float64) -> float:
+        """Largest bias of the first minus the last policy through what the weights leave unbalanced, outcome units.
+
+        For a function h of norm |beta|, h = beta' phi, the bias is at most |left| |beta| (Hirshberg and Wager 2021).
+        The norm of the error of m is taken from a ridge regression of its residuals with the weights' penalty.
+        """
+        left = self.left[0] - (self.left[-1] if len(self.left) > 1 else 0.0)
+        slope = self._regression(residual)[1]
+        return float(np.linalg.norm(left) * np.linalg.norm(slope))
+
+    def _regression(self, residual: Float64) -> tuple[float, Float64]:
+        """Return the mean and the coefficients of a ridge regression of residuals on the features."""
+        phi, share = self._rows.phi, self._rows.share
+        covariance = (share * residual) @ (phi - self._basis.center)
+        slope = self._basis.axes @ ((covariance @ self._basis.axes) / (self._basis.variance + self.penalty))
+        return float(share @ residual), np.asarray(slope)
 
 
 def balancing_weights(
-    x: Array, w: Array, policies: Sequence[PolicyTexts], weight: Float64, fold: Int64, penalty: float | None = None
+    x: Array,
+    w: Array,
+    policies: Sequence[PolicyTexts],
+    weight: Float64,
+    fold: Int64,
+    penalty: float | None = None,
+    prompt_columns: int = 0,
 ) -> BalancingWeights:
     """Fit the Riesz representers of the values of several policies, with one penalty for all of them.
 
@@ -90,13 +130,13 @@ def balancing_weights(
         Labels of folds that divide no unit that was drawn, shape [n]: the penalty is chosen by the held-out loss.
     penalty:
         Used in place of the one that is chosen.
+    prompt_columns:
+        Number of columns, at the end of ``x``, that embed the prompt.
 
     Notes
     -----
     Chernozhukov, Newey and Singh (2022); Hirshberg and Wager (2021); Ben-Michael, Feller, Hirshberg and Zubizarreta
-    (2021). Features are 1; the embedding; squares and products of its leading 22 principal components; the covariates
-    with their squares and products; and the products of embedding and covariates. Each of the four blocks has total
-    variance one, so that the penalty treats them alike. The weights are functions of texts and covariates only. Given
+    (2021). The features are those of `PairFeatures`. The weights are functions of texts and covariates only. Given
     these they are fixed, and need no cross-fitting. Cross-fitted weights balance another sample than the one that they
     weight: with 800 rows their inverse of the features' covariance was too large, and they overshot.
 
@@ -111,100 +151,77 @@ def balancing_weights(
     >>> bool(abs(found.alpha[0] @ x[:, 0] / 2000 - 0.5) < 0.01)
     True
     """
-    features = _Features.of(x, w, weight)
-    text, reader = features.text(x), features.reader(w)
-    phi = features.products(text, reader)
-    drawn = [features.text(policy.x) for policy in policies]
-
-    def moments(rows: Array) -> Float64:
-        """Mean of phi over each policy's texts and the readers of some rows, shape [policies, number of features]."""
-        return np.stack(
-            [
-                _moment(features, one, policy, reader, np.where(rows, weight, 0.0))
-                for one, policy in zip(drawn, policies, strict=True)
-            ]
-        )
-
+    features = PairFeatures.of(x, w, weight, prompt_columns)
+    reader = features.reader(w)
+    rows = _Rows(features.pairs(features.text(x), reader), weight / weight.sum())
+    drawn = [_Drawn(features, features.text(policy.x), policy, reader, weight) for policy in policies]
     if penalty is None:
         loss = np.zeros(len(PENALTIES))
         for k in np.unique(fold):
             train, test = fold != k, fold == k
             if min(weight[train].sum(), weight[test].sum()) <= 0:  # nothing to learn from, or nothing to predict
                 continue
+            basis = _Basis.of(rows.phi, np.where(train, weight, 0.0))
             loss += float(weight[test].sum()) * _held_out_loss(
-                _Basis.of(phi[train], weight[train]), moments(train), phi[test], weight[test], moments(test)
+                basis, _moments(drawn, train), rows.phi[test], weight[test], _moments(drawn, test)
             )
         penalty = UNDERSMOOTHING * float(PENALTIES[int(np.argmin(loss))])
-    basis, everything = _Basis.of(phi, weight), moments(np.ones(len(x), dtype=bool))
-    target = basis.coordinates(everything)
-    alpha = 1.0 + (target / (basis.variance + penalty)) @ basis.coordinates(phi).T
+    basis = _Basis.of(rows.phi, weight)
+    target = basis.coordinates(_moments(drawn, np.ones(len(x), dtype=bool)))
+    alpha = 1.0 + (target / (basis.variance + penalty)) @ basis.axes.T @ (rows.phi - basis.center).T
     # M(h) - mean_i alpha_i h_i = beta_h' (target - variance * target / (variance + penalty)) for h = beta_h' phi.
-    left = np.linalg.norm(target * penalty / (basis.variance + penalty), axis=1)
-    return BalancingWeights(alpha, np.column_stack([left, np.linalg.norm(target, axis=1)]), penalty)
+    left = target * penalty / (basis.variance + penalty)
+    return BalancingWeights(alpha, left, penalty, rows, basis, drawn)
 
 
 @dataclass(frozen=True, eq=False)
-class _Features:
-    """Features of pairs of text and reader: each alone, and their products; each block has total variance one."""
+class _Rows:
+    """Features of the rows, shape [n, number of features], and each row's share of the exposure, shape [n]."""
 
-    center: Float64
-    axes: Float64
-    squares: tuple[Float64, float]
-    readers: ReaderFeatures
-    leading: int
-
-    @classmethod
-    def of(cls, x: Array, w: Array, weight: Float64) -> Self:
-        x = np.asarray(x, dtype=np.float64)
-        share = weight / weight.sum()
-        center = share @ x
-        scaled = (x - center) * np.sqrt(share)[:, None]
-        _, singular, transposed = np.linalg.svd(scaled, full_matrices=False)
-        # The embedding's own scale is kept: directions in which texts differ most are penalised least.
-        real = singular > 1e-6 * singular.max(initial=0.0)
-        total = float(np.sqrt(np.sum(singular[real] ** 2))) or 1.0
-        axes = transposed[real].T / total
-        squares = _squares((x - center) @ axes)
-        of_squares = share @ squares
-        spread = float(np.sqrt(np.sum(share @ (squares - of_squares) ** 2))) or 1.0
-        readers = ReaderFeatures.candidates(w, weight)[-1]
-        count = readers.transform(w[:1]).shape[1]
-        leading = min(int(real.sum()), max(MOST_PRODUCTS // count, 1)) if count else 0
-        return cls(center, axes, (of_squares, spread), readers, leading)
-
-    def text(self, x: Array) -> Float64:
-        """Principal components of the embedding, and products of these, shape [n, r], each of total variance one."""
-        components = (np.asarray(x, dtype=np.float64) - self.center) @ self.axes
-        of_squares, spread = self.squares
-        return np.hstack([components, (_squares(components) - of_squares) / spread])
-
-    def reader(self, w: Array) -> Float64:
-        """Covariates with squares and products, shape [n, p], of total variance one."""
-        features = self.readers.transform(w)
-        return np.asarray(features / np.sqrt(max(features.shape[1], 1)))
-
-    def products(self, text: Float64, reader: Float64) -> Float64:
-        """Features of pairs, shape [n, number of features]; for means of independent texts and readers their mean."""
-        products = text[:, : self.leading, None] * reader[:, None, :]
-        return np.hstack([text, reader, products.reshape(len(text), -1)])
+    phi: Float64
+    share: Float64
 
 
-def _squares(components: Float64) -> Float64:
-    """Squares and products of the leading components, shape [n, number of pairs]."""
-    first, second = np.triu_indices(min(components.shape[1], MOST_SQUARED))
-    return np.asarray(components[:, first] * components[:, second])
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """Features of a policy's texts, shape [m, r], and of the rows' readers, shape [n, q]."""
+
+    features: PairFeatures
+    text: Float64
+    policy: PolicyTexts
+    reader: Float64
+    weight: Float64
+
+    def phi(self) -> Float64:
+        """phi of each text, with its row's reader or else the mean over all readers, shape [m, features]."""
+        if self.policy.row is not None:
+            return self.features.pairs(self.text, self.reader[self.policy.row])
+        of_readers = self.weight @ self.reader / self.weight.sum()
+        return self.features.pairs(self.text, np.tile(of_readers, (len(self.text), 1)))
+
+    def phi_of_readers(self) -> Float64 | None:
+        """phi of each reader, averaged over the texts that all of them may read, shape [n, features]."""
+        if self.policy.row is not None:
+            return None
+        of_texts = self.policy.share @ self.text
+        return self.features.pairs(np.tile(of_texts, (len(self.reader), 1)), self.reader)
+
+    def moment(self, rows: Array) -> Float64:
+        """Mean of phi over the texts and their readers, among those of some rows, shape [features]."""
+        weight = np.where(rows, self.weight, 0.0)
+        if self.policy.row is None:
+            # Texts and readers are crossed, so that the mean of a product is the product of the means.
+            of_readers = weight @ self.reader / weight.sum()
+            return np.asarray(self.features.pairs((self.policy.share @ self.text)[None], of_readers[None])[0])
+        share = self.policy.share * weight[self.policy.row]
+        if share.sum() <= 0:
+            return np.full(self.features.pairs(self.text[:1], self.reader[:1]).shape[1], np.nan)
+        return np.asarray((share / share.sum()) @ self.phi())
 
 
-def _moment(features: _Features, text: Float64, policy: PolicyTexts, reader: Float64, weight: Float64) -> Float64:
-    """Mean of phi over a policy's texts and their readers, these weighted by ``weight`` [n]."""
-    if policy.row is None:
-        of_readers = weight @ reader / weight.sum()
-        # Texts and readers are crossed, so that the mean of a product is the product of the means.
-        return np.asarray(features.products((policy.share @ text)[None], of_readers[None])[0])
-    share = policy.share * weight[policy.row]
-    if share.sum() <= 0:
-        return np.full(features.products(text[:1], reader[:1]).shape[1], np.nan)
-    return np.asarray((share / share.sum()) @ features.products(text, reader[policy.row]))
+def _moments(drawn: Sequence[_Drawn], rows: Array) -> Float64:
+    """Means over several policies, shape [policies, features]."""
+    return np.stack([one.moment(rows) for one in drawn])
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,6 +234,9 @@ class _Basis:
 
     @classmethod
     def of(cls, phi: Float64, weight: Float64) -> Self:
+        used = weight > 0
+        if not used.all():
+            phi, weight = phi[used], weight[used]
         share = weight / weight.sum()
         center = share @ phi
         scaled = (phi - center) * np.sqrt(share)[:, None]

@@ -156,11 +156,54 @@ def test_what_they_leave_unbalanced_is_the_largest_bias_over_the_unit_ball():
     # M(phi) - sum_i share_i alpha_i phi_i from the same penalised solution: penalty times its coefficients.
     for i, policy in enumerate(policies()):
         center = share @ phi
-        gram = (phi - center).T @ ((phi - center) * share[:, None])
         beta = np.linalg.lstsq(phi - center, dense(x, w, weight, 0.1, (1.0, policy)), rcond=None)[0]
         left = 0.1 * beta
-        assert found.imbalance[i, 0] == pytest.approx(np.linalg.norm(left), rel=1e-6)
-        assert found.imbalance[i, 1] == pytest.approx(np.linalg.norm(gram @ beta + left), rel=1e-6)
+        assert np.linalg.norm(found.left[i]) == pytest.approx(np.linalg.norm(left), rel=1e-6)
+    # The bias of any function of the features is bounded through its norm.
+    found = balancing_weights(x, w, policies(), weight, fold, penalty=1e-3)
+    y = (phi - share @ phi) @ np.linspace(-1, 1, phi.shape[1])
+    one, other = (policy.share @ text_value(policy, x, w, weight, y) for policy in policies())
+    direct = one - other - np.sum(share * (found.alpha[0] - found.alpha[1]) * y)
+    assert 0 < abs(direct) < found.worst_case_bias(y)
+
+
+def text_value(policy, x, w, weight, y):
+    """The linear function of the features that is y at the rows, at the policy's texts, averaged over readers."""
+    phi, text, of_reader, pairs = features(x, w, weight)
+    share = weight / weight.sum()
+    slope = np.linalg.lstsq(phi - share @ phi, y, rcond=None)[0]
+    here = [share @ pairs(np.repeat(text(z[None]), len(w), axis=0), of_reader) for z in policy.x]
+    return (np.array(here) - share @ phi) @ slope
+
+
+@pytest.mark.parametrize("own_row", [False, True])
+def test_a_balancing_estimate_is_the_mean_of_a_ridge_regression_over_the_texts(own_row):
+    x, w, weight, fold = sample(200)
+    y = np.random.default_rng(5).normal(size=200) + x[:, 0]
+    row = np.random.default_rng(6).integers(0, 200, size=7) if own_row else None
+    policy = PolicyTexts(policies()[0].x, policies()[0].share, row)
+    found = balancing_weights(x, w, [policy], weight, fold, penalty=0.03)
+    share = policy.share if row is None else policy.share * weight[row] / (policy.share @ weight[row])
+    weighted = weight @ (found.alpha[0] * y) / weight.sum()
+    assert share @ found.fitted_at_texts(y, 0) == pytest.approx(weighted, abs=1e-10)
+    readers = found.fitted_at_readers(y, 0)
+    assert (readers is None) == own_row
+    if readers is not None:
+        assert weight @ readers / weight.sum() == pytest.approx(weighted, abs=1e-10)
+
+
+def test_the_error_of_a_sample_of_texts_is_that_of_the_mean_of_the_regression():
+    """400 samples of 40 texts, the same rows: the ratio of the two variances is 1 within 0.3 (four standard errors)."""
+    x, w, weight, fold = sample(300)
+    y = np.random.default_rng(5).normal(size=300) + x[:, 0] + x[:, 1] * w[:, 0]
+    rng = np.random.default_rng(7)
+    values, variances = [], []
+    for _ in range(400):
+        policy = PolicyTexts(rng.normal(0.4, 1.0, size=(40, 3)), np.full(40, 1 / 40))
+        found = balancing_weights(x, w, [policy], weight, fold, penalty=0.03)
+        values.append(weight @ (found.alpha[0] * y) / weight.sum())
+        variances.append(np.var(found.fitted_at_texts(y, 0), ddof=1) / 40)
+    assert np.var(values, ddof=1) / np.mean(variances) == pytest.approx(1.0, abs=0.3)
 
 
 def test_they_adjust_for_readers_who_choose_their_texts():
@@ -233,4 +276,4 @@ def test_odd_rows_give_finite_weights_of_mean_one(oddity):
     found = balancing_weights(x, w, policies(), weight, fold)
     assert np.isfinite(found.alpha).all()
     np.testing.assert_allclose(found.alpha @ weight / weight.sum(), 1.0, atol=1e-9)
-    assert np.isfinite(found.imbalance).all()
+    assert np.isfinite(found.left).all()

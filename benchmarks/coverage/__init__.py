@@ -1,0 +1,1 @@
+"""Coverage of the whole default path on data that nobody made for it."""

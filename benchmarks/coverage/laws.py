@@ -1,0 +1,157 @@
+"""A law of texts, readers and responses, from which rows are drawn and the truth is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import brentq
+from scipy.special import log_softmax
+
+from causalopt.backends.finite_policy import FinitePolicy
+from causalopt.typing import Float64, Int64
+
+POPULATION = 5_000
+"""Readers over whom the truth is a mean; what they differ in cancels in a difference, but for their heterogeneity."""
+
+Matrix = Callable[[pd.DataFrame], Float64]
+"""A function of n readers with an entry for each of the k texts, shape [n, k]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Law:
+    """How a table comes about: a reader arrives, is shown one of k texts, and responds.
+
+    Attributes
+    ----------
+    texts:
+        k texts.
+    readers:
+        Draws n readers: a frame with covariates, perhaps a ``prompt``, and whatever else the other functions use.
+    log_odds:
+        Log-odds with which each reader is shown each text: log p(x | c, w) up to a constant for each row.
+    mean:
+        m(c, x, w) = E[Y | c, x, w], outcome units.
+    score:
+        What an optimiser might find: the worth of each text to the average reader, with errors. The policies that a
+        benchmark builds are the reference tilted by it.
+    respond:
+        Draws outcomes from their means, shape [n], for readers.
+    covariates:
+        Columns that the analyst sees.
+    roles:
+        Other columns that the analyst sees, by role.
+    direction:
+        Whether larger or smaller outcomes are better.
+    """
+
+    texts: list[str]
+    readers: Callable[[int, np.random.Generator], pd.DataFrame]
+    log_odds: Matrix
+    mean: Matrix
+    score: Matrix
+    respond: Callable[[Float64, pd.DataFrame, np.random.Generator], Float64]
+    covariates: tuple[str, ...]
+    roles: Mapping[str, str] = field(default_factory=dict)
+    direction: Literal["maximize", "minimize"] = "maximize"
+
+    def log_shown(self, readers: pd.DataFrame) -> Float64:
+        """log p(x | c, w), shape [n, k], nats."""
+        return np.asarray(log_softmax(self.log_odds(readers), axis=1))
+
+    def sample(self, n: int, rng: np.random.Generator) -> Sample:
+        """Draw n rows."""
+        readers = self.readers(n, rng)
+        log_shown = self.log_shown(readers)
+        text = np.argmax(log_shown + rng.gumbel(size=log_shown.shape), axis=1)  # the Gumbel trick draws from each row
+        mean = self.mean(readers)[np.arange(len(readers)), text]
+        return Sample(readers, text, self.respond(mean, readers, rng))
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Rows of a law: readers, positions of the texts that they were shown, and their responses."""
+
+    readers: pd.DataFrame
+    text: Int64
+    outcome: Float64
+
+    def table(self, law: Law) -> pd.DataFrame:
+        """Return the rows as an analyst gets them."""
+        seen = self.readers[[*law.covariates, *law.roles.values()]]
+        return seen.assign(text=[law.texts[i] for i in self.text], outcome=self.outcome)
+
+
+class Population:
+    """A large population of a law's readers, over which values are exact means."""
+
+    def __init__(self, law: Law, seed: int) -> None:
+        self.readers = law.readers(POPULATION, np.random.default_rng([seed, 1]))
+        self.mean = law.mean(self.readers)
+        shown = pd.DataFrame(np.exp(law.log_shown(self.readers)))
+        self._by_prompt = "prompt" in self.readers
+        key = self.readers["prompt"] if self._by_prompt else np.zeros(len(shown))
+        self._shown = shown.groupby(np.asarray(key)).mean()
+        self._law = law
+
+    def logged(self, readers: pd.DataFrame) -> Float64:
+        """log p(x | c) of the logged texts, shape [n, k], nats; for a prompt that is asked once p(x | c, w)."""
+        if not self._by_prompt:
+            return np.tile(np.log(self._shown.to_numpy()), (len(readers), 1))
+        own = self._shown.reindex(readers["prompt"]).to_numpy()
+        return np.where(np.isnan(own), self._law.log_shown(readers), np.log(own))
+
+    def difference(self, policy: Matrix, reference: Matrix) -> float:
+        """V(policy) - V(reference), outcome units."""
+        change = np.exp(policy(self.readers)) - np.exp(reference(self.readers))
+        return float(np.sum(change * self.mean) / len(change))
+
+    def kl(self, policy: Matrix, reference: Matrix) -> float:
+        """KL(policy || reference), nats, the mean over prompts."""
+        log_p = policy(self.readers)
+        return float(np.sum(np.exp(log_p) * (log_p - reference(self.readers))) / len(log_p))
+
+    def tilted(self, reference: Matrix, score: Matrix, kl: float) -> Matrix:
+        """Return the reference tilted by exp(a score), with a for which its KL to the reference is ``kl`` nats."""
+
+        def at(size: float) -> Matrix:
+            return lambda readers: np.asarray(log_softmax(reference(readers) + size * score(readers), axis=1))
+
+        spread = float(np.std(score(self.readers[:1])))
+        return at(brentq(lambda size: self.kl(at(size), reference) - kl, 0.0, 50 / spread, xtol=1e-6 / spread))
+
+    def without_gain(self, reference: Matrix, one: Matrix, other: Matrix) -> Matrix:
+        """Return the mixture of two policies, of which one gains and the other loses, that gains nothing."""
+        gain, loss = self.difference(one, reference), self.difference(other, reference)
+        share = loss / (loss - gain)
+        return lambda readers: np.asarray(np.log(share * np.exp(one(readers)) + (1 - share) * np.exp(other(readers))))
+
+
+def finite_policy(law: Law, policy: Matrix, readers: pd.DataFrame) -> FinitePolicy:
+    """Return a policy over the law's texts for the prompts of these readers."""
+    if "prompt" not in readers:
+        log_prob, prompts = policy(readers[:1]), None
+    else:
+        first = readers.drop_duplicates("prompt")
+        log_prob, prompts = policy(first), first["prompt"].tolist()
+    return FinitePolicy(law.texts, log_prob.ravel(), np.zeros((log_prob.size, 1)), np.zeros(1), prompts)
+
+
+def matrix_of(policy: Any, law: Law) -> Matrix:
+    """Return a policy over known texts as a function of readers."""
+
+    def log_prob(readers: pd.DataFrame) -> Float64:
+        if "prompt" not in readers:
+            texts, found = policy.distribution(None)
+            found = np.tile(found, (len(readers), 1))
+        else:
+            prompt, distinct = pd.factorize(readers["prompt"])
+            texts, found = policy.distribution(list(distinct))
+            found = found[prompt]
+        position = {text: j for j, text in enumerate(texts)}
+        return np.asarray(found[:, [position[text] for text in law.texts]])
+
+    return log_prob

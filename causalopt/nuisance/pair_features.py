@@ -1,0 +1,154 @@
+"""Features of pairs of a text and a reader, in blocks of equal variance, for balancing weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from causalopt.nuisance.features import ReaderFeatures
+from causalopt.typing import Array, Float64
+
+MOST_PRODUCTS = 512
+"""Largest number of products of text coordinates and covariates."""
+MOST_SQUARED = 22
+"""Leading text coordinates whose squares and products enter: what the outcome model, linear in the text, misses."""
+MOST_OF_PROMPT = 16
+"""Leading coordinates of the text, and of the prompt, whose products enter."""
+
+
+@dataclass(frozen=True, eq=False)
+class PairFeatures:
+    """Blocks of features phi of a text (given its prompt, if there are prompts) and a reader.
+
+    They are the text's embedding; squares and products of its leading 22 principal components; with prompts, the
+    prompt's embedding, and products of the leading 16 components of text and prompt; the covariates with their squares
+    and products; and the products of the text's embedding and the covariates. Each block has total variance one, so
+    that a penalty treats them alike.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalopt.nuisance.pair_features import PairFeatures
+    >>> rng = np.random.default_rng(0)
+    >>> x, w = rng.normal(size=(50, 4)), rng.normal(size=(50, 2))
+    >>> features = PairFeatures.of(x, w, np.ones(50))
+    >>> features.pairs(features.text(x), features.reader(w)).shape  # 4 + 10, 2 + 3, and 4 times 5
+    (50, 39)
+    """
+
+    components: _Components
+    squares: _Block
+    prompt: _Components | None
+    with_prompt: _Block
+    readers: ReaderFeatures
+    leading: int
+
+    @classmethod
+    def of(cls, x: Array, w: Array, weight: Float64, prompt_columns: int = 0) -> Self:
+        """Learn means and scales from rows.
+
+        Parameters
+        ----------
+        x:
+            Embeddings of the n rows' texts (with those of their prompts appended), shape [n, d].
+        w:
+            Encoded covariates, shape [n, p].
+        weight:
+            Exposure of each row, shape [n].
+        prompt_columns:
+            Number of columns, at the end of ``x``, that embed the prompt.
+        """
+        share = weight / weight.sum()
+        texts, prompts = _parts(x, prompt_columns)
+        components = _Components.of(texts, share)
+        prompt = None if prompts is None else _Components.of(prompts, share)
+        of_text = components.transform(texts)
+        of_prompt = of_text[:, :0] if prompt is None or prompts is None else prompt.transform(prompts)
+        readers = ReaderFeatures.candidates(w, weight)[-1]
+        count = readers.transform(w[:1]).shape[1]
+        leading = min(of_text.shape[1], max(MOST_PRODUCTS // count, 1)) if count else 0
+        return cls(
+            components,
+            _Block.of(_squares(of_text), share),
+            prompt,
+            _Block.of(_crossed(of_text[:, :MOST_OF_PROMPT], of_prompt[:, :MOST_OF_PROMPT]), share),
+            readers,
+            leading,
+        )
+
+    def text(self, x: Array) -> Float64:
+        """Features of texts (given their prompts) alone, shape [n, r]."""
+        texts, prompts = _parts(x, 0 if self.prompt is None else self.prompt.axes.shape[0])
+        of_text = self.components.transform(texts)
+        blocks = [of_text, self.squares.standardize(_squares(of_text))]
+        if self.prompt is not None and prompts is not None:
+            of_prompt = self.prompt.transform(prompts)
+            products = _crossed(of_text[:, :MOST_OF_PROMPT], of_prompt[:, :MOST_OF_PROMPT])
+            blocks += [of_prompt, self.with_prompt.standardize(products)]
+        return np.hstack(blocks)
+
+    def reader(self, w: Array) -> Float64:
+        """Features of readers alone, shape [n, q]."""
+        features = self.readers.transform(w)
+        return np.asarray(features / np.sqrt(max(features.shape[1], 1)))
+
+    def pairs(self, text: Float64, reader: Float64) -> Float64:
+        """Features of pairs, shape [n, r + q + products]; of the means of independent texts and readers, their mean."""
+        return np.hstack([text, reader, _crossed(text[:, : self.leading], reader)])
+
+
+@dataclass(frozen=True, eq=False)
+class _Components:
+    """Principal components of an embedding, together of variance one."""
+
+    center: Float64
+    axes: Float64
+
+    @classmethod
+    def of(cls, x: Float64, share: Float64) -> Self:
+        center = share @ x
+        _, singular, transposed = np.linalg.svd((x - center) * np.sqrt(share)[:, None], full_matrices=False)
+        # The embedding's own scale is kept: directions in which texts differ most are penalised least.
+        real = singular > 1e-6 * singular.max(initial=0.0)
+        total = float(np.sqrt(np.sum(singular[real] ** 2))) or 1.0
+        return cls(center, transposed[real].T / total)
+
+    def transform(self, x: Float64) -> Float64:
+        return np.asarray((x - self.center) @ self.axes)
+
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """Mean of each feature of a block, and the block's total standard deviation."""
+
+    center: Float64
+    spread: float
+
+    @classmethod
+    def of(cls, features: Float64, share: Float64) -> Self:
+        center = share @ features
+        return cls(center, float(np.sqrt(np.sum(share @ (features - center) ** 2))) or 1.0)
+
+    def standardize(self, features: Float64) -> Float64:
+        return np.asarray((features - self.center) / self.spread)
+
+
+def _parts(x: Array, prompt_columns: int) -> tuple[Float64, Float64 | None]:
+    """Split embeddings into those of texts and of prompts, as float64."""
+    x = np.asarray(x, dtype=np.float64)
+    if not prompt_columns:
+        return x, None
+    return x[:, :-prompt_columns], x[:, -prompt_columns:]
+
+
+def _squares(components: Float64) -> Float64:
+    """Squares and products of the leading components, shape [n, number of pairs]."""
+    first, second = np.triu_indices(min(components.shape[1], MOST_SQUARED))
+    return np.asarray(components[:, first] * components[:, second])
+
+
+def _crossed(one: Float64, other: Float64) -> Float64:
+    """All products of a column of each, shape [n, columns of one times columns of the other]."""
+    return np.asarray((one[:, :, None] * other[:, None, :]).reshape(len(one), -1))
