@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -15,8 +15,13 @@ from causalopt.nuisance.riesz import BalancingWeights, PolicyTexts, balancing_we
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.typing import Array, Float64
 
+Score = Callable[[Sequence[str] | None, Sequence[str]], Float64]
+"""A score of texts (given their prompts), shape [m]."""
 
-def balance_rows(pseudo: PseudoOutcomes, drawn: Sequence[Draws]) -> BalancingWeights:
+
+def balance_rows(
+    pseudo: PseudoOutcomes, drawn: Sequence[Draws], score: tuple[Float64, Score] | None = None
+) -> BalancingWeights:
     """Weight the rows of ``pseudo`` to resemble the texts of each policy, with one penalty for all of them.
 
     Parameters
@@ -25,6 +30,8 @@ def balance_rows(pseudo: PseudoOutcomes, drawn: Sequence[Draws]) -> BalancingWei
         Pseudo-outcomes of the evaluation rows, with their fitted models.
     drawn:
         Texts of each policy; the penalty is chosen for the first minus the last one.
+    score:
+        A score of the rows' texts, shape [n], and the function that gives it for others; see `balancing_weights`.
 
     Raises
     ------
@@ -37,15 +44,25 @@ def balance_rows(pseudo: PseudoOutcomes, drawn: Sequence[Draws]) -> BalancingWei
     for one in drawn:
         if one.support is not None:
             texts, share = one.support
-            policies.append(PolicyTexts(fitted.embed(None, texts), share))
+            of_texts = None if score is None else score[1](None, texts)
+            policies.append(PolicyTexts(fitted.embed(None, texts), share, score=of_texts))
             continue
         share = np.ones(len(one.texts))
         if data.prompts is None and one.row is not None:  # one text for each row, which any reader may read
             share = data.weight[one.row]
         row = None if data.prompts is None else one.row
-        policies.append(PolicyTexts(fitted.embed(one.prompts, one.texts), share / share.sum(), row))
+        of_texts = None if score is None else score[1](one.prompts, one.texts)
+        policies.append(PolicyTexts(fitted.embed(one.prompts, one.texts), share / share.sum(), row, of_texts))
     columns = 0 if data.prompts is None else x.shape[1] // 2
-    return balancing_weights(x, fitted.cross_fit.w, policies, data.weight, pseudo.fold, prompt_columns=columns)
+    return balancing_weights(
+        x,
+        fitted.cross_fit.w,
+        policies,
+        data.weight,
+        pseudo.fold,
+        prompt_columns=columns,
+        score=None if score is None else score[0],
+    )
 
 
 def balanced_estimate(

@@ -23,6 +23,7 @@ from causalopt.errors import ConfigError, MissingPartError, OverlapError, Overla
 from causalopt.estimators.estimate import Estimate
 from causalopt.estimators.names import MARGINALIZED, check_estimator
 from causalopt.estimators.weights import WeightedRows
+from causalopt.evaluation.balancing import Score
 from causalopt.evaluation.divergence import Divergence, divergence
 from causalopt.evaluation.evidence import Evidence, gather_evidence
 from causalopt.evaluation.logged_law import LoggedLaw, look_at_logged_law
@@ -239,7 +240,8 @@ def evaluate(
         for who, subject in (("reference", old), ("policy", new))
     }
     if "balance" in estimators:
-        terms["policy"], terms["reference"] = with_balancing_weights(terms["policy"], terms["reference"], pseudo)
+        score = None if behavior is None else _log_ratio(new, old)
+        terms["policy"], terms["reference"] = with_balancing_weights(terms["policy"], terms["reference"], pseudo, score)
     if source == "logged":
         found = terms["policy"]
         warn_if_mean_ratio_is_not_one(found.log_ratio, weight=found.weight, cluster=found.cluster)
@@ -269,6 +271,14 @@ def evaluate(
     notes = (*_failures(pseudo, "outcome model"), *law.notes)
     barred = (*_failures(pseudo, "assignment model"), *law.barred)
     return Evaluation(estimates, headline, level, shared, kl, known, evidence, law, left_out, population, notes, barred)
+
+
+def _log_ratio(new: Subject, old: Subject) -> Score | None:
+    """Log-ratio of two policies as a function of texts; None unless both can be called."""
+    if not (isinstance(new, ModelPolicy) and isinstance(old, ModelPolicy)):
+        return None
+    policy, reference = new.policy, old.policy
+    return lambda prompts, texts: policy.log_prob(prompts, texts) - reference.log_prob(prompts, texts)
 
 
 def _failures(pseudo: PseudoOutcomes, nuisance: str) -> tuple[str, ...]:

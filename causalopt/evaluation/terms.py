@@ -17,7 +17,7 @@ from causalopt.estimators.ipw import clipped_ipw, ipw, snipw
 from causalopt.estimators.marginalized import marginal_log_ratio, mdr, mips
 from causalopt.estimators.names import MARGINALIZED
 from causalopt.estimators.weights import WeightedRows
-from causalopt.evaluation.balancing import balance_rows, balanced_estimate
+from causalopt.evaluation.balancing import Score, balance_rows, balanced_estimate
 from causalopt.evaluation.policies import Draws, LoggedPolicy, Subject
 from causalopt.nuisance.riesz import BalancingWeights
 from causalopt.pseudo_outcome import PseudoOutcomes
@@ -188,13 +188,20 @@ def policy_terms(
 
 
 def with_balancing_weights(
-    policy: PolicyTerms, reference: PolicyTerms, pseudo: PseudoOutcomes
+    policy: PolicyTerms, reference: PolicyTerms, pseudo: PseudoOutcomes, score: Score | None = None
 ) -> tuple[PolicyTerms, PolicyTerms]:
-    """Add the balancing weights of two policies that are compared, which share a penalty."""
+    """Add the balancing weights of two policies that are compared, which share a penalty.
+
+    ``score`` is the log-ratio of policy and reference as a function of texts, if both can be called.
+    """
     if policy.draws is None or reference.draws is None:
         return policy, reference
     try:
-        weights = balance_rows(pseudo, (policy.draws, reference.draws))
+        own = None
+        if score is not None:  # q cancels; a text that neither policy writes is like one that both write
+            with np.errstate(invalid="ignore"):
+                own = np.nan_to_num(policy.log_ratio - reference.log_ratio, posinf=np.inf, neginf=-np.inf), score
+        weights = balance_rows(pseudo, (policy.draws, reference.draws), own)
     except ModelError as error:  # the other estimators do not need them
         return replace(policy, balancing=str(error)), replace(reference, balancing=str(error))
     return replace(policy, balancing=(weights, 0)), replace(reference, balancing=(weights, 1))

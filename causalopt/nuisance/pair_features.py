@@ -16,6 +16,8 @@ MOST_SQUARED = 22
 """Leading text coordinates whose squares and products enter: what the outcome model, linear in the text, misses."""
 MOST_OF_PROMPT = 16
 """Leading coordinates of the text, and of the prompt, whose products enter."""
+KNOTS = 10
+"""Number of knots of the functions of a score, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +26,9 @@ class PairFeatures:
 
     They are the text's embedding; squares and products of its leading 22 principal components; with prompts, the
     prompt's embedding, and products of the leading 16 components of text and prompt; the covariates with their squares
-    and products; and the products of the text's embedding and the covariates. Each block has total variance one, so
-    that a penalty treats them alike.
+    and products; and the products of the text's embedding and the covariates. A score of the text, if it is given,
+    enters as a piecewise linear function, and multiplied by the covariates. Each block has total variance one, so that
+    a penalty treats them alike.
 
     Examples
     --------
@@ -42,11 +45,20 @@ class PairFeatures:
     squares: _Block
     prompt: _Components | None
     with_prompt: _Block
+    score: _Score | None
     readers: ReaderFeatures
     leading: int
 
     @classmethod
-    def of(cls, x: Array, w: Array, weight: Float64, prompt_columns: int = 0) -> Self:
+    def of(
+        cls,
+        x: Array,
+        w: Array,
+        weight: Float64,
+        prompt_columns: int = 0,
+        score: Float64 | None = None,
+        elsewhere: Float64 | None = None,
+    ) -> Self:
         """Learn means and scales from rows.
 
         Parameters
@@ -59,6 +71,10 @@ class PairFeatures:
             Exposure of each row, shape [n].
         prompt_columns:
             Number of columns, at the end of ``x``, that embed the prompt.
+        score:
+            A score of each row's text, shape [n], or None.
+        elsewhere:
+            Scores of other texts, which the functions of the score should tell apart as well.
         """
         share = weight / weight.sum()
         texts, prompts = _parts(x, prompt_columns)
@@ -74,12 +90,13 @@ class PairFeatures:
             _Block.of(_squares(of_text), share),
             prompt,
             _Block.of(_crossed(of_text[:, :MOST_OF_PROMPT], of_prompt[:, :MOST_OF_PROMPT]), share),
+            None if score is None else _Score.of(score, elsewhere, share),
             readers,
             leading,
         )
 
-    def text(self, x: Array) -> Float64:
-        """Features of texts (given their prompts) alone, shape [n, r]."""
+    def text(self, x: Array, score: Float64 | None = None) -> Float64:
+        """Features of texts (given their prompts) alone, shape [n, r]; with their ``score`` if the rows had one."""
         texts, prompts = _parts(x, 0 if self.prompt is None else self.prompt.axes.shape[0])
         of_text = self.components.transform(texts)
         blocks = [of_text, self.squares.standardize(_squares(of_text))]
@@ -87,6 +104,8 @@ class PairFeatures:
             of_prompt = self.prompt.transform(prompts)
             products = _crossed(of_text[:, :MOST_OF_PROMPT], of_prompt[:, :MOST_OF_PROMPT])
             blocks += [of_prompt, self.with_prompt.standardize(products)]
+        if self.score is not None and score is not None:
+            blocks.append(self.score.transform(score))
         return np.hstack(blocks)
 
     def reader(self, w: Array) -> Float64:
@@ -96,7 +115,10 @@ class PairFeatures:
 
     def pairs(self, text: Float64, reader: Float64) -> Float64:
         """Features of pairs, shape [n, r + q + products]; of the means of independent texts and readers, their mean."""
-        return np.hstack([text, reader, _crossed(text[:, : self.leading], reader)])
+        blocks = [text, reader, _crossed(text[:, : self.leading], reader)]
+        if self.score is not None:
+            blocks.append(_crossed(text[:, -1:], reader))
+        return np.hstack(blocks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +155,34 @@ class _Block:
 
     def standardize(self, features: Float64) -> Float64:
         return np.asarray((features - self.center) / self.spread)
+
+
+@dataclass(frozen=True, eq=False)
+class _Score:
+    """Piecewise linear functions of a score, together of variance one, and the score itself, of variance one."""
+
+    knots: Float64
+    functions: _Block
+    itself: _Block
+
+    @classmethod
+    def of(cls, score: Float64, elsewhere: Float64 | None, share: Float64) -> Self:
+        known = np.concatenate([score, score if elsewhere is None else elsewhere])
+        known = known[np.isfinite(known)]
+        # Knots at quantiles are where the texts are; a score beyond the outer ones, perhaps infinite, counts as there.
+        knots = np.unique(np.quantile(known, np.linspace(0, 1, KNOTS)).round(12)) if len(known) else np.zeros(1)
+        own = np.clip(score, knots[0], knots[-1])
+        return cls(knots, _Block.of(_hats(own, knots), share), _Block.of(own[:, None], share))
+
+    def transform(self, score: Float64) -> Float64:
+        """Return the functions, and the score as the last column, shape [n, number of knots + 1]."""
+        own = np.clip(score, self.knots[0], self.knots[-1])
+        return np.hstack([self.functions.standardize(_hats(own, self.knots)), self.itself.standardize(own[:, None])])
+
+
+def _hats(score: Float64, knots: Float64) -> Float64:
+    """Piecewise linear functions, each one at its knot and zero at the others, shape [n, number of knots]."""
+    return np.column_stack([np.interp(score, knots, own) for own in np.eye(len(knots))])
 
 
 def _parts(x: Array, prompt_columns: int) -> tuple[Float64, Float64 | None]:

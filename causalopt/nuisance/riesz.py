@@ -8,6 +8,7 @@ from typing import Self
 
 import numpy as np
 
+from causalopt.errors import DataError
 from causalopt.nuisance.pair_features import PairFeatures
 from causalopt.typing import Array, Float64, Int64
 
@@ -31,11 +32,14 @@ class PolicyTexts:
         Shape [m], summing to one: the probability of each text, or 1 / m for draws.
     row:
         Position of the row in whose context each text was written, shape [m]; None if every reader may read every text.
+    score:
+        A score of each text, shape [m], if the rows have one.
     """
 
     x: Array
     share: Float64
     row: Int64 | None = None
+    score: Float64 | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +109,7 @@ def balancing_weights(
     fold: Int64,
     penalty: float | None = None,
     prompt_columns: int = 0,
+    score: Float64 | None = None,
 ) -> BalancingWeights:
     """Fit the Riesz representers of the values of several policies, with one penalty for all of them.
 
@@ -132,6 +137,10 @@ def balancing_weights(
         Used in place of the one that is chosen.
     prompt_columns:
         Number of columns, at the end of ``x``, that embed the prompt.
+    score:
+        A score of each row's text, shape [n], functions of which are balanced too. The log-ratio of two policies, of
+        which one wrote the logs, is a balancing score (Rosenbaum and Rubin 1983): rows that are balanced in it are
+        balanced in whatever the embedding does not show.
 
     Notes
     -----
@@ -151,10 +160,11 @@ def balancing_weights(
     >>> bool(abs(found.alpha[0] @ x[:, 0] / 2000 - 0.5) < 0.01)
     True
     """
-    features = PairFeatures.of(x, w, weight, prompt_columns)
+    elsewhere = None if score is None else np.concatenate([_score_of(policy) for policy in policies])
+    features = PairFeatures.of(x, w, weight, prompt_columns, score, elsewhere)
     reader = features.reader(w)
-    rows = _Rows(features.pairs(features.text(x), reader), weight / weight.sum())
-    drawn = [_Drawn(features, features.text(policy.x), policy, reader, weight) for policy in policies]
+    rows = _Rows(features.pairs(features.text(x, score), reader), weight / weight.sum())
+    drawn = [_Drawn(features, features.text(policy.x, policy.score), policy, reader, weight) for policy in policies]
     if penalty is None:
         loss = np.zeros(len(PENALTIES))
         for k in np.unique(fold):
@@ -217,6 +227,12 @@ class _Drawn:
         if share.sum() <= 0:
             return np.full(self.features.pairs(self.text[:1], self.reader[:1]).shape[1], np.nan)
         return np.asarray((share / share.sum()) @ self.phi())
+
+
+def _score_of(policy: PolicyTexts) -> Float64:
+    if policy.score is None:
+        raise DataError("the rows have a score, so each policy's texts need one too")
+    return policy.score
 
 
 def _moments(drawn: Sequence[_Drawn], rows: Array) -> Float64:
