@@ -12,20 +12,24 @@ from causalopt.diagnostics.sensitivity import (
     sensitivity,
 )
 from causalopt.diagnostics.verdict import Verdict, judge, thin_overlap, verdict
+from causalopt.diagnostics.group_verdict import GroupVerdict, judge_groups
 from causalopt.estimators.balance import balance
 from causalopt.estimators.dm import dm
 from causalopt.estimators.dr import dr, dr_os, sndr, switch_dr
 from causalopt.estimators.estimate import Estimate, TTest
 from causalopt.estimators.ipw import clipped_ipw, ipw, snipw
 from causalopt.estimators.marginalized import marginal_log_ratio, mdr, mips
+from causalopt.estimators.simultaneous import SimultaneousIntervals, simultaneous
 
 __all__ = [
     "Benchmark",
     "Bounds",
     "Estimate",
+    "GroupVerdict",
     "Overlap",
     "PlaceboAssignment",
     "Sensitivity",
+    "SimultaneousIntervals",
     "TTest",
     "Verdict",
     "balance",
@@ -37,6 +41,7 @@ __all__ = [
     "dr_os",
     "ipw",
     "judge",
+    "judge_groups",
     "marginal_log_ratio",
     "mdr",
     "mips",
@@ -46,6 +51,7 @@ __all__ = [
     "placebo_outcome",
     "riesz_representer",
     "sensitivity",
+    "simultaneous",
     "sndr",
     "snipw",
     "switch_dr",
