@@ -153,7 +153,9 @@ class ReaderGroups:
             if len(found) > 1:
                 groups += found
             else:
-                notes.append(f"{name} is not divided: too few rows or {' or '.join(data.units())} remain beside one group.")
+                notes.append(
+                    f"{name} is not divided: too few rows or {' or '.join(data.units())} remain beside one group."
+                )
         return cls(tuple(groups), tuple(notes))
 
     def to_dicts(self) -> list[dict[str, Any]]:
@@ -195,7 +197,9 @@ def check_names(names: Sequence[str], covariates: Iterable[str], source: str) ->
     if isinstance(names, str):
         raise ConfigError(f"groups must be a list of covariates, not the string {names!r}")
     if not known:
-        raise ConfigError(f"{source}: groups of readers need covariates, and none are named: add them to data.covariates")
+        raise ConfigError(
+            f"{source}: groups of readers need covariates, and none are named: add them to data.covariates"
+        )
     for name in names:
         if name not in known:
             raise ConfigError(
@@ -219,7 +223,8 @@ def _cut(name: str, column: pd.Series, ways: Sequence[Int64]) -> list[ReaderGrou
         cuts = np.unique([float(f"{cut:.6g}") for cut in cuts])
         bounds: list[float | None] = [None, *map(float, cuts), None]
         found = [
-            ReaderGroup.of(name, [Condition(name, low, high)]) for low, high in zip(bounds[:-1], bounds[1:], strict=True)
+            ReaderGroup.of(name, [Condition(name, low, high)])
+            for low, high in zip(bounds[:-1], bounds[1:], strict=True)
         ]
         frame = column.to_frame(name)
         if all(_enough(one.conditions[0].holds(frame), ways) for one in found):

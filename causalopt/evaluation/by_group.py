@@ -129,9 +129,8 @@ def gains_by_group(
         known = frame["group"].isin(list(estimates))
         frame.loc[known, "gain"] = [one.value for one in estimates.values()]
         frame.loc[known, "se"] = [one.se for one in estimates.values()]
-        frame.loc[known, ["ci_low", "ci_high", "p_value"]] = np.column_stack(
-            [bounds.low, bounds.high, bounds.p_value]
-        )
+        frame.loc[known, ["ci_low", "ci_high", "p_value"]] = np.column_stack([bounds.low, bounds.high, bounds.p_value])
+    frame["reason"] = frame["reason"].astype(object).where(frame["reason"].notna(), None)
     numbers = ["gain", "se", "ci_low", "ci_high", "p_value", "ess"]
     frame[numbers] = frame[numbers].astype(np.float64)
     difference = _heterogeneity(groups.groups, estimates, frame.set_index("group")["share"], level, seed)

@@ -65,7 +65,9 @@ def find_groups(
     if reference is None:
         raise ConfigError("find_groups needs reference=, the policy to compare with")
     if not data.covariates.shape[1]:
-        raise ConfigError(f"{data.source}: groups of readers need covariates, and none are named: add them to data.covariates")
+        raise ConfigError(
+            f"{data.source}: groups of readers need covariates, and none are named: add them to data.covariates"
+        )
     row = context_rows(data, draws, seed)
     drawn = [as_subject(one).draw(train, draws, seed, row) for one in (policy, reference)]
     if drawn[0] is None or drawn[1] is None:

@@ -210,9 +210,7 @@ def _by_estimator(metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def _gains(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Gain of each group of readers, with estimate and interval as ``part``; None for a group without an estimate."""
     rows = (metrics.get("groups") or {}).get("gains") or []
-    return [
-        {**row, "part": None if row["gain"] is None else {"estimate": row["gain"], **row}} for row in rows
-    ]
+    return [{**row, "part": None if row["gain"] is None else {"estimate": row["gain"], **row}} for row in rows]
 
 
 def _nuisance(metrics: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

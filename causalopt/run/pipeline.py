@@ -244,9 +244,7 @@ class _Stages:
             groups=groups,
         )
 
-    def groups(
-        self, policy: Policy, reference: Policy, train: PseudoOutcomes
-    ) -> Sequence[str] | ReaderGroups | None:
+    def groups(self, policy: Policy, reference: Policy, train: PseudoOutcomes) -> Sequence[str] | ReaderGroups | None:
         """Return the groups of readers for the gain by group: covariates, or groups found in the training rows."""
         config = self.plan.config
         if config.evaluation.groups == "found":
