@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -222,10 +223,7 @@ def _cut(name: str, column: pd.Series, ways: Sequence[Int64]) -> list[ReaderGrou
         # Printed and used alike: the name of a group is its definition.
         cuts = np.unique([float(f"{cut:.6g}") for cut in cuts])
         bounds: list[float | None] = [None, *map(float, cuts), None]
-        found = [
-            ReaderGroup.of(name, [Condition(name, low, high)])
-            for low, high in zip(bounds[:-1], bounds[1:], strict=True)
-        ]
+        found = [ReaderGroup.of(name, [Condition(name, low, high)]) for low, high in itertools.pairwise(bounds)]
         frame = column.to_frame(name)
         if all(_enough(one.conditions[0].holds(frame), ways) for one in found):
             return found
@@ -237,8 +235,7 @@ def _levels(name: str, column: pd.Series, ways: Sequence[Int64], notes: list[str
     labels = levels_of(column).astype(str)
     if pd.api.types.is_numeric_dtype(column):
         labels = np.array([f"{float(value):g}" for value in column])
-        known = sorted(set(labels), key=float)
-        return _numbers(name, column, known, labels, ways)
+        return _numbers(name, column, sorted(set(labels), key=float), labels, ways)
     known, counts = np.unique(labels, return_counts=True)
     by_size = [str(known[i]) for i in np.argsort(counts, kind="stable")]
     small = [level for level in by_size if not _enough(labels == level, ways)]

@@ -75,14 +75,11 @@ class Deletions:
 
     def scattered(self, position: Int64, size: int) -> Deletions:
         """Return the deletions among ``size`` clusters, of which these are at ``position``, shape [G]."""
-        parts = []
-        for values in (self.weighted, self.averaged, self.share, self.exposure):
-            wide = np.zeros(size)
-            wide[position] = values
-            parts.append(wide)
+        parts = np.zeros((4, size))
+        parts[:, position] = self.weighted, self.averaged, self.share, self.exposure
         inside = np.zeros(size, dtype=bool)
         inside[position] = True
-        return Deletions(*parts, inside)
+        return Deletions(parts[0], parts[1], parts[2], parts[3], inside)
 
     @property
     def contribution(self) -> Float64:

@@ -49,7 +49,7 @@ class SimultaneousIntervals:
 def simultaneous(
     estimates: Sequence[Estimate], level: float = 0.95, *, seed: int = 0, draws: int = 100_000
 ) -> SimultaneousIntervals:
-    """Compute simultaneous confidence intervals of estimates of the same rows, by their largest \\|t\\|.
+    """Compute simultaneous confidence intervals of estimates of the same rows, by their largest absolute t.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def simultaneous(
     data, normal with the jackknife's covariance, and is simulated as such; draws of policies, which are independent of
     the rows, add theirs. Two additions keep it from being too narrow with few clusters:
 
-    * The bootstrap of \\|t\\| becomes one of p-values: estimate k is compared with Student's t with its own degrees of
+    * The bootstrap of t becomes one of p-values: estimate k is compared with Student's t with its own degrees of
       freedom, at one pointwise level for all, the one at which the smallest of K normal p-values has the joint level.
       For independent estimates this is Sidak's interval.
     * Correlations that are estimated from few clusters are partly noise, and noise passes for dependence, which narrows

@@ -1,6 +1,7 @@
 """Values of policies with standard errors and supporting evidence: functions of arrays, independent of any policy."""
 
 from causalopt.diagnostics.balance import covariate_balance, weight_calibration
+from causalopt.diagnostics.group_verdict import GroupVerdict, judge_groups
 from causalopt.diagnostics.overlap import Overlap, overlap, pareto_k, truncated_mass
 from causalopt.diagnostics.placebo import PlaceboAssignment, placebo_assignment, placebo_outcome
 from causalopt.diagnostics.sensitivity import (
@@ -12,7 +13,6 @@ from causalopt.diagnostics.sensitivity import (
     sensitivity,
 )
 from causalopt.diagnostics.verdict import Verdict, judge, thin_overlap, verdict
-from causalopt.diagnostics.group_verdict import GroupVerdict, judge_groups
 from causalopt.estimators.balance import balance
 from causalopt.estimators.dm import dm
 from causalopt.estimators.dr import dr, dr_os, sndr, switch_dr

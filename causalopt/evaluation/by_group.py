@@ -38,17 +38,17 @@ class GroupGains:
     ----------
     frame:
         One row for each group: ``group``, ``division``, ``rows``, ``clusters`` (the smaller number of two ways),
-        ``share`` of the exposure, ``gain``, ``se``, simultaneous ``ci_low`` and ``ci_high``, ``p_value`` (adjusted), all
-        in outcome units; ``ess``, the effective number of units; ``thin``, whether its overlap is thin; ``reason``, why
-        there is no gain (None if there is one).
+        ``share`` of the exposure; ``gain``, ``se``, simultaneous ``ci_low`` and ``ci_high``, outcome units; ``p_value``
+        (adjusted); ``ess``, the effective number of units; ``thin``, whether its overlap is thin; ``reason``, why there
+        is no gain (None if there is one).
     estimates:
         The gain of each group that has one, on all evaluation rows, with influence zero outside of the group but for
         texts that all readers share; they can be subtracted.
     estimator, level:
         The headline estimator, and the joint level of the intervals.
     heterogeneity:
-        P-value of the hypothesis that the gains of the groups of each division are equal, from the largest \\|t\\| of the
-        differences to their mean; None with fewer than two groups.
+        P-value of the hypothesis that the gains of the groups of each division are equal, from the largest absolute t
+        of the differences to their mean; None with fewer than two groups.
     groups:
         Their definitions.
     """
@@ -106,15 +106,16 @@ def gains_by_group(
     estimates: dict[str, Estimate] = {}
     for group in groups.groups:
         rows = group.rows(data.covariates)
+        clusters = min((len(np.unique(way[rows])) for way in codes), default=len(rows))
         record = {
             "group": group.name,
             "division": group.division,
             "rows": len(rows),
-            "clusters": min((len(np.unique(way[rows])) for way in codes), default=len(rows)),
+            "clusters": clusters,
             "share": float(data.weight[rows].sum() / data.weight.sum()),
         }
         try:
-            found = _gain(pseudo, (policy, reference), estimator, rows, codes, record["clusters"])
+            found = _gain(pseudo, (policy, reference), estimator, rows, codes, clusters)
         except (OverlapError, MissingPartError, DataError) as error:
             records.append({**record, "thin": True, "reason": str(error)})
             continue

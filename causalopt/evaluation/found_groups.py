@@ -11,7 +11,7 @@ from causalopt.backends.optimized import OptimizedPolicy
 from causalopt.data.covariates import levels_of
 from causalopt.data.reader_groups import Condition, ReaderGroup, ReaderGroups
 from causalopt.errors import ConfigError
-from causalopt.evaluation.policies import Draws, ExternalPolicy, LoggedPolicy, as_subject, context_rows
+from causalopt.evaluation.policies import Draws, LoggedPolicy, as_subject, context_rows
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.typing import Array, Float64, Int64
 

@@ -119,7 +119,7 @@ def compare_runs(run_a: Path, run_b: Path, *, data: Path | None = None, draws: i
 
 
 def _found_groups(config: RunConfig, run_directory: Path) -> ReaderGroups | None:
-    """Return the groups that a run found in its training rows; None if its configuration names covariates or nothing."""
+    """Return the groups that a run found in its training rows; None if it did not look for any."""
     if config.evaluation.groups != "found":
         return None
     metrics = run_directory / "metrics.json"

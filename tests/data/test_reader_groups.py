@@ -101,15 +101,14 @@ def test_definitions_survive_json_and_apply_to_other_rows():
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["aeg"], "'aeg' is not a covariate, so readers cannot be grouped by it; did you mean 'age'"),
+        (["aeg"], "'aeg' is not a covariate, so readers cannot be grouped by it"),
         ("age", "must be a list of covariates, not the string 'age'"),
         (["age", "age"], "named twice"),
     ],
 )
 def test_bad_names_are_one_clear_line(names, message):
-    with pytest.raises(ConfigError, match=".*") as error:
+    with pytest.raises(ConfigError, match=message):
         ReaderGroups.by(data(age=np.arange(N)), names)
-    assert message in str(error.value).replace(" (did", "; did").replace("?)", "")
 
 
 def test_without_covariates_there_are_no_groups():

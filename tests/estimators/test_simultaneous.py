@@ -1,4 +1,4 @@
-"""Simultaneous intervals against closed forms, numerical integration and replication; and estimates of some of the rows."""
+"""Simultaneous intervals against closed forms, integration and replication; and estimates of some of the rows."""
 
 from __future__ import annotations
 

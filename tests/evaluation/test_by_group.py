@@ -1,4 +1,4 @@
-"""The gain by group of readers, on the path of a user: texts of three words, one of which pleases some and annoys others."""
+"""The gain by group of readers: texts of three words, one of which pleases some readers and annoys others."""
 
 from __future__ import annotations
 
@@ -102,9 +102,9 @@ def everybody():
 
 
 def test_all_groups_are_covered_at_once_and_the_losers_are_named():
-    """16 tables; at a joint coverage of 0.95 fewer than 12 cover with probability 2e-4. In 100 tables 98 did."""
+    """10 tables; at a joint coverage of 0.95 fewer than 7 cover with probability 0.001."""
     covered, losers, differ = [], [], []
-    for seed in range(16):
+    for seed in range(10):
         rows, truth = table(seed)
         found, _ = gains(fitted(rows))
         by_name = found.frame.set_index("group")
@@ -113,15 +113,15 @@ def test_all_groups_are_covered_at_once_and_the_losers_are_named():
         outlooks = dict(zip(found.frame["group"], judge_groups(found.frame).outlooks, strict=True))
         losers.append([name for name, one in outlooks.items() if one == "loses"])
         differ.append(found.heterogeneity < 0.05)
-    assert sum(covered) >= 12
-    assert sum(one == ["party = right"] for one in losers) >= 12
-    assert sum(differ) >= 14
+    assert sum(covered) >= 7
+    assert sum(one == ["party = right"] for one in losers) >= 7
+    assert sum(differ) >= 8
 
 
 def test_no_group_loses_and_none_differs_where_all_gain_alike():
-    """10 tables; at 5% each, three or more of either have probability 0.012."""
+    """8 tables; at 5% each, three or more of either have probability 0.006."""
     losers = differ = 0
-    for seed in range(10):
+    for seed in range(8):
         rows, truth = table(100 + seed, sway=0.0)
         assert len(set(truth.values())) == 1
         found, _ = gains(fitted(rows))
@@ -132,16 +132,13 @@ def test_no_group_loses_and_none_differs_where_all_gain_alike():
 
 
 def test_with_defaults_readers_who_choose_their_texts_are_told_apart():
-    """Two tables, each covered with probability 0.95: both missed with probability 0.0025."""
-    hits = []
-    for seed in range(2):
-        rows, truth = table(seed, chosen=0.5)
-        settings = {"groups": ["party", "age"], "population": DRAWN, "draws": 200}
-        found = co.evaluate(NEW, rows, reference=OLD, **settings).groups.frame.set_index("group")
-        hits.append(all(found["ci_low"][name] <= gain <= found["ci_high"][name] for name, gain in truth.items()))
-        assert found["ci_high"]["party = right"] < 0.1 < found["gain"]["party = left"]
-        assert len(found) == 6
-    assert any(hits)
+    """At a level of 0.999 the three gains are covered with at least that probability."""
+    rows, truth = table(0, chosen=0.5)
+    settings = {"groups": ["party", "age"], "population": DRAWN, "level": 0.999}
+    found = co.evaluate(NEW, rows, reference=OLD, **settings).groups.frame.set_index("group")
+    assert all(found["ci_low"][name] <= gain <= found["ci_high"][name] for name, gain in truth.items())
+    assert found["gain"]["party = right"] < 0.0 < found["gain"]["party = left"]
+    assert len(found) == 6
 
 
 @pytest.mark.parametrize("name", ["sndr", "dr", "snipw", "dm"])
@@ -163,16 +160,16 @@ def test_by_hand_without_an_outcome_model(name):
 
 
 def test_normalised_weights_of_a_group_have_the_expectation_of_its_gain():
-    """Without m, readers who choose their texts: 12 tables of 2,000 rows, and the error of the mean is below 4 se.
+    """Without m, readers who choose their texts: 8 tables of 2,000 rows, and the error of the mean is below 4 se.
 
     Weights normalised by rho alone, as in all rows, would be off by 0.3 for the left.
     """
     errors = []
-    for seed in range(12):
+    for seed in range(8):
         rows, truth = table(seed, n=2000, chosen=0.7)
         found, _ = gains(fitted(rows, "zero", "logged"))
         errors.append([found.estimates[name].value - gain for name, gain in truth.items()])
-    mean, error = np.mean(errors, axis=0), np.std(errors, axis=0, ddof=1) / np.sqrt(12)
+    mean, error = np.mean(errors, axis=0), np.std(errors, axis=0, ddof=1) / np.sqrt(8)
     assert (np.abs(mean) < 4 * error).all()
     assert (np.abs(mean) < 0.06).all()
 
@@ -293,7 +290,7 @@ def test_clear_lines_for_what_cannot_be_grouped(tmp_path):
     rows, _ = table(6, n=200)
     with pytest.raises(ConfigError, match="'gender' is not a covariate, so readers cannot be grouped by it"):
         evaluated(rows, groups=["gender"])
-    with pytest.raises(ConfigError, match="pass groups=co.find_groups"):
+    with pytest.raises(ConfigError, match=r"pass groups=co\.find_groups"):
         evaluated(rows, groups="found")
     bare = co.DirectOutcomeDataset.from_frame(pd.DataFrame({"text": rows.texts, "outcome": rows.outcome}))
     with pytest.raises(ConfigError, match="groups of readers need covariates, and none are named"):
