@@ -144,6 +144,7 @@ def test_an_estimate_of_some_rows_keeps_its_error_among_all_rows(study, ways):
     for small, large in ((alone, wide), (alone - other, wide - wide_other)):
         assert large.n == study.n
         assert large.value == small.value
+        np.testing.assert_allclose(large.influence[rows] / study.n, small.influence / len(rows))
         assert large.se == pytest.approx(small.se, rel=1e-12)
         assert large.df == pytest.approx(small.df, rel=1e-12)
         assert large.confint() == pytest.approx(small.confint(), rel=1e-12)
@@ -158,6 +159,7 @@ def test_estimates_of_disjoint_rows_share_only_their_clusters():
     across = [np.arange(0, 120), np.arange(120, 240)]  # every text in both
     for parts, shared in ((apart, False), (across, True)):
         one, two = (snipw(np.zeros(len(p)), y[p], cluster=text[p]).on_all_rows(p, (text,), n) for p in parts)
+        assert one.df == pytest.approx(39 if shared else 19)
         assert (one + two).value / 2 == pytest.approx(y.mean())
         r = correlation([one, two])[0, 1]
         assert (r > 0.5) if shared else (r == 0.0)

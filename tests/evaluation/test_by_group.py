@@ -159,6 +159,21 @@ def test_by_hand_without_an_outcome_model(name):
         assert found.estimates[f"party = {party}"].value == pytest.approx(gain, abs=1e-9)
 
 
+def test_by_hand_with_an_outcome_model():
+    """The plug-in part averages m over the group's readers, and so does g at the logged texts in `snipw`."""
+    rows, _ = table(0, n=300)
+    pseudo = fitted(rows)
+    left = np.flatnonzero(rows.covariates["party"] == "left")
+    of_left = pseudo.dose_response_of(left, TEXTS)
+    position = np.array([TEXTS.index(text) for text in rows.texts])[left]
+    by_readers = pseudo.row_response(TEXTS * len(left), np.repeat(left, 64)).reshape(len(left), 64)
+    assert np.corrcoef(of_left, by_readers.mean(axis=0))[0, 1] > 0.9
+    assert gains(pseudo, "dm")[0].estimates["party = left"].value == pytest.approx((P - UNIFORM) @ of_left, abs=1e-10)
+    xi = rows.outcome[left] - pseudo.m[left] + of_left[position]
+    weighted = P[position] @ xi / P[position].sum() - xi.mean()
+    assert gains(pseudo, "snipw")[0].estimates["party = left"].value == pytest.approx(weighted, abs=1e-10)
+
+
 def test_normalised_weights_of_a_group_have_the_expectation_of_its_gain():
     """Without m, readers who choose their texts: 8 tables of 2,000 rows, and the error of the mean is below 4 se.
 

@@ -101,5 +101,6 @@ def test_leaves_by_hand():
     assert names[0] == "age <= 50"
     members = np.concatenate([one.rows(covariates) for one in _leaves(covariates, gain, np.ones(400), 1.0, 0).groups])
     assert sorted(members) == list(range(400))
+    assert [one.name for one in _leaves(covariates, 1e-9 * gain, np.ones(400), 1e-9, 0).groups] == names
     assert _leaves(covariates.iloc[:70], gain[:70], np.ones(70), 1.0, 0).groups == ()
     assert _leaves(covariates, np.full(400, 0.3) + 1e-12 * gain, np.ones(400), 1.0, 0).groups == ()
