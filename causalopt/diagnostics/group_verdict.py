@@ -55,9 +55,11 @@ def judge_groups(
     >>> from causalopt.diagnostics.group_verdict import judge_groups
     >>> frame = pd.DataFrame({"group": ["party = left", "party = right"], "gain": [0.5, -0.4]})
     >>> frame = frame.assign(ci_low=[0.2, -0.7], ci_high=[0.8, -0.1], ess=80.0)
-    >>> print(judge_groups(frame, outcome="rating").sentence)
-    Readers with party = right lose: rating would move by -0.4 (95% simultaneous interval -0.7 to -0.1). Readers with
-    party = left gain.
+    >>> found = judge_groups(frame, outcome="rating")
+    >>> found.outlooks
+    ('gains', 'loses')
+    >>> found.sentence.split(": ")[0]
+    'Readers with party = right lose'
     """
     sign = 1.0 if direction == "maximize" else -1.0
     outlooks: list[GroupOutlook] = []
