@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from causalopt.data.dataset import DirectOutcomeDataset
     from causalopt.estimators.estimate import Estimate
     from causalopt.evaluation.evaluate import Evaluation, evaluate
+    from causalopt.evaluation.found_groups import find_groups
     from causalopt.optimization.optimize import optimize
     from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
 
@@ -34,6 +35,7 @@ __all__ = [
     "PseudoOutcomes",
     "evaluate",
     "evaluation",
+    "find_groups",
     "optimize",
     "simulation",
 ]
@@ -49,6 +51,7 @@ _HOMES = {
     "PseudoOutcomeEstimator": "causalopt.pseudo_outcome",
     "PseudoOutcomes": "causalopt.pseudo_outcome",
     "evaluate": "causalopt.evaluation.evaluate",
+    "find_groups": "causalopt.evaluation.found_groups",
     "optimize": "causalopt.optimization.optimize",
 }
 

@@ -134,6 +134,17 @@ class PseudoOutcomes:
             fitted.embed(prompts, texts), fitted.index.ids(prompts, texts), np.asarray(row, dtype=np.int64)
         )
 
+    def dose_response_of(self, readers: Int64, texts: Sequence[str]) -> Float64:
+        """Mean of m(x_j, w_i) over the readers of some rows, at positions ``readers``, of any texts, shape [k].
+
+        For rows without prompts, where every text may be read by everybody.
+        """
+        fitted = self.fitted()
+        if not len(texts):
+            return np.zeros(0)
+        chosen = readers, self.dataset.weight[readers]
+        return fitted.cross_fit.dose_response(fitted.embed(None, texts), fitted.index.ids(None, texts), chosen)
+
     def reader_response(self, texts: Sequence[str]) -> Float64:
         """h_i = mean over the texts of m(x_j, w_i), shape [n]: reader i's part of the texts' plug-in value.
 

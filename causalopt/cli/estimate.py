@@ -170,11 +170,14 @@ def _holds_numbers(path: Path) -> bool:
 
 
 def _show(metrics: dict[str, Any], out: Path | None) -> None:
-    from causalopt.cli.tables import evidence_table, summary_table
+    from causalopt.cli.tables import evidence_table, group_table, summary_table
 
     if out is not None:
         out.write_text(json.dumps(metrics, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
     console.print(summary_table(metrics))
+    by_group = group_table(metrics)
+    if by_group is not None:
+        console.print(by_group)
     console.print(evidence_table(metrics))
     left_out: dict[str, list[str]] = {}
     for name, reason in metrics["not_computed"].items():

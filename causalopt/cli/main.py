@@ -50,7 +50,7 @@ def run(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run on completion.")] = False,
 ) -> None:
     """Run all stages: nuisances, reference, optimisation, evaluation, report."""
-    from causalopt.cli.tables import summary_table
+    from causalopt.cli.tables import group_table, summary_table
     from causalopt.processes import is_main, leave
     from causalopt.progress import show_progress
     from causalopt.run.config import load_config
@@ -77,6 +77,9 @@ def run(
     for warning in metrics["warnings"]:
         show_warning(warning, CausalOptWarning)
     console.print(summary_table(metrics))
+    by_group = group_table(metrics)
+    if by_group is not None:
+        console.print(by_group)
     console.print(escaped(metrics["verdict"]), soft_wrap=True)
     console.print(f"Report: {directory / 'report.html'}", soft_wrap=True, highlight=False)
 

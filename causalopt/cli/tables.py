@@ -43,6 +43,32 @@ def summary_table(metrics: dict[str, Any]) -> Table:
     return table
 
 
+def group_table(metrics: dict[str, Any]) -> Table | None:
+    """Gain by group of readers with simultaneous intervals; None if it was not asked for, or there is no group."""
+    found = metrics.get("groups")
+    if not found or not found["gains"]:
+        return None
+    level = f"{100 * found['level']:g}% simultaneous interval"
+    table = Table("readers", "rows", "clusters", "difference", level, "", title=f"For whom ({metrics['outcome']})")
+    for row in found["gains"]:
+        numbers = ("–", "–")
+        if row["reason"] is None:
+            numbers = f"{row['gain']:+.4g}", f"{row['ci_low']:+.4g} to {row['ci_high']:+.4g}"
+        remarks = [row["reason"]] if row["reason"] is not None else []
+        if row["outlook"] != "unclear":
+            remarks.append(row["outlook"])
+        if row["thin"] and row["reason"] is None:
+            remarks.append("thin overlap")
+        table.add_row(
+            escaped(row["group"]), f"{row['rows']:,}", f"{row['clusters']:,}", *numbers, escaped(", ".join(remarks))
+        )
+    captions = list(found["notes"])
+    if found["heterogeneity_p_value"] is not None:
+        captions.insert(0, f"equal gains in all groups: p = {found['heterogeneity_p_value']:.3f}")
+    table.caption = escaped("; ".join(captions))
+    return table
+
+
 def evidence_table(metrics: dict[str, Any]) -> Table:
     """List the difference by every estimator, and the diagnostics that support or contradict it."""
     evidence = metrics["evidence"]

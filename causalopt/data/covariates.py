@@ -41,7 +41,7 @@ class CovariateEncoder:
         constant: list[str] = []
         for column in frame.columns:
             numeric = pd.api.types.is_numeric_dtype(frame[column])
-            values = _finite(frame[column], column) if numeric else _levels(frame[column])
+            values = _finite(frame[column], column) if numeric else levels_of(frame[column])
             if (values == values[0]).all() or (numeric and not values.std()):
                 constant.append(column)
             else:
@@ -87,11 +87,12 @@ class CovariateEncoder:
             if column not in frame.columns:
                 raise DataError(f"covariate {column!r} was there at fit time and is missing now")
         numbers = {column: _finite(frame[column], column) for column in self._numeric}
-        levels = {column: _levels(frame[column]) for column in self._categorical}
+        levels = {column: levels_of(frame[column]) for column in self._categorical}
         return pd.DataFrame({**numbers, **levels}, index=range(len(frame)))
 
 
-def _levels(series: pd.Series) -> Array:
+def levels_of(series: pd.Series) -> Array:
+    """Levels of a categorical covariate as strings, shape [n]; a missing one is a level of its own."""
     if pd.api.types.is_float_dtype(series):  # numeric codes read as floats: written 1, not 1.0
         levels = [MISSING if pd.isna(value) else f"{value:.15g}" for value in series]
     else:

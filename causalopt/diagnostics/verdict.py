@@ -90,6 +90,7 @@ def judge(
     reference: str = "the reference",
     notes: Sequence[str] = (),
     barred: Sequence[str] = (),
+    beside: Sequence[str] = (),
 ) -> Verdict:
     """Decide whether the policy is better than the reference, how certain that is, and what it relies on.
 
@@ -114,6 +115,8 @@ def judge(
         Sentences that a reader must see before the finding.
     barred:
         Reasons, as sentences, why nothing may be concluded; if there is any, nothing is concluded.
+    beside:
+        Sentences right after the finding, such as on groups of readers who lose.
 
     Examples
     --------
@@ -135,7 +138,7 @@ def judge(
         if outlook == "unclear"
         else f"The policy is {outlook} than {reference}"
     )
-    caveats = []
+    caveats = list(beside)
     if few:
         caveats.append(
             f"An interval that rests on fewer than {TOO_FEW:.0f} effective {overlap.unit} is not to be relied on."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import sparse, stats
 
 from causalopt.errors import DataError
-from causalopt.estimators.jackknife import Deletions, Error, deletions_of_mean, error_of
+from causalopt.estimators.jackknife import Deletions, Error, deletions_of_mean, error_of, scattered
 from causalopt.typing import Float64, Int64
 
 _CHUNK = 4_000_000  # counts that the bootstrap holds in memory at once
@@ -231,6 +231,12 @@ class Estimate:
             return self.influence, self.cluster, self.deletions
         if not self.n:
             return sign * other.influence, other.cluster, signed
+        self.check_same_rows(other)
+        deletions = tuple(own.plus(one) for own, one in zip(self.deletions, signed, strict=True))
+        return self.influence + sign * other.influence, self.cluster, deletions
+
+    def check_same_rows(self, other: Estimate) -> None:
+        """Raise `DataError` if two estimates of rows have different rows or clusters."""
         if self.n != other.n:
             raise DataError(
                 f"estimates of different rows ({self.n} and {other.n}) cannot be combined: "
@@ -239,8 +245,39 @@ class Estimate:
         same = len(self.cluster) == len(other.cluster)
         if not same or any(not np.array_equal(a, b) for a, b in zip(self.cluster, other.cluster, strict=True)):
             raise DataError("estimates with different clusters cannot be combined: pass the same cluster to both")
-        deletions = tuple(own.plus(one) for own, one in zip(self.deletions, signed, strict=True))
-        return self.influence + sign * other.influence, self.cluster, deletions
+
+    def on_all_rows(self, rows: Int64, cluster: tuple[Int64, ...], n: int) -> Estimate:
+        """Return this estimate of some rows as one of all ``n`` rows, so that it combines with others of these.
+
+        Its value, standard error and degrees of freedom are unchanged. Rows outside have influence zero, and a cluster
+        that has rows of two such estimates makes these dependent.
+
+        Parameters
+        ----------
+        rows:
+            Positions of its rows among all rows, shape [k].
+        cluster:
+            Codes of all rows, each of shape [n], in the clusterings that the estimate has; empty for rows.
+        n:
+            Number of all rows.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from causalopt.evaluation import snipw
+        >>> some = snipw(np.zeros(3), [1.0, 2.0, 6.0])
+        >>> wide = some.on_all_rows(np.array([0, 2, 4]), (), 6)
+        >>> wide.n, wide.value == some.value, wide.se == some.se, wide.df == some.df
+        (6, True, True, True)
+        """
+        if not self.n:
+            return self
+        if len(rows) != self.n or len(cluster) != len(self.cluster):
+            raise DataError(f"{self.estimator}: rows and clusters do not match those of the estimate")
+        influence = np.zeros(n)
+        influence[rows] = self.influence * (n / self.n)
+        deletions = scattered(self.deletions, rows, self.cluster, cluster or (np.arange(n),))
+        return replace(self, influence=influence, cluster=cluster, deletions=deletions)
 
     def to_frame(self, level: float = 0.95) -> pd.DataFrame:
         """Return one row: estimator, estimate, se, ci_low, ci_high, p_value, rows, clusters (the smaller), draws."""

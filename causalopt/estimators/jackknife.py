@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from causalopt.errors import OverlapError
 from causalopt.estimators.cluster import cluster_sums, pair_codes
-from causalopt.typing import Float64, Int64
+from causalopt.typing import Array, Float64, Int64
 
 NOTHING_LEFT = 1e-9
 """Share of the weight outside of a cluster below which the estimate without that cluster is not defined."""
@@ -37,12 +38,16 @@ class Deletions:
         Share of each cluster in the ratios' weights, shape [G]. In a difference of two policies it is signed.
     exposure:
         Share of each cluster in the rows of the plain mean, shape [G].
+    inside:
+        Whether each cluster has rows in the estimate, shape [G]; None if all have. An estimate of some of the rows has
+        the error of these rows alone, and no clusters that only others have.
     """
 
     weighted: Float64
     averaged: Float64
     share: Float64
     exposure: Float64
+    inside: Array | None = None
 
     @property
     def change(self) -> Float64:
@@ -51,7 +56,8 @@ class Deletions:
 
     def times(self, factor: float) -> Deletions:
         """Return the deletions of ``factor`` times the estimate."""
-        return Deletions(factor * self.weighted, factor * self.averaged, factor * self.share, self.exposure)
+        weighted, averaged, share = (factor * one for one in (self.weighted, self.averaged, self.share))
+        return Deletions(weighted, averaged, share, abs(factor) * self.exposure, self.inside)
 
     def plus(self, other: Deletions) -> Deletions:
         """Add the deletions of another estimate of the same rows, cluster by cluster.
@@ -64,11 +70,34 @@ class Deletions:
             self.averaged + other.averaged,
             self.share + other.share,
             np.maximum(self.exposure, other.exposure),
+            None if self.inside is None or other.inside is None else self.inside | other.inside,
         )
+
+    def scattered(self, position: Int64, size: int) -> Deletions:
+        """Return the deletions among ``size`` clusters, of which these are at ``position``, shape [G]."""
+        parts = np.zeros((4, size))
+        parts[:, position] = self.weighted, self.averaged, self.share, self.exposure
+        inside = np.zeros(size, dtype=bool)
+        inside[position] = True
+        return Deletions(parts[0], parts[1], parts[2], parts[3], inside)
+
+    @property
+    def contribution(self) -> Float64:
+        """Each cluster's contribution to the error, shape [G], whose squares sum to the variance.
+
+        For the G clusters inside, sqrt((G - 1) / G) times the change minus its mean; zero for the others.
+        """
+        if self.inside is None:
+            change, groups = self.change, len(self.share)
+            return np.asarray(np.sqrt((groups - 1) / groups) * (change - change.mean()))
+        groups = int(self.inside.sum())
+        centered = self.change - self.change[self.inside].mean()
+        return np.asarray(np.where(self.inside, np.sqrt((groups - 1) / groups) * centered, 0.0))
 
     def variance(self, scale: float) -> float:
         """(G - 1) / G times the sum of squares, about their mean, of the changes divided by ``scale``."""
-        return float(jackknife_variance(self.change / scale))
+        change = self.change if self.inside is None else self.change[self.inside]
+        return float(jackknife_variance(change / scale))
 
     @property
     def df(self) -> float:
@@ -78,14 +107,16 @@ class Deletions:
         which gives (sum a_g^2)^2 / sum a_g^4; two parts are added in proportion to the squared changes of each.
         """
         variance = np.zeros(len(self.share))
+        inside = slice(None) if self.inside is None else self.inside
         for change, share in ((self.weighted, self.share), (self.averaged, self.exposure)):
             size = float(np.abs(change).max(initial=0.0))
             if size > 0:
-                variance += np.sum((change / self._largest) ** 2) * _squares(share)
+                variance[inside] += np.sum((change / self._largest) ** 2) * _squares(share[inside])
         if not variance.any():
             return float("inf")
         # Satterthwaite (1946) for a sum of independent terms of variances v_g, each estimated from one squared value.
-        return float(min(variance.sum() ** 2 / np.sum(variance**2), len(variance) - 1))
+        groups = len(variance) if self.inside is None else int(self.inside.sum())
+        return float(min(variance.sum() ** 2 / np.sum(variance**2), groups - 1))
 
     @property
     def _largest(self) -> float:
@@ -164,6 +195,54 @@ def error_of(deletions: tuple[Deletions, ...]) -> Error:
         return Error(0.0, float("inf"))
     variances = [one.variance(scale) for one in deletions]  # scaled, so that no square overflows
     return Error(scale * float(np.sqrt(_of_ways(variances))), min(one.df for one in deletions[:2]))
+
+
+def covariance_of(estimates: Sequence[tuple[Deletions, ...]], scale: Float64) -> Float64:
+    """Compute the jackknife's covariances of K estimates of the same rows and clusters, shape [K, K].
+
+    Parameters
+    ----------
+    estimates:
+        Deletions of each estimate, in the same clusterings.
+    scale:
+        Positive number by which each estimate is divided, shape [K].
+
+    Returns
+    -------
+    Float64
+        With two-way clusters V_A + V_B - V_AB, in which a variance is not kept above the larger of V_A and V_B.
+    """
+    signs = (1.0, 1.0, -1.0)
+    found = np.zeros((len(scale), len(scale)))
+    for way, of_way in enumerate(zip(*estimates, strict=True)):
+        parts = np.stack([one.contribution / by for one, by in zip(of_way, scale, strict=True)])
+        found += signs[way] * parts @ parts.T
+    return found
+
+
+def scattered(
+    deletions: tuple[Deletions, ...], rows: Int64, part: tuple[Int64, ...], cluster: tuple[Int64, ...]
+) -> tuple[Deletions, ...]:
+    """Bring the deletions of an estimate of some rows to the clusters of all rows.
+
+    Parameters
+    ----------
+    deletions:
+        Of the estimate of the rows at positions ``rows``.
+    rows:
+        Positions, shape [k].
+    part, cluster:
+        Codes of the clusters of these rows, each of shape [k], and of all rows, each of shape [n]; with no clusters,
+        ``cluster`` is the positions of all rows.
+    """
+    found = []
+    for one, own, everywhere in zip(deletions, _ways(part or (np.arange(len(rows)),)), _ways(cluster), strict=True):
+        assert own is not None
+        assert everywhere is not None
+        position = np.empty(len(one.share), dtype=np.int64)
+        position[own] = everywhere[rows]
+        found.append(one.scattered(position, int(everywhere.max()) + 1))
+    return tuple(found)
 
 
 def standard_errors(influence: Float64, leverage: Float64, cluster: tuple[Int64, ...] = ()) -> Float64:

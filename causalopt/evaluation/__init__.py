@@ -1,6 +1,7 @@
 """Values of policies with standard errors and supporting evidence: functions of arrays, independent of any policy."""
 
 from causalopt.diagnostics.balance import covariate_balance, weight_calibration
+from causalopt.diagnostics.group_verdict import GroupVerdict, judge_groups
 from causalopt.diagnostics.overlap import Overlap, overlap, pareto_k, truncated_mass
 from causalopt.diagnostics.placebo import PlaceboAssignment, placebo_assignment, placebo_outcome
 from causalopt.diagnostics.sensitivity import (
@@ -18,14 +19,17 @@ from causalopt.estimators.dr import dr, dr_os, sndr, switch_dr
 from causalopt.estimators.estimate import Estimate, TTest
 from causalopt.estimators.ipw import clipped_ipw, ipw, snipw
 from causalopt.estimators.marginalized import marginal_log_ratio, mdr, mips
+from causalopt.estimators.simultaneous import SimultaneousIntervals, simultaneous
 
 __all__ = [
     "Benchmark",
     "Bounds",
     "Estimate",
+    "GroupVerdict",
     "Overlap",
     "PlaceboAssignment",
     "Sensitivity",
+    "SimultaneousIntervals",
     "TTest",
     "Verdict",
     "balance",
@@ -37,6 +41,7 @@ __all__ = [
     "dr_os",
     "ipw",
     "judge",
+    "judge_groups",
     "marginal_log_ratio",
     "mdr",
     "mips",
@@ -46,6 +51,7 @@ __all__ = [
     "placebo_outcome",
     "riesz_representer",
     "sensitivity",
+    "simultaneous",
     "sndr",
     "snipw",
     "switch_dr",

@@ -13,14 +13,17 @@ from causalopt.estimators.estimate import Estimate
 from causalopt.evaluation.policies import Draws
 from causalopt.nuisance.riesz import BalancingWeights, PolicyTexts, balancing_weights
 from causalopt.pseudo_outcome import PseudoOutcomes
-from causalopt.typing import Array, Float64
+from causalopt.typing import Array, Float64, Int64
 
 Score = Callable[[Sequence[str] | None, Sequence[str]], Float64]
 """A score of texts (given their prompts), shape [m]."""
 
 
 def balance_rows(
-    pseudo: PseudoOutcomes, drawn: Sequence[Draws], score: tuple[Float64, Score] | None = None
+    pseudo: PseudoOutcomes,
+    drawn: Sequence[Draws],
+    score: tuple[Float64, Score] | None = None,
+    rows: Int64 | None = None,
 ) -> BalancingWeights:
     """Weight the rows of ``pseudo`` to resemble the texts of each policy, with one penalty for all of them.
 
@@ -32,6 +35,9 @@ def balance_rows(
         Texts of each policy; the penalty is chosen for the first minus the last one.
     score:
         A score of the rows' texts, shape [n], and the function that gives it for others; see `balancing_weights`.
+    rows:
+        Positions of the rows that are weighted, shape [k], for a value among their readers; None for all. With prompts,
+        ``drawn`` are then the texts in the contexts of these rows.
 
     Raises
     ------
@@ -39,7 +45,10 @@ def balance_rows(
         If the pseudo-outcomes were read from a file, without their models.
     """
     data, fitted = pseudo.dataset, pseudo.fitted()
-    x = fitted.embed(data.prompts, data.texts)
+    some = np.arange(len(data)) if rows is None else rows
+    x = fitted.embed(data.prompts, data.texts)[some]
+    place = np.full(len(data), -1)
+    place[some] = np.arange(len(some))
     policies = []
     for one in drawn:
         if one.support is not None:
@@ -50,18 +59,18 @@ def balance_rows(
         share = np.ones(len(one.texts))
         if data.prompts is None and one.row is not None:  # one text for each row, which any reader may read
             share = data.weight[one.row]
-        row = None if data.prompts is None else one.row
+        row = None if data.prompts is None or one.row is None else place[one.row]
         of_texts = None if score is None else score[1](one.prompts, one.texts)
         policies.append(PolicyTexts(fitted.embed(one.prompts, one.texts), share / share.sum(), row, of_texts))
     columns = 0 if data.prompts is None else x.shape[1] // 2
     return balancing_weights(
         x,
-        fitted.cross_fit.w,
+        fitted.cross_fit.w[some],
         policies,
-        data.weight,
-        pseudo.fold,
+        data.weight[some],
+        pseudo.fold[some],
         prompt_columns=columns,
-        score=None if score is None else score[0],
+        score=None if score is None else score[0][some],
     )
 
 

@@ -15,6 +15,7 @@ from causalopt.backends.optimized import OptimizedPolicy
 from causalopt.behavior import BehaviorPolicy, behavior_log_prob, behavior_source
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.population import DRAWN, Population
+from causalopt.data.reader_groups import ReaderGroups, check_names
 from causalopt.data.seen_rows import refuse_seen_rows
 from causalopt.diagnostics.overlap import Overlap, overlap, warn_if_mean_ratio_is_not_one
 from causalopt.diagnostics.verdict import thin_overlap
@@ -24,6 +25,7 @@ from causalopt.estimators.estimate import Estimate
 from causalopt.estimators.names import MARGINALIZED, check_estimator
 from causalopt.estimators.weights import WeightedRows
 from causalopt.evaluation.balancing import Score
+from causalopt.evaluation.by_group import GroupGains, gains_by_group
 from causalopt.evaluation.divergence import Divergence, divergence
 from causalopt.evaluation.evidence import Evidence, gather_evidence
 from causalopt.evaluation.logged_law import LoggedLaw, look_at_logged_law
@@ -72,6 +74,8 @@ class Evaluation:
         Population that the value refers to.
     notes, barred:
         Notes that a reader of the value must see first; and reasons why nothing is concluded from it.
+    groups:
+        The gain by group of readers, if it was asked for.
     """
 
     estimates: Mapping[str, Mapping[str, Estimate]]
@@ -86,6 +90,7 @@ class Evaluation:
     population: Population = DRAWN
     notes: tuple[str, ...] = ()
     barred: tuple[str, ...] = ()
+    groups: GroupGains | None = None
 
     @property
     def behavior_policy(self) -> BehaviorPolicy:
@@ -145,6 +150,7 @@ def evaluate(
     reference_draws: Draws | None = None,
     without: Mapping[str, PseudoOutcomes] | None = None,
     population: Population | None = None,
+    groups: Sequence[str] | ReaderGroups | None = None,
 ) -> Evaluation:
     """Estimate the value of ``policy``, of its reference, and their difference.
 
@@ -183,6 +189,9 @@ def evaluate(
     population:
         Whether texts and prompts are a sample or the whole population. None follows the policy: fixed for one that
         chooses among known texts, drawn for any other.
+    groups:
+        Covariates by which readers are grouped, for the gain among each group: levels of a category, thirds of a
+        number. Or groups that were found in the training rows (`causalopt.find_groups`).
 
     Returns
     -------
@@ -217,6 +226,14 @@ def evaluate(
         if isinstance(one, OptimizedPolicy):
             rows = data.dataset if isinstance(data, PseudoOutcomes) else data
             refuse_seen_rows(rows, one.seen, "evaluate it on rows that it never saw, such as the other side of a split")
+    if groups is not None and not isinstance(groups, ReaderGroups):
+        if groups == "found":
+            raise ConfigError(
+                "groups that are found come from training rows: pass groups=co.find_groups(policy, train), with the "
+                "pseudo-outcomes of the training rows"
+            )
+        asked = data.dataset if isinstance(data, PseudoOutcomes) else data
+        check_names(groups, asked.covariates.columns, asked.source)
     new, old = as_subject(policy), as_subject(reference)
     if population is None:
         population = population_of(new)
@@ -270,7 +287,16 @@ def evaluate(
     # precision.
     notes = (*_failures(pseudo, "outcome model"), *law.notes)
     barred = (*_failures(pseudo, "assignment model"), *law.barred)
-    return Evaluation(estimates, headline, level, shared, kl, known, evidence, law, left_out, population, notes, barred)
+    by_group = None
+    if groups is not None:
+        if not isinstance(groups, ReaderGroups):
+            groups = ReaderGroups.by(pseudo.dataset.with_population(population), groups)
+        by_group = gains_by_group(
+            groups, pseudo, terms["policy"], terms["reference"], headline, level=level, population=population, seed=seed
+        )
+    return Evaluation(
+        estimates, headline, level, shared, kl, known, evidence, law, left_out, population, notes, barred, by_group
+    )
 
 
 def _log_ratio(new: Subject, old: Subject) -> Score | None:

@@ -77,6 +77,28 @@ class Draws:
             return replace(self, g=pseudo.g)
         return Draws.of(pseudo, self.texts, self.row, self.exact, self.support)
 
+    def among(self, rows: Int64, pseudo: PseudoOutcomes) -> Draws:
+        """Return the draws as the readers of some rows, at positions ``rows``, respond to them.
+
+        Without prompts all texts, with the dose response among these readers; with prompts the texts that were drawn
+        for these rows.
+        """
+        if self.prompts is not None:
+            assert self.row is not None
+            kept = np.flatnonzero(np.isin(self.row, rows))
+            mean = self.mean
+            if isinstance(mean, ContextDraws):
+                own = np.isin(mean.row, rows)
+                mean = ContextDraws(mean.g[own], mean.row[own], mean.n)
+            chosen = [self.texts[j] for j in kept], [self.prompts[j] for j in kept]
+            return Draws(*chosen, self.g[kept], self.row[kept], self.logged, mean=mean)
+        g = pseudo.dose_response_of(rows, self.texts)
+        mean = None
+        if self.support is not None:
+            texts, share = self.support
+            mean = float(share @ pseudo.dose_response_of(rows, texts))
+        return Draws(self.texts, None, g, self.row, self.logged, mean=mean, support=self.support)
+
     def for_plug_in(self, n: int) -> float | Float64 | ContextDraws:
         """Return g in the form that estimators on ``n`` rows take."""
         if self.mean is not None:

@@ -42,6 +42,8 @@ class PolicyTerms:
     balancing:
         Balancing weights of the policies that are compared, and the position of this one among them; if there are
         none, the reason.
+    score:
+        Log-ratio of the policies that are compared, of the rows' texts and as a function of others; None if unknown.
     draws:
         Texts of the policy with their dose response, or None.
     reader_response:
@@ -61,6 +63,7 @@ class PolicyTerms:
     weight: Float64
     cluster: Array | tuple[Array, Array] | None
     balancing: tuple[BalancingWeights, int] | str = NO_DRAWS
+    score: tuple[Float64, Score] | None = None
 
     def ratio_of(self, estimator: str) -> Float64:
         """Log-ratios that an estimator weights with, shape [n], nats."""
@@ -204,7 +207,7 @@ def with_balancing_weights(
         weights = balance_rows(pseudo, (policy.draws, reference.draws), own)
     except ModelError as error:  # the other estimators do not need them
         return replace(policy, balancing=str(error)), replace(reference, balancing=str(error))
-    return replace(policy, balancing=(weights, 0)), replace(reference, balancing=(weights, 1))
+    return replace(policy, balancing=(weights, 0), score=own), replace(reference, balancing=(weights, 1), score=own)
 
 
 def embedding_log_ratio(

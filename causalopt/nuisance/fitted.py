@@ -11,6 +11,7 @@ from causalopt.errors import ModelError
 from causalopt.nuisance import models
 from causalopt.nuisance.contracts import AssignmentModel, OutcomeModel
 from causalopt.nuisance.guards import Failure
+from causalopt.nuisance.outcome.averaging import distinct_rows
 from causalopt.typing import Array, Float64, Int64
 
 
@@ -145,7 +146,12 @@ class CrossFit:
         rows = {"fold": self.fold[:, index], **{name: getattr(self, name)[index] for name in ("m", "s", "g", "w")}}
         return replace(self, **rows)
 
-    def dose_response(self, x_new: Array, text_id: Int64 | None = None) -> Float64:
+    def dose_response(
+        self,
+        x_new: Array,
+        text_id: Int64 | None = None,
+        readers: tuple[Int64, Float64] | None = None,
+    ) -> Float64:
         """g of any texts, shape [k], outcome units, by models not fitted on them; the median over the repeats.
 
         A logged text gets the g of the fold that held it out, any other text the mean over the folds, each with its
@@ -157,8 +163,12 @@ class CrossFit:
             Embeddings, shape [k, d].
         text_id:
             Number of each text, shape [k]; None for texts that were never logged.
+        readers:
+            Positions of the rows whose readers are averaged over, and their exposures; None for all readers, in each
+            fold those of the other folds.
         """
         text_id = _never_logged(len(x_new)) if text_id is None else text_id
+        some = None if readers is None else distinct_rows(self.w[readers[0]], readers[1])
         first, inverse = distinct(text_id)
         x_new, text_id = np.asarray(x_new, dtype=np.float64)[first], text_id[first]
         repeats = []
@@ -167,8 +177,8 @@ class CrossFit:
             for fitted, part in zip(fold_models, share.T, strict=True):
                 outcome, asked = _known(fitted.outcome), part > 0
                 if asked.any():
-                    readers, weight = fitted.readers, fitted.reader_weight
-                    mean = models.marginal(outcome, x_new[asked], readers, weight, text_id[asked])[0]
+                    mean_over = (fitted.readers, fitted.reader_weight) if some is None else some
+                    mean = models.marginal(outcome, x_new[asked], *mean_over, text_id[asked])[0]
                     g[asked] += part[asked] * mean
             repeats.append(g)
         return np.asarray(np.median(repeats, axis=0)[inverse])

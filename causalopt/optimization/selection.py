@@ -210,7 +210,7 @@ def select_by_lower_bound(
                 population=population or population_of(subject),
             )
             if estimator == "balance" and drawn is not None:
-                terms = replace(terms, alpha=balance_rows(pseudo, [drawn]).alpha[0])
+                terms = replace(terms, balancing=(balance_rows(pseudo, [drawn]), 0))
             estimate = terms.estimate(estimator)
         except OverlapError:
             return -math.inf

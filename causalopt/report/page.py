@@ -100,6 +100,7 @@ def _context(run: RunFiles) -> dict[str, Any]:
         "truths": _truths(metrics),
         "assumptions": text.assumptions(metrics),
         "estimates": _by_estimator(metrics),
+        "gains": _gains(metrics),
         "nuisance": _nuisance(metrics),
         "weights": _quantiles({"s": run.pseudo_outcomes["s"]})["s"],
         "randomized": bool((run.pseudo_outcomes["s"] == 1.0).all()),
@@ -133,6 +134,8 @@ def _plots(run: RunFiles) -> dict[str, Markup]:
     differences = differences or {value["difference"].get("estimator", "difference"): value["difference"]}
     true_differences = {} if gain is None else dict.fromkeys(differences, gain)
     figures["differences"] = plots.intervals(differences, axis, truth=true_differences, zero=True)
+    if gains := {one["group"]: one["part"] for one in _gains(metrics) if one["part"] is not None}:
+        figures["groups"] = plots.intervals(gains, axis, truth={}, zero=True)
     weights = run.pseudo_outcomes["s"].to_numpy(dtype=np.float64)
     if (weights != 1.0).any():
         figures["weights"] = plots.histogram({"weights": weights}, "stabilized weight s(x, w)")
@@ -202,6 +205,12 @@ def _by_estimator(metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     for part in metrics.get("estimates") or []:
         table.setdefault(part["estimator"], {})[part["quantity"]] = part
     return table
+
+
+def _gains(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Gain of each group of readers, with estimate and interval as ``part``; None for a group without an estimate."""
+    rows = (metrics.get("groups") or {}).get("gains") or []
+    return [{**row, "part": None if row["gain"] is None else {"estimate": row["gain"], **row}} for row in rows]
 
 
 def _nuisance(metrics: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

@@ -178,6 +178,9 @@ class EvaluationConfig(Section):
     benchmark: list[str] | Literal["all"] = Field(
         [], description="covariates left out one at a time, as benchmarks for a hidden confounder; one more fit each"
     )
+    groups: list[str] | Literal["found"] = Field(
+        [], description="covariates by which readers are grouped for the gain by group; found: by the training rows"
+    )
 
 
 class EstimateConfig(Section):

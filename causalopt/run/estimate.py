@@ -11,6 +11,7 @@ import numpy as np
 from causalopt import plugins
 from causalopt.backends.contracts import Policy
 from causalopt.data.dataset import DirectOutcomeDataset
+from causalopt.data.reader_groups import ReaderGroups
 from causalopt.errors import ConfigError, collected_warnings
 from causalopt.estimators.names import ESTIMATORS
 from causalopt.evaluation.evaluate import evaluate
@@ -21,6 +22,7 @@ from causalopt.run.named_policies import LOGGED, NamedPolicy, external_policy, n
 from causalopt.run.plan import (
     build_nuisances,
     check_benchmark,
+    check_groups,
     fit_without,
     pilot_rows,
     read_outcome_data,
@@ -52,6 +54,11 @@ def estimate_value(config: RunConfig) -> dict[str, Any]:
     causalopt.errors.ConfigError: there is no policy to evaluate: ...
     """
     config = _everything(resolve(config))
+    if config.evaluation.groups == "found":
+        raise ConfigError(
+            "evaluation.groups: found needs training rows, in which groups are found, and an estimate from a table has "
+            "none: name covariates, or use causalopt evaluate with a run"
+        )
     asked = config.estimate
     policy = (
         external_policy(config.data.columns, asked.policy_draws) if asked.policy is None else named_policy(asked.policy)
@@ -67,6 +74,7 @@ def estimate_value(config: RunConfig) -> dict[str, Any]:
             assert config.data.path is not None
             rows = DirectOutcomeDataset.from_path(config.data.path, **config.data.roles())
         check_benchmark(config, rows)
+        check_groups(config, rows)
         metrics = evaluated(
             config,
             rows,
@@ -96,6 +104,7 @@ def evaluated(
     behavior_reference: Policy | None = None,
     draws: int | None = None,
     world: World | None = None,
+    found_groups: ReaderGroups | None = None,
 ) -> dict[str, Any]:
     """Fit the nuisances on ``rows`` alone and evaluate; if ``reference`` is None, compare with the texts as logged."""
     nuisances = build_nuisances(config)
@@ -116,6 +125,7 @@ def evaluated(
         seed=config.seed,
         without=fit_without(config, rows, outcome_data),
         population=population,
+        groups=found_groups if config.evaluation.groups == "found" else config.evaluation.groups or None,
     )
     known = world is not None and not isinstance(policy.policy, ExternalPolicy) and not isinstance(base, LoggedPolicy)
     name = "the texts as logged" if reference is None else "the reference"

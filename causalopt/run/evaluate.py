@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from causalopt import plugins
 from causalopt.backends import load_policy
 from causalopt.data.dataset import DirectOutcomeDataset
+from causalopt.data.reader_groups import ReaderGroups
 from causalopt.data.seen_rows import refuse_seen_rows
 from causalopt.errors import CausalOptWarning, ConfigError
 from causalopt.run.config import RunConfig, load_config
@@ -68,7 +70,10 @@ def evaluate_run(
     else:
         chosen = external_policy(config.data.columns, policy_draws) if policy is None else named_policy(policy)
     reference = NamedPolicy(f"{run_directory} (reference)", load_policy(run_directory / "reference"))
-    return evaluated(config, rows, chosen, reference, outcome_data=outcome_data, draws=draws, world=world)
+    groups = _found_groups(config, run_directory)
+    return evaluated(
+        config, rows, chosen, reference, outcome_data=outcome_data, draws=draws, world=world, found_groups=groups
+    )
 
 
 def compare_runs(run_a: Path, run_b: Path, *, data: Path | None = None, draws: int | None = None) -> dict[str, Any]:
@@ -101,8 +106,27 @@ def compare_runs(run_a: Path, run_b: Path, *, data: Path | None = None, draws: i
         _refuse_seen_rows(rows, [run_a, run_b])
     a, b = named_policy(str(run_a)), named_policy(str(run_b))
     return evaluated(
-        config, rows, b, a, outcome_data=outcome_data, behavior_reference=a.reference, draws=draws, world=world
+        config,
+        rows,
+        b,
+        a,
+        outcome_data=outcome_data,
+        behavior_reference=a.reference,
+        draws=draws,
+        world=world,
+        found_groups=_found_groups(config, run_a),
     )
+
+
+def _found_groups(config: RunConfig, run_directory: Path) -> ReaderGroups | None:
+    """Return the groups that a run found in its training rows; None if it did not look for any."""
+    if config.evaluation.groups != "found":
+        return None
+    metrics = run_directory / "metrics.json"
+    recorded = json.loads(metrics.read_text(encoding="utf-8")).get("groups") if metrics.is_file() else None
+    if recorded is None:
+        raise ConfigError(f"{run_directory}: has no metrics.json with the groups that were found; finish the run first")
+    return ReaderGroups.from_dicts(recorded["definitions"], recorded["notes"])
 
 
 def _config_of(run_directory: Path) -> RunConfig:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from causalopt.data.dataset import DirectOutcomeDataset
+from causalopt.diagnostics.group_verdict import judge_groups
 from causalopt.diagnostics.verdict import judge
 from causalopt.evaluation.evaluate import Evaluation, describe
 from causalopt.pseudo_outcome import PseudoOutcomes
@@ -41,6 +42,7 @@ def evaluation_metrics(
     evaluation: Evaluation, test: DirectOutcomeDataset, *, reference: str = "the reference"
 ) -> dict[str, Any]:
     """Values, estimates, overlap and KL of an evaluation, with a verdict that calls the reference ``reference``."""
+    groups = group_metrics(evaluation, test)
     found = judge(
         evaluation.difference,
         evaluation.overlap,
@@ -51,6 +53,7 @@ def evaluation_metrics(
         reference=reference,
         notes=evaluation.notes,
         barred=evaluation.barred,
+        beside=[] if groups is None else [groups["sentence"]],
     )
     return {
         "verdict": found.text,
@@ -68,11 +71,39 @@ def evaluation_metrics(
         },
         "value": _values(evaluation),
         "estimates": evaluation.to_frame().to_dict("records"),
+        "groups": groups,
         "not_computed": dict(evaluation.left_out),
         "overlap": evaluation.overlap.to_dict(),
         **_logged_law(evaluation),
         "evidence": evidence_metrics(evaluation),
         **_kl(evaluation),
+    }
+
+
+def group_metrics(evaluation: Evaluation, test: DirectOutcomeDataset) -> dict[str, Any] | None:
+    """Gain by group of readers with the conclusion about each, as plain numbers; None if it was not asked for."""
+    found = evaluation.groups
+    if found is None:
+        return None
+    judged = judge_groups(
+        found.frame,
+        outcome=test.columns.outcome,
+        direction=test.direction,
+        level=found.level,
+        barred=evaluation.barred,
+    )
+    rows = found.frame.astype(object).where(found.frame.notna(), None)
+    return {
+        "sentence": judged.sentence or " ".join(found.groups.notes),
+        "notes": list(found.groups.notes),
+        "heterogeneity_p_value": found.heterogeneity,
+        "level": found.level,
+        "estimator": found.estimator,
+        "gains": [
+            {**record, "outlook": outlook}
+            for record, outlook in zip(rows.to_dict("records"), judged.outlooks, strict=True)
+        ],
+        "definitions": found.groups.to_dicts(),
     }
 
 

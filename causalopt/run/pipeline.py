@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ from causalopt.backends import load_policy
 from causalopt.backends.contracts import Policy, Progress
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.population import DRAWN
+from causalopt.data.reader_groups import ReaderGroups
 from causalopt.errors import CausalOptWarning, collected_warnings
 from causalopt.evaluation.evaluate import Evaluation, evaluate
+from causalopt.evaluation.found_groups import find_groups
 from causalopt.evaluation.policies import Draws
 from causalopt.optimization.optimize import fit_policy, needs_samples
 from causalopt.optimization.problem import draw_samples
@@ -104,7 +106,8 @@ class _Stages:
             policy.save(files.path / "policy")
         with files.stage("evaluation"):
             without = fit_without(plan.config, plan.test, plan.outcome_rows.test)
-            evaluation = self.evaluate(policy, reference, test, None, without)
+            groups = self.groups(policy, reference, train)
+            evaluation = self.evaluate(policy, reference, test, None, without, groups)
         frames = [
             self.draws_frame("reference", evaluation.draws["reference"]),
             self.draws_frame("policy", evaluation.draws["policy"]),
@@ -223,6 +226,7 @@ class _Stages:
         test: PseudoOutcomes,
         reference_draws: Draws | None,
         without: Mapping[str, PseudoOutcomes] | None = None,
+        groups: Sequence[str] | ReaderGroups | None = None,
     ) -> Evaluation:
         config = self.plan.config
         return evaluate(
@@ -237,7 +241,16 @@ class _Stages:
             reference_draws=reference_draws,
             without=without,
             population=config.data.population.over(DRAWN),
+            groups=groups,
         )
+
+    def groups(self, policy: Policy, reference: Policy, train: PseudoOutcomes) -> Sequence[str] | ReaderGroups | None:
+        """Return the groups of readers for the gain by group: covariates, or groups found in the training rows."""
+        config = self.plan.config
+        if config.evaluation.groups == "found":
+            draws = config.evaluation.draws
+            return find_groups(policy, train, reference=reference, draws=draws, seed=config.seed)
+        return config.evaluation.groups or None
 
     def truth(self, policy: Policy, reference: Policy, evaluation: Evaluation) -> dict[str, float] | None:
         world: World | None = self.plan.world

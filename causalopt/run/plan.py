@@ -12,6 +12,7 @@ from causalopt import plugins
 from causalopt.backends.contracts import BACKEND, Backend, CandidateBackend
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.population import DRAWN, Population
+from causalopt.data.reader_groups import check_names
 from causalopt.data.seen_rows import refuse_seen_rows
 from causalopt.doors import check_contract
 from causalopt.errors import ConfigError
@@ -89,6 +90,7 @@ def prepare(config: RunConfig) -> Plan:
     if config.selection is not None:
         train, selection = train.split(test_size=config.selection.size, seed=config.seed)
     arms = {name: _arm(config, _overridden(config, name)) for name in ("", *config.comparisons)}
+    check_groups(config, train)
     backend.check([arm.objective for arm in arms.values()], config.samples.per_row)
     check_benchmark(config, train)
     outcome_rows = read_outcome_rows(config, world)
@@ -199,6 +201,13 @@ def check_benchmark(config: RunConfig, data: DirectOutcomeDataset) -> None:
             if name not in data.covariates.columns:
                 known = ", ".join(data.covariates.columns) or "none"
                 raise ConfigError(f"evaluation.benchmark: {name!r} is not a covariate; there are: {known}")
+
+
+def check_groups(config: RunConfig, data: DirectOutcomeDataset) -> None:
+    """Raise `ConfigError` if evaluation.groups cannot be formed from the covariates."""
+    if config.evaluation.groups:
+        named = [] if config.evaluation.groups == "found" else config.evaluation.groups
+        check_names(named, data.covariates.columns, "evaluation.groups")
 
 
 def build_backend(config: RunConfig, texts: list[str]) -> Backend:
