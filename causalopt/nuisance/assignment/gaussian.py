@@ -9,7 +9,12 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from causalopt.data.folds import inner_folds, text_ids
-from causalopt.nuisance.assignment.reduced_rank import RegressionMoments, RegressionSplit, choose_settings
+from causalopt.nuisance.assignment.reduced_rank import (
+    RegressionMoments,
+    RegressionPath,
+    RegressionSplit,
+    choose_settings,
+)
 from causalopt.nuisance.assignment.sinkhorn import STEPS, TOLERANCE, Normalizer
 from causalopt.nuisance.coordinates import PrincipalCoordinates
 from causalopt.nuisance.features import ReaderFeatures
@@ -99,7 +104,7 @@ class GaussianAssignment(BaseEstimator):  # type: ignore[misc]
         if best <= 0:
             return self
         phi = self.features_.transform(w)
-        readers = [phi @ self.settings_.slope(split.fitted) for split in chosen]
+        readers = [phi @ RegressionPath.of(split.fitted).slope(self.settings_) for split in chosen]
         self._choose_strength(texts, readers, weight, fold)
         if self.strength_ > 0:
             self._fit_slope(x, phi, weight)
@@ -117,7 +122,7 @@ class GaussianAssignment(BaseEstimator):  # type: ignore[misc]
 
     def _fit_slope(self, x: Array, phi: Float64, weight: Float64) -> None:
         u = self.coordinates_.transform(x)
-        self.slope_ = self.strength_ * self.settings_.slope(RegressionMoments.of(u, phi, weight))
+        self.slope_ = self.strength_ * RegressionPath.of(RegressionMoments.of(u, phi, weight)).slope(self.settings_)
         self.normalizer_ = normalizer(u, phi @ self.slope_, weight, self.sample, self.seed)
 
     def stabilized_weight(self, x: Array, w: Array) -> Float64:

@@ -106,7 +106,7 @@ class BilinearFunction:
 
 
 DROPPED = 1e8
-"""A penalty so large that it removes its columns from the regression."""
+"""A penalty from which on columns are left out of the regression; their coefficients would be below 1e-8."""
 TEXT = (*(10.0 ** np.arange(-4.0, 2.0, 0.5)).tolist(), DROPPED)
 READER = (1e-6, 1e-4, 1e-2, 1.0)
 PRODUCT = (DROPPED, *(10.0 ** np.arange(-2.0, 2.5, 0.5)).tolist())
@@ -169,13 +169,22 @@ class Moments:
         return Moments(self.zz - other.zz, self.zy - other.zy, self.yy - other.yy, self.total - other.total)
 
     def solve(self, penalty: Float64) -> Float64:
-        """Coefficients with the constant first, shape [1 + p]; the constant is not penalised."""
-        # A pseudo-row of 1e-9 keeps the system positive definite if columns are collinear.
-        added = self.total * np.concatenate([[0.0], penalty]) + 1e-9 * self.total
+        """Coefficients with the constant first, shape [1 + p]; the constant is not penalised.
+
+        A column with a penalty of `DROPPED` or more has the coefficient zero.
+        """
+        kept = np.concatenate([[0], 1 + np.flatnonzero(penalty < DROPPED)])
+        if len(kept) < len(self.zy):
+            coefficients = np.zeros(len(self.zy))
+            rest = Moments(self.zz[kept[:, None], kept], self.zy[kept], self.yy, self.total)
+            coefficients[kept] = rest.solve(penalty[kept[1:] - 1])
+            return coefficients
         matrix = self.zz.copy()
-        np.einsum("ii->i", matrix)[...] += added
+        # A pseudo-row of 1e-9 keeps the system positive definite if columns are collinear.
+        np.einsum("ii->i", matrix)[...] += self.total * np.concatenate([[0.0], penalty]) + 1e-9 * self.total
         # Some hundred small systems are solved for each fit: call the routine itself, without the checks around it.
-        _, solution, failed = dposv(matrix, self.zy, lower=1)
+        # The transpose of the symmetric matrix has the order of columns that it reads.
+        _, solution, failed = dposv(matrix.T, self.zy, lower=1)
         return np.asarray(np.linalg.lstsq(matrix, self.zy)[0] if failed else solution, dtype=np.float64)
 
     def loss(self, coefficients: Float64) -> float:

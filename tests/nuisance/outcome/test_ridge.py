@@ -3,7 +3,15 @@ import pytest
 from nuisance_laws import additive_and_crossed
 from sklearn.linear_model import Ridge
 
-from causalopt.nuisance.outcome.ridge import BilinearDesign, Moments, Penalty, RidgeOutcome, Split, choose_penalty
+from causalopt.nuisance.outcome.ridge import (
+    DROPPED,
+    BilinearDesign,
+    Moments,
+    Penalty,
+    RidgeOutcome,
+    Split,
+    choose_penalty,
+)
 
 
 def test_solution_is_scikit_learns():
@@ -147,3 +155,13 @@ def test_noise_leaves_the_mean():
         alone += np.ptp(predicted) < 1e-4
     assert alone > 20
     assert np.median(excess) < 1e-9
+
+
+def test_dropped_columns_are_not_there():
+    rng = np.random.default_rng(0)
+    z, y, weight = rng.normal(size=(30, 4)), rng.normal(size=30), rng.random(30) + 0.1
+    penalty = np.array([0.3, DROPPED, 0.1, 2 * DROPPED])
+    found = Moments.of(z, y, weight).solve(penalty)
+    alone = Moments.of(z[:, [0, 2]], y, weight).solve(penalty[[0, 2]])
+    np.testing.assert_array_equal(found[[2, 4]], 0.0)
+    np.testing.assert_allclose(found[[0, 1, 3]], alone, rtol=1e-12)
