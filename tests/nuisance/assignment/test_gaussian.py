@@ -15,7 +15,7 @@ from causalopt.nuisance.assignment.reduced_rank import (
     RegressionSplit,
     choose_settings,
 )
-from causalopt.nuisance.assignment.sinkhorn import Normalizer
+from causalopt.nuisance.assignment.sinkhorn import Normalizer, margins, margins_in_logs
 from causalopt.nuisance.coordinates import PrincipalCoordinates
 
 
@@ -226,12 +226,23 @@ def test_margins_are_right_where_ratios_span_more_than_a_float_holds(scale):
     """Steps in logarithms alone left margins that were off by 0.09 nats at the larger scale."""
     rng = np.random.default_rng(0)
     texts, readers = rng.normal(size=(200, 6)), scale * rng.normal(size=(200, 6))
-    share = np.log(np.full(200, 1 / 200))
-    found = Normalizer._in_logs(texts, readers, share, share)
+    share = np.full(200, 1 / 200)
     pairs = texts @ readers.T
-    of_text = logsumexp(pairs + found.log_reader, axis=1) + found.log_text - share
-    of_reader = logsumexp(pairs.T + found.log_text, axis=1) + found.log_reader - share
+    log_text, log_reader = margins_in_logs(pairs, share, share)
+    of_text = logsumexp(pairs + log_reader, axis=1) + log_text - np.log(share)
+    of_reader = logsumexp(pairs.T + log_text, axis=1) + log_reader - np.log(share)
     assert np.abs(of_text).max() < 1e-5
     assert np.abs(of_reader).max() < 1e-5
-    plain = Normalizer.of(texts, readers, np.ones(200), np.ones(200))
-    np.testing.assert_allclose(found.log_ratio(texts, readers), plain.log_ratio(texts, readers), atol=1e-3)
+    plain = margins(pairs, share, share)
+    np.testing.assert_allclose(log_text[:, None] + log_reader, plain[0][:, None] + plain[1], atol=1e-3)
+
+
+def test_equal_texts_and_readers_count_with_their_weights_together():
+    rng = np.random.default_rng(0)
+    texts, readers, weight = rng.normal(size=(20, 3)), rng.normal(size=(15, 3)), rng.random(20) + 0.5
+    twice = np.r_[np.arange(20), np.arange(5)]
+    split = np.r_[0.3 * weight[:5], weight[5:], 0.7 * weight[:5]]
+    once = Normalizer.of(texts, readers, weight, np.ones(15))
+    found = Normalizer.of(texts[twice], readers, split, np.ones(15))
+    assert len(found.texts) == 20
+    np.testing.assert_allclose(found.log_ratio(texts[:15], readers), once.log_ratio(texts[:15], readers), atol=1e-10)
