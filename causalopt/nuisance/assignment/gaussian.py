@@ -92,12 +92,20 @@ class GaussianAssignment(BaseEstimator):  # type: ignore[misc]
         if min(len(part.variance) for part in (self.coordinates_, *parts)) == 0:
             return self
         texts = [part.transform(x) for part in parts]
+        # The coordinates of each part with its rows, and the sums that all features of readers share.
+        halves = [[(u[part], part) for part in (~rows, rows)] for u, rows in zip(texts, out, strict=True)]
+        squares = [[(u * weight[part][:, None]).T @ u for u, part in both] for both in halves]
         best = -np.inf
         for features in ReaderFeatures.candidates(w, weight):
             phi = features.transform(w)
             splits = [
-                RegressionSplit(*(RegressionMoments.of(u[part], phi[part], weight[part]) for part in (~rows, rows)))
-                for u, rows in zip(texts, out, strict=True)
+                RegressionSplit(
+                    *(
+                        RegressionMoments.of(u, phi[part], weight[part], known)
+                        for (u, part), known in zip(both, of_both, strict=True)
+                    )
+                )
+                for both, of_both in zip(halves, squares, strict=True)
             ]
             settings, gain = choose_settings(splits)
             if gain > best:

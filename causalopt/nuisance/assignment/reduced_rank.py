@@ -35,27 +35,13 @@ class RegressionMoments:
     total: float
 
     @classmethod
-    def of(cls, u: Float64, phi: Float64, weight: Float64) -> Self:
-        """Sum over rows."""
+    def of(cls, u: Float64, phi: Float64, weight: Float64, texts: Float64 | None = None) -> Self:
+        """Sum over rows; ``texts`` is U'AU if it is known."""
         constant = np.column_stack([np.ones(len(phi)), phi])
         weighted = constant * weight[:, None]
-        return cls(weighted.T @ constant, weighted.T @ u, (u * weight[:, None]).T @ u, float(weight.sum()))
-
-    def __add__(self, other: RegressionMoments) -> RegressionMoments:
-        return RegressionMoments(
-            self.features + other.features,
-            self.cross + other.cross,
-            self.texts + other.texts,
-            self.total + other.total,
-        )
-
-    def __sub__(self, other: RegressionMoments) -> RegressionMoments:
-        return RegressionMoments(
-            self.features - other.features,
-            self.cross - other.cross,
-            self.texts - other.texts,
-            self.total - other.total,
-        )
+        if texts is None:
+            texts = (u * weight[:, None]).T @ u
+        return cls(weighted.T @ constant, weighted.T @ u, texts, float(weight.sum()))
 
 
 @dataclass(frozen=True, eq=False)
