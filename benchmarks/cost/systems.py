@@ -64,7 +64,15 @@ def causalopt(sample: Sample) -> None:
 
 def causalopt_same(sample: Sample) -> None:
     """LightGBM for the outcome, a Gaussian assignment (ridge mean), and g as a mean over a sample of readers."""
-    cross_fit(sample.x, sample.w, sample.y, group=sample.text, fold=sample.fold, outcome_model=trees())
+    cross_fit(
+        sample.x,
+        sample.w,
+        sample.y,
+        group=sample.text,
+        fold=sample.fold,
+        outcome_model=trees(),
+        assignment_model="gaussian",
+    )
 
 
 def econml(sample: Sample) -> float:

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from causalopt.errors import OverlapWarning
-from causalopt.nuisance.outcome.ridge import RidgeOutcome
+from causalopt.nuisance.outcome.ridge import held_out_fits
 from causalopt.typing import Array, Float64, Int64
 
 REASSIGNED = 10
@@ -159,8 +159,7 @@ def warn_if_text_gives_reader_away(x: Array, w: Array, weight: Float64, text_id:
     """
     if w.shape[1] == 0:
         return
-    explained = [_held_out_r2(x, column, weight, text_id) for column in w.T]
-    determined = [share for share in explained if share > GIVEN_AWAY]
+    determined = [share for share in _held_out_r2(x, w, weight, text_id) if share > GIVEN_AWAY]
     if determined:
         warnings.warn(
             f"the text determines {len(determined)} of the {w.shape[1]} encoded covariates of its reader (held-out R^2 "
@@ -204,11 +203,16 @@ def warn_if_mean_is_not_one(s: Float64, weight: Float64, group: Int64) -> None:
         )
 
 
-def _held_out_r2(x: Array, covariate: Array, weight: Float64, text_id: Int64) -> float:
-    none = np.zeros((len(x), 0))
-    held_out = RidgeOutcome().fit(x, none, covariate, weight, text_id).held_out_
-    spread = float(np.average((covariate - np.average(covariate, weights=weight)) ** 2, weights=weight))
-    return 1 - float(np.average((covariate - held_out) ** 2, weights=weight)) / spread if spread > 0 else 0.0
+def _held_out_r2(x: Array, w: Array, weight: Float64, text_id: Int64) -> list[float]:
+    """Held-out R^2 of a ridge regression of each covariate on the text; the regressions share their columns."""
+    covariates = np.asarray(w, dtype=np.float64)
+    fits = held_out_fits(x, np.zeros((len(x), 0)), covariates, weight, text_id, products=0)
+    explained = []
+    for covariate, (_, held_out) in zip(covariates.T, fits, strict=True):
+        spread = float(np.average((covariate - np.average(covariate, weights=weight)) ** 2, weights=weight))
+        error = float(np.average((covariate - held_out) ** 2, weights=weight))
+        explained.append(1 - error / spread if spread > 0 else 0.0)
+    return explained
 
 
 def _areas(w: Array, label: Int64) -> dict[tuple[int, int], float]:

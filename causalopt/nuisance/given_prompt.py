@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 from sklearn.linear_model import RidgeCV
 
-from causalopt.nuisance.assignment.sinkhorn import Normalizer, log_mean
+from causalopt.nuisance.assignment.sinkhorn import log_sums, margins
 from causalopt.nuisance.contracts import AssignmentModel
 from causalopt.nuisance.coordinates import PrincipalCoordinates
 from causalopt.nuisance.rows import Rows
@@ -71,7 +71,7 @@ class GivenPrompt:
         """Return what to add to log s of a fitted model for text and reader of the rows ``out``, nats, shapes [k].
 
         Given c, the mean of p(x | c, w) / p(x | c) over the readers of the prompt is one for every text, and so is the
-        mean over its texts for every reader (see `Normalizer`). A model of the residuals has these margins over all
+        mean over its texts for every reader (see `margins`). A model of the residuals has these margins over all
         prompts together; here each frequent prompt gets its own, from a sample of its rows.
         """
         of_text, of_reader = np.zeros(len(self.text)), np.zeros(len(self.text))
@@ -88,11 +88,10 @@ class GivenPrompt:
             )
             if not all(np.isfinite(ratios).all() for ratios in (known, of_new_texts, of_new_readers)):
                 continue  # weights that are not positive and finite are a failure, whatever their margins
-            # A table of log-ratios is the product of itself with unit vectors, one for each reader of the sample.
-            unit, weight = np.eye(len(sample)), self.rows.weight[sample]
-            margins = Normalizer.of(known, unit, weight, weight)
-            of_text[new] = log_mean(of_new_texts, unit, margins.log_reader)
-            of_reader[new] = log_mean(of_new_readers.T, unit, margins.log_text)
+            weight = self.rows.weight[sample]
+            log_text, log_reader = margins(known, weight, weight)
+            of_text[new] = log_sums(of_new_texts, log_reader)
+            of_reader[new] = log_sums(of_new_readers.T, log_text)
         return of_text[out], of_reader[out]
 
     def _log_ratios(self, model: AssignmentModel, texts: Int64, readers: Int64) -> Float64:

@@ -8,11 +8,17 @@ from typing import Self
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from causalopt.data.folds import inner_folds, text_ids
-from causalopt.nuisance.assignment.reduced_rank import RegressionMoments, RegressionSplit, choose_settings
-from causalopt.nuisance.assignment.sinkhorn import STEPS, TOLERANCE, Normalizer
+from causalopt.data.folds import inner_folds, row_codes, text_ids
+from causalopt.nuisance.assignment.reduced_rank import (
+    RegressionMoments,
+    RegressionPath,
+    RegressionSplit,
+    choose_settings,
+)
+from causalopt.nuisance.assignment.sinkhorn import Normalizer, log_sums, margins
 from causalopt.nuisance.coordinates import PrincipalCoordinates
 from causalopt.nuisance.features import ReaderFeatures
+from causalopt.nuisance.outcome.averaging import distinct_rows
 from causalopt.typing import Array, Float64, Int64
 
 INNER_FOLDS = 5
@@ -27,7 +33,7 @@ SEARCH_SAMPLE = 400
 SEARCH_ROWS = 2000
 """Texts and readers behind the margins, and rows of a fold, during the search for the strength."""
 SEARCH_TOLERANCE, SEARCH_STEPS = 1e-3, 20
-"""Precision of the margins in that search (see `Normalizer`): far below the differences between strengths."""
+"""Precision of the margins in that search (see `margins`): far below the differences between strengths."""
 
 
 class GaussianAssignment(BaseEstimator):  # type: ignore[misc]
@@ -86,12 +92,20 @@ class GaussianAssignment(BaseEstimator):  # type: ignore[misc]
         if min(len(part.variance) for part in (self.coordinates_, *parts)) == 0:
             return self
         texts = [part.transform(x) for part in parts]
+        # The coordinates of each part with its rows, and the sums that all features of readers share.
+        halves = [[(u[part], part) for part in (~rows, rows)] for u, rows in zip(texts, out, strict=True)]
+        squares = [[(u * weight[part][:, None]).T @ u for u, part in both] for both in halves]
         best = -np.inf
         for features in ReaderFeatures.candidates(w, weight):
             phi = features.transform(w)
             splits = [
-                RegressionSplit(*(RegressionMoments.of(u[part], phi[part], weight[part]) for part in (~rows, rows)))
-                for u, rows in zip(texts, out, strict=True)
+                RegressionSplit(
+                    *(
+                        RegressionMoments.of(u, phi[part], weight[part], known)
+                        for (u, part), known in zip(both, of_both, strict=True)
+                    )
+                )
+                for both, of_both in zip(halves, squares, strict=True)
             ]
             settings, gain = choose_settings(splits)
             if gain > best:
@@ -99,7 +113,7 @@ class GaussianAssignment(BaseEstimator):  # type: ignore[misc]
         if best <= 0:
             return self
         phi = self.features_.transform(w)
-        readers = [phi @ self.settings_.slope(split.fitted) for split in chosen]
+        readers = [phi @ RegressionPath.of(split.fitted).slope(self.settings_) for split in chosen]
         self._choose_strength(texts, readers, weight, fold)
         if self.strength_ > 0:
             self._fit_slope(x, phi, weight)
@@ -117,8 +131,9 @@ class GaussianAssignment(BaseEstimator):  # type: ignore[misc]
 
     def _fit_slope(self, x: Array, phi: Float64, weight: Float64) -> None:
         u = self.coordinates_.transform(x)
-        self.slope_ = self.strength_ * self.settings_.slope(RegressionMoments.of(u, phi, weight))
-        self.normalizer_ = normalizer(u, phi @ self.slope_, weight, self.sample, self.seed)
+        self.slope_ = self.strength_ * RegressionPath.of(RegressionMoments.of(u, phi, weight)).slope(self.settings_)
+        texts, readers = drawn_rows(u, phi @ self.slope_, weight, self.sample, self.seed)
+        self.normalizer_ = Normalizer.of(texts[0], readers[0], texts[1], readers[1])
 
     def stabilized_weight(self, x: Array, w: Array) -> Float64:
         if self.strength_ == 0:
@@ -133,18 +148,20 @@ class GaussianAssignment(BaseEstimator):  # type: ignore[misc]
         for k, (u, slopes) in enumerate(zip(texts, readers, strict=True)):
             rest, held_out = fold != k, np.flatnonzero(fold == k)
             held_out = held_out[:: -(-len(held_out) // SEARCH_ROWS)]
+            (sample, share), (of_readers, reader_share) = (
+                distinct_rows(*drawn)
+                for drawn in drawn_rows(u[rest], slopes[rest], weight[rest], SEARCH_SAMPLE, self.seed)
+            )
+            new_text, text = _distinct(u[held_out])
+            new_reader, reader = _distinct(slopes[held_out])
+            # The strength multiplies every interaction of a text and a reader, so that each is computed once.
+            known, of_text, of_reader = sample @ of_readers.T, new_text @ of_readers.T, new_reader @ sample.T
+            real = np.einsum("ij,ij->i", u[held_out], slopes[held_out])
             gains = [weight[held_out]]
             for strength in STRENGTHS:
-                margins = normalizer(
-                    u[rest],
-                    strength * slopes[rest],
-                    weight[rest],
-                    SEARCH_SAMPLE,
-                    self.seed,
-                    SEARCH_TOLERANCE,
-                    SEARCH_STEPS,
-                )
-                gains.append(margins.log_ratio(u[held_out], strength * slopes[held_out]))
+                log_text, log_reader = margins(strength * known, share, reader_share, SEARCH_TOLERANCE, SEARCH_STEPS)
+                a, b = log_sums(strength * of_text, log_reader), log_sums(strength * of_reader, log_text)
+                gains.append(strength * real - a[text] - b[reader])
             parts.append(np.stack(gains, axis=1))
         table = np.concatenate(parts)
         share = table[:, 0] / table[:, 0].sum()
@@ -166,21 +183,24 @@ def _folds(text_id: Int64, seed: int) -> Int64 | None:
     return inner_folds(np.arange(len(text_id)) if few else text_id, INNER_FOLDS, seed)
 
 
-def normalizer(
-    texts: Float64,
-    readers: Float64,
-    weight: Float64,
-    size: int,
-    seed: int,
-    tolerance: float = TOLERANCE,
-    steps: int = STEPS,
-) -> Normalizer:
-    """Fit the margins on at most ``size`` rows, drawn with probabilities proportional to their weights."""
+def drawn_rows(
+    texts: Float64, readers: Float64, weight: Float64, size: int, seed: int
+) -> tuple[tuple[Float64, Float64], tuple[Float64, Float64]]:
+    """Return texts with their weights, and readers with theirs: all rows that count, or at most ``size`` of them.
+
+    Those are drawn with probabilities proportional to their weights, and then weigh the same.
+    """
     counts = weight > 0
     texts, readers, weight = texts[counts], readers[counts], weight[counts]
     if len(texts) <= size:
-        return Normalizer.of(texts, readers, weight, weight, tolerance, steps)
+        return (texts, weight), (readers, weight)
     rng = np.random.default_rng(seed)
     share = weight / weight.sum()
     drawn_texts, drawn_readers = (rng.choice(len(texts), size, p=share) for _ in range(2))
-    return Normalizer.of(texts[drawn_texts], readers[drawn_readers], np.ones(size), np.ones(size), tolerance, steps)
+    return (texts[drawn_texts], np.ones(size)), (readers[drawn_readers], np.ones(size))
+
+
+def _distinct(rows: Float64) -> tuple[Float64, Int64]:
+    """Distinct rows, and the position of each row among them, shape [n]."""
+    codes = row_codes(rows)
+    return rows[np.unique(codes, return_index=True)[1]], codes

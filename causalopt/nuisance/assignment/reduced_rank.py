@@ -15,6 +15,12 @@ SHRINKAGES = (0.0, 0.1, 0.3)
 """Shrinkage of the residual covariance toward a multiple of the identity."""
 UNFORESEEN = 0.01
 """Smallest share of a direction's variance that is assumed not to be predicted by the covariates."""
+NEGLIGIBLE = 1e-9
+"""Added to each penalty, so that collinear covariates leave the regression defined."""
+WHITENED = 1e-9
+"""Largest distance from one of a variance that counts as one."""
+ROUNDING = 1e-10
+"""Nats per row that are no reason to prefer one setting to another."""
 COORDINATES = (4, 8, 16, 32, 64, 128)
 """Numbers of leading principal coordinates that are tried, in addition to all of them."""
 
@@ -29,118 +35,157 @@ class RegressionMoments:
     total: float
 
     @classmethod
-    def of(cls, u: Float64, phi: Float64, weight: Float64) -> Self:
-        """Sum over rows."""
+    def of(cls, u: Float64, phi: Float64, weight: Float64, texts: Float64 | None = None) -> Self:
+        """Sum over rows; ``texts`` is U'AU if it is known."""
         constant = np.column_stack([np.ones(len(phi)), phi])
         weighted = constant * weight[:, None]
-        return cls(weighted.T @ constant, weighted.T @ u, (u * weight[:, None]).T @ u, float(weight.sum()))
-
-    def __add__(self, other: RegressionMoments) -> RegressionMoments:
-        return RegressionMoments(
-            self.features + other.features,
-            self.cross + other.cross,
-            self.texts + other.texts,
-            self.total + other.total,
-        )
-
-    def __sub__(self, other: RegressionMoments) -> RegressionMoments:
-        return RegressionMoments(
-            self.features - other.features,
-            self.cross - other.cross,
-            self.texts - other.texts,
-            self.total - other.total,
-        )
-
-    def leading(self, coordinates: int) -> RegressionMoments:
-        """Return the moments of only the first ``coordinates`` of u."""
-        cross, texts = self.cross[:, :coordinates], self.texts[:coordinates, :coordinates]
-        return RegressionMoments(self.features, cross, texts, self.total)
+        if texts is None:
+            texts = (u * weight[:, None]).T @ u
+        return cls(weighted.T @ constant, weighted.T @ u, texts, float(weight.sum()))
 
 
 @dataclass(frozen=True, eq=False)
 class CanonicalPairs:
-    """Directions of text and reader, most informative first, in which z_j = text_j' u is N(reader_j' [1, phi], 1).
+    """Directions of text, most informative first, in which z_j = text_j' u is N(B_j' (phi - mean phi), 1) given phi.
 
     Given the reader, the z_j are independent. They are the canonical variates of a multivariate regression
-    (Izenman 1975); the leading ones are its maximum-likelihood fit at that rank.
+    (Izenman 1975); the leading ones are its maximum-likelihood fit at that rank. Leading dimensions, written as dots,
+    are those of the settings that the directions were found for.
 
     Attributes
     ----------
     text:
-        Shape [q, k].
-    reader:
-        Shape [1 + f, k], the constant first.
-    center, spread:
-        Mean and variance of reader_j' [1, phi] over readers, shape [k]: z_j has that mean, and variance 1 + spread_j.
+        Shape [..., k, j], a column for each direction, in the basis of `RegressionPath.basis`.
+    spread:
+        Variance of the mean of z_j over readers, shape [..., j]: over all readers, z_j has variance 1 + spread_j.
     """
 
     text: Float64
-    reader: Float64
-    center: Float64
     spread: Float64
 
-    def gains(self, held_out: RegressionMoments) -> Float64:
-        """Sum over held-out rows of log N(z_j; reader_j' phi, 1) - log N(z_j; mean, 1 + spread_j), shape [k], nats."""
-        squares = np.sum(self.text * (held_out.texts @ self.text), axis=0)
-        products = np.sum(self.reader * (held_out.cross @ self.text), axis=0)
-        fitted = np.sum(self.reader * (held_out.features @ self.reader), axis=0)
-        about_center = squares - 2 * self.center * (held_out.cross[0] @ self.text) + held_out.total * self.center**2
-        conditional = squares - 2 * products + fitted
-        # Given the reader, z_j is N(fitted, 1); over all readers it is N(center, 1 + spread).
-        return np.asarray(
-            0.5 * (held_out.total * np.log1p(self.spread) + about_center / (1 + self.spread) - conditional)
-        )
+    @classmethod
+    def of(
+        cls, fitted: Float64, residual: Float64, unpredicted: int, shrinkages: tuple[float, ...], count: int
+    ) -> Self:
+        """Rotate texts, whitened by the residual covariance, to the directions that vary most with the reader.
 
-    def slope(self, rank: int) -> Float64:
-        """Return S, shape [f, q]: phi' S u is the interaction of text and reader in log p(u | phi)."""
-        return np.asarray(self.reader[1:, :rank] @ self.text[:, :rank].T)
+        Parameters
+        ----------
+        fitted, residual:
+            Covariances of the fitted values and of the residuals, shape [..., k, k].
+        unpredicted:
+            Number of directions outside of the basis, in which the residual covariance is the identity.
+        shrinkages:
+            Shrinkages of the residual covariance, which become the dimension after the leading ones.
+        count:
+            Largest number of directions: the rank of ``fitted``.
+        """
+        variances, axes = np.linalg.eigh(residual)
+        mean = (variances.sum(axis=-1, keepdims=True) + unpredicted) / (variances.shape[-1] + unpredicted)
+        of_shrinkages = [shrunk(variances, mean, shrinkage) for shrinkage in shrinkages]
+        whiten = axes[..., None, :, :] / np.sqrt(np.stack(of_shrinkages, axis=-2))[..., None, :]
+        # The means of whitened texts have variances text_j' fitted text_j; eigenvalues come smallest first.
+        spread, rotation = np.linalg.eigh(np.swapaxes(whiten, -1, -2) @ fitted[..., None, :, :] @ whiten)
+        spread, rotation = spread[..., ::-1][..., :count], rotation[..., ::-1][..., :count]
+        return cls(whiten @ rotation, np.maximum(spread, 0.0))
+
+    def gains(self, texts: Float64, residual: Float64, total: float) -> Float64:
+        """Sum over rows of log N(z_j; B_j' (phi - mean phi), 1) - log N(z_j; 0, 1 + spread_j), shape [..., j], nats.
+
+        ``texts`` and ``residual`` are the sums of the rows' u u' and of their residuals' products, in the same basis.
+        """
+        about_center, conditional = (np.sum(self.text * (form @ self.text), axis=-2) for form in (texts, residual))
+        return np.asarray(0.5 * (total * np.log1p(self.spread) + about_center / (1 + self.spread) - conditional))
 
 
 @dataclass(frozen=True, eq=False)
-class MultivariateRegression:
-    """Ridge regression of u on phi, with the quantities that all shrinkages of its residual covariance share.
+class RegressionPath:
+    """Ridge regressions of u on phi for every penalty at once, from one eigendecomposition of the covariance of phi.
+
+    The slopes of a penalty are axes diag(1 / (variance + penalty)) loadings. The coordinates u must have mean zero over
+    the rows of the moments. Since they are whitened (see `PrincipalCoordinates`), the residual covariance is the
+    identity except in the directions that vary with phi, at most f of them, and in those few of negligible variance
+    whose whitening is not exact: no larger matrix needs an eigendecomposition.
 
     Attributes
     ----------
-    coefficients:
-        B with the constant first, shape [1 + f, q].
-    variances, axes:
-        Eigenvalues and eigenvectors of the residual covariance, shapes [q] and [q, q].
-    mean, root:
-        Mean of [1, phi], shape [1 + f], and R with R'R its covariance, shape [1 + f, 1 + f].
+    mean, variance, axes:
+        Mean of phi, and the eigenvalues and eigenvectors of its covariance, shapes [f], [f] and [f, f].
+    loadings:
+        Covariances of axes' phi with u, shape [f, q].
+    excess:
+        Covariance of u less the identity, shape [q, q].
     """
 
-    coefficients: Float64
-    variances: Float64
-    axes: Float64
     mean: Float64
-    root: Float64
+    variance: Float64
+    axes: Float64
+    loadings: Float64
+    excess: Float64
 
     @classmethod
-    def of(cls, moments: RegressionMoments, penalty: float) -> Self:
-        """Fit with a ridge penalty, in pseudo-rows per row of data."""
-        added = np.full(len(moments.features), (penalty + 1e-9) * moments.total)
-        added[0] = 1e-12 * moments.total  # the constant is not penalised
-        coefficients = np.linalg.solve(moments.features + np.diag(added), moments.cross)
-        # (U - F B)' A (U - F B), computed from the sums.
-        both = coefficients.T @ moments.cross
-        residual = moments.texts - both - both.T + coefficients.T @ moments.features @ coefficients
-        variances, axes = np.linalg.eigh(residual / moments.total)
-        mean = moments.features[0] / moments.total
-        spread, directions = np.linalg.eigh(moments.features / moments.total - np.outer(mean, mean))
-        root = np.sqrt(np.maximum(spread, 0.0))[:, None] * directions.T
-        return cls(np.asarray(coefficients, dtype=np.float64), variances, axes, mean, root)
+    def of(cls, moments: RegressionMoments) -> Self:
+        mean = moments.features[0, 1:] / moments.total
+        covariance = moments.features[1:, 1:] / moments.total - np.outer(mean, mean)
+        variance, axes = np.linalg.eigh(covariance)
+        cross = (moments.cross[1:] - np.outer(mean, moments.cross[0])) / moments.total
+        excess = moments.texts / moments.total - np.eye(len(moments.texts))
+        return cls(mean, np.maximum(variance, 0.0), axes, axes.T @ cross, excess)
 
-    def pairs(self, shrinkage: float) -> CanonicalPairs:
-        """Rotate texts, whitened by the residual covariance, to the directions that vary most with the reader."""
-        whiten = self.axes / np.sqrt(shrunk(self.variances, shrinkage))
-        scaled = self.coefficients @ whiten
-        # The variances of phi'B' over readers are the squared singular values of R B: phi has fewer columns than u.
-        _, spread, rotation = np.linalg.svd(self.root @ scaled, full_matrices=False)
-        count = min(len(self.coefficients) - 1, len(spread))
-        rotation = rotation[:count].T
-        reader = scaled @ rotation
-        return CanonicalPairs(whiten @ rotation, reader, self.mean @ reader, spread[:count] ** 2)
+    def basis(self, coordinates: int) -> Float64:
+        """Orthonormal basis of the leading coordinates' directions that need one, shape [coordinates, k].
+
+        Orthogonal to it, the residual covariance is the identity.
+        """
+        spanning = self.loadings[:, :coordinates].T
+        excess = self.excess[:coordinates, :coordinates]
+        if np.abs(excess).max() > WHITENED:
+            variance, axes = np.linalg.eigh(excess)
+            spanning = np.hstack([spanning, axes[:, np.abs(variance) > WHITENED]])
+        return np.asarray(np.linalg.qr(spanning)[0])
+
+    def slopes(self, basis: Float64, penalties: tuple[float, ...]) -> Float64:
+        """Slopes of basis' u on axes' (phi - mean), shape [penalties, f, k]."""
+        added = np.array(penalties) + NEGLIGIBLE
+        return (self.loadings[:, : len(basis)] @ basis) / (self.variance + added[:, None])[:, :, None]
+
+    def pairs(
+        self, basis: Float64, penalties: tuple[float, ...], shrinkages: tuple[float, ...]
+    ) -> tuple[CanonicalPairs, Float64]:
+        """Canonical pairs of all settings, with leading dimensions [penalties, shrinkages], and `slopes`."""
+        slopes = self.slopes(basis, penalties)
+        across = np.swapaxes(slopes, -1, -2)
+        fitted = across @ (self.variance[:, None] * slopes)
+        explained = across @ (self.loadings[:, : len(basis)] @ basis)
+        texts = np.eye(basis.shape[1]) + basis.T @ self.excess[: len(basis), : len(basis)] @ basis
+        residual = texts - explained - np.swapaxes(explained, -1, -2) + fitted
+        count = min(len(self.variance), basis.shape[1])
+        return CanonicalPairs.of(fitted, residual, len(basis) - basis.shape[1], shrinkages, count), slopes
+
+    def gains(self, held_out: RegressionMoments, coordinates: int) -> Float64:
+        """Held-out gain of each rank, summed over rows, shape [`PENALTIES`, `SHRINKAGES`, largest rank], nats."""
+        basis = self.basis(coordinates)
+        pairs, slopes = self.pairs(basis, PENALTIES, SHRINKAGES)
+        # Held-out sums in the basis, about the mean of the fitted rows: of u u', axes' phi u' and axes' phi phi' axes.
+        texts = basis.T @ held_out.texts[:coordinates, :coordinates] @ basis
+        sums, mean = held_out.features[0, 1:], self.mean
+        shifted = np.outer(mean, sums)
+        features = held_out.features[1:, 1:] - shifted - shifted.T + held_out.total * np.outer(mean, mean)
+        features = self.axes.T @ features @ self.axes
+        cross = self.axes.T @ (held_out.cross[1:] - np.outer(mean, held_out.cross[0]))[:, :coordinates] @ basis
+        across = np.swapaxes(slopes, -1, -2)
+        explained = across @ cross
+        residual = texts - explained - np.swapaxes(explained, -1, -2) + across @ features @ slopes
+        return np.cumsum(pairs.gains(texts, residual[:, None], held_out.total), axis=-1)
+
+    def slope(self, settings: CanonicalSettings) -> Float64:
+        """Return S for all coordinates of u, shape [f, q]: phi' S u is their interaction in log p(u | phi)."""
+        basis = self.basis(settings.coordinates)
+        pairs, slopes = self.pairs(basis, (settings.penalty,), (settings.shrinkage,))
+        text = pairs.text[0, 0][:, : settings.rank]
+        full = np.zeros(self.loadings.shape)
+        full[:, : settings.coordinates] = (self.axes @ slopes[0] @ text) @ (basis @ text).T
+        return full
 
 
 @dataclass(frozen=True)
@@ -152,13 +197,6 @@ class CanonicalSettings:
     penalty: float
     shrinkage: float
 
-    def slope(self, moments: RegressionMoments) -> Float64:
-        """Fit and return S for all coordinates of u, shape [f, r]."""
-        pairs = MultivariateRegression.of(moments.leading(self.coordinates), self.penalty).pairs(self.shrinkage)
-        full = np.zeros((len(moments.features) - 1, moments.cross.shape[1]))
-        full[:, : self.coordinates] = pairs.slope(self.rank)
-        return full
-
 
 @dataclass(frozen=True, eq=False)
 class RegressionSplit:
@@ -167,15 +205,12 @@ class RegressionSplit:
     fitted: RegressionMoments
     left_out: RegressionMoments
 
-    def gains(self, coordinates: int, penalty: float) -> list[Float64]:
-        """Held-out gain of each rank from 1 to the largest, for each of `SHRINKAGES`; see `CanonicalPairs.gains`."""
-        regression = MultivariateRegression.of(self.fitted.leading(coordinates), penalty)
-        left_out = self.left_out.leading(coordinates)
-        return [np.cumsum(regression.pairs(shrinkage).gains(left_out)) for shrinkage in SHRINKAGES]
-
 
 def choose_settings(splits: list[RegressionSplit]) -> tuple[CanonicalSettings, float]:
     """Choose coordinates, penalty, shrinkage and rank by the held-out likelihood ratio of covariates against none.
+
+    Of settings that are equally good up to rounding, the first is taken: fewer coordinates, then a smaller penalty, a
+    smaller shrinkage and a lower rank.
 
     Returns
     -------
@@ -184,25 +219,24 @@ def choose_settings(splits: list[RegressionSplit]) -> tuple[CanonicalSettings, f
         the covariates do not help to predict the text at any rank.
     """
     total = sum(split.left_out.total for split in splits)
-    r = max(split.fitted.cross.shape[1] for split in splits)
+    paths = [RegressionPath.of(split.fitted) for split in splits]
+    r = max(path.loadings.shape[1] for path in paths)
     best = (CanonicalSettings(r, 1, 1.0, 0.0), -np.inf)
     for coordinates in sorted({min(q, r) for q in (*COORDINATES, r)}):
-        for penalty in PENALTIES:
-            of_splits = [split.gains(coordinates, penalty) for split in splits]
-            for shrinkage, *gains in zip(SHRINKAGES, *of_splits, strict=True):
-                ranks = min(len(gain) for gain in gains)  # a training part may have fewer directions than another
-                by_rank = np.sum([gain[:ranks] for gain in gains], axis=0) / total
-                rank = int(np.argmax(by_rank)) + 1
-                if by_rank[rank - 1] > best[1]:
-                    best = (CanonicalSettings(coordinates, rank, penalty, shrinkage), float(by_rank[rank - 1]))
+        gains = [path.gains(split.left_out, coordinates) for path, split in zip(paths, splits, strict=True)]
+        ranks = min(gain.shape[-1] for gain in gains)  # a training part may have fewer directions than another
+        mean = np.sum([gain[..., :ranks] for gain in gains], axis=0) / total
+        largest = float(mean.max())
+        if largest > best[1] + ROUNDING:
+            i, j, k = np.argwhere(mean >= largest - ROUNDING)[0]
+            best = (CanonicalSettings(coordinates, int(k) + 1, PENALTIES[i], SHRINKAGES[j]), float(mean[i, j, k]))
     return best
 
 
-def shrunk(eigenvalues: Float64, shrinkage: float) -> Float64:
-    """Eigenvalues of a residual covariance, shrunk toward their mean (Ledoit and Wolf 2004).
+def shrunk(eigenvalues: Float64, mean: Float64, shrinkage: float) -> Float64:
+    """Eigenvalues of a residual covariance, shrunk toward the mean of all of them (Ledoit and Wolf 2004).
 
     The coordinates have variance one, so that an eigenvalue is the share that is not predicted. It is kept above one
     percent: if texts determine their reader (a positivity violation), no data can identify their ratio.
     """
-    mean = float(eigenvalues.mean())
     return np.maximum((1 - shrinkage) * eigenvalues + shrinkage * mean, UNFORESEEN)

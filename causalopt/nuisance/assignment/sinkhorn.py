@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 
 from causalopt.data.folds import row_codes
+from causalopt.nuisance.outcome.averaging import distinct_rows
 from causalopt.typing import Float64
 
 CHUNK = 1_000_000
@@ -43,83 +44,82 @@ class Normalizer:
     log_reader: Float64
 
     @classmethod
-    def of(
-        cls,
-        texts: Float64,
-        readers: Float64,
-        text_weight: Float64,
-        reader_weight: Float64,
-        tolerance: float = TOLERANCE,
-        steps: int = STEPS,
-    ) -> Self:
-        """Find the normalising terms for two weighted samples.
-
-        They change by less than ``tolerance`` nats in the last step; ``steps`` cheap steps follow each in logarithms.
-        """
-        text_share = text_weight / text_weight.sum()
-        reader_share = reader_weight / reader_weight.sum()
-        kernel = texts @ readers.T
-        if np.ptp(kernel) > LARGEST_RANGE:
-            return cls._in_logs(texts, readers, np.log(text_share), np.log(reader_share), tolerance, steps)
-        # Every row and every column has an entry of order one, so that no sum below is zero.
-        row_top = kernel.max(axis=1)
-        kernel -= row_top[:, None]
-        column_top = kernel.max(axis=0)
-        kernel -= column_top
-        np.exp(kernel, out=kernel)
-        for_text = np.ones(len(texts))
-        for _ in range(ITERATIONS):
-            for_reader = 1 / ((text_share * for_text) @ kernel)
-            before, for_text = for_text, 1 / (kernel @ (reader_share * for_reader))
-            if np.max(np.abs(np.log(for_text / before))) < tolerance:
-                break
-        log_text = np.log(text_share * for_text) - row_top
-        log_reader = np.log(reader_share * for_reader) - column_top
-        return cls(texts, readers, log_text, log_reader)
-
-    @classmethod
-    def _in_logs(
-        cls,
-        texts: Float64,
-        readers: Float64,
-        text_share: Float64,
-        reader_share: Float64,
-        tolerance: float = TOLERANCE,
-        steps: int = STEPS,
-    ) -> Self:
-        """Iterate if the ratios span more than a float holds: a step in logarithms, then cheap steps relative to it.
-
-        The cheap steps scale quantities near one, since the step in logarithms has brought both margins there (the
-        absorption of Schmitzer 2019). If they still overflow a float, the next step in logarithms continues.
-        """
-        log_text, log_reader = text_share, reader_share
-        of_text, of_reader = np.exp(text_share), np.exp(reader_share)
-        for _ in range(ROUNDS):
-            log_reader = reader_share - log_mean(readers, texts, log_text)
-            before, log_text = log_text, text_share - log_mean(texts, readers, log_reader)
-            if np.max(np.abs(log_text - before)) < tolerance:
-                break
-            with np.errstate(all="ignore"):
-                kernel = texts @ readers.T
-                kernel += (log_text - text_share)[:, None]
-                kernel += log_reader - reader_share
-                np.exp(kernel, out=kernel)
-                for_text = np.ones(len(texts))
-                for _ in range(steps):
-                    for_reader = 1 / ((of_text * for_text) @ kernel)
-                    last, for_text = for_text, 1 / (kernel @ (of_reader * for_reader))
-                    if np.max(np.abs(np.log(for_text / last))) < tolerance:
-                        break
-                moved = log_text + np.log(for_text)
-            if np.isfinite(moved).all():
-                log_text = moved
-        return cls(texts, readers, log_text, log_reader)
+    def of(cls, texts: Float64, readers: Float64, text_weight: Float64, reader_weight: Float64) -> Self:
+        """Find the normalising terms for two weighted samples; equal rows are merged."""
+        texts, text_weight = distinct_rows(texts, text_weight)
+        readers, reader_weight = distinct_rows(readers, reader_weight)
+        return cls(texts, readers, *margins(texts @ readers.T, text_weight, reader_weight))
 
     def log_ratio(self, texts: Float64, readers: Float64) -> Float64:
         """log p(x_i | w_i) - log p(x_i), shape [n], nats, for any rows."""
         a = _of_distinct(texts, self.readers, self.log_reader)
         b = _of_distinct(readers, self.texts, self.log_text)
         return np.asarray(np.einsum("ij,ij->i", texts, readers) - a - b)
+
+
+def margins(
+    interaction: Float64,
+    text_weight: Float64,
+    reader_weight: Float64,
+    tolerance: float = TOLERANCE,
+    steps: int = STEPS,
+) -> tuple[Float64, Float64]:
+    """`Normalizer.log_text` and `Normalizer.log_reader` for a table of theta_w' x, shape [J, K].
+
+    They change by less than ``tolerance`` nats in the last step; ``steps`` cheap steps follow each in logarithms.
+    """
+    text_share = text_weight / text_weight.sum()
+    reader_share = reader_weight / reader_weight.sum()
+    if np.ptp(interaction) > LARGEST_RANGE:
+        return margins_in_logs(interaction, text_share, reader_share, tolerance, steps)
+    # Every row and every column has an entry of order one, so that no sum below is zero.
+    row_top = interaction.max(axis=1)
+    kernel = interaction - row_top[:, None]
+    column_top = kernel.max(axis=0)
+    kernel -= column_top
+    np.exp(kernel, out=kernel)
+    for_text = np.ones(len(kernel))
+    for _ in range(ITERATIONS):
+        for_reader = 1 / ((text_share * for_text) @ kernel)
+        before, for_text = for_text, 1 / (kernel @ (reader_share * for_reader))
+        if np.max(np.abs(np.log(for_text / before))) < tolerance:
+            break
+    return np.log(text_share * for_text) - row_top, np.log(reader_share * for_reader) - column_top
+
+
+def margins_in_logs(
+    interaction: Float64,
+    text_share: Float64,
+    reader_share: Float64,
+    tolerance: float = TOLERANCE,
+    steps: int = STEPS,
+) -> tuple[Float64, Float64]:
+    """Iterate if the ratios span more than a float holds: a step in logarithms, then cheap steps relative to it.
+
+    The cheap steps scale quantities near one, since the step in logarithms has brought both margins there (the
+    absorption of Schmitzer 2019). If they still overflow a float, the next step in logarithms continues.
+    """
+    of_texts, of_readers = np.log(text_share), np.log(reader_share)
+    log_text, log_reader = of_texts, of_readers
+    for _ in range(ROUNDS):
+        log_reader = of_readers - log_sums(interaction.T, log_text)
+        before, log_text = log_text, of_texts - log_sums(interaction, log_reader)
+        if np.max(np.abs(log_text - before)) < tolerance:
+            break
+        with np.errstate(all="ignore"):
+            kernel = interaction + (log_text - of_texts)[:, None]
+            kernel += log_reader - of_readers
+            np.exp(kernel, out=kernel)
+            for_text = np.ones(len(kernel))
+            for _ in range(steps):
+                for_reader = 1 / ((text_share * for_text) @ kernel)
+                last, for_text = for_text, 1 / (kernel @ (reader_share * for_reader))
+                if np.max(np.abs(np.log(for_text / last))) < tolerance:
+                    break
+            moved = log_text + np.log(for_text)
+        if np.isfinite(moved).all():
+            log_text = moved
+    return log_text, log_reader
 
 
 def _of_distinct(rows: Float64, population: Float64, offset: Float64) -> Float64:
@@ -134,9 +134,13 @@ def log_mean(rows: Float64, population: Float64, offset: Float64) -> Float64:
     result = np.empty(len(rows))
     step = max(1, CHUNK // len(population))
     for start in range(0, len(rows), step):
-        exponent = rows[start : start + step] @ population.T
-        exponent += offset
-        top = exponent.max(axis=1)
-        exponent -= top[:, None]
-        result[start : start + step] = top + np.log(np.exp(exponent, out=exponent).sum(axis=1))
+        result[start : start + step] = log_sums(rows[start : start + step] @ population.T, offset)
     return result
+
+
+def log_sums(table: Float64, offset: Float64) -> Float64:
+    """log sum_k exp(table_ik + offset_k), shape [n]."""
+    exponent = table + offset
+    top = exponent.max(axis=1)
+    exponent -= top[:, None]
+    return np.asarray(top + np.log(np.exp(exponent, out=exponent).sum(axis=1)))

@@ -106,7 +106,7 @@ class BilinearFunction:
 
 
 DROPPED = 1e8
-"""A penalty so large that it removes its columns from the regression."""
+"""A penalty from which on columns are left out of the regression; their coefficients would be below 1e-8."""
 TEXT = (*(10.0 ** np.arange(-4.0, 2.0, 0.5)).tolist(), DROPPED)
 READER = (1e-6, 1e-4, 1e-2, 1.0)
 PRODUCT = (DROPPED, *(10.0 ** np.arange(-2.0, 2.5, 0.5)).tolist())
@@ -158,24 +158,34 @@ class Moments:
     @classmethod
     def of(cls, z: Float64, y: Float64, weight: Float64) -> Moments:
         """Sum over rows; ``z`` [n, p] has no constant column."""
+        return cls.of_each(z, y[:, None], weight)[0]
+
+    @classmethod
+    def of_each(cls, z: Float64, outcomes: Float64, weight: Float64) -> list[Moments]:
+        """Sum over rows for each column of ``outcomes`` [n, k]."""
         constant = np.column_stack([np.ones(len(z)), z])
         weighted = constant * weight[:, None]
-        return cls(weighted.T @ constant, weighted.T @ y, float(weight @ y**2), float(weight.sum()))
-
-    def __add__(self, other: Moments) -> Moments:
-        return Moments(self.zz + other.zz, self.zy + other.zy, self.yy + other.yy, self.total + other.total)
-
-    def __sub__(self, other: Moments) -> Moments:
-        return Moments(self.zz - other.zz, self.zy - other.zy, self.yy - other.yy, self.total - other.total)
+        zz, zy = weighted.T @ constant, weighted.T @ outcomes
+        yy, total = weight @ outcomes**2, float(weight.sum())
+        return [cls(zz, np.ascontiguousarray(zy[:, j]), float(yy[j]), total) for j in range(outcomes.shape[1])]
 
     def solve(self, penalty: Float64) -> Float64:
-        """Coefficients with the constant first, shape [1 + p]; the constant is not penalised."""
-        # A pseudo-row of 1e-9 keeps the system positive definite if columns are collinear.
-        added = self.total * np.concatenate([[0.0], penalty]) + 1e-9 * self.total
+        """Coefficients with the constant first, shape [1 + p]; the constant is not penalised.
+
+        A column with a penalty of `DROPPED` or more has the coefficient zero.
+        """
+        kept = np.concatenate([[0], 1 + np.flatnonzero(penalty < DROPPED)])
+        if len(kept) < len(self.zy):
+            coefficients = np.zeros(len(self.zy))
+            rest = Moments(self.zz[kept[:, None], kept], self.zy[kept], self.yy, self.total)
+            coefficients[kept] = rest.solve(penalty[kept[1:] - 1])
+            return coefficients
         matrix = self.zz.copy()
-        np.einsum("ii->i", matrix)[...] += added
+        # A pseudo-row of 1e-9 keeps the system positive definite if columns are collinear.
+        np.einsum("ii->i", matrix)[...] += self.total * np.concatenate([[0.0], penalty]) + 1e-9 * self.total
         # Some hundred small systems are solved for each fit: call the routine itself, without the checks around it.
-        _, solution, failed = dposv(matrix, self.zy, lower=1)
+        # The transpose of the symmetric matrix has the order of columns that it reads.
+        _, solution, failed = dposv(matrix.T, self.zy, lower=1)
         return np.asarray(np.linalg.lstsq(matrix, self.zy)[0] if failed else solution, dtype=np.float64)
 
     def loss(self, coefficients: Float64) -> float:
@@ -240,6 +250,52 @@ def choose_penalty(splits: list[Split]) -> tuple[Penalty, float]:
 INNER_FOLDS = 5
 
 
+def held_out_fits(
+    x: Array, w: Array, outcomes: Float64, weight: Float64, text_id: Int64, products: int, seed: int = 0
+) -> list[tuple[Penalty, Float64]]:
+    """Choose a penalty for each of several outcomes, which share columns and their sums.
+
+    Parameters
+    ----------
+    x, w, weight, text_id:
+        Embeddings [n, d], covariates [n, p], exposures [n] and ids of the texts [n].
+    outcomes:
+        Shape [n, k].
+    products, seed:
+        See `RidgeOutcome`.
+
+    Returns
+    -------
+    list
+        For each outcome its penalty, and the prediction of each row from a fit on the other inner folds, shape [n]. If
+        the held-out loss is not clearly below that of the mean, these are `NOTHING` and the mean.
+    """
+    center = np.average(outcomes, axis=0, weights=weight)
+    held_out = np.tile(center, (len(outcomes), 1))
+    fold = inner_folds(text_id, INNER_FOLDS, seed)
+    if fold is None:  # a single text: nothing can be held out, and only readers differ
+        return [(Penalty(), column) for column in held_out.T]
+    out = [fold == k for k in range(int(fold.max()) + 1)]
+    designs = [BilinearDesign.of(x[~rows], w[~rows], weight[~rows], products) for rows in out]
+    splits = [_splits(design, x, w, outcomes - center, weight, rows) for design, rows in zip(designs, out, strict=True)]
+    found = []
+    for j, of_outcome in enumerate(zip(*splits, strict=True)):
+        penalty, _ = choose_penalty(list(of_outcome))
+        for design, split, rows in zip(designs, of_outcome, out, strict=True):
+            held_out[rows, j] += design.function(split.solve(penalty)).predict(x[rows], w[rows])
+        if not _better(outcomes[:, j], held_out[:, j], float(center[j]), weight, text_id):
+            penalty, held_out[:, j] = NOTHING, center[j]
+        found.append((penalty, held_out[:, j].copy()))
+    return found
+
+
+def _splits(design: BilinearDesign, x: Array, w: Array, outcomes: Float64, weight: Float64, out: Array) -> list[Split]:
+    """One inner split for each column of ``outcomes``."""
+    z = design.matrix(x, w)
+    fitted, left_out = (Moments.of_each(z[rows], outcomes[rows], weight[rows]) for rows in (~out, out))
+    return [Split(*parts, design.block, design.variance) for parts in zip(fitted, left_out, strict=True)]
+
+
 class RidgeOutcome(BaseEstimator):  # type: ignore[misc]
     """E[Y | x, w] by ridge regression on principal coordinates of the text, covariates, and products of the two.
 
@@ -280,32 +336,15 @@ class RidgeOutcome(BaseEstimator):  # type: ignore[misc]
 
     def fit(self, x: Array, w: Array, y: Float64, weight: Float64, text_id: Int64 | None = None) -> Self:
         center = float(np.average(y, weights=weight))
-        fold = inner_folds(text_ids(x, text_id), INNER_FOLDS, self.seed)
-        self.held_out_ = np.full(len(y), center)
-        self.penalty_ = Penalty()  # for a single text: nothing can be held out, and only readers differ
-        if fold is not None:
-            out = [fold == k for k in range(int(fold.max()) + 1)]
-            designs = [BilinearDesign.of(x[~rows], w[~rows], weight[~rows], self.products) for rows in out]
-            splits = [self._split(d, x, w, y - center, weight, rows) for d, rows in zip(designs, out, strict=True)]
-            self.penalty_, _ = choose_penalty(splits)
-            for design, split, rows in zip(designs, splits, out, strict=True):
-                function = design.function(split.solve(self.penalty_))
-                self.held_out_[rows] += function.predict(x[rows], w[rows])
-            if not _better(y, self.held_out_, center, weight, text_ids(x, text_id)):
-                self.penalty_ = NOTHING
-                self.held_out_[:] = center
+        text_id = text_ids(x, text_id)
+        outcomes = np.asarray(y, dtype=np.float64)[:, None]
+        self.penalty_, self.held_out_ = held_out_fits(x, w, outcomes, weight, text_id, self.products, self.seed)[0]
         design = BilinearDesign.of(x, w, weight, self.products)
         everything = Moments.of(design.matrix(x, w), y - center, weight)
         coefficients = everything.solve(self.penalty_.vector(design.block, design.variance))
         coefficients[0] += center
         self.function_ = design.function(coefficients)
         return self
-
-    @staticmethod
-    def _split(design: BilinearDesign, x: Array, w: Array, y: Float64, weight: Float64, out: Array) -> Split:
-        z = design.matrix(x, w)
-        fitted, left_out = (Moments.of(z[rows], y[rows], weight[rows]) for rows in (~out, out))
-        return Split(fitted, left_out, design.block, design.variance)
 
     def predict(self, x: Array, w: Array) -> Float64:
         return self.function_.predict(x, w)

@@ -5,8 +5,18 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 from causalopt.nuisance.assignment.gaussian import GaussianAssignment
-from causalopt.nuisance.assignment.reduced_rank import MultivariateRegression, RegressionMoments
-from causalopt.nuisance.assignment.sinkhorn import Normalizer
+from causalopt.nuisance.assignment.reduced_rank import (
+    PENALTIES,
+    SHRINKAGES,
+    UNFORESEEN,
+    CanonicalSettings,
+    RegressionMoments,
+    RegressionPath,
+    RegressionSplit,
+    choose_settings,
+)
+from causalopt.nuisance.assignment.sinkhorn import Normalizer, margins, margins_in_logs
+from causalopt.nuisance.coordinates import PrincipalCoordinates
 
 
 @pytest.mark.parametrize(
@@ -100,8 +110,8 @@ def test_canonical_pairs_give_the_gaussian_log_density_ratio():
     rng = np.random.default_rng(0)
     phi, noise = rng.normal(size=(400, 2)), rng.normal(size=(400, 5))
     u = phi @ rng.normal(size=(2, 5)) + noise
-    moments = RegressionMoments.of(u, phi, np.ones(400))
-    pairs = MultivariateRegression.of(moments, penalty=0.0).pairs(shrinkage=0.0)
+    u = PrincipalCoordinates.of(u, np.ones(400)).transform(u)
+    path = RegressionPath.of(moments := RegressionMoments.of(u, phi, np.ones(400)))
     design = np.c_[np.ones(400), phi]
     coefficients = np.linalg.lstsq(design, u)[0]
     residual = u - design @ coefficients
@@ -110,8 +120,77 @@ def test_canonical_pairs_give_the_gaussian_log_density_ratio():
     total = sigma + np.cov(fitted.T, bias=True)
     expected = sum(multivariate_normal(np.zeros(5), sigma).logpdf(residual))
     expected -= sum(multivariate_normal(fitted.mean(axis=0), total).logpdf(u))
-    assert pairs.gains(moments).sum() == pytest.approx(expected, rel=1e-6)
-    np.testing.assert_allclose(pairs.slope(2), coefficients[1:] @ np.linalg.inv(sigma), rtol=1e-5, atol=1e-8)
+    assert path.gains(moments, 5)[0, 0, -1] == pytest.approx(expected, rel=1e-6)
+    slope = path.slope(CanonicalSettings(coordinates=5, rank=2, penalty=0.0, shrinkage=0.0))
+    np.testing.assert_allclose(slope, coefficients[1:] @ np.linalg.inv(sigma), rtol=1e-5, atol=1e-8)
+
+
+def _one_by_one(u, phi, out, penalty, shrinkage):
+    """Held-out gain of each rank, and S at full rank, by a regression, an eigendecomposition and an SVD of their own.
+
+    The canonical pairs as written down by Izenman (1975), with nothing shared between settings.
+    """
+    n, (m, f) = len(u) - out.sum(), (out.sum(), phi.shape[1])
+    center = phi[~out].mean(axis=0)
+    predictors, q = phi - center, u.shape[1]
+    inner = predictors[~out]
+    slopes = np.linalg.solve(inner.T @ inner + (penalty + 1e-9) * n * np.eye(f), inner.T @ u[~out])
+    rest = u[~out] - inner @ slopes
+    variances, axes = np.linalg.eigh(rest.T @ rest / n)
+    variances = np.maximum((1 - shrinkage) * variances + shrinkage * variances.mean(), UNFORESEEN)
+    whiten = axes / np.sqrt(variances)
+    _, singular, rotation = np.linalg.svd(inner @ slopes @ whiten / np.sqrt(n), full_matrices=False)
+    text = whiten @ rotation[: min(f, q)].T
+    z, mean, spread = u[out] @ text, predictors[out] @ slopes @ text, singular[: min(f, q)] ** 2
+    log_ratio = -0.5 * (z - mean) ** 2 + 0.5 * z**2 / (1 + spread) + 0.5 * np.log1p(spread)
+    assert len(z) == m
+    return np.cumsum(log_ratio.sum(axis=0)), slopes @ text @ text.T
+
+
+@pytest.mark.parametrize(("d", "f", "stretched"), [(12, 3, ()), (12, 3, (2, 11)), (3, 7, ()), (40, 1, (0,))])
+def test_every_setting_is_what_it_is_alone(d, f, stretched):
+    """Directions of negligible variance may not be whitened exactly: some have a variance of four here."""
+    rng = np.random.default_rng(d)
+    phi = rng.normal(size=(300, f)) + 0.4
+    x = phi @ rng.normal(size=(f, d)) * 0.3 + rng.normal(size=(300, d))
+    out = np.arange(300) % 3 == 0
+    u = PrincipalCoordinates.of(x[~out], np.ones(200)).transform(x)
+    u[:, list(stretched)] *= 2.0
+    split = RegressionSplit(*(RegressionMoments.of(u[part], phi[part], np.ones(part.sum())) for part in (~out, out)))
+    path = RegressionPath.of(split.fitted)
+    for coordinates in {d, min(4, d)}:
+        gains = path.gains(split.left_out, coordinates)
+        for i, penalty in enumerate(PENALTIES):
+            for j, shrinkage in enumerate(SHRINKAGES):
+                alone, slope = _one_by_one(u[:, :coordinates], phi, out, penalty, shrinkage)
+                np.testing.assert_allclose(gains[i, j], alone, rtol=1e-8, atol=1e-7)
+                rank = min(f, coordinates)
+                found = path.slope(CanonicalSettings(coordinates, rank, penalty, shrinkage))
+                np.testing.assert_allclose(found[:, :coordinates], slope, rtol=1e-8, atol=1e-8)
+                assert not found[:, coordinates:].any()
+
+
+def test_of_settings_that_tie_the_first_is_chosen():
+    """A constant covariate adds directions of no spread, whose gains are the last bits of zero."""
+    rng = np.random.default_rng(0)
+    phi = np.c_[rng.normal(size=(400, 1)), np.zeros((400, 3))]
+    u = 0.5 * phi[:, :1] * np.eye(6)[0] + rng.normal(size=(400, 6))
+    splits = []
+    for k in range(4):
+        out = np.arange(400) % 4 == k
+        v = PrincipalCoordinates.of(u[~out], np.ones(300)).transform(u)
+        splits.append(
+            RegressionSplit(*(RegressionMoments.of(v[part], phi[part], np.ones(part.sum())) for part in (~out, out)))
+        )
+    settings, gain = choose_settings(splits)
+    paths = [RegressionPath.of(split.fitted) for split in splits]
+    best = [
+        sum(path.gains(split.left_out, q)[..., :4] for path, split in zip(paths, splits, strict=True)) / 400
+        for q in (4, 6)
+    ]
+    assert gain == pytest.approx(max(gains.max() for gains in best), abs=1e-9)
+    assert gain > 0.05
+    assert settings.rank == 1
 
 
 def test_margins_are_one_by_brute_force():
@@ -147,12 +226,23 @@ def test_margins_are_right_where_ratios_span_more_than_a_float_holds(scale):
     """Steps in logarithms alone left margins that were off by 0.09 nats at the larger scale."""
     rng = np.random.default_rng(0)
     texts, readers = rng.normal(size=(200, 6)), scale * rng.normal(size=(200, 6))
-    share = np.log(np.full(200, 1 / 200))
-    found = Normalizer._in_logs(texts, readers, share, share)
+    share = np.full(200, 1 / 200)
     pairs = texts @ readers.T
-    of_text = logsumexp(pairs + found.log_reader, axis=1) + found.log_text - share
-    of_reader = logsumexp(pairs.T + found.log_text, axis=1) + found.log_reader - share
+    log_text, log_reader = margins_in_logs(pairs, share, share)
+    of_text = logsumexp(pairs + log_reader, axis=1) + log_text - np.log(share)
+    of_reader = logsumexp(pairs.T + log_text, axis=1) + log_reader - np.log(share)
     assert np.abs(of_text).max() < 1e-5
     assert np.abs(of_reader).max() < 1e-5
-    plain = Normalizer.of(texts, readers, np.ones(200), np.ones(200))
-    np.testing.assert_allclose(found.log_ratio(texts, readers), plain.log_ratio(texts, readers), atol=1e-3)
+    plain = margins(pairs, share, share)
+    np.testing.assert_allclose(log_text[:, None] + log_reader, plain[0][:, None] + plain[1], atol=1e-3)
+
+
+def test_equal_texts_and_readers_count_with_their_weights_together():
+    rng = np.random.default_rng(0)
+    texts, readers, weight = rng.normal(size=(20, 3)), rng.normal(size=(15, 3)), rng.random(20) + 0.5
+    twice = np.r_[np.arange(20), np.arange(5)]
+    split = np.r_[0.3 * weight[:5], weight[5:], 0.7 * weight[:5]]
+    once = Normalizer.of(texts, readers, weight, np.ones(15))
+    found = Normalizer.of(texts[twice], readers, split, np.ones(15))
+    assert len(found.texts) == 20
+    np.testing.assert_allclose(found.log_ratio(texts[:15], readers), once.log_ratio(texts[:15], readers), atol=1e-10)

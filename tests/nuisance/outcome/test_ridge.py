@@ -3,7 +3,17 @@ import pytest
 from nuisance_laws import additive_and_crossed
 from sklearn.linear_model import Ridge
 
-from causalopt.nuisance.outcome.ridge import BilinearDesign, Moments, Penalty, RidgeOutcome, Split, choose_penalty
+from causalopt.nuisance.outcome.ridge import (
+    DROPPED,
+    NOTHING,
+    BilinearDesign,
+    Moments,
+    Penalty,
+    RidgeOutcome,
+    Split,
+    choose_penalty,
+    held_out_fits,
+)
 
 
 def test_solution_is_scikit_learns():
@@ -147,3 +157,27 @@ def test_noise_leaves_the_mean():
         alone += np.ptp(predicted) < 1e-4
     assert alone > 20
     assert np.median(excess) < 1e-9
+
+
+def test_dropped_columns_are_not_there():
+    rng = np.random.default_rng(0)
+    z, y, weight = rng.normal(size=(30, 4)), rng.normal(size=30), rng.random(30) + 0.1
+    penalty = np.array([0.3, DROPPED, 0.1, 2 * DROPPED])
+    found = Moments.of(z, y, weight).solve(penalty)
+    alone = Moments.of(z[:, [0, 2]], y, weight).solve(penalty[[0, 2]])
+    np.testing.assert_array_equal(found[[2, 4]], 0.0)
+    np.testing.assert_allclose(found[[0, 1, 3]], alone, rtol=1e-12)
+
+
+def test_outcomes_fitted_together_are_those_fitted_alone():
+    law = additive_and_crossed(200, 5, seed=0)
+    noise = np.random.default_rng(1).normal(size=200)
+    weight, text = np.random.default_rng(2).random(200) + 0.5, np.arange(200) // 2
+    outcomes = np.column_stack([law.y, noise, law.y + 100 * law.w[:, 0]])
+    together = held_out_fits(law.x, law.w, outcomes, weight, text, products=64)
+    for y, (penalty, held_out) in zip(outcomes.T, together, strict=True):
+        alone = RidgeOutcome(products=64).fit(law.x, law.w, y, weight, text)
+        assert alone.penalty_ == penalty
+        np.testing.assert_allclose(alone.held_out_, held_out, rtol=1e-9, atol=1e-9)
+    assert together[1][0] == NOTHING
+    np.testing.assert_allclose(together[1][1], np.average(noise, weights=weight))
