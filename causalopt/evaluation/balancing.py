@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from causalopt.estimators.balance import balance
-from causalopt.estimators.cluster import cluster_codes
-from causalopt.estimators.dm import ContextDraws, PlugIn
+from causalopt.estimators.dm import ContextDraws
 from causalopt.estimators.estimate import Estimate
 from causalopt.evaluation.policies import Draws
 from causalopt.nuisance.riesz import BalancingWeights, PolicyTexts, balancing_weights
@@ -84,11 +84,11 @@ def balanced_estimate(
     weight: Float64,
     cluster: Array | tuple[Array, Array] | None,
 ) -> Estimate:
-    """Estimate a value by `causalopt.evaluation.balance`, with the error that sampled texts and readers leave in alpha.
+    """Estimate a value by `causalopt.evaluation.balance`, with the error that a sample of readers leaves in alpha.
 
-    The weights balance a sample of the policy's texts and of the readers. To first order their error is that of the
-    mean of the regression behind the weights (`BalancingWeights.fitted_at_texts`) over these samples, so that its
-    predictions, centred, are added to those of m in the standard error, and not in the value.
+    The weights balance a sample of readers and, if these are not known, of texts. To first order their error is that
+    of the mean over these samples of the regression behind the weights (`BalancingWeights.fitted_at_readers`), so that
+    its predictions, centred, are added to those of m in the standard error; the value does not change.
 
     Parameters
     ----------
@@ -97,27 +97,48 @@ def balanced_estimate(
     residual:
         y_i - m_i, shape [n], outcome units.
     draws:
-        Texts of the policy.
+        Texts of the policy, from `with_regression`.
     reader_response, weight, cluster:
         As in `causalopt.evaluation.balance`.
     """
-    n, exposure = len(residual), weight / weight.mean()
     own = weights.fitted_at_readers(residual, policy)
     if reader_response is not None and own is not None:
-        reader_response = reader_response + own - exposure @ own / n
-    rows = {"weight": weight, "cluster": cluster}
-    g_policy = draws.for_plug_in(n)
-    sampled = None
-    if not isinstance(g_policy, float) and not draws.logged:
-        sampled = weights.fitted_at_texts(residual, policy)
-        share = np.ones(len(sampled)) if draws.row is None else exposure[draws.row]
-        sampled = sampled - share @ sampled / share.sum()
-        if draws.mean is None:
-            g = draws.g + sampled
-            g_policy = g if draws.row is None else ContextDraws(g, draws.row, n)
-            sampled = None
-    found = balance(weights.alpha[policy], residual, g_policy, reader_response=reader_response, **rows)
-    if sampled is not None and draws.row is not None:  # m is summed over all texts, and alpha rests on a sample of them
-        codes = cluster_codes(cluster, n)
-        found = found + PlugIn.of(ContextDraws(sampled, draws.row, n), exposure).estimate(codes)
-    return found
+        reader_response = reader_response + own - weight @ own / weight.sum()
+    return balance(
+        weights.alpha[policy],
+        residual,
+        draws.for_plug_in(len(residual)),
+        reader_response=reader_response,
+        weight=weight,
+        cluster=cluster,
+    )
+
+
+def with_regression(draws: Draws, weights: BalancingWeights, policy: int, residual: Float64, weight: Float64) -> Draws:
+    """Add to the dose response of drawn texts what the weights' regression predicts of the residuals, centred.
+
+    The mean does not change; its Monte Carlo error is then that of the whole estimate, weights included.
+
+    Parameters
+    ----------
+    draws:
+        Texts of the policy, as the weights were fitted on.
+    weights, policy, residual:
+        As in `balanced_estimate`.
+    weight:
+        Exposure of all rows, among which ``draws.row`` are positions.
+    """
+    if draws.logged or isinstance(draws.mean, float):
+        return draws
+    fitted = weights.fitted_at_texts(residual, policy)
+    share = np.ones(len(fitted)) if draws.row is None else weight[draws.row]
+    share = share / share.sum()
+    fitted = fitted - share @ fitted
+    if draws.mean is None or draws.row is None:
+        return replace(draws, g=draws.g + fitted)
+    # m is summed over all texts of a row, while alpha rests on a sample of them.
+    exact = draws.mean
+    of_row = np.bincount(draws.row, weights=share * fitted, minlength=exact.n)[exact.row]
+    own = weight[exact.row] / weight[exact.row].sum()
+    added = np.divide(of_row, own, out=np.zeros(len(own)), where=own > 0)
+    return replace(draws, mean=ContextDraws(exact.g + added, exact.row, exact.n))

@@ -20,7 +20,7 @@ from causalopt.estimators.cluster import cluster_codes
 from causalopt.estimators.dm import ContextDraws, PlugIn
 from causalopt.estimators.estimate import Estimate
 from causalopt.estimators.simultaneous import simultaneous
-from causalopt.evaluation.balancing import balance_rows
+from causalopt.evaluation.balancing import balance_rows, with_regression
 from causalopt.evaluation.policies import Draws
 from causalopt.evaluation.terms import NO_DRAWS, RATIO_ONLY, PolicyTerms
 from causalopt.nuisance.riesz import BalancingWeights
@@ -164,11 +164,14 @@ def _gain(
     for position, (one, own) in enumerate(zip(terms, drawn, strict=True)):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OverlapWarning)  # the table says which groups are thin
-            part = _restricted(one, pseudo, estimator, rows, weights and (weights, position)).estimate(estimator)
+            balancing = None if weights is None else (weights, position)
+            part = _restricted(one, pseudo, estimator, rows, balancing).estimate(estimator)
         value = part.on_all_rows(rows, codes, len(pseudo))
         if estimator not in RATIO_ONLY:
             if own is None or one.draws is None:
                 raise MissingPartError(NO_DRAWS)
+            if weights is not None:
+                own = with_regression(own, weights, position, one.residual[rows], pseudo.dataset.weight)
             value = value + _plug_in(own, one.draws, pseudo, codes)
         values.append(value)
     return replace(values[0] - values[1], estimator=estimator)

@@ -17,7 +17,7 @@ from causalopt.estimators.ipw import clipped_ipw, ipw, snipw
 from causalopt.estimators.marginalized import marginal_log_ratio, mdr, mips
 from causalopt.estimators.names import MARGINALIZED
 from causalopt.estimators.weights import WeightedRows
-from causalopt.evaluation.balancing import Score, balance_rows, balanced_estimate
+from causalopt.evaluation.balancing import Score, balance_rows, balanced_estimate, with_regression
 from causalopt.evaluation.policies import Draws, LoggedPolicy, Subject
 from causalopt.nuisance.riesz import BalancingWeights
 from causalopt.pseudo_outcome import PseudoOutcomes
@@ -93,7 +93,8 @@ class PolicyTerms:
             if isinstance(self.balancing, str):
                 raise MissingPartError(self.balancing)
             weights, position = self.balancing
-            return balanced_estimate(weights, position, self.residual, self.draws, **rows)
+            drawn = with_regression(self.draws, weights, position, self.residual, self.weight)
+            return balanced_estimate(weights, position, self.residual, drawn, **rows)
         g_policy = self.draws.for_plug_in(len(self.g))
         if name == "dm":
             return dm(g_policy, **rows)
