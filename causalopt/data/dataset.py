@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,8 +13,9 @@ import pandas as pd
 from sklearn.model_selection import GroupShuffleSplit
 
 from causalopt.data import canonical, clustering, files, validation
-from causalopt.data.columns import SEVERAL, Columns
+from causalopt.data.columns import NAMED, Columns
 from causalopt.data.fingerprint import fingerprint_frame
+from causalopt.data.loggers import check_loggers, mixture_log_prob
 from causalopt.data.population import DRAWN, Population
 from causalopt.errors import ConfigError, DataError, DroppedRowsWarning
 from causalopt.typing import Array, Float64, Int64
@@ -49,6 +50,10 @@ class DirectOutcomeDataset:
         Numeric attributes that a person coded for each text.
     behavior_log_prob:
         log q(x | c), nats: the log-probability of the text under the policy that was logged; or None.
+    logger:
+        Name of the policy that wrote the row's text, where several did (or of the round); or None.
+    loggers:
+        log q_l(x | c), nats, of every row under every logger: a column for each, named as in ``logger``; or None.
     assignment_log_prob:
         log p(x | w), nats: the log-probability of the text given the reader, for a system that chose texts by reader;
         or None.
@@ -94,6 +99,8 @@ class DirectOutcomeDataset:
     policy_log_prob: Float64 | None = None
     policy_text: list[str] | None = None
     placebo_outcome: Float64 | None = None
+    logger: list[str] | None = None
+    loggers: pd.DataFrame | None = None
     population: Population = DRAWN
 
     @classmethod
@@ -152,6 +159,8 @@ class DirectOutcomeDataset:
         reader: str | None = None,
         attributes: Sequence[str] = (),
         behavior_log_prob: str | None = None,
+        logger: str | None = None,
+        loggers: Mapping[str | int, str] | None = None,
         assignment_log_prob: str | None = None,
         policy_log_prob: str | None = None,
         policy_text: str | None = None,
@@ -167,12 +176,15 @@ class DirectOutcomeDataset:
             One row for each reading of a text.
         source:
             Name of the table in messages.
-        text, outcome, prompt, weight, group, reader, behavior_log_prob, assignment_log_prob:
+        text, outcome, prompt, weight, group, reader, behavior_log_prob, logger, assignment_log_prob:
             Name of the column in that role; see the class for the meaning of each.
         policy_log_prob, policy_text, placebo_outcome:
             Names of the columns in these roles, which only an evaluation uses.
         covariates, attributes:
             Names of the columns in that role.
+        loggers:
+            For each value of ``logger``, the column of log-probabilities under that policy, such as
+            ``{"a": "log_q_a", "b": "log_q_b"}``; a text that it never writes has -inf.
         direction:
             Whether larger ("maximize") or smaller ("minimize") outcomes are better.
         on_missing:
@@ -197,6 +209,11 @@ class DirectOutcomeDataset:
         for role, names in (("covariates", covariates), ("attributes", attributes)):
             if isinstance(names, str):
                 raise ConfigError(f"{role} must be a list of columns, not the string {names!r}")
+        if loggers is not None and (logger is None or behavior_log_prob is not None):
+            raise ConfigError(
+                "data.loggers needs data.logger, the column with the name of each row's logger, and takes the place of "
+                "data.behavior_log_prob"
+            )
         if not isinstance(frame, pd.DataFrame):
             raise DataError(f"{source}: is a {type(frame).__name__}, not a pandas DataFrame")
         columns = Columns(
@@ -209,6 +226,8 @@ class DirectOutcomeDataset:
             reader=reader,
             attributes=tuple(attributes),
             behavior_log_prob=behavior_log_prob,
+            logger=logger,
+            loggers=None if loggers is None else {canonical.name_of(label): name for label, name in loggers.items()},
             assignment_log_prob=assignment_log_prob,
             policy_log_prob=policy_log_prob,
             policy_text=policy_text,
@@ -250,6 +269,8 @@ class DirectOutcomeDataset:
         if values["group"] is None:
             values["group"] = clustering.text_codes(values["prompts"], values["texts"])
         row = table.index.to_numpy(dtype=np.int64)
+        if values["loggers"] is not None:
+            check_loggers(values["logger"], values["loggers"], row, str(columns.logger), source)
         data = cls(**values, row=row, direction=direction, source=source, columns=columns, dropped=dropped)
         return data.with_population(DRAWN)
 
@@ -263,6 +284,13 @@ class DirectOutcomeDataset:
 
         names = (*canonical.ATTRIBUTES, "row")
         return replace(self, **{name: canonical.take(vars(self)[name], position) for name in names})
+
+    @property
+    def logged_log_prob(self) -> Float64 | None:
+        """log q(x | c) of the logged texts, shape [n], nats: of the mixture of the loggers, or as logged; or None."""
+        if self.logger is None or self.loggers is None:
+            return self.behavior_log_prob
+        return mixture_log_prob(self.logger, self.loggers, self.weight, self.prompts)
 
     @property
     def text_code(self) -> Int64:
@@ -383,9 +411,9 @@ class DirectOutcomeDataset:
         The order of the rows matters. Their source, the names of columns other than covariates and attributes, and the
         labels of groups and readers do not.
         """
-        # For a role with a single column, only whether it is filled counts, not the column's name.
+        # For any other role only whether it is filled counts, not the column's name.
         filled = [
-            f"{role.name}:{column}" if role.kind in SEVERAL else role.name for role, column in self.columns.filled()
+            f"{role.name}:{column}" if role.kind in NAMED else role.name for role, column in self.columns.filled()
         ]
         return fingerprint_frame(self.to_frame(), self.direction, *filled)
 
@@ -399,6 +427,7 @@ class DirectOutcomeDataset:
             "columns": asdict(self.columns),
             "covariates": list(self.covariates.columns),
             "attributes": list(self.attributes.columns),
+            "loggers": None if self.loggers is None else list(self.loggers.columns),
             "direction": self.direction,
             "population": asdict(self.population),
             "source": self.source,
@@ -418,7 +447,7 @@ class DirectOutcomeDataset:
         >>> again.fingerprint() == data.fingerprint()
         True
         """
-        several = {"covariates": about["covariates"], "attributes": about["attributes"]}
+        several = {name: about.get(name) for name in ("covariates", "attributes", "loggers")}
         values = canonical.values_of(frame, several)
         names: dict[str, Any] = {
             role: tuple(name) if isinstance(name, list) else name for role, name in about["columns"].items()

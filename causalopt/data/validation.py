@@ -34,14 +34,16 @@ def clean(frame: pd.DataFrame, columns: Columns, source: str) -> pd.DataFrame:
             cleaned[column] = _texts(frame[column], column, source)
         elif role.kind == "covariates":
             cleaned[column] = _covariate(frame[column], column, source)
-        elif role.kind == "label":
+        elif role.kind in ("label", "name"):
             if column not in cleaned:  # a covariate or an attribute may name the group as well
                 cleaned[column] = _labels(frame[column], column, source)
+        elif role.kind == "log-probabilities":
+            cleaned[column] = _numbers(frame[column], column, source, least=-math.inf)
         else:
             cleaned[column] = _numbers(frame[column], column, source)
         if role.kind == "positive":
             _refuse(cleaned[column], column, lambda value: value <= 0, f"a {role.name} must be positive", source)
-        if role.kind == "log-probability":
+        if role.kind in ("log-probability", "log-probabilities"):
             _refuse(cleaned[column], column, lambda value: value > 0, "a log-probability cannot be above 0", source)
     return pd.DataFrame(cleaned)
 
@@ -103,7 +105,8 @@ def _covariate(series: pd.Series, column: str, source: str) -> pd.Series:
     return _labels(_map(levels, str), column, source)
 
 
-def _numbers(series: pd.Series, column: str, source: str) -> pd.Series:
+def _numbers(series: pd.Series, column: str, source: str, *, least: float | None = None) -> pd.Series:
+    """Numbers as float64; they must be finite, but for ``least``."""
     if pd.api.types.is_numeric_dtype(series) and series.dtype.kind != "c":
         values = series.to_numpy(dtype=np.float64, na_value=np.nan)
     else:
@@ -115,7 +118,7 @@ def _numbers(series: pd.Series, column: str, source: str) -> pd.Series:
             raise
     numbers = pd.Series(values, index=series.index)
     if np.isinf(values).any():
-        _refuse(numbers, column, math.isinf, "must be finite", source)
+        _refuse(numbers, column, lambda value: math.isinf(value) and value != least, "must be finite", source)
     return numbers
 
 

@@ -234,7 +234,9 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _behavior_is_there(self) -> Self:
-        if self.behavior_policy == "logged" and self.data.columns.behavior_log_prob is None and self.data.world is None:
+        columns = self.data.columns
+        logged = columns.behavior_log_prob is not None or columns.loggers is not None
+        if self.behavior_policy == "logged" and not logged and self.data.world is None:
             raise ValueError("behavior_policy: logged needs data.behavior_log_prob, the column of log-probabilities")
         return self
 

@@ -26,6 +26,7 @@ from causalopt.run.plan import (
     read_outcome_data,
     resolve,
 )
+from causalopt.run.tables import read_dataset
 from causalopt.simulation.contracts import World
 from causalopt.simulation.grading import truth_metrics
 
@@ -65,7 +66,7 @@ def estimate_value(config: RunConfig) -> dict[str, Any]:
             rows = world.sample(config.data.rows, config.seed)
         else:
             assert config.data.path is not None
-            rows = DirectOutcomeDataset.from_path(config.data.path, **config.data.roles())
+            rows = read_dataset(config.data.path, config.data)
         check_benchmark(config, rows)
         metrics = evaluated(
             config,

@@ -21,6 +21,7 @@ from causalopt.optimization.second_stage import check_second_stage
 from causalopt.plugins import Registry
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
 from causalopt.run.config import Part, RunConfig
+from causalopt.run.tables import read_dataset
 from causalopt.simulation.contracts import TwoSampleWorld, World
 
 
@@ -152,10 +153,10 @@ def read_rows(config: RunConfig, world: World | None) -> tuple[DirectOutcomeData
     if world is not None:
         return world.sample(settings.rows, config.seed), None
     assert settings.path is not None
-    data = DirectOutcomeDataset.from_path(settings.path, **settings.roles())
+    data = read_dataset(settings.path, settings)
     if settings.test.path is None:
         return data, None
-    return data, DirectOutcomeDataset.from_path(settings.test.path, **settings.roles())
+    return data, read_dataset(settings.test.path, settings)
 
 
 def _divide(
