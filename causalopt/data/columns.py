@@ -12,8 +12,9 @@ from causalopt.errors import DataError
 from causalopt.suggestion import did_you_mean
 
 Kind = Literal[
-    "text", "number", "log-probability", "positive", "label", "name", "numbers", "log-probabilities", "covariates"
-]
+    "text", "number", "time", "log-probability", "positive", "label", "name",
+    "numbers", "log-probabilities", "covariates",
+]  # fmt: skip
 """Type of the cells of a role; covariates are of any type. A name is a label whose wording matters."""
 SEVERAL = ("numbers", "log-probabilities", "covariates")
 """Kinds of roles that several columns may have."""
@@ -56,6 +57,7 @@ class Columns:
     assignment_log_prob: str | None = _role("log-probability", "log p(x | w), if texts were chosen by reader, nats")
     policy_log_prob: str | None = _role("log-probability", "of a policy computed elsewhere, for `estimate`, nats")
     policy_text: str | None = _role("text", "a text that this policy drew for the row")
+    time: str | None = _role("time", "when the text was read: numbers or ISO dates")
     placebo_outcome: str | None = _role("number", "fixed before the text was read: no text can have affected it")
 
     def filled(self) -> Iterator[tuple[Role, str]]:

@@ -17,11 +17,13 @@ from causalopt.data.columns import NAMED, Columns
 from causalopt.data.fingerprint import fingerprint_frame
 from causalopt.data.loggers import check_loggers, mixture_log_prob
 from causalopt.data.population import DRAWN, Population
+from causalopt.data.time_split import time_split
 from causalopt.errors import ConfigError, DataError, DroppedRowsWarning
 from causalopt.typing import Array, Float64, Int64
 
 Direction = Literal["maximize", "minimize"]
 OnMissing = Literal["drop", "error"]
+SplitBy = Literal["group", "time"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +63,8 @@ class DirectOutcomeDataset:
         log P^f(x | c), nats: the log-probability of the text under a policy to evaluate, computed elsewhere; or None.
     policy_text:
         A text that this policy drew in the row's context (given its prompt); or None.
+    time:
+        When the text was read: numbers as given, dates as seconds since 1970; or None.
     placebo_outcome:
         A variable that was fixed before the text was read, so that no text can have affected it; or None.
     population:
@@ -101,6 +105,7 @@ class DirectOutcomeDataset:
     placebo_outcome: Float64 | None = None
     logger: list[str] | None = None
     loggers: pd.DataFrame | None = None
+    time: Float64 | None = None
     population: Population = DRAWN
 
     @classmethod
@@ -165,6 +170,7 @@ class DirectOutcomeDataset:
         policy_log_prob: str | None = None,
         policy_text: str | None = None,
         placebo_outcome: str | None = None,
+        time: str | None = None,
         direction: Direction = "maximize",
         on_missing: OnMissing = "drop",
     ) -> DirectOutcomeDataset:
@@ -178,8 +184,8 @@ class DirectOutcomeDataset:
             Name of the table in messages.
         text, outcome, prompt, weight, group, reader, behavior_log_prob, logger, assignment_log_prob:
             Name of the column in that role; see the class for the meaning of each.
-        policy_log_prob, policy_text, placebo_outcome:
-            Names of the columns in these roles, which only an evaluation uses.
+        time, policy_log_prob, policy_text, placebo_outcome:
+            Names of the columns in these roles, which only a split by time and an evaluation use.
         covariates, attributes:
             Names of the columns in that role.
         loggers:
@@ -232,6 +238,7 @@ class DirectOutcomeDataset:
             policy_log_prob=policy_log_prob,
             policy_text=policy_text,
             placebo_outcome=placebo_outcome,
+            time=time,
         )
         columns.check(frame, source)
         if not len(frame):
@@ -374,7 +381,9 @@ class DirectOutcomeDataset:
     def _prompt_code(self) -> Int64 | None:
         return None if self.prompts is None else clustering.codes_of(self.prompts)
 
-    def split(self, test_size: float = 0.3, seed: int = 0) -> tuple[DirectOutcomeDataset, DirectOutcomeDataset]:
+    def split(
+        self, test_size: float = 0.3, seed: int = 0, by: SplitBy = "group"
+    ) -> tuple[DirectOutcomeDataset, DirectOutcomeDataset]:
         """Split into training and test rows by group, that is, by what is drawn; see `with_population`.
 
         Parameters
@@ -383,14 +392,26 @@ class DirectOutcomeDataset:
             Share of the groups whose rows are test rows, rounded up; between 0 and 1.
         seed:
             Seed of the random draw of the groups.
+        by:
+            "time" takes the last ``test_size`` of the rows as test rows in place of a random draw; training rows of a
+            group that occurs there too are left out of both sides (`causalopt.data.time_split.time_split`).
 
         Raises
         ------
         DataError
             If there is a single group, or one side would have none.
+        ConfigError
+            If the rows are to be split by time and have none.
+
+        Warns
+        -----
+        DroppedRowsWarning
+            With the number of rows that a split by time leaves out.
         """
         if not 0 < test_size < 1:
             raise ConfigError(f"the test size must lie between 0 and 1, not {test_size}")
+        if by == "time":
+            return self._split_by_time(test_size)
         groups = len(np.unique(self.group))
         if groups < 2:
             raise DataError(
@@ -404,6 +425,22 @@ class DirectOutcomeDataset:
                 f"{self.source}: {groups} groups cannot be split with test size {test_size}: {error}"
             ) from None
         return self.subset(train), self.subset(test)
+
+    def _split_by_time(self, test_size: float) -> tuple[DirectOutcomeDataset, DirectOutcomeDataset]:
+        if self.time is None:
+            raise ConfigError(f"{self.source}: a split by time needs data.time, the column of times")
+        train, test, left_out = time_split(self.time, self.group, test_size, self.source)
+        earlier = self.subset(train)
+        if left_out:
+            reason = "a text, prompt or reader of the test rows"
+            warnings.warn(
+                f"{self.source}: {left_out} of {left_out + len(train)} earlier rows left out of training: they share "
+                f"{reason} (what is drawn must not be on both sides)",
+                DroppedRowsWarning,
+                stacklevel=3,
+            )
+            earlier = replace(earlier, dropped={**self.dropped, reason: left_out})
+        return earlier, self.subset(test)
 
     def fingerprint(self) -> str:
         """SHA-256 of the content, the roles and the direction; the same for the same rows from any kind of file.

@@ -266,7 +266,8 @@ def evaluate(
     law = _logged_law(pseudo, source, behavior_reference, old, new, drawn, row, population, draws, seed)
     # Without stabilized weights there is no correction, and no gain is concluded; with the mean for m there is less
     # precision.
-    notes = (*_failures(pseudo, "outcome model"), *law.notes)
+    drifting = () if evidence.drift is None or not evidence.drift.drifting else (evidence.drift.sentence,)
+    notes = (*_failures(pseudo, "outcome model"), *law.notes, *drifting)
     barred = (*_failures(pseudo, "assignment model"), *law.barred)
     return Evaluation(estimates, headline, level, shared, kl, known, evidence, law, left_out, population, notes, barred)
 

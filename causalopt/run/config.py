@@ -56,9 +56,10 @@ class Section(BaseModel):
 
 
 class TestConfig(Section):
-    """The rows that take no part in optimisation: a share of the groups, or a separate table."""
+    """The rows that take no part in optimisation: a share of the groups, the last rows, or a separate table."""
 
     size: float = Field(0.3, gt=0, lt=1)
+    by: Literal["group", "time"] = Field("group", description="time: the last rows, by data.time")
     path: Path | None = None
 
 
@@ -104,6 +105,12 @@ class DataConfig(_Roles):
     )
     population: PopulationConfig = PopulationConfig()
     test: TestConfig = TestConfig()
+
+    @model_validator(mode="after")
+    def _time_is_there(self) -> Self:
+        if self.test.by == "time" and self.columns.time is None:
+            raise ValueError("test.by: time needs data.time, the column of times")
+        return self
 
     @property
     def columns(self) -> Columns:

@@ -165,7 +165,7 @@ def _divide(
     population = config.data.population.over(DRAWN)
     data = data.with_population(population)
     if apart is None:
-        return data.split(test_size=config.data.test.size, seed=config.seed)
+        return data.split(test_size=config.data.test.size, seed=config.seed, by=config.data.test.by)
     refuse_seen_rows(apart, [data], "name another table in data.test.path, or none to split the rows")
     return data, apart.with_population(population)
 
