@@ -54,6 +54,9 @@ class Columns:
     loggers: Mapping[str | int, str] | None = _role(
         "log-probabilities", "for each value of logger, the column of log q(x | c) under it, nats"
     )
+    propensities: Mapping[str | int, str] | None = _role(
+        "log-probabilities", "for each text, the column of its log-probability at the time of the row, nats"
+    )
     assignment_log_prob: str | None = _role("log-probability", "log p(x | w), if texts were chosen by reader, nats")
     policy_log_prob: str | None = _role("log-probability", "of a policy computed elsewhere, for `estimate`, nats")
     policy_text: str | None = _role("text", "a text that this policy drew for the row")

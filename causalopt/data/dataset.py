@@ -15,7 +15,7 @@ from sklearn.model_selection import GroupShuffleSplit
 from causalopt.data import canonical, clustering, files, validation
 from causalopt.data.columns import NAMED, Columns
 from causalopt.data.fingerprint import fingerprint_frame
-from causalopt.data.loggers import check_loggers, mixture_log_prob
+from causalopt.data.loggers import check_loggers, mixture_log_prob, own_log_prob
 from causalopt.data.population import DRAWN, Population
 from causalopt.data.time_split import time_split
 from causalopt.errors import ConfigError, DataError, DroppedRowsWarning
@@ -56,6 +56,8 @@ class DirectOutcomeDataset:
         Name of the policy that wrote the row's text, where several did (or of the round); or None.
     loggers:
         log q_l(x | c), nats, of every row under every logger: a column for each, named as in ``logger``; or None.
+    propensities:
+        Log-probability, nats, of every text at the time of the row: a column for each text; or None.
     assignment_log_prob:
         log p(x | w), nats: the log-probability of the text given the reader, for a system that chose texts by reader;
         or None.
@@ -65,6 +67,8 @@ class DirectOutcomeDataset:
         A text that this policy drew in the row's context (given its prompt); or None.
     time:
         When the text was read: numbers as given, dates as seconds since 1970; or None.
+    adaptive:
+        Whether texts were chosen by earlier outcomes, as a bandit does.
     placebo_outcome:
         A variable that was fixed before the text was read, so that no text can have affected it; or None.
     population:
@@ -105,7 +109,9 @@ class DirectOutcomeDataset:
     placebo_outcome: Float64 | None = None
     logger: list[str] | None = None
     loggers: pd.DataFrame | None = None
+    propensities: pd.DataFrame | None = None
     time: Float64 | None = None
+    adaptive: bool = False
     population: Population = DRAWN
 
     @classmethod
@@ -166,6 +172,7 @@ class DirectOutcomeDataset:
         behavior_log_prob: str | None = None,
         logger: str | None = None,
         loggers: Mapping[str | int, str] | None = None,
+        propensities: Mapping[str | int, str] | None = None,
         assignment_log_prob: str | None = None,
         policy_log_prob: str | None = None,
         policy_text: str | None = None,
@@ -173,6 +180,7 @@ class DirectOutcomeDataset:
         time: str | None = None,
         direction: Direction = "maximize",
         on_missing: OnMissing = "drop",
+        adaptive: bool = False,
     ) -> DirectOutcomeDataset:
         """Validate a frame.
 
@@ -191,12 +199,18 @@ class DirectOutcomeDataset:
         loggers:
             For each value of ``logger``, the column of log-probabilities under that policy, such as
             ``{"a": "log_q_a", "b": "log_q_b"}``; a text that it never writes has -inf.
+        propensities:
+            For a bandit over few texts: for each text the column of its log-probability at the time of the row.
         direction:
             Whether larger ("maximize") or smaller ("minimize") outcomes are better.
         on_missing:
             Treatment of rows with a missing text, prompt, outcome, weight, group, reader, numeric covariate or
             log-probability: "drop" leaves them out with a warning, "error" raises `DataError`. A missing category is
             a level of its own.
+        adaptive:
+            Whether texts were chosen by earlier outcomes, in the order of ``time``, which is then needed. Logged
+            propensities (``behavior_log_prob``, or ``assignment_log_prob`` if they depend on the reader) are those of
+            the time of the choice.
 
         Raises
         ------
@@ -220,6 +234,10 @@ class DirectOutcomeDataset:
                 "data.loggers needs data.logger, the column with the name of each row's logger, and takes the place of "
                 "data.behavior_log_prob"
             )
+        if propensities is not None and (loggers is not None or behavior_log_prob is not None):
+            raise ConfigError("data.propensities takes the place of data.behavior_log_prob and data.loggers")
+        if adaptive and time is None:
+            raise ConfigError("data.adaptive needs data.time, the order in which texts were chosen")
         if not isinstance(frame, pd.DataFrame):
             raise DataError(f"{source}: is a {type(frame).__name__}, not a pandas DataFrame")
         columns = Columns(
@@ -234,6 +252,7 @@ class DirectOutcomeDataset:
             behavior_log_prob=behavior_log_prob,
             logger=logger,
             loggers=None if loggers is None else {canonical.name_of(label): name for label, name in loggers.items()},
+            propensities=None if propensities is None else {str(text): name for text, name in propensities.items()},
             assignment_log_prob=assignment_log_prob,
             policy_log_prob=policy_log_prob,
             policy_text=policy_text,
@@ -264,7 +283,7 @@ class DirectOutcomeDataset:
             )
         table = table[keep]
         validation.check_outcome_varies(table[outcome], outcome, source)
-        return cls._from_clean(table, columns, direction, source, dropped)
+        return replace(cls._from_clean(table, columns, direction, source, dropped), adaptive=adaptive)
 
     @classmethod
     def _from_clean(
@@ -276,6 +295,8 @@ class DirectOutcomeDataset:
         if values["group"] is None:
             values["group"] = clustering.text_codes(values["prompts"], values["texts"])
         row = table.index.to_numpy(dtype=np.int64)
+        if values["propensities"] is not None:
+            check_loggers(values["texts"], values["propensities"], row, columns.text, source, role="propensities")
         if values["loggers"] is not None:
             check_loggers(values["logger"], values["loggers"], row, str(columns.logger), source)
         data = cls(**values, row=row, direction=direction, source=source, columns=columns, dropped=dropped)
@@ -295,6 +316,8 @@ class DirectOutcomeDataset:
     @property
     def logged_log_prob(self) -> Float64 | None:
         """log q(x | c) of the logged texts, shape [n], nats: of the mixture of the loggers, or as logged; or None."""
+        if self.propensities is not None:
+            return own_log_prob(self.texts, self.propensities)
         if self.logger is None or self.loggers is None:
             return self.behavior_log_prob
         return mixture_log_prob(self.logger, self.loggers, self.weight, self.prompts)
@@ -452,7 +475,8 @@ class DirectOutcomeDataset:
         filled = [
             f"{role.name}:{column}" if role.kind in NAMED else role.name for role, column in self.columns.filled()
         ]
-        return fingerprint_frame(self.to_frame(), self.direction, *filled)
+        facts = ["adaptive"] if self.adaptive else []
+        return fingerprint_frame(self.to_frame(), self.direction, *filled, *facts)
 
     def to_frame(self) -> pd.DataFrame:
         """Return the canonical frame: text, outcome, weight, group, then the other roles that are filled."""
@@ -464,8 +488,10 @@ class DirectOutcomeDataset:
             "columns": asdict(self.columns),
             "covariates": list(self.covariates.columns),
             "attributes": list(self.attributes.columns),
+            "propensities": None if self.propensities is None else list(self.propensities.columns),
             "loggers": None if self.loggers is None else list(self.loggers.columns),
             "direction": self.direction,
+            "adaptive": self.adaptive,
             "population": asdict(self.population),
             "source": self.source,
             "dropped": self.dropped,
@@ -484,7 +510,7 @@ class DirectOutcomeDataset:
         >>> again.fingerprint() == data.fingerprint()
         True
         """
-        several = {name: about.get(name) for name in ("covariates", "attributes", "loggers")}
+        several = {name: about.get(name) for name in ("covariates", "attributes", "loggers", "propensities")}
         values = canonical.values_of(frame, several)
         names: dict[str, Any] = {
             role: tuple(name) if isinstance(name, list) else name for role, name in about["columns"].items()
@@ -493,6 +519,7 @@ class DirectOutcomeDataset:
             **values,
             row=row,
             direction=about["direction"],
+            adaptive=about.get("adaptive", False),
             source=about["source"],
             columns=Columns(**names),
             dropped=about["dropped"],

@@ -14,7 +14,15 @@ ROWS_PER_LOGGER = 5.0
 """Mean number of rows for each logger and prompt from which the loggers' shares are taken prompt by prompt."""
 
 
-def check_loggers(logger: Sequence[str], loggers: pd.DataFrame, row: Int64, column: str, source: str) -> None:
+def own_log_prob(label: Sequence[str], log_prob: pd.DataFrame) -> Float64:
+    """Entry of each row in the column that its label names, shape [n]."""
+    position = log_prob.columns.get_indexer(pd.Index(label))
+    return np.asarray(log_prob.to_numpy()[np.arange(len(label)), position], dtype=np.float64)
+
+
+def check_loggers(
+    logger: Sequence[str], loggers: pd.DataFrame, row: Int64, column: str, source: str, role: str = "loggers"
+) -> None:
     """Raise `DataError` if a row's own logger has no log-probability, or says that it never writes the row's text.
 
     Parameters
@@ -26,23 +34,23 @@ def check_loggers(logger: Sequence[str], loggers: pd.DataFrame, row: Int64, colu
         never writes.
     row:
         Position of each row in the source, from 0, for the message.
-    column, source:
-        Names of the column of ``logger`` and of the table, for the message.
+    column, source, role:
+        Names of the column of ``logger``, of the table, and of the role of ``loggers``, for the message.
     """
     known = list(loggers.columns)
     position = loggers.columns.get_indexer(pd.Index(logger))
     if (position < 0).any():
         i = int(np.argmax(position < 0))
         raise DataError(
-            f"{source}: column {column!r}, row {row[i] + 1} is {logger[i]!r}: data.loggers has no column of "
+            f"{source}: column {column!r}, row {row[i] + 1} is {logger[i]!r}: data.{role} has no column of "
             f"log-probabilities for it; it has: {', '.join(known)}"
         )
-    own = loggers.to_numpy()[np.arange(len(logger)), position]
+    own = own_log_prob(logger, loggers)
     if np.isneginf(own).any():
         i = int(np.argmax(np.isneginf(own)))
         raise DataError(
-            f"{source}: row {row[i] + 1} was written by logger {logger[i]!r}, under which its log-probability is -inf: "
-            "correct the label, or the log-probabilities"
+            f"{source}: column {column!r}, row {row[i] + 1} is {logger[i]!r}, under which its log-probability is -inf "
+            f"(data.{role}): correct the label, or the log-probabilities"
         )
 
 

@@ -5,10 +5,18 @@ from __future__ import annotations
 from causalopt.errors import ConfigError
 from causalopt.suggestion import did_you_mean
 
-ESTIMATORS = ("sndr", "dr", "balance", "snipw", "ipw", "clipped_ipw", "switch_dr", "dr_os", "mdr", "mips", "dm")
-"""All names, the most robust first."""
+ESTIMATORS = (
+    "sndr", "dr", "balance", "snipw", "ipw", "clipped_ipw", "switch_dr", "dr_os", "mdr", "mips", "dm", "adaptive_dr",
+)  # fmt: skip
+"""All names, the most robust first, and that for adaptive logs last."""
 MARGINALIZED = ("mips", "mdr")
 """Estimators that weight by a ratio in embedding space."""
+
+
+DEFAULT = ("sndr", "dr", "snipw", "dm")
+"""Estimators of an evaluation unless others are named."""
+ADAPTIVE = ("adaptive_dr", *DEFAULT)
+"""The same for adaptive logs with logged propensities."""
 
 
 def check_estimator(name: str) -> str:

@@ -12,6 +12,7 @@ from causalopt.diagnostics.sensitivity import (
     sensitivity,
 )
 from causalopt.diagnostics.verdict import Verdict, judge, thin_overlap, verdict
+from causalopt.estimators.adaptive import adaptive_dr, stable_weights
 from causalopt.estimators.balance import balance
 from causalopt.estimators.dm import dm
 from causalopt.estimators.dr import dr, dr_os, sndr, switch_dr
@@ -28,6 +29,7 @@ __all__ = [
     "Sensitivity",
     "TTest",
     "Verdict",
+    "adaptive_dr",
     "balance",
     "benchmark",
     "clipped_ipw",
@@ -48,6 +50,7 @@ __all__ = [
     "sensitivity",
     "sndr",
     "snipw",
+    "stable_weights",
     "switch_dr",
     "thin_overlap",
     "truncated_mass",

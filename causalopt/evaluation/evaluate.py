@@ -19,10 +19,11 @@ from causalopt.data.seen_rows import refuse_seen_rows
 from causalopt.diagnostics.overlap import Overlap, overlap, warn_if_mean_ratio_is_not_one
 from causalopt.diagnostics.verdict import thin_overlap
 from causalopt.doors import check_contract, check_type
-from causalopt.errors import ConfigError, MissingPartError, OverlapError, OverlapWarning
+from causalopt.errors import CausalOptWarning, ConfigError, MissingPartError, OverlapError, OverlapWarning
 from causalopt.estimators.estimate import Estimate
-from causalopt.estimators.names import MARGINALIZED, check_estimator
+from causalopt.estimators.names import ADAPTIVE, DEFAULT, MARGINALIZED, check_estimator
 from causalopt.estimators.weights import WeightedRows
+from causalopt.evaluation.adaptive import propensity
 from causalopt.evaluation.divergence import Divergence, divergence
 from causalopt.evaluation.evidence import Evidence, gather_evidence
 from causalopt.evaluation.logged_law import LoggedLaw, look_at_logged_law
@@ -36,7 +37,7 @@ from causalopt.evaluation.policies import (
     context_rows,
     population_of,
 )
-from causalopt.evaluation.terms import PolicyTerms, policy_terms, with_balancing_weights
+from causalopt.evaluation.terms import PolicyTerms, policy_terms, with_adaptive_scores, with_balancing_weights
 from causalopt.progress import track
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
 from causalopt.typing import Int64
@@ -135,7 +136,7 @@ def evaluate(
     *,
     reference: Policy | LoggedPolicy | None = None,
     nuisances: PseudoOutcomeEstimator | None = None,
-    estimators: Sequence[str] = ("sndr", "dr", "snipw", "dm"),
+    estimators: Sequence[str] | None = None,
     behavior_policy: BehaviorPolicy | None = None,
     behavior_reference: Policy | None = None,
     draws: int = 1000,
@@ -160,7 +161,8 @@ def evaluate(
     nuisances:
         How to fit the nuisances; None uses the defaults of `PseudoOutcomeEstimator`.
     estimators:
-        Names in `causalopt.estimators.names.ESTIMATORS`; the first that can be computed is the headline.
+        Names in `causalopt.estimators.names.ESTIMATORS`; the first that can be computed is the headline. None takes
+        "sndr", "dr", "snipw" and "dm", and for adaptive logs with logged propensities "adaptive_dr" before these.
     behavior_policy:
         Source of q: "logged" log-probabilities, the "reference" policy, or "embedding", for which a classifier
         separates each policy's texts from the logged ones (`marginal_log_ratio`). None takes the first of these that
@@ -210,6 +212,9 @@ def evaluate(
         reference = policy.reference
     if reference is None:
         raise ConfigError("evaluate needs reference=, the policy to compare with (LoggedPolicy() for the logs)")
+    if estimators is None:
+        rows = data.dataset if isinstance(data, PseudoOutcomes) else data
+        estimators = ADAPTIVE if rows.adaptive and propensity(rows) is not None else DEFAULT
     for name in estimators:
         check_estimator(name)
     for one in (policy, reference):
@@ -240,6 +245,8 @@ def evaluate(
     }
     if "balance" in estimators:
         terms["policy"], terms["reference"] = with_balancing_weights(terms["policy"], terms["reference"], pseudo)
+    if "adaptive_dr" in estimators:
+        terms = with_adaptive_scores(terms, {"policy": new, "reference": old}, pseudo, seed)
     if source == "logged":
         found = terms["policy"]
         warn_if_mean_ratio_is_not_one(found.log_ratio, weight=found.weight, cluster=found.cluster)
@@ -268,8 +275,26 @@ def evaluate(
     # precision.
     drifting = () if evidence.drift is None or not evidence.drift.drifting else (evidence.drift.sentence,)
     notes = (*_failures(pseudo, "outcome model"), *law.notes, *drifting)
-    barred = (*_failures(pseudo, "assignment model"), *law.barred)
+    barred = (*_failures(pseudo, "assignment model"), *law.barred, *_adaptive(pseudo.dataset))
     return Evaluation(estimates, headline, level, shared, kl, known, evidence, law, left_out, population, notes, barred)
+
+
+def _adaptive(data: DirectOutcomeDataset) -> tuple[str, ...]:
+    """Say, and return, what adaptive logs without propensities do not identify."""
+    if not data.adaptive or propensity(data) is not None:
+        return ()
+    sentence = (
+        "The texts were chosen by earlier outcomes, and the probabilities of the choices were not logged: how often a "
+        "text was shown is not the probability with which it was chosen, so that no ratio is identified, and the mean "
+        "outcome of texts that were given up early is too low."
+    )
+    warnings.warn(
+        f"{data.source}: {sentence[0].lower()}{sentence[1:]} Name the logged propensities (data.behavior_log_prob, or "
+        "data.propensities): no gain or harm is concluded without them",
+        CausalOptWarning,
+        stacklevel=3,
+    )
+    return (sentence,)
 
 
 def _failures(pseudo: PseudoOutcomes, nuisance: str) -> tuple[str, ...]:

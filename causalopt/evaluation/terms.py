@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,8 +18,10 @@ from causalopt.estimators.ipw import clipped_ipw, ipw, snipw
 from causalopt.estimators.marginalized import marginal_log_ratio, mdr, mips
 from causalopt.estimators.names import MARGINALIZED
 from causalopt.estimators.weights import WeightedRows
+from causalopt.evaluation.adaptive import AdaptiveScores, adaptive_scores
 from causalopt.evaluation.balancing import balance_rows
 from causalopt.evaluation.policies import Draws, LoggedPolicy, Subject
+from causalopt.nuisance.forward_fitting import ForwardFit
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.typing import Array, Float64
 
@@ -46,6 +48,8 @@ class PolicyTerms:
     reader_response:
         Shape [n]: m of each reader averaged over the policy's texts; None if there is nothing to average, or if, with
         prompts, each row's own reader enters the plug-in value.
+    adaptive:
+        Scores for `adaptive_dr`; if there are none, the reason.
     weight, cluster:
         In the form that the estimators take.
     """
@@ -60,6 +64,7 @@ class PolicyTerms:
     weight: Float64
     cluster: Array | tuple[Array, Array] | None
     alpha: Float64 | str = NO_DRAWS
+    adaptive: AdaptiveScores | str = "it was not asked for"
 
     def ratio_of(self, estimator: str) -> Float64:
         """Log-ratios that an estimator weights with, shape [n], nats."""
@@ -83,6 +88,10 @@ class PolicyTerms:
         if name in RATIO_ONLY:
             # The g inside xi is a mean over the same readers, so their sampling is part of the error here too.
             return RATIO_ONLY[name](self.ratio_of(name), self.xi, **rows)
+        if name == "adaptive_dr":
+            if isinstance(self.adaptive, str):
+                raise MissingPartError(self.adaptive)
+            return self.adaptive.estimate(self.weight)
         if self.draws is None:
             raise MissingPartError(NO_DRAWS)
         g_policy = self.draws.for_plug_in(len(self.g))
@@ -196,6 +205,21 @@ def with_balancing_weights(
     except ModelError as error:  # the other estimators do not need them
         return replace(policy, alpha=str(error)), replace(reference, alpha=str(error))
     return replace(policy, alpha=alpha[0]), replace(reference, alpha=alpha[1])
+
+
+def with_adaptive_scores(
+    terms: Mapping[str, PolicyTerms],
+    subjects: Mapping[str, Subject],
+    pseudo: PseudoOutcomes,
+    seed: int,
+    fit: ForwardFit | None = None,
+) -> dict[str, PolicyTerms]:
+    """Add the scores of `adaptive_dr` of two policies that are compared, which share their weights in time."""
+    try:
+        found = adaptive_scores(pseudo, subjects, {who: one.draws for who, one in terms.items()}, seed, fit)
+    except (MissingPartError, DataError) as error:  # the other estimators do not need them
+        return {who: replace(one, adaptive=str(error)) for who, one in terms.items()}
+    return {who: replace(one, adaptive=found[who]) for who, one in terms.items()}
 
 
 def embedding_log_ratio(

@@ -132,7 +132,10 @@ def evaluated(
 
 def _everything(config: RunConfig) -> RunConfig:
     """Select all estimators and all benchmarks unless the configuration specifies them."""
-    defaults: dict[str, Any] = {"estimators": list(ESTIMATORS), "benchmark": "all"}
+    defaults: dict[str, Any] = {
+        "estimators": [name for name in ESTIMATORS if name != "adaptive_dr"],
+        "benchmark": "all",
+    }
     open_ = {key: value for key, value in defaults.items() if key not in config.evaluation.model_fields_set}
     return config.model_copy(update={"evaluation": config.evaluation.model_copy(update=open_)})
 

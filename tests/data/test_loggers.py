@@ -126,7 +126,7 @@ def test_one_log_probability_a_row_is_used_and_said():
             {},
             "t.csv: column 'who', row 2 is 'c': data.loggers has no column of log-probabilities ",
         ),
-        ({"q_b": [-1.0, -np.inf]}, {}, "t.csv: row 2 was written by logger 'b', under which its log-probability is "),
+        ({"q_b": [-1.0, -np.inf]}, {}, "t.csv: column 'who', row 2 is 'b', under which its log-probability is -inf"),
         ({"q_a": [-np.inf, -1.0], "who": ["b", "b"], "q_b": [0.5, -1]}, {}, "column 'q_b', row 1 is 0.5: a log-pro"),
         ({}, {"loggers": {"a": "q_a", "b": "log_b"}}, "t.csv: there is no column 'log_b' for loggers"),
     ],
