@@ -105,5 +105,5 @@ def _mean_of_earlier(rows: Rows, time: Float64) -> Float64:
     """Weighted mean outcome of the rows of earlier times, shape [n]; 0 if there are none."""
     at = np.unique(time, return_inverse=True)[1]
     total, weight = (np.bincount(at, weights=values) for values in (rows.weight * rows.y, rows.weight))
-    before, exposure = np.cumsum(total) - total, np.cumsum(weight) - weight
+    before, exposure = (np.concatenate([[0.0], np.cumsum(values)[:-1]]) for values in (total, weight))
     return np.asarray(np.divide(before, exposure, out=np.zeros(len(before)), where=exposure > 0)[at])
