@@ -75,9 +75,10 @@ def test_predicted_second_moments_are_of_the_past_and_close_where_propensities_a
     text, share = rng.choice(3, 400, p=e), np.array([0.2, 0.3, 0.5])
     found = latest_second_moment(share, text, np.log(e[text]))
     np.testing.assert_allclose(found[60:], np.sum(share**2 / e), rtol=1e-9)
-    changed = text.copy()
-    changed[200:] = 0
-    np.testing.assert_array_equal(latest_second_moment(share, changed, np.log(e[changed]))[:201], found[:201])
+    later = np.where(np.arange(400) >= 200, -0.7, 0.0)
+    changed = latest_second_moment(share, text, np.log(e[text]) + later)
+    np.testing.assert_array_equal(changed[:201], found[:201])
+    assert changed[201] != found[201]
 
 
 @pytest.mark.parametrize(
