@@ -58,6 +58,8 @@ def test_with_equal_weights_and_one_prediction_it_is_dr():
     found, usual = adaptive_dr(log_ratio, y - 0.3, 0.3 * one, one), dr(log_ratio, y, 0.3 * one, 0.3)
     assert found.value == pytest.approx(usual.value)
     assert found.se == pytest.approx(usual.se)
+    assert found.df == pytest.approx(usual.df)
+    assert found.df < 40
 
 
 def test_weights_stabilise_the_variance():
