@@ -46,7 +46,8 @@ def adaptive_dr(log_ratio: Any, residual: Any, plug_in: Any, h: Any, *, weight: 
     -------
     Estimate
         With the variance ``sum h^2 (Gamma - V)^2 / (sum h)^2``, up to 1/n, by rows: given the past a row is a new
-        draw, whichever text or reader it has. Degrees of freedom count rows by h_t rho_t, as for `dr`. ``details`` holds ``effective_rows``, (sum h)^2 / sum h^2.
+        draw, whichever text or reader it has. Degrees of freedom count rows by h_t rho_t, as for
+        `dr`. ``details`` holds ``effective_rows``, (sum h)^2 / sum h^2.
 
     Raises
     ------
