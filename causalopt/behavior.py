@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Literal
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from causalopt.backends.contracts import Policy
 from causalopt.data.dataset import DirectOutcomeDataset
-from causalopt.errors import ConfigError
+from causalopt.errors import CausalOptWarning, ConfigError
 from causalopt.estimators.marginalized import marginal_log_ratio
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.typing import Float64
@@ -23,7 +24,7 @@ def behavior_source(
     """Return where q comes from: ``source`` if given, else logged log-probabilities, the reference, or embeddings."""
     if source is not None:
         return source
-    if dataset.behavior_log_prob is not None:
+    if dataset.logged_log_prob is not None:
         return "logged"
     return "embedding" if reference is None else "reference"
 
@@ -34,17 +35,30 @@ def behavior_log_prob(
     """Log q(x_i | c_i) of the logged texts, shape [n], nats.
 
     ``source`` is where q comes from: the logged log-probabilities, or the reference policy (the choice of Lin et al.
-    2024, correct if the reference was tuned on the logged texts). None takes the logged ones if there are any.
+    2024, correct if the reference was tuned on the logged texts). None takes the logged ones if there are any. Where
+    several policies wrote the logs, the logged q is their mixture (`causalopt.data.loggers.mixture_log_prob`), or, if
+    only the log-probability under each row's own logger is known, that one, with a warning.
     Embeddings give ratios to q, but not q itself: see `embedding_log_prob`.
     """
     if source is None:
-        source = "reference" if dataset.behavior_log_prob is None else "logged"
+        source = "reference" if dataset.logged_log_prob is None else "logged"
     if source == "embedding":
         raise ConfigError(f"{dataset.source}: behavior policy 'embedding' needs pseudo-outcomes and drawn texts")
     if source == "logged":
-        if dataset.behavior_log_prob is None:
-            raise ConfigError(f"{dataset.source}: behavior policy 'logged' needs a column behavior_log_prob")
-        return dataset.behavior_log_prob
+        logged = dataset.logged_log_prob
+        if logged is None:
+            raise ConfigError(
+                f"{dataset.source}: behavior policy 'logged' needs a column behavior_log_prob, or loggers"
+            )
+        if dataset.loggers is None and dataset.logger is not None and len(set(dataset.logger)) > 1:
+            warnings.warn(
+                f"{dataset.source}: each row's ratio is to its own logger ({len(set(dataset.logger))} in column "
+                f"{dataset.columns.logger!r}), which is unbiased; ratios to the mixture of the loggers vary less: name "
+                "the log-probabilities of the texts under every logger in data.loggers",
+                CausalOptWarning,
+                stacklevel=2,
+            )
+        return logged
     if reference is None:
         raise ConfigError(f"{dataset.source}: has no logged log-probabilities, so a reference policy is needed for q")
     return reference.log_prob(dataset.prompts, dataset.texts)

@@ -413,7 +413,7 @@ class PseudoOutcomeEstimator(BaseEstimator):  # type: ignore[misc]
         if dataset.assignment_log_prob is None:
             raise DataError(f"{dataset.source}: assignment model 'logged' needs a column assignment_log_prob")
         text = TextIndex().ids(dataset.prompts, dataset.texts)
-        return model.weights(dataset.assignment_log_prob, dataset.behavior_log_prob, text=text, weight=dataset.weight)
+        return model.weights(dataset.assignment_log_prob, dataset.logged_log_prob, text=text, weight=dataset.weight)
 
 
 def _outcome_rows(

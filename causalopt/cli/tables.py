@@ -83,6 +83,9 @@ def evidence_table(metrics: dict[str, Any]) -> Table:
             f"{100 * evidence['robustness_value']:.1f}% ({100 * evidence['robustness_value_interval']:.1f}% for the "
             "interval) of the unexplained variation",
         )
+    if evidence["drift"] is not None:
+        drifting = ", ".join(evidence["drift"]["drifting"]) or "none seen"
+        table.add_row("drift from earlier to later rows", drifting)
     for one in evidence["benchmarks"]:
         table.add_row(
             escaped(f"as strong as {one['covariate']}"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -33,19 +34,20 @@ def frame_of(values: Mapping[str, Any]) -> pd.DataFrame:
     prefixed: list[pd.DataFrame] = []
     for role in ROLES:
         held = values[attribute(role)]
-        if role.kind in SEVERAL:
+        if role.kind in SEVERAL and held is not None:
             prefixed.append(held.add_prefix(_prefix(role)))
         elif held is not None:
             frame[role.name] = held
     return pd.concat([frame, *prefixed], axis=1)
 
 
-def values_of(frame: pd.DataFrame, several: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def values_of(frame: pd.DataFrame, several: Mapping[str, Sequence[str] | None]) -> dict[str, Any]:
     """Invert `frame_of`; ``several`` names the columns of the roles that have several."""
     values: dict[str, Any] = {}
     for role in ROLES:
-        if role.kind in SEVERAL:
-            named = {name: frame[_prefix(role) + name] for name in several[role.name]}
+        names = several.get(role.name)
+        if role.kind in SEVERAL and names is not None:
+            named = {name: frame[_prefix(role) + name] for name in names}
             values[attribute(role)] = pd.DataFrame(named, index=frame.index)
         elif role.name not in frame:
             values[attribute(role)] = None
@@ -54,6 +56,19 @@ def values_of(frame: pd.DataFrame, several: Mapping[str, Sequence[str]]) -> dict
         else:
             values[attribute(role)] = _values(role, role.name, frame)
     return values
+
+
+def name_of(label: Any) -> str:
+    """Return the wording of a label; a whole number has no decimals, also if missing cells made it a float.
+
+    Examples
+    --------
+    >>> from causalopt.data.canonical import name_of
+    >>> name_of("first"), name_of(2), name_of(2.0)
+    ('first', '2', '2')
+    """
+    whole = isinstance(label, Real) and float(label).is_integer()
+    return f"{float(label):.0f}" if whole else str(label).strip()
 
 
 def take(values: Any, position: Int64) -> Any:
@@ -67,12 +82,17 @@ def take(values: Any, position: Int64) -> Any:
 
 def _values(role: Role, column: Any, table: pd.DataFrame) -> Any:
     """Return the values of one column, or a frame if the role has several."""
-    if role.kind in SEVERAL:
+    if isinstance(column, Mapping):
+        named = {label: table[name].to_numpy(dtype=np.float64) for label, name in column.items()}
+        return pd.DataFrame(named)
+    if role.kind in SEVERAL and column is not None:
         return table[list(column)].reset_index(drop=True)
     if column is None:
         return None
     if role.kind == "text":
         return table[column].tolist()
+    if role.kind == "name":
+        return [name_of(label) for label in table[column]]
     if role.kind == "label":
         return pd.factorize(table[column])[0].astype(np.int64)
     return table[column].to_numpy(dtype=np.float64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_type_hints
 
@@ -11,10 +11,15 @@ import pandas as pd
 from causalopt.errors import DataError
 from causalopt.suggestion import did_you_mean
 
-Kind = Literal["text", "number", "log-probability", "positive", "label", "numbers", "covariates"]
-"""Type of the cells of a role; covariates are of any type."""
-SEVERAL = ("numbers", "covariates")
+Kind = Literal[
+    "text", "number", "time", "log-probability", "positive", "label", "name",
+    "numbers", "log-probabilities", "covariates",
+]  # fmt: skip
+"""Type of the cells of a role; covariates are of any type. A name is a label whose wording matters."""
+SEVERAL = ("numbers", "log-probabilities", "covariates")
 """Kinds of roles that several columns may have."""
+NAMED = ("numbers", "covariates")
+"""Kinds of roles whose columns' names are part of the data."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +50,17 @@ class Columns:
     reader: str | None = _role("label", "who read it, for standard errors clustered by reader too")
     attributes: tuple[str, ...] = _role("numbers", "attributes that a person coded for each text", ())
     behavior_log_prob: str | None = _role("log-probability", "log q(x | c) under the logged policy, nats")
+    logger: str | None = _role("name", "which of several policies wrote the text, or the round in which it was written")
+    loggers: Mapping[str | int, str] | None = _role(
+        "log-probabilities", "for each value of logger, the column of log q(x | c) under it, nats"
+    )
+    propensities: Mapping[str | int, str] | None = _role(
+        "log-probabilities", "for each text, the column of its log-probability at the time of the row, nats"
+    )
     assignment_log_prob: str | None = _role("log-probability", "log p(x | w), if texts were chosen by reader, nats")
     policy_log_prob: str | None = _role("log-probability", "of a policy computed elsewhere, for `estimate`, nats")
     policy_text: str | None = _role("text", "a text that this policy drew for the row")
+    time: str | None = _role("time", "when the text was read: numbers or ISO dates")
     placebo_outcome: str | None = _role("number", "fixed before the text was read: no text can have affected it")
 
     def filled(self) -> Iterator[tuple[Role, str]]:
@@ -56,6 +69,8 @@ class Columns:
             value = vars(self)[role.name]
             if isinstance(value, str):
                 yield role, value
+            elif isinstance(value, Mapping):
+                yield from ((role, column) for column in value.values())
             elif value is not None:
                 yield from ((role, column) for column in value)
 
@@ -69,8 +84,8 @@ class Columns:
                 raise DataError(f"{source}: there is no column {column!r} for {role.name}{hint}; there are: {names}")
             if isinstance(frame[column], pd.DataFrame):
                 raise DataError(f"{source}: there are several columns {column!r}; rename all but one")
-            # Readers and groups only mark rows that belong together, so they may be covariates or attributes as well.
-            if role.kind == "label":
+            # Readers, groups and loggers only mark rows that belong together, so they may also have another role.
+            if role.kind in ("label", "name"):
                 continue
             if taken.get(column) == role.name:
                 raise DataError(f"{source}: column {column!r} is named twice in {role.name}; name it once")

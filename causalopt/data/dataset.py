@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,14 +13,17 @@ import pandas as pd
 from sklearn.model_selection import GroupShuffleSplit
 
 from causalopt.data import canonical, clustering, files, validation
-from causalopt.data.columns import SEVERAL, Columns
+from causalopt.data.columns import NAMED, Columns
 from causalopt.data.fingerprint import fingerprint_frame
+from causalopt.data.loggers import check_loggers, mixture_log_prob, own_log_prob
 from causalopt.data.population import DRAWN, Population
+from causalopt.data.time_split import time_split
 from causalopt.errors import ConfigError, DataError, DroppedRowsWarning
 from causalopt.typing import Array, Float64, Int64
 
 Direction = Literal["maximize", "minimize"]
 OnMissing = Literal["drop", "error"]
+SplitBy = Literal["group", "time"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +52,12 @@ class DirectOutcomeDataset:
         Numeric attributes that a person coded for each text.
     behavior_log_prob:
         log q(x | c), nats: the log-probability of the text under the policy that was logged; or None.
+    logger:
+        Name of the policy that wrote the row's text, where several did (or of the round); or None.
+    loggers:
+        log q_l(x | c), nats, of every row under every logger: a column for each, named as in ``logger``; or None.
+    propensities:
+        Log-probability, nats, of every text at the time of the row: a column for each text; or None.
     assignment_log_prob:
         log p(x | w), nats: the log-probability of the text given the reader, for a system that chose texts by reader;
         or None.
@@ -56,6 +65,10 @@ class DirectOutcomeDataset:
         log P^f(x | c), nats: the log-probability of the text under a policy to evaluate, computed elsewhere; or None.
     policy_text:
         A text that this policy drew in the row's context (given its prompt); or None.
+    time:
+        When the text was read: numbers as given, dates as seconds since 1970; or None.
+    adaptive:
+        Whether texts were chosen by earlier outcomes, as a bandit does.
     placebo_outcome:
         A variable that was fixed before the text was read, so that no text can have affected it; or None.
     population:
@@ -94,6 +107,11 @@ class DirectOutcomeDataset:
     policy_log_prob: Float64 | None = None
     policy_text: list[str] | None = None
     placebo_outcome: Float64 | None = None
+    logger: list[str] | None = None
+    loggers: pd.DataFrame | None = None
+    propensities: pd.DataFrame | None = None
+    time: Float64 | None = None
+    adaptive: bool = False
     population: Population = DRAWN
 
     @classmethod
@@ -152,12 +170,17 @@ class DirectOutcomeDataset:
         reader: str | None = None,
         attributes: Sequence[str] = (),
         behavior_log_prob: str | None = None,
+        logger: str | None = None,
+        loggers: Mapping[str | int, str] | None = None,
+        propensities: Mapping[str | int, str] | None = None,
         assignment_log_prob: str | None = None,
         policy_log_prob: str | None = None,
         policy_text: str | None = None,
         placebo_outcome: str | None = None,
+        time: str | None = None,
         direction: Direction = "maximize",
         on_missing: OnMissing = "drop",
+        adaptive: bool = False,
     ) -> DirectOutcomeDataset:
         """Validate a frame.
 
@@ -167,18 +190,27 @@ class DirectOutcomeDataset:
             One row for each reading of a text.
         source:
             Name of the table in messages.
-        text, outcome, prompt, weight, group, reader, behavior_log_prob, assignment_log_prob:
+        text, outcome, prompt, weight, group, reader, behavior_log_prob, logger, assignment_log_prob:
             Name of the column in that role; see the class for the meaning of each.
-        policy_log_prob, policy_text, placebo_outcome:
-            Names of the columns in these roles, which only an evaluation uses.
+        time, policy_log_prob, policy_text, placebo_outcome:
+            Names of the columns in these roles, which only a split by time and an evaluation use.
         covariates, attributes:
             Names of the columns in that role.
+        loggers:
+            For each value of ``logger``, the column of log-probabilities under that policy, such as
+            ``{"a": "log_q_a", "b": "log_q_b"}``; a text that it never writes has -inf.
+        propensities:
+            For a bandit over few texts: for each text the column of its log-probability at the time of the row.
         direction:
             Whether larger ("maximize") or smaller ("minimize") outcomes are better.
         on_missing:
             Treatment of rows with a missing text, prompt, outcome, weight, group, reader, numeric covariate or
             log-probability: "drop" leaves them out with a warning, "error" raises `DataError`. A missing category is
             a level of its own.
+        adaptive:
+            Whether texts were chosen by earlier outcomes, in the order of ``time``, which is then needed. Logged
+            propensities (``behavior_log_prob``, or ``assignment_log_prob`` if they depend on the reader) are those of
+            the time of the choice.
 
         Raises
         ------
@@ -197,6 +229,15 @@ class DirectOutcomeDataset:
         for role, names in (("covariates", covariates), ("attributes", attributes)):
             if isinstance(names, str):
                 raise ConfigError(f"{role} must be a list of columns, not the string {names!r}")
+        if loggers is not None and (logger is None or behavior_log_prob is not None):
+            raise ConfigError(
+                "data.loggers needs data.logger, the column with the name of each row's logger, and takes the place of "
+                "data.behavior_log_prob"
+            )
+        if propensities is not None and (loggers is not None or behavior_log_prob is not None):
+            raise ConfigError("data.propensities takes the place of data.behavior_log_prob and data.loggers")
+        if adaptive and time is None:
+            raise ConfigError("data.adaptive needs data.time, the order in which texts were chosen")
         if not isinstance(frame, pd.DataFrame):
             raise DataError(f"{source}: is a {type(frame).__name__}, not a pandas DataFrame")
         columns = Columns(
@@ -209,10 +250,14 @@ class DirectOutcomeDataset:
             reader=reader,
             attributes=tuple(attributes),
             behavior_log_prob=behavior_log_prob,
+            logger=logger,
+            loggers=None if loggers is None else {canonical.name_of(label): name for label, name in loggers.items()},
+            propensities=None if propensities is None else {str(text): name for text, name in propensities.items()},
             assignment_log_prob=assignment_log_prob,
             policy_log_prob=policy_log_prob,
             policy_text=policy_text,
             placebo_outcome=placebo_outcome,
+            time=time,
         )
         columns.check(frame, source)
         if not len(frame):
@@ -238,7 +283,7 @@ class DirectOutcomeDataset:
             )
         table = table[keep]
         validation.check_outcome_varies(table[outcome], outcome, source)
-        return cls._from_clean(table, columns, direction, source, dropped)
+        return replace(cls._from_clean(table, columns, direction, source, dropped), adaptive=adaptive)
 
     @classmethod
     def _from_clean(
@@ -250,6 +295,10 @@ class DirectOutcomeDataset:
         if values["group"] is None:
             values["group"] = clustering.text_codes(values["prompts"], values["texts"])
         row = table.index.to_numpy(dtype=np.int64)
+        if values["propensities"] is not None:
+            check_loggers(values["texts"], values["propensities"], row, columns.text, source, role="propensities")
+        if values["loggers"] is not None:
+            check_loggers(values["logger"], values["loggers"], row, str(columns.logger), source)
         data = cls(**values, row=row, direction=direction, source=source, columns=columns, dropped=dropped)
         return data.with_population(DRAWN)
 
@@ -263,6 +312,15 @@ class DirectOutcomeDataset:
 
         names = (*canonical.ATTRIBUTES, "row")
         return replace(self, **{name: canonical.take(vars(self)[name], position) for name in names})
+
+    @property
+    def logged_log_prob(self) -> Float64 | None:
+        """log q(x | c) of the logged texts, shape [n], nats: of the mixture of the loggers, or as logged; or None."""
+        if self.propensities is not None:
+            return own_log_prob(self.texts, self.propensities)
+        if self.logger is None or self.loggers is None:
+            return self.behavior_log_prob
+        return mixture_log_prob(self.logger, self.loggers, self.weight, self.prompts)
 
     @property
     def text_code(self) -> Int64:
@@ -346,7 +404,9 @@ class DirectOutcomeDataset:
     def _prompt_code(self) -> Int64 | None:
         return None if self.prompts is None else clustering.codes_of(self.prompts)
 
-    def split(self, test_size: float = 0.3, seed: int = 0) -> tuple[DirectOutcomeDataset, DirectOutcomeDataset]:
+    def split(
+        self, test_size: float = 0.3, seed: int = 0, by: SplitBy = "group"
+    ) -> tuple[DirectOutcomeDataset, DirectOutcomeDataset]:
         """Split into training and test rows by group, that is, by what is drawn; see `with_population`.
 
         Parameters
@@ -355,14 +415,26 @@ class DirectOutcomeDataset:
             Share of the groups whose rows are test rows, rounded up; between 0 and 1.
         seed:
             Seed of the random draw of the groups.
+        by:
+            "time" takes the last ``test_size`` of the rows as test rows in place of a random draw; training rows of a
+            group that occurs there too are left out of both sides (`causalopt.data.time_split.time_split`).
 
         Raises
         ------
         DataError
             If there is a single group, or one side would have none.
+        ConfigError
+            If the rows are to be split by time and have none.
+
+        Warns
+        -----
+        DroppedRowsWarning
+            With the number of rows that a split by time leaves out.
         """
         if not 0 < test_size < 1:
             raise ConfigError(f"the test size must lie between 0 and 1, not {test_size}")
+        if by == "time":
+            return self._split_by_time(test_size)
         groups = len(np.unique(self.group))
         if groups < 2:
             raise DataError(
@@ -377,17 +449,34 @@ class DirectOutcomeDataset:
             ) from None
         return self.subset(train), self.subset(test)
 
+    def _split_by_time(self, test_size: float) -> tuple[DirectOutcomeDataset, DirectOutcomeDataset]:
+        if self.time is None:
+            raise ConfigError(f"{self.source}: a split by time needs data.time, the column of times")
+        train, test, left_out = time_split(self.time, self.group, test_size, self.source)
+        earlier = self.subset(train)
+        if left_out:
+            reason = "a text, prompt or reader of the test rows"
+            warnings.warn(
+                f"{self.source}: {left_out} of {left_out + len(train)} earlier rows left out of training: they share "
+                f"{reason} (what is drawn must not be on both sides)",
+                DroppedRowsWarning,
+                stacklevel=3,
+            )
+            earlier = replace(earlier, dropped={**self.dropped, reason: left_out})
+        return earlier, self.subset(test)
+
     def fingerprint(self) -> str:
         """SHA-256 of the content, the roles and the direction; the same for the same rows from any kind of file.
 
         The order of the rows matters. Their source, the names of columns other than covariates and attributes, and the
         labels of groups and readers do not.
         """
-        # For a role with a single column, only whether it is filled counts, not the column's name.
+        # For any other role only whether it is filled counts, not the column's name.
         filled = [
-            f"{role.name}:{column}" if role.kind in SEVERAL else role.name for role, column in self.columns.filled()
+            f"{role.name}:{column}" if role.kind in NAMED else role.name for role, column in self.columns.filled()
         ]
-        return fingerprint_frame(self.to_frame(), self.direction, *filled)
+        facts = ["adaptive"] if self.adaptive else []
+        return fingerprint_frame(self.to_frame(), self.direction, *filled, *facts)
 
     def to_frame(self) -> pd.DataFrame:
         """Return the canonical frame: text, outcome, weight, group, then the other roles that are filled."""
@@ -399,7 +488,10 @@ class DirectOutcomeDataset:
             "columns": asdict(self.columns),
             "covariates": list(self.covariates.columns),
             "attributes": list(self.attributes.columns),
+            "propensities": None if self.propensities is None else list(self.propensities.columns),
+            "loggers": None if self.loggers is None else list(self.loggers.columns),
             "direction": self.direction,
+            "adaptive": self.adaptive,
             "population": asdict(self.population),
             "source": self.source,
             "dropped": self.dropped,
@@ -418,7 +510,7 @@ class DirectOutcomeDataset:
         >>> again.fingerprint() == data.fingerprint()
         True
         """
-        several = {"covariates": about["covariates"], "attributes": about["attributes"]}
+        several = {name: about.get(name) for name in ("covariates", "attributes", "loggers", "propensities")}
         values = canonical.values_of(frame, several)
         names: dict[str, Any] = {
             role: tuple(name) if isinstance(name, list) else name for role, name in about["columns"].items()
@@ -427,6 +519,7 @@ class DirectOutcomeDataset:
             **values,
             row=row,
             direction=about["direction"],
+            adaptive=about.get("adaptive", False),
             source=about["source"],
             columns=Columns(**names),
             dropped=about["dropped"],

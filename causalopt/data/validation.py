@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from causalopt.data.columns import SEVERAL, Columns
-from causalopt.data.files import number
+from causalopt.data.files import MISSING, number
 from causalopt.errors import DataError
 from causalopt.typing import Array
 
@@ -34,14 +34,18 @@ def clean(frame: pd.DataFrame, columns: Columns, source: str) -> pd.DataFrame:
             cleaned[column] = _texts(frame[column], column, source)
         elif role.kind == "covariates":
             cleaned[column] = _covariate(frame[column], column, source)
-        elif role.kind == "label":
+        elif role.kind in ("label", "name"):
             if column not in cleaned:  # a covariate or an attribute may name the group as well
                 cleaned[column] = _labels(frame[column], column, source)
+        elif role.kind == "time":
+            cleaned[column] = _times(frame[column], column, source)
+        elif role.kind == "log-probabilities":
+            cleaned[column] = _numbers(frame[column], column, source, least=-math.inf)
         else:
             cleaned[column] = _numbers(frame[column], column, source)
         if role.kind == "positive":
             _refuse(cleaned[column], column, lambda value: value <= 0, f"a {role.name} must be positive", source)
-        if role.kind == "log-probability":
+        if role.kind in ("log-probability", "log-probabilities"):
             _refuse(cleaned[column], column, lambda value: value > 0, "a log-probability cannot be above 0", source)
     return pd.DataFrame(cleaned)
 
@@ -103,7 +107,8 @@ def _covariate(series: pd.Series, column: str, source: str) -> pd.Series:
     return _labels(_map(levels, str), column, source)
 
 
-def _numbers(series: pd.Series, column: str, source: str) -> pd.Series:
+def _numbers(series: pd.Series, column: str, source: str, *, least: float | None = None) -> pd.Series:
+    """Numbers as float64; they must be finite, but for ``least``."""
     if pd.api.types.is_numeric_dtype(series) and series.dtype.kind != "c":
         values = series.to_numpy(dtype=np.float64, na_value=np.nan)
     else:
@@ -115,13 +120,29 @@ def _numbers(series: pd.Series, column: str, source: str) -> pd.Series:
             raise
     numbers = pd.Series(values, index=series.index)
     if np.isinf(values).any():
-        _refuse(numbers, column, math.isinf, "must be finite", source)
+        _refuse(numbers, column, lambda value: math.isinf(value) and value != least, "must be finite", source)
     return numbers
+
+
+def _times(series: pd.Series, column: str, source: str) -> pd.Series:
+    """Numbers as they are, ISO dates as seconds since 1970 (UTC, unless they say otherwise)."""
+    cells = _or_none(series)
+    if not pd.api.types.is_datetime64_any_dtype(series) and not any(_is_no_number(cell) for cell in cells):
+        return _numbers(series, column, source)
+    cells = _map(cells, lambda cell: None if isinstance(cell, str) and cell.strip().lower() in MISSING else cell)
+    dates = pd.to_datetime(_map(cells, str), format="ISO8601", utc=True, errors="coerce")
+    wrong = dates.isna() & cells.notna()
+    if wrong.any():
+        rule = "must be a number, or a date as in 2026-03-01 or 2026-03-01T09:30"
+        first = cells[wrong].iloc[0]
+        _refuse(cells.where(wrong, None), column, lambda cell: cell is first or cell == first, rule, source)
+    seconds = (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
+    return pd.Series(seconds.to_numpy(dtype=np.float64), index=series.index)
 
 
 def _is_no_number(cell: Any) -> bool:
     try:
-        number(cell)
+        number(math.nan if cell is None else cell)
     except ValueError:
         return True
     return False

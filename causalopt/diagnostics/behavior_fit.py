@@ -187,11 +187,14 @@ def behavior_fit(
     """
     if not 0 < level < 1:
         raise DataError(f"level must lie between 0 and 1, not {level}")
-    sample, unit = two_samples(x_logged, x_reference, weight, cluster, row, folds, seed)
+    return separation(*two_samples(x_logged, x_reference, weight, cluster, row, folds, seed), level)
+
+
+def separation(sample: TwoSamples, unit: Int64, level: float) -> BehaviorFit:
+    """Area under the curve of the best classifier of two samples, with its interval, clustered by ``unit``, [n + m]."""
     score = _chosen_by_other_folds([*candidates(sample.x), _TREES], sample)
     area, influence = _area_within_folds(score, sample)
-    n = int((sample.label == 0).sum())
-    logged, drawn = len(np.unique(unit[:n])), len(np.unique(unit[n:]))
+    logged, drawn = (len(np.unique(unit[sample.label == label])) for label in (0, 1))
     total = len(np.unique(unit))
     variance = REUSE * total / (total - 1) * float(np.sum(cluster_sums(influence, unit) ** 2))
     low, high = _wilson(area, variance, 3.0 * min(logged, drawn), float(t.ppf(0.5 + level / 2, logged - 1)))

@@ -7,8 +7,16 @@ from causalopt.suggestion import did_you_mean
 
 ESTIMATORS = ("sndr", "dr", "balance", "snipw", "ipw", "clipped_ipw", "switch_dr", "dr_os", "mdr", "mips", "dm")
 """All names, the most robust first."""
+FOR_ADAPTIVE_LOGS = ("adaptive_dr",)
+"""Estimators that only logs have whose texts were chosen by earlier outcomes."""
 MARGINALIZED = ("mips", "mdr")
 """Estimators that weight by a ratio in embedding space."""
+
+
+DEFAULT = ("sndr", "dr", "snipw", "dm")
+"""Estimators of an evaluation unless others are named."""
+ADAPTIVE = (*FOR_ADAPTIVE_LOGS, *DEFAULT)
+"""The same for adaptive logs with logged propensities."""
 
 
 def check_estimator(name: str) -> str:
@@ -20,7 +28,7 @@ def check_estimator(name: str) -> str:
     >>> check_estimator("sndr")
     'sndr'
     """
-    if name not in ESTIMATORS:
-        known = ", ".join(ESTIMATORS)
-        raise ConfigError(f"there is no estimator {name!r}{did_you_mean(name, ESTIMATORS)}; there are: {known}")
+    known = (*ESTIMATORS, *FOR_ADAPTIVE_LOGS)
+    if name not in known:
+        raise ConfigError(f"there is no estimator {name!r}{did_you_mean(name, known)}; there are: {', '.join(known)}")
     return name

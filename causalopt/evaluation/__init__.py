@@ -13,6 +13,7 @@ from causalopt.diagnostics.sensitivity import (
     sensitivity,
 )
 from causalopt.diagnostics.verdict import Verdict, judge, thin_overlap, verdict
+from causalopt.estimators.adaptive import adaptive_dr, stable_weights
 from causalopt.estimators.balance import balance
 from causalopt.estimators.dm import dm
 from causalopt.estimators.dr import dr, dr_os, sndr, switch_dr
@@ -32,6 +33,7 @@ __all__ = [
     "SimultaneousIntervals",
     "TTest",
     "Verdict",
+    "adaptive_dr",
     "balance",
     "benchmark",
     "clipped_ipw",
@@ -54,6 +56,7 @@ __all__ = [
     "simultaneous",
     "sndr",
     "snipw",
+    "stable_weights",
     "switch_dr",
     "thin_overlap",
     "truncated_mass",

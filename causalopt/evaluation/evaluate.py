@@ -20,10 +20,11 @@ from causalopt.data.seen_rows import refuse_seen_rows
 from causalopt.diagnostics.overlap import Overlap, overlap, warn_if_mean_ratio_is_not_one
 from causalopt.diagnostics.verdict import thin_overlap
 from causalopt.doors import check_contract, check_type
-from causalopt.errors import ConfigError, MissingPartError, OverlapError, OverlapWarning
+from causalopt.errors import CausalOptWarning, ConfigError, MissingPartError, OverlapError, OverlapWarning
 from causalopt.estimators.estimate import Estimate
-from causalopt.estimators.names import MARGINALIZED, check_estimator
+from causalopt.estimators.names import ADAPTIVE, DEFAULT, MARGINALIZED, check_estimator
 from causalopt.estimators.weights import WeightedRows
+from causalopt.evaluation.adaptive import propensity
 from causalopt.evaluation.balancing import Score
 from causalopt.evaluation.by_group import GroupGains, gains_by_group
 from causalopt.evaluation.divergence import Divergence, divergence
@@ -39,7 +40,7 @@ from causalopt.evaluation.policies import (
     context_rows,
     population_of,
 )
-from causalopt.evaluation.terms import PolicyTerms, policy_terms, with_balancing_weights
+from causalopt.evaluation.terms import PolicyTerms, policy_terms, with_adaptive_scores, with_balancing_weights
 from causalopt.progress import track
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
 from causalopt.typing import Int64
@@ -141,7 +142,7 @@ def evaluate(
     *,
     reference: Policy | LoggedPolicy | None = None,
     nuisances: PseudoOutcomeEstimator | None = None,
-    estimators: Sequence[str] = ("sndr", "dr", "snipw", "dm"),
+    estimators: Sequence[str] | None = None,
     behavior_policy: BehaviorPolicy | None = None,
     behavior_reference: Policy | None = None,
     draws: int = 1000,
@@ -167,7 +168,8 @@ def evaluate(
     nuisances:
         How to fit the nuisances; None uses the defaults of `PseudoOutcomeEstimator`.
     estimators:
-        Names in `causalopt.estimators.names.ESTIMATORS`; the first that can be computed is the headline.
+        Names in `causalopt.estimators.names.ESTIMATORS`; the first that can be computed is the headline. None takes
+        "sndr", "dr", "snipw" and "dm", and for adaptive logs with logged propensities "adaptive_dr" before these.
     behavior_policy:
         Source of q: "logged" log-probabilities, the "reference" policy, or "embedding", for which a classifier
         separates each policy's texts from the logged ones (`marginal_log_ratio`). None takes the first of these that
@@ -220,6 +222,9 @@ def evaluate(
         reference = policy.reference
     if reference is None:
         raise ConfigError("evaluate needs reference=, the policy to compare with (LoggedPolicy() for the logs)")
+    if estimators is None:
+        rows = data.dataset if isinstance(data, PseudoOutcomes) else data
+        estimators = ADAPTIVE if rows.adaptive and propensity(rows) is not None else DEFAULT
     for name in estimators:
         check_estimator(name)
     for one in (policy, reference):
@@ -259,6 +264,8 @@ def evaluate(
     if "balance" in estimators:
         score = None if behavior is None else _log_ratio(new, old)
         terms["policy"], terms["reference"] = with_balancing_weights(terms["policy"], terms["reference"], pseudo, score)
+    if "adaptive_dr" in estimators:
+        terms = with_adaptive_scores(terms, {"policy": new, "reference": old}, pseudo, seed)
     if source == "logged":
         found = terms["policy"]
         warn_if_mean_ratio_is_not_one(found.log_ratio, weight=found.weight, cluster=found.cluster)
@@ -285,8 +292,9 @@ def evaluate(
     law = _logged_law(pseudo, source, behavior_reference, old, new, drawn, row, population, draws, seed)
     # Without stabilized weights there is no correction, and no gain is concluded; with the mean for m there is less
     # precision.
-    notes = (*_failures(pseudo, "outcome model"), *law.notes)
-    barred = (*_failures(pseudo, "assignment model"), *law.barred)
+    drifting = () if evidence.drift is None or not evidence.drift.drifting else (evidence.drift.sentence,)
+    notes = (*_failures(pseudo, "outcome model"), *law.notes, *drifting)
+    barred = (*_failures(pseudo, "assignment model"), *law.barred, *_adaptive(pseudo.dataset))
     by_group = None
     if groups is not None:
         if not isinstance(groups, ReaderGroups):
@@ -305,6 +313,24 @@ def _log_ratio(new: Subject, old: Subject) -> Score | None:
         return None
     policy, reference = new.policy, old.policy
     return lambda prompts, texts: policy.log_prob(prompts, texts) - reference.log_prob(prompts, texts)
+
+
+def _adaptive(data: DirectOutcomeDataset) -> tuple[str, ...]:
+    """Say, and return, what adaptive logs without propensities do not identify."""
+    if not data.adaptive or propensity(data) is not None:
+        return ()
+    sentence = (
+        "The texts were chosen by earlier outcomes, and the probabilities of the choices were not logged: how often a "
+        "text was shown is not the probability with which it was chosen, so that no ratio is identified, and the mean "
+        "outcome of texts that were given up early is too low."
+    )
+    warnings.warn(
+        f"{data.source}: {sentence[0].lower()}{sentence[1:]} Name the logged propensities (data.behavior_log_prob, or "
+        "data.propensities): no gain or harm is concluded without them",
+        CausalOptWarning,
+        stacklevel=3,
+    )
+    return (sentence,)
 
 
 def _failures(pseudo: PseudoOutcomes, nuisance: str) -> tuple[str, ...]:

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from causalopt.data import clustering
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.diagnostics.balance import covariate_balance, weight_calibration
+from causalopt.diagnostics.drift import Drift, Part, drift
 from causalopt.diagnostics.placebo import PlaceboAssignment, placebo_assignment, placebo_outcome
 from causalopt.diagnostics.sensitivity import Benchmark, Sensitivity, benchmark, riesz_representer, sensitivity
 from causalopt.errors import OverlapError
@@ -40,6 +42,8 @@ class Evidence:
         The difference in the data's placebo outcome, in its own units; None without one, and if ``placebo`` is None.
     benchmarks:
         By covariate: its strength as a confounder if it had been left out.
+    drift:
+        How later rows differ from earlier ones; None without times.
     """
 
     sensitivity: Sensitivity | None
@@ -48,6 +52,7 @@ class Evidence:
     calibration: pd.DataFrame | None
     placebo_outcome: Estimate | None = None
     benchmarks: Mapping[str, Benchmark] = field(default_factory=dict)
+    drift: Drift | None = None
 
 
 def gather_evidence(
@@ -101,7 +106,24 @@ def gather_evidence(
         calibration,
         _placebo_outcome(pseudo, policy, *ratios),
         benchmarks,
+        _drift(pseudo, policy, seed),
     )
+
+
+def _drift(pseudo: PseudoOutcomes, policy: PolicyTerms, seed: int) -> Drift | None:
+    data, fitted = pseudo.dataset, pseudo.models
+    if data.time is None or np.ptp(data.time) == 0 or fitted is None:
+        return None
+    x, w = fitted.embed(data.prompts, data.texts), fitted.cross_fit.w
+    rows = np.arange(len(data))
+    width = x.shape[1] if data.prompts is None else x.shape[1] // 2  # the prompts' coordinates come last
+    parts = {"texts": Part(x[:, :width], clustering.codes_of(data.texts))}
+    if data.prompts is not None:
+        parts["prompts"] = Part(x[:, width:], clustering.codes_of(data.prompts))
+    if w.shape[1]:
+        parts["readers"] = Part(w, rows if data.reader is None else data.reader)
+    residual = data.outcome - pseudo.m
+    return drift(data.time, data.outcome, residual, parts, weight=data.weight, cluster=policy.cluster, seed=seed)
 
 
 def _sensitivity(

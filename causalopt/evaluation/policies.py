@@ -232,7 +232,7 @@ class LoggedPolicy:
     """The policy that wrote the logs: its ratio is 1, and its texts are the logged ones."""
 
     def log_prob(self, data: DirectOutcomeDataset) -> Float64 | None:
-        return data.behavior_log_prob
+        return data.logged_log_prob
 
     def draw(self, pseudo: PseudoOutcomes, n: int, seed: int, row: Int64 | None = None) -> Draws | None:
         data = pseudo.dataset

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,8 +17,10 @@ from causalopt.estimators.ipw import clipped_ipw, ipw, snipw
 from causalopt.estimators.marginalized import marginal_log_ratio, mdr, mips
 from causalopt.estimators.names import MARGINALIZED
 from causalopt.estimators.weights import WeightedRows
+from causalopt.evaluation.adaptive import AdaptiveScores, adaptive_scores
 from causalopt.evaluation.balancing import Score, balance_rows, balanced_estimate, with_regression
 from causalopt.evaluation.policies import Draws, LoggedPolicy, Subject
+from causalopt.nuisance.forward_fitting import ForwardFit
 from causalopt.nuisance.riesz import BalancingWeights
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.typing import Array, Float64
@@ -49,6 +51,8 @@ class PolicyTerms:
     reader_response:
         Shape [n]: m of each reader averaged over the policy's texts; None if there is nothing to average, or if, with
         prompts, each row's own reader enters the plug-in value.
+    adaptive:
+        Scores for `adaptive_dr`; if there are none, the reason.
     weight, cluster:
         In the form that the estimators take.
     """
@@ -64,6 +68,7 @@ class PolicyTerms:
     cluster: Array | tuple[Array, Array] | None
     balancing: tuple[BalancingWeights, int] | str = NO_DRAWS
     score: tuple[Float64, Score] | None = None
+    adaptive: AdaptiveScores | str = "it was not asked for"
 
     def ratio_of(self, estimator: str) -> Float64:
         """Log-ratios that an estimator weights with, shape [n], nats."""
@@ -87,6 +92,10 @@ class PolicyTerms:
         if name in RATIO_ONLY:
             # The g inside xi is a mean over the same readers, so their sampling is part of the error here too.
             return RATIO_ONLY[name](self.ratio_of(name), self.xi, **rows)
+        if name == "adaptive_dr":
+            if isinstance(self.adaptive, str):
+                raise MissingPartError(self.adaptive)
+            return self.adaptive.estimate(self.weight)
         if self.draws is None:
             raise MissingPartError(NO_DRAWS)
         if name == "balance":
@@ -209,6 +218,21 @@ def with_balancing_weights(
     except ModelError as error:  # the other estimators do not need them
         return replace(policy, balancing=str(error)), replace(reference, balancing=str(error))
     return replace(policy, balancing=(weights, 0), score=own), replace(reference, balancing=(weights, 1), score=own)
+
+
+def with_adaptive_scores(
+    terms: Mapping[str, PolicyTerms],
+    subjects: Mapping[str, Subject],
+    pseudo: PseudoOutcomes,
+    seed: int,
+    fit: ForwardFit | None = None,
+) -> dict[str, PolicyTerms]:
+    """Add the scores of `adaptive_dr` of two policies that are compared, which share their weights in time."""
+    try:
+        found = adaptive_scores(pseudo, subjects, {who: one.draws for who, one in terms.items()}, seed, fit)
+    except (MissingPartError, DataError) as error:  # the other estimators do not need them
+        return {who: replace(one, adaptive=str(error)) for who, one in terms.items()}
+    return {who: replace(one, adaptive=found[who]) for who, one in terms.items()}
 
 
 def embedding_log_ratio(

@@ -21,7 +21,7 @@ from pydantic import (
 from causalopt.data.columns import ROLES, Columns
 from causalopt.data.population import Population
 from causalopt.errors import ConfigError
-from causalopt.estimators.names import check_estimator
+from causalopt.estimators.names import ADAPTIVE, DEFAULT, check_estimator
 from causalopt.suggestion import did_you_mean
 
 Part = dict[str, Any]
@@ -56,9 +56,10 @@ class Section(BaseModel):
 
 
 class TestConfig(Section):
-    """The rows that take no part in optimisation: a share of the groups, or a separate table."""
+    """The rows that take no part in optimisation: a share of the groups, the last rows, or a separate table."""
 
     size: float = Field(0.3, gt=0, lt=1)
+    by: Literal["group", "time"] = Field("group", description="time: the last rows, by data.time")
     path: Path | None = None
 
 
@@ -99,11 +100,20 @@ class DataConfig(_Roles):
 
     direction: Literal["maximize", "minimize"] = "maximize"
     on_missing: Literal["drop", "error"] = "drop"
+    adaptive: bool = Field(False, description="texts were chosen by earlier outcomes, in the order of data.time")
     outcome_rows: int | None = Field(
         None, ge=10, description="rows drawn from a world's second data set; by default as many as rows"
     )
     population: PopulationConfig = PopulationConfig()
     test: TestConfig = TestConfig()
+
+    @model_validator(mode="after")
+    def _time_is_there(self) -> Self:
+        if self.test.by == "time" and self.columns.time is None:
+            raise ValueError("test.by: time needs data.time, the column of times")
+        if self.adaptive and self.columns.time is None:
+            raise ValueError("adaptive needs data.time, the order in which texts were chosen")
+        return self
 
     @property
     def columns(self) -> Columns:
@@ -112,7 +122,8 @@ class DataConfig(_Roles):
 
     def roles(self) -> dict[str, Any]:
         """Keyword arguments of `DirectOutcomeDataset.from_path`."""
-        return {**vars(self.columns), "direction": self.direction, "on_missing": self.on_missing}
+        settings = {name: vars(self)[name] for name in ("direction", "on_missing", "adaptive")}
+        return {**vars(self.columns), **settings}
 
 
 class OutcomeDataConfig(_Rows):
@@ -172,7 +183,7 @@ class SelectionConfig(Section):
 class EvaluationConfig(Section):
     """Estimation of the value on the test rows; the first estimator is the main one."""
 
-    estimators: list[Estimator] = Field(["sndr", "dr", "snipw", "dm"], min_length=1)
+    estimators: list[Estimator] = Field(list(DEFAULT), min_length=1)
     level: float = Field(0.95, gt=0.5, lt=1)
     draws: int = Field(1000, ge=20, description="texts drawn from each policy for its plug-in value")
     benchmark: list[str] | Literal["all"] = Field(
@@ -237,8 +248,22 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _behavior_is_there(self) -> Self:
-        if self.behavior_policy == "logged" and self.data.columns.behavior_log_prob is None and self.data.world is None:
+        columns = self.data.columns
+        columns_of_q = (columns.behavior_log_prob, columns.loggers, columns.propensities)
+        logged = any(column is not None for column in columns_of_q)
+        if self.behavior_policy == "logged" and not logged and self.data.world is None:
             raise ValueError("behavior_policy: logged needs data.behavior_log_prob, the column of log-probabilities")
+        return self
+
+    @model_validator(mode="after")
+    def _adaptive_estimator(self) -> Self:
+        """Make `adaptive_dr` the headline for adaptive logs with propensities, unless estimators are named."""
+        columns = self.data.columns
+        logged = (columns.behavior_log_prob, columns.assignment_log_prob, columns.loggers, columns.propensities)
+        named = "evaluation" in self.model_fields_set and "estimators" in self.evaluation.model_fields_set
+        if self.data.adaptive and not named and any(column is not None for column in logged):
+            evaluation = self.evaluation.model_copy(update={"estimators": list(ADAPTIVE)})
+            object.__setattr__(self, "evaluation", evaluation)
         return self
 
     def dump(self) -> str:

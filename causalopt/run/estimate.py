@@ -28,6 +28,7 @@ from causalopt.run.plan import (
     read_outcome_data,
     resolve,
 )
+from causalopt.run.tables import read_dataset
 from causalopt.simulation.contracts import World
 from causalopt.simulation.grading import truth_metrics
 
@@ -72,7 +73,7 @@ def estimate_value(config: RunConfig) -> dict[str, Any]:
             rows = world.sample(config.data.rows, config.seed)
         else:
             assert config.data.path is not None
-            rows = DirectOutcomeDataset.from_path(config.data.path, **config.data.roles())
+            rows = read_dataset(config.data.path, config.data)
         check_benchmark(config, rows)
         check_groups(config, rows)
         metrics = evaluated(
@@ -141,7 +142,10 @@ def evaluated(
 
 def _everything(config: RunConfig) -> RunConfig:
     """Select all estimators and all benchmarks unless the configuration specifies them."""
-    defaults: dict[str, Any] = {"estimators": list(ESTIMATORS), "benchmark": "all"}
+    defaults: dict[str, Any] = {
+        "estimators": [name for name in ESTIMATORS if name != "adaptive_dr"],
+        "benchmark": "all",
+    }
     open_ = {key: value for key, value in defaults.items() if key not in config.evaluation.model_fields_set}
     return config.model_copy(update={"evaluation": config.evaluation.model_copy(update=open_)})
 

@@ -18,6 +18,7 @@ from causalopt.run.estimate import evaluated
 from causalopt.run.named_policies import NamedPolicy, external_policy, named_policy
 from causalopt.run.plan import read_data, read_outcome_rows
 from causalopt.run.replacement import read_manifest
+from causalopt.run.tables import read_dataset
 from causalopt.simulation.contracts import World
 
 
@@ -140,7 +141,7 @@ def _rows(
 ) -> tuple[DirectOutcomeDataset, DirectOutcomeDataset | None, World | None]:
     """Return the evaluation rows, the rows of a second data set for their outcome model, and the world."""
     world: World | None = None if config.data.world is None else plugins.worlds.create(config.data.world)
-    rows = read_data(config, world)[1] if data is None else DirectOutcomeDataset.from_path(data, **config.data.roles())
+    rows = read_data(config, world)[1] if data is None else read_dataset(data, config.data)
     return rows, read_outcome_rows(config, world).test, world
 
 

@@ -118,6 +118,7 @@ def evidence_metrics(evaluation: Evaluation) -> dict[str, Any]:
         "placebo_p_value": None if evidence.placebo is None else evidence.placebo.p_value,
         "placebo_rejections": None if evidence.placebo is None else evidence.placebo.rejections,
         "placebo_outcome": _placebo_outcome(evaluation),
+        "drift": None if evidence.drift is None else evidence.drift.to_dict(),
         "benchmarks": [{"covariate": name, **asdict(found)} for name, found in evidence.benchmarks.items()],
         "balance": None if evidence.balance is None else evidence.balance.to_dict("records"),
         "calibration": None if evidence.calibration is None else evidence.calibration.to_dict("records"),

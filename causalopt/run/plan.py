@@ -22,6 +22,7 @@ from causalopt.optimization.second_stage import check_second_stage
 from causalopt.plugins import Registry
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
 from causalopt.run.config import Part, RunConfig
+from causalopt.run.tables import read_dataset
 from causalopt.simulation.contracts import TwoSampleWorld, World
 
 
@@ -154,10 +155,10 @@ def read_rows(config: RunConfig, world: World | None) -> tuple[DirectOutcomeData
     if world is not None:
         return world.sample(settings.rows, config.seed), None
     assert settings.path is not None
-    data = DirectOutcomeDataset.from_path(settings.path, **settings.roles())
+    data = read_dataset(settings.path, settings)
     if settings.test.path is None:
         return data, None
-    return data, DirectOutcomeDataset.from_path(settings.test.path, **settings.roles())
+    return data, read_dataset(settings.test.path, settings)
 
 
 def _divide(
@@ -166,7 +167,7 @@ def _divide(
     population = config.data.population.over(DRAWN)
     data = data.with_population(population)
     if apart is None:
-        return data.split(test_size=config.data.test.size, seed=config.seed)
+        return data.split(test_size=config.data.test.size, seed=config.seed, by=config.data.test.by)
     refuse_seen_rows(apart, [data], "name another table in data.test.path, or none to split the rows")
     return data, apart.with_population(population)
 

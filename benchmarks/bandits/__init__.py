@@ -1,0 +1,1 @@
+"""Values of policies from the logs of bandits, which chose texts by earlier outcomes."""

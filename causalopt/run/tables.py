@@ -1,0 +1,56 @@
+"""Tables named in a configuration; policies that wrote part of the logs are asked for their log-probabilities."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from causalopt.backends.contracts import Policy
+from causalopt.data import files
+from causalopt.data.columns import Columns
+from causalopt.data.dataset import DirectOutcomeDataset
+from causalopt.evaluation.policies import ExternalPolicy
+from causalopt.run.config import DataConfig
+from causalopt.run.named_policies import named_policy
+
+
+def read_dataset(path: Path, settings: DataConfig) -> DirectOutcomeDataset:
+    """Read a table with the roles of ``settings``.
+
+    A value of ``data.loggers`` that is not a column but a folder is a policy: a run (``runs/first``), a run's reference
+    (``runs/first/reference``), or a policy saved elsewhere. Its log-probabilities of the table's texts are computed
+    here, so that a round after a deployment pools with the rounds before it.
+
+    Raises
+    ------
+    DataError
+        If the table cannot be used; see `DirectOutcomeDataset.from_frame`.
+    ModelError
+        If a folder is not a policy.
+    """
+    roles, columns = settings.roles(), settings.columns
+    frame = files.read_table(path, columns.covariates)
+    loggers = dict(columns.loggers or {})
+    for label, source in loggers.items():
+        if source not in frame.columns and Path(source).is_dir():
+            policy = named_policy(source).policy
+            assert not isinstance(policy, ExternalPolicy)
+            loggers[label] = f"log q of {source}"
+            frame[loggers[label]] = _log_prob(policy, frame, columns)
+    return DirectOutcomeDataset.from_frame(frame, source=str(path), **{**roles, "loggers": loggers or None})
+
+
+def _log_prob(policy: Policy, frame: pd.DataFrame, columns: Columns) -> pd.Series:
+    """Log-probabilities of a table's texts, nats; nan in rows without a text or prompt, which are left out later."""
+    named = [columns.text] if columns.prompt is None else [columns.text, columns.prompt]
+    found = pd.Series(np.nan, index=frame.index)
+    if set(named) <= set(frame.columns):  # else reading the roles says which column is missing
+        known = frame[named].map(lambda cell: isinstance(cell, str) and bool(cell.strip())).all(axis=1)
+        asked = frame.loc[known, named].drop_duplicates()
+        prompts = None if columns.prompt is None else asked[columns.prompt].tolist()
+        asked = asked.assign(log_prob=policy.log_prob(prompts, asked[columns.text].tolist()))
+        scored = frame.loc[known, named].merge(asked, on=named, how="left")["log_prob"]
+        found[known] = scored.to_numpy(dtype=np.float64)
+    return found
