@@ -75,6 +75,8 @@ def _values(role: Role, column: Any, table: pd.DataFrame) -> Any:
         return table[column].tolist()
     if role.kind == "label":
         return pd.factorize(table[column])[0].astype(np.int64)
+    if role.kind == "flag":
+        return table[column].to_numpy(dtype=bool)
     return table[column].to_numpy(dtype=np.float64)
 
 

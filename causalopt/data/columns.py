@@ -11,7 +11,7 @@ import pandas as pd
 from causalopt.errors import DataError
 from causalopt.suggestion import did_you_mean
 
-Kind = Literal["text", "number", "log-probability", "positive", "label", "numbers", "covariates"]
+Kind = Literal["text", "number", "flag", "log-probability", "positive", "label", "numbers", "covariates"]
 """Type of the cells of a role; covariates are of any type."""
 SEVERAL = ("numbers", "covariates")
 """Kinds of roles that several columns may have."""
@@ -39,6 +39,7 @@ class Columns:
     text: str = _role("text", "the text that was read", "text")
     outcome: str = _role("number", "the response, in outcome units", "outcome")
     prompt: str | None = _role("text", "the context that the text answers")
+    observed: str | None = _role("flag", "whether the outcome was observed (1) or the reader gave no response (0)")
     covariates: tuple[str, ...] = _role("covariates", "possible causes of both the text shown and the response", ())
     weight: str | None = _role("positive", "exposure of the row (impressions behind a rate)")
     group: str | None = _role("label", "rows that no split or fold divides")

@@ -20,7 +20,7 @@ from causalopt.errors import ConfigError, DataError, DroppedRowsWarning
 from causalopt.typing import Array, Float64, Int64
 
 Direction = Literal["maximize", "minimize"]
-OnMissing = Literal["drop", "error"]
+OnMissing = Literal["drop", "error", "model"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,10 @@ class DirectOutcomeDataset:
     texts, prompts:
         The text that was read, and the context that it answers (None without prompts).
     outcome:
-        The response, outcome units; ``direction`` is whether larger or smaller is better.
+        The response, outcome units; ``direction`` is whether larger or smaller is better. nan where ``observed`` is
+        false, so that nothing takes such a row for a response.
+    observed:
+        Whether each row's outcome was observed; None if all were. Rows without an outcome were shown like the others.
     covariates:
         Reader and occasion variables that may drive both the text shown and the response: numeric or strings.
     weight:
@@ -95,6 +98,7 @@ class DirectOutcomeDataset:
     policy_text: list[str] | None = None
     placebo_outcome: Float64 | None = None
     population: Population = DRAWN
+    observed: Array | None = None
 
     @classmethod
     def from_path(cls, path: str | Path, **roles: Any) -> DirectOutcomeDataset:
@@ -146,6 +150,7 @@ class DirectOutcomeDataset:
         text: str = "text",
         outcome: str = "outcome",
         prompt: str | None = None,
+        observed: str | None = None,
         covariates: Sequence[str] = (),
         weight: str | None = None,
         group: str | None = None,
@@ -167,8 +172,9 @@ class DirectOutcomeDataset:
             One row for each reading of a text.
         source:
             Name of the table in messages.
-        text, outcome, prompt, weight, group, reader, behavior_log_prob, assignment_log_prob:
-            Name of the column in that role; see the class for the meaning of each.
+        text, outcome, prompt, observed, weight, group, reader, behavior_log_prob, assignment_log_prob:
+            Name of the column in that role; see the class for the meaning of each. Where ``observed`` (0 or 1, false or
+            true) is 0, the outcome may be empty, and is ignored if it is there.
         policy_log_prob, policy_text, placebo_outcome:
             Names of the columns in these roles, which only an evaluation uses.
         covariates, attributes:
@@ -177,8 +183,9 @@ class DirectOutcomeDataset:
             Whether larger ("maximize") or smaller ("minimize") outcomes are better.
         on_missing:
             Treatment of rows with a missing text, prompt, outcome, weight, group, reader, numeric covariate or
-            log-probability: "drop" leaves them out with a warning, "error" raises `DataError`. A missing category is
-            a level of its own.
+            log-probability: "drop" leaves them out with a warning, "error" raises `DataError`. "model" keeps those
+            that lack only the outcome, as rows whose outcome was not observed, and leaves out the others. A missing
+            category is a level of its own.
 
         Raises
         ------
@@ -192,8 +199,8 @@ class DirectOutcomeDataset:
         """
         if direction not in ("maximize", "minimize"):
             raise ConfigError(f"direction must be 'maximize' or 'minimize', not {direction!r}")
-        if on_missing not in ("drop", "error"):
-            raise ConfigError(f"on_missing must be 'drop' or 'error', not {on_missing!r}")
+        if on_missing not in ("drop", "error", "model"):
+            raise ConfigError(f"on_missing must be 'drop', 'error' or 'model', not {on_missing!r}")
         for role, names in (("covariates", covariates), ("attributes", attributes)):
             if isinstance(names, str):
                 raise ConfigError(f"{role} must be a list of columns, not the string {names!r}")
@@ -203,6 +210,7 @@ class DirectOutcomeDataset:
             text=text,
             outcome=outcome,
             prompt=prompt,
+            observed=observed,
             covariates=tuple(covariates),
             weight=weight,
             group=group,
@@ -219,7 +227,8 @@ class DirectOutcomeDataset:
             raise DataError(f"{source}: has no rows")
         frame = frame.reset_index(drop=True)
         table = validation.clean(frame, columns, source)
-        missing = validation.missing_reasons(table, columns)
+        without = validation.without_outcome(table, columns, keep_missing=on_missing == "model")
+        missing = validation.missing_reasons(table, columns, without)
         dropped = {reason: int(mask.sum()) for reason, mask in missing.items()}
         keep = ~np.any(list(missing.values()), axis=0) if missing else np.ones(len(frame), dtype=bool)
         if dropped and on_missing == "error":
@@ -238,7 +247,10 @@ class DirectOutcomeDataset:
             )
         table = table[keep]
         validation.check_outcome_varies(table[outcome], outcome, source)
-        return cls._from_clean(table, columns, direction, source, dropped)
+        data = cls._from_clean(table, columns, direction, source, dropped)
+        if not without[keep].any() and observed is None:
+            return data
+        return replace(data, observed=~without[keep])
 
     @classmethod
     def _from_clean(
@@ -263,6 +275,17 @@ class DirectOutcomeDataset:
 
         names = (*canonical.ATTRIBUTES, "row")
         return replace(self, **{name: canonical.take(vars(self)[name], position) for name in names})
+
+    @property
+    def rated(self) -> Array:
+        """Whether each row has an outcome, shape [n]: ``observed``, or all of them."""
+        return np.ones(len(self), dtype=bool) if self.observed is None else self.observed
+
+    def outcome_mean_and_spread(self) -> tuple[float, float]:
+        """Weighted mean and standard deviation of the outcomes that were observed, outcome units."""
+        y, weight = self.outcome[self.rated], self.weight[self.rated]
+        mean = float(np.average(y, weights=weight))
+        return mean, float(np.sqrt(np.average((y - mean) ** 2, weights=weight)))
 
     @property
     def text_code(self) -> Int64:

@@ -1,6 +1,7 @@
 """Values of policies with standard errors and supporting evidence: functions of arrays, independent of any policy."""
 
 from causalopt.diagnostics.balance import covariate_balance, weight_calibration
+from causalopt.diagnostics.nonresponse import Nonresponse, nonresponse
 from causalopt.diagnostics.overlap import Overlap, overlap, pareto_k, truncated_mass
 from causalopt.diagnostics.placebo import PlaceboAssignment, placebo_assignment, placebo_outcome
 from causalopt.diagnostics.sensitivity import (
@@ -23,6 +24,7 @@ __all__ = [
     "Benchmark",
     "Bounds",
     "Estimate",
+    "Nonresponse",
     "Overlap",
     "PlaceboAssignment",
     "Sensitivity",
@@ -40,6 +42,7 @@ __all__ = [
     "marginal_log_ratio",
     "mdr",
     "mips",
+    "nonresponse",
     "overlap",
     "pareto_k",
     "placebo_assignment",

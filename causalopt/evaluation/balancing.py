@@ -39,4 +39,4 @@ def balance_rows(pseudo: PseudoOutcomes, drawn: Sequence[Draws]) -> BalancingWei
             share = data.weight[one.row]
         row = None if data.prompts is None else one.row
         policies.append(PolicyTexts(fitted.embed(one.prompts, one.texts), share / share.sum(), row))
-    return balancing_weights(x, fitted.cross_fit.w, policies, data.weight, pseudo.fold)
+    return balancing_weights(x, fitted.cross_fit.w, policies, data.weight, pseudo.fold, observed=data.observed)

@@ -55,7 +55,8 @@ class Evaluation:
     level:
         Level of the confidence intervals.
     overlap:
-        Overlap of the policy's weights rho_i * s_i on the test rows, in the units that were drawn.
+        Overlap of the policy's weights rho_i * s_i on the test rows, in the units that were drawn; where outcomes were
+        not always observed, times observed_i / pi_i, so that a row without an outcome carries nothing.
     kl:
         KL(policy || reference), summed or on texts drawn from the policy; None if one of them cannot score texts.
     draws:
@@ -246,7 +247,7 @@ def evaluate(
     estimates, left_out = _estimates(terms, estimators, pseudo.dataset.source)
     headline = next(iter(estimates["difference"]))
     log_s = np.log(pseudo.s) if pseudo.corrected else np.zeros(len(pseudo))
-    log_ratio = terms["policy"].ratio_of(headline) + log_s
+    log_ratio = terms["policy"].correction_of(headline) + log_s
     WeightedRows.of(log_ratio, pseudo.dataset.weight).refuse_single_row()
     shared = overlap(
         log_ratio,
@@ -266,7 +267,7 @@ def evaluate(
     law = _logged_law(pseudo, source, behavior_reference, old, new, drawn, row, population, draws, seed)
     # Without stabilized weights there is no correction, and no gain is concluded; with the mean for m there is less
     # precision.
-    notes = (*_failures(pseudo, "outcome model"), *law.notes)
+    notes = (*_failures(pseudo, "outcome model"), *_failures(pseudo, "observation model"), *law.notes)
     barred = (*_failures(pseudo, "assignment model"), *law.barred)
     return Evaluation(estimates, headline, level, shared, kl, known, evidence, law, left_out, population, notes, barred)
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.diagnostics.balance import covariate_balance, weight_calibration
+from causalopt.diagnostics.nonresponse import Nonresponse, nonresponse
 from causalopt.diagnostics.placebo import PlaceboAssignment, placebo_assignment, placebo_outcome
 from causalopt.diagnostics.sensitivity import Benchmark, Sensitivity, benchmark, riesz_representer, sensitivity
 from causalopt.errors import OverlapError
@@ -40,6 +41,9 @@ class Evidence:
         The difference in the data's placebo outcome, in its own units; None without one, and if ``placebo`` is None.
     benchmarks:
         By covariate: its strength as a confounder if it had been left out.
+    nonresponse:
+        The difference if those who respond are unlike those who do not; None if all outcomes were observed, if there
+        are no stabilized weights, or one row carries the whole weight.
     """
 
     sensitivity: Sensitivity | None
@@ -48,6 +52,7 @@ class Evidence:
     calibration: pd.DataFrame | None
     placebo_outcome: Estimate | None = None
     benchmarks: Mapping[str, Benchmark] = field(default_factory=dict)
+    nonresponse: Nonresponse | None = None
 
 
 def gather_evidence(
@@ -75,7 +80,9 @@ def gather_evidence(
         Seed of the placebo test's permutations.
     """
     ratios = policy.ratio_of(estimator), reference.ratio_of(estimator)
-    bounds = _sensitivity(pseudo, *ratios, difference)
+    # A hidden confounder matters where outcomes are: among the rows that have one, each standing for 1 / pi readers.
+    weights = policy.correction_of(estimator), reference.correction_of(estimator)
+    bounds = _sensitivity(pseudo, *weights, difference)
     before_after: pd.DataFrame | None = None
     calibration: pd.DataFrame | None = None
     data = pseudo.dataset
@@ -91,7 +98,8 @@ def gather_evidence(
         for name, short in without.items():
             terms = policy.with_nuisances(short, seed), reference.with_nuisances(short, seed)
             shorter = terms[0].estimate(estimator) - terms[1].estimate(estimator)
-            found = _sensitivity(short, *ratios, shorter)
+            weights = terms[0].correction_of(estimator), terms[1].correction_of(estimator)
+            found = _sensitivity(short, *weights, shorter)
             if found is not None:
                 benchmarks[name] = benchmark(bounds, found)
     return Evidence(
@@ -101,6 +109,7 @@ def gather_evidence(
         calibration,
         _placebo_outcome(pseudo, policy, *ratios),
         benchmarks,
+        _nonresponse(pseudo, policy, *ratios, difference),
     )
 
 
@@ -116,7 +125,28 @@ def _sensitivity(
         return None
     if not np.any(alpha != 0) or not difference.n:
         return None
-    return sensitivity(difference, data.outcome - pseudo.m, alpha, weight=data.weight)
+    return sensitivity(difference, pseudo.error, alpha, weight=data.weight)
+
+
+def _nonresponse(
+    pseudo: PseudoOutcomes, policy: PolicyTerms, log_ratio: Float64, log_ratio_reference: Float64, difference: Estimate
+) -> Nonresponse | None:
+    data = pseudo.dataset
+    if pseudo.pi is None or not pseudo.corrected or not difference.n:
+        return None
+    try:
+        return nonresponse(
+            difference,
+            log_ratio,
+            log_ratio_reference,
+            pseudo.s,
+            pseudo.pi,
+            spread=data.outcome_mean_and_spread()[1],
+            weight=data.weight,
+            cluster=policy.cluster,
+        )
+    except OverlapError:
+        return None
 
 
 def _placebo_assignment(

@@ -37,8 +37,11 @@ class PolicyTerms:
         log P^f - log q of each logged text, shape [n], nats; in embedding space if q is estimated there.
     marginal:
         The ratio in embedding space, shape [n], for the marginalised estimators; if there is none, the reason.
-    xi, g, residual:
-        Shape [n], outcome units; the residual is y - m.
+    xi, g, error:
+        Shape [n], outcome units; the error is y - m, and 0 in rows without an outcome.
+    s, log_observed:
+        Stabilized weights, and the log of observed / pi, nats, shape [n]: -inf in rows without an outcome, zeros if all
+        have one.
     alpha:
         Balancing weights, shape [n], for `balance`; if there are none, the reason.
     draws:
@@ -54,7 +57,9 @@ class PolicyTerms:
     marginal: Float64 | str
     xi: Float64
     g: Float64
-    residual: Float64
+    error: Float64
+    s: Float64
+    log_observed: Float64
     draws: Draws | None
     reader_response: Float64 | None
     weight: Float64
@@ -62,12 +67,16 @@ class PolicyTerms:
     alpha: Float64 | str = NO_DRAWS
 
     def ratio_of(self, estimator: str) -> Float64:
-        """Log-ratios that an estimator weights with, shape [n], nats."""
+        """Log-ratio of the policy to the logged texts that an estimator uses, shape [n], nats."""
         if estimator not in MARGINALIZED:
             return self.log_ratio
         if isinstance(self.marginal, str):
             raise MissingPartError(self.marginal)
         return self.marginal
+
+    def correction_of(self, estimator: str) -> Float64:
+        """Log of the weights of y - m, apart from s: the ratio times observed / pi, shape [n], nats."""
+        return self.ratio_of(estimator) + self.log_observed
 
     def estimate(self, name: str) -> Estimate:
         """Apply an estimator by name.
@@ -91,15 +100,20 @@ class PolicyTerms:
         if name == "balance":
             if isinstance(self.alpha, str):
                 raise MissingPartError(self.alpha)
-            return balance(self.alpha, self.residual, g_policy, **rows)
-        return DOUBLY_ROBUST[name](self.ratio_of(name), self.xi, self.g, g_policy, **rows)
+            observed = None if np.isfinite(self.log_observed).all() else np.isfinite(self.log_observed)
+            return balance(self.alpha, self.error, g_policy, observed=observed, **rows)
+        # The correction is over the rows that have an outcome, each standing for 1 / pi readers: a ratio of means
+        # normalises by these weights, and thin overlap and degrees of freedom are counted in them.
+        corrected = self.g + self.s * self.error
+        return DOUBLY_ROBUST[name](self.correction_of(name), corrected, self.g, g_policy, **rows)
 
     def with_nuisances(self, pseudo: PseudoOutcomes, seed: int) -> PolicyTerms:
         """Return the terms of the same policy and ratios with other nuisances of the same rows."""
         draws = None if self.draws is None else self.draws.with_response_of(pseudo)
         response = _reader_response(pseudo, self.log_ratio, draws, seed)
-        residual = pseudo.dataset.outcome - pseudo.m
-        return replace(self, xi=pseudo.xi, g=pseudo.g, residual=residual, draws=draws, reader_response=response)
+        nuisances = {"xi": pseudo.xi, "g": pseudo.g, "error": pseudo.error, "s": pseudo.s}
+        observed = _log_observed(pseudo)
+        return replace(self, **nuisances, log_observed=observed, draws=draws, reader_response=response)
 
 
 RATIO_ONLY: dict[str, Callable[..., Estimate]] = {
@@ -177,12 +191,19 @@ def policy_terms(
         marginal=in_embedding,
         xi=pseudo.xi,
         g=pseudo.g,
-        residual=data.outcome - pseudo.m,
+        error=pseudo.error,
+        s=pseudo.s,
+        log_observed=_log_observed(pseudo),
         draws=draws,
         reader_response=_reader_response(pseudo, log_ratio, draws, seed),
         weight=data.weight,
         cluster=data.cluster(population),
     )
+
+
+def _log_observed(pseudo: PseudoOutcomes) -> Float64:
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(pseudo.observation_weight), dtype=np.float64)
 
 
 def with_balancing_weights(

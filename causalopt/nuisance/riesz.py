@@ -64,7 +64,13 @@ class BalancingWeights:
 
 
 def balancing_weights(
-    x: Array, w: Array, policies: Sequence[PolicyTexts], weight: Float64, fold: Int64, penalty: float | None = None
+    x: Array,
+    w: Array,
+    policies: Sequence[PolicyTexts],
+    weight: Float64,
+    fold: Int64,
+    penalty: float | None = None,
+    observed: Array | None = None,
 ) -> BalancingWeights:
     """Fit the Riesz representers of the values of several policies, with one penalty for all of them.
 
@@ -90,6 +96,8 @@ def balancing_weights(
         Labels of folds that divide no unit that was drawn, shape [n]: the penalty is chosen by the held-out loss.
     penalty:
         Used in place of the one that is chosen.
+    observed:
+        Whether each row's outcome was observed, shape [n]; None if all were.
 
     Notes
     -----
@@ -99,6 +107,11 @@ def balancing_weights(
     variance one, so that the penalty treats them alike. The weights are functions of texts and covariates only. Given
     these they are fixed, and need no cross-fitting. Cross-fitted weights balance another sample than the one that they
     weight: with 800 rows their inverse of the features' covariance was too large, and they overshot.
+
+    If some outcomes were not observed, the weights are 0 in those rows and minimise mean_i observed_i alpha_i^2 -
+    2 M(alpha) + penalty |beta|^2, with M over the readers of all rows. In densities they are f(x) / q(x) s / pi, and no
+    model of pi = p(observed | x, w) is needed either: the observed rows are balanced with everybody who was shown a
+    text. Over the observed rows alone the problem is the one above, up to the factor 1 / p(observed).
 
     Examples
     --------
@@ -112,6 +125,8 @@ def balancing_weights(
     True
     """
     features = _Features.of(x, w, weight)
+    rated = np.ones(len(x), dtype=bool) if observed is None else np.asarray(observed, dtype=bool)
+    counted = np.where(rated, weight, 0.0)  # zero in rows that cannot be weighted; their readers are in the moments
     text, reader = features.text(x), features.reader(w)
     phi = features.products(text, reader)
     drawn = [features.text(policy.x) for policy in policies]
@@ -129,15 +144,17 @@ def balancing_weights(
         loss = np.zeros(len(PENALTIES))
         for k in np.unique(fold):
             train, test = fold != k, fold == k
-            if min(weight[train].sum(), weight[test].sum()) <= 0:  # nothing to learn from, or nothing to predict
+            if min(counted[train].sum(), counted[test].sum()) <= 0:  # nothing to learn from, or nothing to predict
                 continue
-            loss += float(weight[test].sum()) * _held_out_loss(
-                _Basis.of(phi[train], weight[train]), moments(train), phi[test], weight[test], moments(test)
+            loss += float(counted[test].sum()) * _held_out_loss(
+                _Basis.of(phi[train], counted[train]), moments(train), phi[test], counted[test], moments(test)
             )
         penalty = UNDERSMOOTHING * float(PENALTIES[int(np.argmin(loss))])
-    basis, everything = _Basis.of(phi, weight), moments(np.ones(len(x), dtype=bool))
+    basis, everything = _Basis.of(phi, counted), moments(np.ones(len(x), dtype=bool))
     target = basis.coordinates(everything)
     alpha = 1.0 + (target / (basis.variance + penalty)) @ basis.coordinates(phi).T
+    # The mean over all rows is one: a response stands for 1 / p(observed) readers.
+    alpha = np.where(rated, alpha * (weight.sum() / counted.sum()), 0.0)
     # M(h) - mean_i alpha_i h_i = beta_h' (target - variance * target / (variance + penalty)) for h = beta_h' phi.
     left = np.linalg.norm(target * penalty / (basis.variance + penalty), axis=1)
     return BalancingWeights(alpha, np.column_stack([left, np.linalg.norm(target, axis=1)]), penalty)
