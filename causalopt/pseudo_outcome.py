@@ -100,9 +100,8 @@ class PseudoOutcomes:
         Where outcomes were not always observed, either m is right, or both s and pi are.
         """
         # Written so that it is y to the last bit where s = 1, pi = 1 and g = m.
-        rated, weight = self.dataset.rated, self.s * self.observation_weight
-        y = np.where(rated, self.dataset.outcome, self.m)
-        return np.asarray(y + np.where(rated, weight - 1, 0.0) * (y - self.m) + (self.g - self.m))
+        y, weight = self.dataset.outcome, self.s * self.observation_weight
+        return np.where(self.dataset.rated, y + (weight - 1) * (y - self.m) + (self.g - self.m), self.g)
 
     def __len__(self) -> int:
         return len(self.dataset)

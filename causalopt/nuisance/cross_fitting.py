@@ -162,6 +162,10 @@ def cross_fit(
         raise DataError(
             f"pi is {wrong[row]:g} at row {row}: a probability of observing an outcome is above 0, at most 1"
         )
+    if "pi" in given and observed is None:
+        raise DataError("pi goes with observed: it is the probability that an outcome was observed")
+    if rows.weight[rows.has_outcome].sum() <= 0 < rows.weight.sum():
+        raise DataError("no row that has an outcome has a positive weight: there is nothing to learn")
     labels = _folds(rows, fold, folds, repeats, seed)
 
     scores: list[pd.DataFrame] = []
@@ -206,10 +210,6 @@ def cross_fit(
         no_weight = bool(picked.failures)
         assignments = None if no_weight else picked.models  # one that cannot be fitted leaves folds without a model
     fitted_pi, truncated_pi = None, Truncation()
-    if "pi" in given and observed is None:
-        raise DataError("pi goes with observed: it is the probability that an outcome was observed")
-    if rows.weight[rows.has_outcome].sum() <= 0 < rows.weight.sum():
-        raise DataError("no row that has an outcome has a positive weight: there is nothing to learn")
     if "pi" in given or not rows.has_outcome.all():
         fitted_pi = given.get("pi")
         if fitted_pi is None:

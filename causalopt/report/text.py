@@ -137,8 +137,9 @@ def nonresponse(metrics: Record) -> str | None:
 
     unobserved = (percent(found[f"unobserved_{who}"]) for who in ("reference", "policy"))
     said = (
-        "Of the reference model, {} of the readers would not respond, and {} of those of the optimised model. The estimate "
-        "takes their response to be like that of readers with the same covariates who did respond to the same text."
+        "Of the reference model, {} of the readers would not respond, and {} of those of the optimised model. The "
+        "estimate takes their response to be like that of readers with the same covariates who did respond to the same "
+        "text."
     ).format(*unobserved)
     tipping, worst = found.get("tipping_point"), found.get("worst_tipping_point")
     if tipping == 0:

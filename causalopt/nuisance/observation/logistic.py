@@ -16,7 +16,7 @@ from causalopt.typing import Array, Float64, Int64
 
 TEXT = (1e-3, 1e-2, 1e-1, 1.0, 10.0, DROPPED)
 READER = (1e-3, 1e-1)
-PRODUCT = (DROPPED, 1e-1, 1.0, 10.0)
+PRODUCT = (DROPPED, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 START = Penalty(text=0.1, reader=1e-3, product=DROPPED)
 INNER_FOLDS = 3
 
@@ -129,7 +129,7 @@ class _Regression:
             # A ridge with a penalty of its own for each column is one with a common penalty after scaling. In
             # scikit-learn's units C = 1 / total is a pseudo-row for each row of data.
             scale = 1 / np.sqrt(added[kept])
-            model = LogisticRegression(C=1 / self.weight.sum(), tol=1e-6, max_iter=1000)
+            model = LogisticRegression(C=1 / self.weight.sum(), solver="newton-cholesky", tol=1e-8)
             model.fit(self.z[:, kept] * scale, self.observed, sample_weight=self.weight)
             coefficients[0], coefficients[1:][kept] = model.intercept_[0], model.coef_[0] * scale
         return coefficients
