@@ -8,7 +8,6 @@ from typing import Self
 import numpy as np
 from scipy.special import expit
 from sklearn.base import BaseEstimator
-from sklearn.linear_model import LogisticRegression
 
 from causalopt.data.folds import inner_folds, text_ids
 from causalopt.nuisance.outcome.ridge import DROPPED, BilinearDesign, Penalty
@@ -19,14 +18,25 @@ READER = (1e-3, 1e-1)
 PRODUCT = (DROPPED, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 START = Penalty(text=0.1, reader=1e-3, product=DROPPED)
 INNER_FOLDS = 3
+UNDERSMOOTHING = 0.3
+"""Factor on the penalties of text and products with the smallest held-out loss, as for balancing weights.
+
+Where they shrink the differences in who responds, those differences stay in the value as bias, which no interval
+includes. On a generator of three-slot sentences with 1,200 rows of which 500 had an outcome, the bias of `sndr` was
+0.9, 0.5 and 0.2 standard errors at factors 1, 0.3 and 0.1 (12 tables); with 400 rows its root mean squared error was
+0.22, 0.24 and 0.27 (16 tables)."""
+MOST_STEPS = 50
+RIDGE = 1e-9
+"""Pseudo-rows per row that keep a Newton step defined if columns are collinear."""
 
 
 class LogisticObservation(BaseEstimator):  # type: ignore[misc]
     """p(observed | x, w) by logistic regression on the columns of the outcome ridge, or else the constant rate.
 
     The columns are principal coordinates of the text, covariates, and products of the two, with separate penalties
-    chosen by held-out log loss over folds of texts. If the smallest such loss is not below that of the rate of the
-    other rows, the rate is used for everybody: who responds then hangs on nothing that the model can see.
+    chosen by held-out log loss over folds of texts and then reduced (`UNDERSMOOTHING`). If the smallest such loss is
+    not below that of the rate of the other rows, the rate is used for everybody: who responds then hangs on nothing
+    that the model can see.
 
     Parameters
     ----------
@@ -100,7 +110,9 @@ class LogisticObservation(BaseEstimator):  # type: ignore[misc]
         for name, grid in (("text", TEXT), ("reader", READER), ("product", PRODUCT), ("text", TEXT)):
             best = min([best, *(replace(best, **{name: value}) for value in grid)], key=held_out)
         constant = sum(_log_loss(np.full(len(rows[2]), fitted.constant), *rows[2:]) for fitted, *rows in splits)
-        return best if held_out(best) < constant else None
+        if held_out(best) >= constant:
+            return None
+        return replace(best, text=_less(best.text), product=_less(best.product))
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,22 +133,42 @@ class _Regression:
 
     def solve(self, penalty: Penalty) -> Float64:
         """Coefficients with the constant first, shape [1 + p]; the constant is not penalised."""
-        added = penalty.vector(self.design.block, self.design.variance)
-        coefficients = np.zeros(1 + len(added))
-        coefficients[0] = self.constant
-        kept = added < DROPPED
-        if kept.any():
-            # A ridge with a penalty of its own for each column is one with a common penalty after scaling. In
-            # scikit-learn's units C = 1 / total is a pseudo-row for each row of data.
-            scale = 1 / np.sqrt(added[kept])
-            model = LogisticRegression(C=1 / self.weight.sum(), solver="newton-cholesky", tol=1e-8)
-            model.fit(self.z[:, kept] * scale, self.observed, sample_weight=self.weight)
-            coefficients[0], coefficients[1:][kept] = model.intercept_[0], model.coef_[0] * scale
+        # As in scikit-learn's LogisticRegression, whose checks would cost ten times what these small systems do.
+        kept = np.append(True, penalty.vector(self.design.block, self.design.variance) < DROPPED)
+        z = np.column_stack([np.ones(len(self.z)), self.z])[:, kept]
+        added = np.append(0.0, penalty.vector(self.design.block, self.design.variance))[kept]
+        share = self.weight / self.weight.sum()
+        beta = np.zeros(z.shape[1])
+        beta[0] = self.constant
+        loss = self._loss(z @ beta, share, added, beta)
+        for _ in range(MOST_STEPS):
+            p = expit(z @ beta)
+            slope = z.T @ (share * (p - self.observed)) + added * beta
+            curvature = (z * (share * p * (1 - p))[:, None]).T @ z
+            np.einsum("ii->i", curvature)[...] += added + RIDGE
+            step = np.linalg.solve(curvature, slope)
+            # A Newton step may overshoot where probabilities are near 0 or 1: it is halved until the loss falls.
+            while (new := self._loss(z @ (beta - step), share, added, beta - step)) > loss and np.abs(
+                step
+            ).max() > 1e-12:
+                step = step / 2
+            beta, gain, loss = beta - step, loss - new, new
+            if gain < 1e-12 * loss:
+                break
+        coefficients = np.zeros(len(kept))
+        coefficients[kept] = beta
         return coefficients
+
+    def _loss(self, log_odds: Float64, share: Float64, added: Float64, beta: Float64) -> float:
+        return _log_loss(log_odds, self.observed, share) + 0.5 * float(added @ beta**2)
 
     def log_odds(self, coefficients: Float64, x: Array, w: Array) -> Float64:
         """log p / (1 - p), shape [n]."""
         return np.asarray(coefficients[0] + self.design.matrix(x, w) @ coefficients[1:], dtype=np.float64)
+
+
+def _less(penalty: float) -> float:
+    return penalty if penalty >= DROPPED else UNDERSMOOTHING * penalty
 
 
 def _log_loss(log_odds: Float64, observed: Float64, weight: Float64) -> float:
