@@ -159,8 +159,8 @@ def evaluated(frame: pd.DataFrame, on_missing: str = "drop", **settings) -> co.E
 def test_dropping_who_does_not_respond_is_biased_and_modelling_them_covers():
     """The path of a user with its defaults, 500 rows of which some 200 have an outcome, 4 tables.
 
-    The value of those who respond is too high by more than 0.5 on average (0.63 and 0.66 over 20 tables of 1,200 rows), and at
-    most one interval reaches the truth. With the rows that have no outcome, intervals cover: were each table's two to
+    The value of those who respond is too high by more than 0.5 on average (0.63 and 0.66 over 20 tables of 1,200
+    rows), and at most one interval reaches the truth. With the rows that have no outcome, intervals cover: were each table's two to
     cover or fail together, with probability 0.93, fewer than four of the eight would with probability 1.3e-3; the mean
     error of four estimates of standard deviation 0.16 is above 0.3 with probability 2e-4.
     """
