@@ -56,7 +56,7 @@ class Evaluation:
         Level of the confidence intervals.
     overlap:
         Overlap of the policy's weights rho_i * s_i on the test rows, in the units that were drawn; where outcomes were
-        not always observed, times observed_i / pi_i, so that a row without an outcome carries nothing.
+        not always observed, times 1 / pi_i, over the rows that have an outcome.
     kl:
         KL(policy || reference), summed or on texts drawn from the policy; None if one of them cannot score texts.
     draws:
@@ -249,12 +249,9 @@ def evaluate(
     log_s = np.log(pseudo.s) if pseudo.corrected else np.zeros(len(pseudo))
     log_ratio = terms["policy"].correction_of(headline) + log_s
     WeightedRows.of(log_ratio, pseudo.dataset.weight).refuse_single_row()
-    shared = overlap(
-        log_ratio,
-        pseudo.dataset.weight,
-        terms["policy"].cluster,
-        pseudo.dataset.units(population),
-    )
+    # A share of what there is: where one reader in twenty responds, overlap is not thin for that.
+    rated = pseudo.dataset.subset(pseudo.dataset.rated)
+    shared = overlap(log_ratio[pseudo.dataset.rated], rated.weight, rated.cluster(population), rated.units(population))
     thin = thin_overlap(shared)
     if thin is not None:
         warnings.warn(f"{pseudo.dataset.source}: {thin}", OverlapWarning, stacklevel=2)

@@ -160,9 +160,9 @@ def test_dropping_who_does_not_respond_is_biased_and_modelling_them_covers():
     """The path of a user with its defaults, 500 rows of which some 200 have an outcome, 4 tables.
 
     The value of those who respond is too high by more than 0.5 on average (0.63 and 0.66 over 20 tables of 1,200
-    rows), and at most one interval reaches the truth. With the rows that have no outcome, intervals cover: were each table's two to
-    cover or fail together, with probability 0.93, fewer than four of the eight would with probability 1.3e-3; the mean
-    error of four estimates of standard deviation 0.16 is above 0.3 with probability 2e-4.
+    rows), and at most one interval reaches the truth. With the rows that have no outcome, intervals cover: were each
+    table's two to cover or fail together, with probability 0.93, fewer than four of the eight would with probability
+    1.3e-3; the mean error of four estimates of standard deviation 0.16 is above 0.3 with probability 2e-4.
     """
     errors = {(way, name): [] for way in ("drop", "model") for name in ("sndr", "balance")}
     hits = {"drop": 0, "model": 0}
@@ -195,8 +195,10 @@ def test_overlap_and_sensitivity_count_the_rows_that_have_an_outcome():
     evidence = found.evidence.nonresponse
     assert evidence is not None
     assert evidence.estimate.value == found.difference.value
-    # Of the 400 rows only those with an outcome carry weight.
+    # Of the 400 rows only those with an outcome carry weight, and overlap is a share of these.
+    assert found.overlap.n == table(2, 400)["outcome"].notna().sum()
     assert found.overlap.ess_rows < 0.5 * 400
+    assert found.overlap.clusters <= found.overlap.n
     assert found.evidence.sensitivity is not None
     # E[alpha^2] is E[(rho - rho_0)^2 s^2 / pi], above that over all rows: 1 / pi is 2 and more for most readers.
     shown = [TEXTS.index(text) for text in table(2, 400)["text"]]
