@@ -107,6 +107,7 @@ class Registry:
 embedders = Registry("embedder", "causalopt.embedders")
 outcome_models = Registry("outcome model", "causalopt.outcome_models")
 assignment_models = Registry("assignment model", "causalopt.assignment_models")
+observation_models = Registry("observation model", "causalopt.observation_models")
 objectives = Registry("objective", "causalopt.objectives")
 backends = Registry("backend", "causalopt.backends")
 worlds = Registry("world", "causalopt.worlds")
@@ -115,6 +116,7 @@ REGISTRIES: dict[str, Registry] = {
     "embedders": embedders,
     "outcome_models": outcome_models,
     "assignment_models": assignment_models,
+    "observation_models": observation_models,
     "objectives": objectives,
     "backends": backends,
     "worlds": worlds,

@@ -26,7 +26,7 @@ from causalopt.nuisance import models
 from causalopt.nuisance.assignment.auto import AutoAssignment
 from causalopt.nuisance.assignment.logged import LoggedAssignment
 from causalopt.nuisance.cross_fitting import CrossFit, Rows, cross_fit
-from causalopt.nuisance.fitted import distinct
+from causalopt.nuisance.fitted import Truncation, distinct
 from causalopt.nuisance.guards import Failure
 from causalopt.nuisance.text_index import TextIndex
 from causalopt.typing import Array, Float32, Float64, Int64
@@ -54,6 +54,10 @@ class PseudoOutcomes:
         Held-out losses of the nuisances, see `CrossFit`.
     failures:
         Nuisances that could not be used, see `CrossFit`.
+    pi:
+        Probability that the outcome was observed (truncated), shape [n]; None if all outcomes were.
+    truncated_observation:
+        What its truncation cut, see `CrossFit`.
     """
 
     dataset: DirectOutcomeDataset
@@ -66,6 +70,8 @@ class PseudoOutcomes:
     scores: pd.DataFrame
     models: FittedNuisances | None = field(default=None, repr=False)
     failures: tuple[Failure, ...] = ()
+    pi: Float64 | None = None
+    truncated_observation: Truncation = field(default_factory=Truncation)
 
     @property
     def corrected(self) -> bool:
@@ -73,16 +79,30 @@ class PseudoOutcomes:
         return all(failure.nuisance != "assignment model" for failure in self.failures)
 
     @property
+    def observation_weight(self) -> Float64:
+        """Observed / pi, shape [n]: 0 for a row without an outcome; ones if all outcomes were observed."""
+        ones = np.ones(len(self))
+        return np.divide(self.dataset.rated, ones if self.pi is None else self.pi, out=ones)
+
+    @property
+    def error(self) -> Float64:
+        """y - m, shape [n]; 0 for a row without an outcome, to which no error is attributed."""
+        return np.where(self.dataset.rated, self.dataset.outcome - self.m, 0.0)
+
+    @property
     def residual(self) -> Float64:
-        """s (y - m), shape [n]."""
-        return np.asarray(self.s * (self.dataset.outcome - self.m))
+        """s observed / pi (y - m), shape [n]; 0 for a row without an outcome."""
+        return np.asarray(self.s * self.observation_weight * self.error)
 
     @property
     def xi(self) -> Float64:
-        """Residual + g, shape [n]: E[xi | x] = E[Y(x)] if either m or s is right (Kennedy et al. 2017)."""
-        # Written so that it is y to the last bit where s = 1 and g = m.
-        y = self.dataset.outcome
-        return np.asarray(y + (self.s - 1) * (y - self.m) + (self.g - self.m))
+        """Residual + g, shape [n]: E[xi | x] = E[Y(x)] if either m or s is right (Kennedy et al. 2017).
+
+        Where outcomes were not always observed, either m is right, or both s and pi are.
+        """
+        # Written so that it is y to the last bit where s = 1, pi = 1 and g = m.
+        y, weight = self.dataset.outcome, self.s * self.observation_weight
+        return np.where(self.dataset.rated, y + (weight - 1) * (y - self.m) + (self.g - self.m), self.g)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -94,6 +114,7 @@ class PseudoOutcomes:
             self,
             dataset=self.dataset.subset(index),
             **{name: getattr(self, name)[index] for name in NUISANCES},
+            pi=None if self.pi is None else self.pi[index],
             models=None if fitted is None else replace(fitted, cross_fit=fitted.cross_fit.subset(index)),
         )
 
@@ -166,8 +187,10 @@ class PseudoOutcomes:
         return [np.asarray(rows[prompt], dtype=np.int64) for prompt in prompts]
 
     def to_frame(self) -> pd.DataFrame:
-        """One row for each row of data: row, fold, m, s, g, residual, xi."""
+        """One row for each row of data: row, fold, m, s, g, residual, xi; and observed, pi if some outcome was not."""
         columns = {name: getattr(self, name) for name in (*NUISANCES, "residual", "xi")}
+        if self.pi is not None:
+            columns |= {"observed": self.dataset.rated, "pi": self.pi}
         return pd.DataFrame({"row": self.dataset.row, **columns})
 
     def save(self, path: str | Path) -> None:
@@ -179,6 +202,7 @@ class PseudoOutcomes:
             "truncated_mass": self.truncated_mass,
             "scores": self.scores.to_dict(orient="list"),
             "failures": [asdict(failure) for failure in self.failures],
+            "truncated_observation": asdict(self.truncated_observation),
         }
         table = pa.Table.from_pandas(frame, preserve_index=False)
         pq.write_table(table.replace_schema_metadata({METADATA: json.dumps(about), **table.schema.metadata}), path)
@@ -213,6 +237,8 @@ class PseudoOutcomes:
             about["truncated_mass"],
             pd.DataFrame(about["scores"]),
             failures=tuple(Failure(**failure) for failure in about["failures"]),
+            pi=frame["pseudo:pi"].to_numpy(dtype=np.float64) if "pseudo:pi" in frame else None,
+            truncated_observation=Truncation(**about.get("truncated_observation", {})),
         )
 
     def fitted(self) -> FittedNuisances:
@@ -269,15 +295,15 @@ class PseudoOutcomeEstimator(BaseEstimator):  # type: ignore[misc]
 
     Parameters
     ----------
-    embedder, outcome_model, assignment_model:
-        Each a name, a mapping with a ``name`` and settings, or an object; for the two models also a list of these, of
+    embedder, outcome_model, assignment_model, observation_model:
+        Each a name, a mapping with a ``name`` and settings, or an object; for the models also a list of these, of
         which the one with the smallest held-out loss is used. The assignment model "auto" takes logged
         log-probabilities if the data have any. Without covariates the assignment weight is 1 whatever the model,
-        unless it is logged.
+        unless it is logged. The observation model is fitted if some outcomes were not observed.
     folds, repeats, seed:
         Groups are assigned to folds afresh in each repeat; nuisances are the medians over the repeats.
     max_weight:
-        Stabilized weights above it are truncated, and reported.
+        Stabilized weights above it are truncated, and reported; and so are the weights of the observed outcomes.
 
     Examples
     --------
@@ -305,6 +331,7 @@ class PseudoOutcomeEstimator(BaseEstimator):  # type: ignore[misc]
         repeats: int = 1,
         max_weight: float = 20.0,
         seed: int = 0,
+        observation_model: Any = "logistic",
     ) -> None:
         self.embedder = embedder
         self.outcome_model = outcome_model
@@ -313,6 +340,7 @@ class PseudoOutcomeEstimator(BaseEstimator):  # type: ignore[misc]
         self.repeats = repeats
         self.max_weight = max_weight
         self.seed = seed
+        self.observation_model = observation_model
 
     def fit_transform(
         self,
@@ -323,6 +351,7 @@ class PseudoOutcomeEstimator(BaseEstimator):  # type: ignore[misc]
         g: Any = None,
         s: Any = None,
         fold: Any = None,
+        pi: Any = None,
     ) -> PseudoOutcomes:
         """Fit on the rows of ``dataset`` alone and return their pseudo-outcomes; the estimator itself keeps nothing.
 
@@ -335,7 +364,7 @@ class PseudoOutcomeEstimator(BaseEstimator):  # type: ignore[misc]
             correction s (y - m) then makes up for it where s is right, as it is in an experiment (Lin et al. 2024). It
             needs the same covariates. Rows of a text that is in the fold held out are left out, as everywhere. No row
             may be in both.
-        m, g, s, fold:
+        m, g, s, fold, pi:
             Nuisances and folds computed elsewhere, shape [n]; see `cross_fit`.
 
         Raises
@@ -377,6 +406,9 @@ class PseudoOutcomeEstimator(BaseEstimator):  # type: ignore[misc]
             outcome_rows=None
             if outcome_data is None
             else _outcome_rows(dataset, outcome_data, embedder, encoder, index),
+            observed=dataset.observed,
+            observation_model=self.observation_model,
+            pi=pi,
         )
         return PseudoOutcomes(
             dataset,
@@ -389,6 +421,8 @@ class PseudoOutcomeEstimator(BaseEstimator):  # type: ignore[misc]
             fit.scores,
             FittedNuisances(embedder, encoder, fit, index, embedded[first]),
             fit.failures,
+            fit.pi,
+            fit.truncated_observation,
         )
 
     def _embedder(self, datasets: Sequence[DirectOutcomeDataset]) -> Embedder:
@@ -435,6 +469,7 @@ def _outcome_rows(
         other.weight,
         np.array([group.get(key, own) for key in _keys(other)]),
         index.ids(other.prompts, other.texts),
+        observed=other.observed,
     )
 
 

@@ -184,4 +184,6 @@ def _show(metrics: dict[str, Any], out: Path | None) -> None:
         left_out.setdefault(reason, []).append(name)
     for reason, names in left_out.items():
         console.print(f"Not computed: {', '.join(names)}: {escaped(reason)}", soft_wrap=True, highlight=False)
+    if metrics["who_answers"] is not None:
+        console.print(escaped(metrics["who_answers"]), soft_wrap=True)
     console.print(escaped(metrics["verdict"]), soft_wrap=True)

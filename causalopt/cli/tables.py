@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from rich.table import Table
 
 from causalopt.cli.console import escaped
@@ -92,6 +91,8 @@ def evidence_table(metrics: dict[str, Any]) -> Table:
             f"{100 * one['outcome_share']:.1f}% of the outcome, {100 * one['assignment_share']:.1f}% of the "
             f"assignment; without it {one['change']:+.3g}",
         )
+    if evidence["nonresponse"] is not None:
+        table.add_row("those who do not respond", _nonresponse(evidence["nonresponse"]))
     if evidence["placebo_p_value"] is not None:
         table.add_row("placebo: texts reassigned at random", f"p = {evidence['placebo_p_value']:.3f}")
     if evidence["placebo_outcome"] is not None:
@@ -112,6 +113,15 @@ def evidence_table(metrics: dict[str, Any]) -> Table:
     return table
 
 
+def _nonresponse(found: dict[str, Any]) -> str:
+    """Say how far they would have to differ from those who respond for the interval to contain zero."""
+    points = [
+        "at no size" if size is None else f"{size:+.3g} ({size / found['outcome_sd']:+.2g} sd)"
+        for size in (found["tipping_point"], found["worst_tipping_point"])
+    ]
+    return f"the interval contains zero if they are lower by {points[0]} throughout, {points[1]} at worst"
+
+
 def _interval(found: dict[str, Any]) -> str:
     return f"{found['estimate']:.4g} ({found['ci_low']:.4g} to {found['ci_high']:.4g})"
 
@@ -129,10 +139,14 @@ def plan_table(plan: Plan) -> Table:
         second = f"{plan.outcome_rows.train.source}: {len(plan.outcome_rows.train)} rows for the training rows, "
         table.add_row("outcome model from", f"{second}{len(plan.outcome_rows.test)} for the test rows")
     mean = "mean" if data.columns.weight is None else "weighted mean"
-    value = np.average(data.outcome, weights=data.weight)
+    value = data.outcome_mean_and_spread()[0]
     table.add_row("outcome", f"{data.columns.outcome}, {data.direction}, {mean} {value:.4g}")
+    parts = ["embedder", "outcome_model", "assignment_model", "objective", "backend"]
+    if not data.rated.all():
+        table.add_row("rows with an outcome", f"{int(data.rated.sum())} of {len(data)}")
+        parts.insert(3, "observation_model")
     table.add_row("covariates", ", ".join(data.covariates.columns) or "none: the texts are treated as randomised")
-    for part in ("embedder", "outcome_model", "assignment_model", "objective", "backend"):
+    for part in parts:
         settings = dict(getattr(config, part))
         name = settings.pop("name")
         table.add_row(part.replace("_", " "), f"{name} " + ", ".join(f"{k}={v}" for k, v in settings.items()))

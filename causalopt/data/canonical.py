@@ -95,6 +95,8 @@ def _values(role: Role, column: Any, table: pd.DataFrame) -> Any:
         return [name_of(label) for label in table[column]]
     if role.kind == "label":
         return pd.factorize(table[column])[0].astype(np.int64)
+    if role.kind == "flag":
+        return table[column].to_numpy(dtype=bool)
     return table[column].to_numpy(dtype=np.float64)
 
 

@@ -12,7 +12,7 @@ from causalopt.errors import DataError
 from causalopt.suggestion import did_you_mean
 
 Kind = Literal[
-    "text", "number", "time", "log-probability", "positive", "label", "name",
+    "text", "number", "flag", "time", "log-probability", "positive", "label", "name",
     "numbers", "log-probabilities", "covariates",
 ]  # fmt: skip
 """Type of the cells of a role; covariates are of any type. A name is a label whose wording matters."""
@@ -44,6 +44,7 @@ class Columns:
     text: str = _role("text", "the text that was read", "text")
     outcome: str = _role("number", "the response, in outcome units", "outcome")
     prompt: str | None = _role("text", "the context that the text answers")
+    observed: str | None = _role("flag", "whether the outcome was observed (1) or the reader gave no response (0)")
     covariates: tuple[str, ...] = _role("covariates", "possible causes of both the text shown and the response", ())
     weight: str | None = _role("positive", "exposure of the row (impressions behind a rate)")
     group: str | None = _role("label", "rows that no split or fold divides")

@@ -22,7 +22,7 @@ from causalopt.errors import ConfigError, DataError, DroppedRowsWarning
 from causalopt.typing import Array, Float64, Int64
 
 Direction = Literal["maximize", "minimize"]
-OnMissing = Literal["drop", "error"]
+OnMissing = Literal["drop", "error", "model"]
 SplitBy = Literal["group", "time"]
 
 
@@ -38,7 +38,10 @@ class DirectOutcomeDataset:
     texts, prompts:
         The text that was read, and the context that it answers (None without prompts).
     outcome:
-        The response, outcome units; ``direction`` is whether larger or smaller is better.
+        The response, outcome units; ``direction`` is whether larger or smaller is better. nan where ``observed`` is
+        false, so that nothing takes such a row for a response.
+    observed:
+        Whether each row's outcome was observed; None if all were. Rows without an outcome were shown like the others.
     covariates:
         Reader and occasion variables that may drive both the text shown and the response: numeric or strings.
     weight:
@@ -113,6 +116,7 @@ class DirectOutcomeDataset:
     time: Float64 | None = None
     adaptive: bool = False
     population: Population = DRAWN
+    observed: Array | None = None
 
     @classmethod
     def from_path(cls, path: str | Path, **roles: Any) -> DirectOutcomeDataset:
@@ -164,6 +168,7 @@ class DirectOutcomeDataset:
         text: str = "text",
         outcome: str = "outcome",
         prompt: str | None = None,
+        observed: str | None = None,
         covariates: Sequence[str] = (),
         weight: str | None = None,
         group: str | None = None,
@@ -190,8 +195,9 @@ class DirectOutcomeDataset:
             One row for each reading of a text.
         source:
             Name of the table in messages.
-        text, outcome, prompt, weight, group, reader, behavior_log_prob, logger, assignment_log_prob:
-            Name of the column in that role; see the class for the meaning of each.
+        text, outcome, prompt, observed, weight, group, reader, behavior_log_prob, logger, assignment_log_prob:
+            Name of the column in that role; see the class for the meaning of each. Where ``observed`` (0 or 1, false or
+            true) is 0, the outcome may be empty, and is ignored if it is there.
         time, policy_log_prob, policy_text, placebo_outcome:
             Names of the columns in these roles, which only a split by time and an evaluation use.
         covariates, attributes:
@@ -205,8 +211,9 @@ class DirectOutcomeDataset:
             Whether larger ("maximize") or smaller ("minimize") outcomes are better.
         on_missing:
             Treatment of rows with a missing text, prompt, outcome, weight, group, reader, numeric covariate or
-            log-probability: "drop" leaves them out with a warning, "error" raises `DataError`. A missing category is
-            a level of its own.
+            log-probability: "drop" leaves them out with a warning, "error" raises `DataError`. "model" keeps those
+            that lack only the outcome, as rows whose outcome was not observed, and leaves out the others. A missing
+            category is a level of its own.
         adaptive:
             Whether texts were chosen by earlier outcomes, in the order of ``time``, which is then needed. Logged
             propensities (``behavior_log_prob``, or ``assignment_log_prob`` if they depend on the reader) are those of
@@ -224,8 +231,8 @@ class DirectOutcomeDataset:
         """
         if direction not in ("maximize", "minimize"):
             raise ConfigError(f"direction must be 'maximize' or 'minimize', not {direction!r}")
-        if on_missing not in ("drop", "error"):
-            raise ConfigError(f"on_missing must be 'drop' or 'error', not {on_missing!r}")
+        if on_missing not in ("drop", "error", "model"):
+            raise ConfigError(f"on_missing must be 'drop', 'error' or 'model', not {on_missing!r}")
         for role, names in (("covariates", covariates), ("attributes", attributes)):
             if isinstance(names, str):
                 raise ConfigError(f"{role} must be a list of columns, not the string {names!r}")
@@ -244,6 +251,7 @@ class DirectOutcomeDataset:
             text=text,
             outcome=outcome,
             prompt=prompt,
+            observed=observed,
             covariates=tuple(covariates),
             weight=weight,
             group=group,
@@ -264,7 +272,8 @@ class DirectOutcomeDataset:
             raise DataError(f"{source}: has no rows")
         frame = frame.reset_index(drop=True)
         table = validation.clean(frame, columns, source)
-        missing = validation.missing_reasons(table, columns)
+        without = validation.without_outcome(table, columns, keep_missing=on_missing == "model")
+        missing = validation.missing_reasons(table, columns, without)
         dropped = {reason: int(mask.sum()) for reason, mask in missing.items()}
         keep = ~np.any(list(missing.values()), axis=0) if missing else np.ones(len(frame), dtype=bool)
         if dropped and on_missing == "error":
@@ -283,7 +292,10 @@ class DirectOutcomeDataset:
             )
         table = table[keep]
         validation.check_outcome_varies(table[outcome], outcome, source)
-        return replace(cls._from_clean(table, columns, direction, source, dropped), adaptive=adaptive)
+        data = replace(cls._from_clean(table, columns, direction, source, dropped), adaptive=adaptive)
+        if not without[keep].any() and observed is None:
+            return data
+        return replace(data, observed=~without[keep])
 
     @classmethod
     def _from_clean(
@@ -321,6 +333,17 @@ class DirectOutcomeDataset:
         if self.logger is None or self.loggers is None:
             return self.behavior_log_prob
         return mixture_log_prob(self.logger, self.loggers, self.weight, self.prompts)
+
+    @property
+    def rated(self) -> Array:
+        """Whether each row has an outcome, shape [n]: ``observed``, or all of them."""
+        return np.ones(len(self), dtype=bool) if self.observed is None else self.observed
+
+    def outcome_mean_and_spread(self) -> tuple[float, float]:
+        """Weighted mean and standard deviation of the outcomes that were observed, outcome units."""
+        y, weight = self.outcome[self.rated], self.weight[self.rated]
+        mean = float(np.average(y, weights=weight))
+        return mean, float(np.sqrt(np.average((y - mean) ** 2, weights=weight)))
 
     @property
     def text_code(self) -> Int64:

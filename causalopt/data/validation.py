@@ -26,9 +26,14 @@ def clean(frame: pd.DataFrame, columns: Columns, source: str) -> pd.DataFrame:
     ------
     DataError
         For errors that dropping rows cannot fix: a cell that is not a number or is infinite, a weight that is not
-        positive, a log-probability above 0.
+        positive, a log-probability above 0, an observed outcome that is neither 0 nor 1.
     """
     cleaned: dict[str, pd.Series] = {}
+    if columns.observed is not None:
+        observed = _flags(frame[columns.observed], columns.observed, source)
+        # What a row without an outcome holds in its place, be it a code or a remark, is not looked at.
+        outcome = frame[columns.outcome].astype(object).where(observed.to_numpy() != 0, None)
+        frame = frame.assign(**{columns.outcome: outcome})
     for role, column in columns.filled():
         if role.kind == "text":
             cleaned[column] = _texts(frame[column], column, source)
@@ -41,6 +46,8 @@ def clean(frame: pd.DataFrame, columns: Columns, source: str) -> pd.DataFrame:
             cleaned[column] = _times(frame[column], column, source)
         elif role.kind == "log-probabilities":
             cleaned[column] = _numbers(frame[column], column, source, least=-math.inf)
+        elif role.kind == "flag":
+            cleaned[column] = _flags(frame[column], column, source)
         else:
             cleaned[column] = _numbers(frame[column], column, source)
         if role.kind == "positive":
@@ -50,14 +57,32 @@ def clean(frame: pd.DataFrame, columns: Columns, source: str) -> pd.DataFrame:
     return pd.DataFrame(cleaned)
 
 
-def missing_reasons(table: pd.DataFrame, columns: Columns) -> dict[str, Array]:
-    """Masks of the rows with a missing value, by reason; a row counts under its first reason, and no mask is empty."""
+def without_outcome(table: pd.DataFrame, columns: Columns, keep_missing: bool) -> Array:
+    """Rows of a clean table that are kept without an outcome, shape [n].
+
+    These are the rows marked as not observed, and with ``keep_missing`` all others that have no outcome either.
+    """
+    missing = table[columns.outcome].isna().to_numpy()
+    if keep_missing:
+        return missing
+    if columns.observed is None:
+        return np.zeros(len(table), dtype=bool)
+    return missing & (table[columns.observed] == 0).to_numpy()
+
+
+def missing_reasons(table: pd.DataFrame, columns: Columns, without: Array) -> dict[str, Array]:
+    """Masks of the rows with a missing value, by reason; a row counts under its first reason, and no mask is empty.
+
+    A missing outcome is no reason in the rows ``without`` [n] one.
+    """
     masks = {}
     complete = np.ones(len(table), dtype=bool)
     for role, column in columns.filled():
         if role.kind == "covariates" and not pd.api.types.is_numeric_dtype(table[column]):
             continue
         mask = table[column].isna().to_numpy() & complete
+        if role.name == "outcome":
+            mask &= ~without
         if mask.any():
             what = f"{role.name.removesuffix('s')} {column!r}" if role.kind in SEVERAL else role.name
             masks[f"no {what}"] = mask
@@ -67,6 +92,9 @@ def missing_reasons(table: pd.DataFrame, columns: Columns) -> dict[str, Array]:
 
 def check_outcome_varies(outcome: pd.Series, column: str, source: str) -> None:
     """Raise `DataError` if the outcome is constant, or its fourth power is beyond double precision."""
+    outcome = outcome.dropna()
+    if outcome.empty:
+        raise DataError(f"{source}: no row has an outcome in column {column!r}; there is nothing to learn")
     if outcome.nunique() < 2:
         raise DataError(
             f"{source}: all outcomes in column {column!r} are {outcome.iloc[0]:g}; there is nothing to learn"
@@ -138,6 +166,20 @@ def _times(series: pd.Series, column: str, source: str) -> pd.Series:
         _refuse(cells.where(wrong, None), column, lambda cell: cell is first or cell == first, rule, source)
     seconds = (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
     return pd.Series(seconds.to_numpy(dtype=np.float64), index=series.index)
+
+
+def _flags(series: pd.Series, column: str, source: str) -> pd.Series:
+    """0 or 1 (or false or true) as float64; nan if it is missing."""
+    cells = _or_none(series)
+    rule = "whether an outcome was observed is 0 or 1 (or false or true)"
+    _refuse(
+        cells,
+        column,
+        lambda cell: _is_no_number(cell) or not (number(cell) in (0, 1) or math.isnan(number(cell))),
+        rule,
+        source,
+    )
+    return _numbers(series, column, source)
 
 
 def _is_no_number(cell: Any) -> bool:

@@ -110,6 +110,7 @@ def drift(
     *,
     weight: Any = None,
     cluster: Any = None,
+    observed: Any = None,
     seed: int = 0,
     level: float = 0.95,
 ) -> Drift:
@@ -131,6 +132,8 @@ def drift(
         Exposure of each row, shape [n], or None for ones.
     cluster:
         Clusters of the trends' standard errors, as in `causalopt.evaluation.dr`.
+    observed:
+        Whether each row has an outcome, shape [n], or None if all have; the trends are those of these rows.
     seed:
         Seed of the folds.
     level:
@@ -160,7 +163,11 @@ def drift(
         raise DataError(f"level must lie between 0 and 1, not {level}")
     time = as_vector("time", time)
     n = len(time)
-    outcome, residual = as_vector("outcome", outcome, n), as_vector("residual", residual, n)
+    rated = np.ones(n, dtype=bool) if observed is None else np.asarray(observed, dtype=bool)
+    outcome, residual = (
+        as_vector(name, np.asarray(values)[rated], int(rated.sum()))
+        for name, values in (("outcome", outcome), ("residual", residual))
+    )
     exposure, codes = as_exposure(weight, n), cluster_codes(cluster, n)
     if np.ptp(time) == 0:
         raise DataError("all rows are of one time: there is nothing to compare")
@@ -173,6 +180,10 @@ def drift(
         if x.shape[1] == 0 or min(len(np.unique(unit[half])) for half in (later, ~later)) < 2 * FOLDS:
             continue
         areas[name] = _separation(x, later, exposure, unit, seed, level)
+    time, exposure = time[rated], as_exposure(exposure[rated], len(outcome))
+    codes = cluster_codes(
+        tuple(one[rated] for one in codes) if len(codes) == 2 else codes[0][rated] if codes else None, len(time)
+    )
     mean = float(np.average(outcome, weights=exposure))
     scale = float(np.sqrt(np.average((outcome - mean) ** 2, weights=exposure)))
     return Drift(areas, _trend(time, outcome, exposure, codes), _trend(time, residual, exposure, codes), scale, level)

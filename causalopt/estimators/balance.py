@@ -14,6 +14,7 @@ from causalopt.estimators.dm import PlugIn
 from causalopt.estimators.estimate import Estimate
 from causalopt.estimators.jackknife import deletions_of_mean
 from causalopt.estimators.weights import mean_over_readers, weighted_mean
+from causalopt.typing import Float64
 
 
 def balance(
@@ -21,6 +22,7 @@ def balance(
     residual: Any,
     g_policy: Any,
     *,
+    observed: Any = None,
     reader_response: Any = None,
     weight: Any = None,
     cluster: Any = None,
@@ -34,6 +36,9 @@ def balance(
         negative.
     residual:
         Outcome minus prediction, y_i - m_i, shape [n], outcome units; m from a model that was not fitted on row i.
+    observed:
+        Whether each row's outcome was observed, shape [n]; None if all were. alpha is then 0 in the others, and its
+        mean over all rows is one, so that the correction is a mean over the observed rows alone.
     g_policy, reader_response, weight, cluster:
         As in `causalopt.evaluation.dr`.
 
@@ -66,14 +71,34 @@ def balance(
         raise DataError(f"alpha has {n} rows: an estimate needs at least two")
     residual, exposure, codes = as_vector("residual", residual, n), as_exposure(weight, n), cluster_codes(cluster, n)
     plug_in = PlugIn.of(g_policy, exposure)
+    counted, rate = _observed(observed, alpha, exposure)
     term = alpha * residual
     center = weighted_mean(term, exposure)
-    influence = exposure * (term - center)
+    # A mean over the observed rows: given who responded the weights are fixed, and a cluster that is left out takes its
+    # observed rows out of the denominator.
+    influence = counted * (term - center / rate)
     share = exposure * alpha / n
-    correction = Estimate(center, influence, codes, deletions=deletions_of_mean(influence, exposure / n, codes, share))
+    leverage = counted / (n * rate)
+    correction = Estimate(center, influence, codes, deletions=deletions_of_mean(influence, leverage, codes, share))
     found = plug_in.estimate(codes) + correction
     if reader_response is not None:
         found = found + mean_over_readers(as_vector("reader_response", reader_response, n), exposure, codes)
     size = float(np.sum(np.abs(share)) ** 2 / np.sum(share**2)) if np.any(share != 0) else 0.0
     details = {"plug_in": plug_in.value, "correction": center, "effective_rows": size}
     return replace(found, estimator="balance", details=details)
+
+
+def _observed(observed: Any, alpha: Float64, exposure: Float64) -> tuple[Float64, float]:
+    """Exposure of the observed rows, shape [n], and their share of it."""
+    if observed is None:
+        return exposure, 1.0
+    flags = as_vector("observed", observed, len(alpha))
+    if np.any((flags != 0) & (flags != 1)):
+        raise DataError("observed must be 0 or 1, or false or true")
+    if np.any(alpha[flags == 0] != 0):
+        row = int(np.argmax((flags == 0) & (alpha != 0)))
+        raise DataError(f"alpha[{row}] is {alpha[row]:g}, but the outcome of this row was not observed: it must be 0")
+    counted = exposure * flags
+    if not counted.sum() > 0:
+        raise DataError("no row with a positive weight has an outcome that was observed")
+    return counted, float(counted.mean())

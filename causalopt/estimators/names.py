@@ -13,7 +13,7 @@ MARGINALIZED = ("mips", "mdr")
 """Estimators that weight by a ratio in embedding space."""
 
 
-DEFAULT = ("sndr", "dr", "snipw", "dm")
+DEFAULT = ("balance", "sndr", "dr", "snipw", "dm")
 """Estimators of an evaluation unless others are named."""
 ADAPTIVE = (*FOR_ADAPTIVE_LOGS, *DEFAULT)
 """The same for adaptive logs with logged propensities."""

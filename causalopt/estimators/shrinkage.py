@@ -47,6 +47,7 @@ def choose_tau(rows: WeightedRows, residual: Float64, cluster: tuple[Int64, ...]
     -----
     Wang, Agarwal and Dudik (2017) multiply the mass by the largest mean reward. Here the root mean square of the
     residual is used instead: the largest residual is mostly noise, and with it no threshold below inf is ever chosen.
+    Rows of ratio zero, such as those whose outcome was not observed, have no part in it.
 
     Examples
     --------
@@ -56,7 +57,8 @@ def choose_tau(rows: WeightedRows, residual: Float64, cluster: tuple[Int64, ...]
     >>> choose_tau(WeightedRows.of(np.zeros(4)), np.array([1.0, -1.0, 2.0, 0.0]))
     inf
     """
-    size = float(np.sqrt(weighted_mean(residual**2, rows.exposure)))
+    counted = np.where(rows.log_ratio > -np.inf, rows.exposure, 0.0)
+    size = float(np.sqrt(weighted_mean(residual**2, counted / counted.mean())))
 
     def bias(kept: WeightedRows, dropped: Float64) -> float:
         return weighted_mean(dropped, rows.exposure) * size

@@ -2,6 +2,7 @@
 
 from causalopt.diagnostics.balance import covariate_balance, weight_calibration
 from causalopt.diagnostics.group_verdict import GroupVerdict, judge_groups
+from causalopt.diagnostics.nonresponse import Nonresponse, nonresponse
 from causalopt.diagnostics.overlap import Overlap, overlap, pareto_k, truncated_mass
 from causalopt.diagnostics.placebo import PlaceboAssignment, placebo_assignment, placebo_outcome
 from causalopt.diagnostics.sensitivity import (
@@ -27,6 +28,7 @@ __all__ = [
     "Bounds",
     "Estimate",
     "GroupVerdict",
+    "Nonresponse",
     "Overlap",
     "PlaceboAssignment",
     "Sensitivity",
@@ -47,6 +49,7 @@ __all__ = [
     "marginal_log_ratio",
     "mdr",
     "mips",
+    "nonresponse",
     "overlap",
     "pareto_k",
     "placebo_assignment",

@@ -97,6 +97,8 @@ def adaptive_scores(
         raise MissingPartError("it is for adaptive logs: set data.adaptive, and name the column data.time")
     if chosen is None:
         raise MissingPartError("it needs the logged probability of each choice (data.behavior_log_prob)")
+    if data.observed is not None:
+        raise MissingPartError("it needs an outcome in every row, and some were not observed")
     fit = forward_fit(pseudo) if fit is None else fit
     fitted = pseudo.fitted()
     rows = _rows(pseudo, fitted)

@@ -71,6 +71,7 @@ def balance_rows(
         pseudo.fold[some],
         prompt_columns=columns,
         score=None if score is None else score[0][some],
+        observed=None if data.observed is None else data.observed[some],
     )
 
 
@@ -83,6 +84,7 @@ def balanced_estimate(
     reader_response: Float64 | None,
     weight: Float64,
     cluster: Array | tuple[Array, Array] | None,
+    observed: Array | None = None,
 ) -> Estimate:
     """Estimate a value by `causalopt.evaluation.balance`, with the error that a sample of readers leaves in alpha.
 
@@ -98,7 +100,7 @@ def balanced_estimate(
         y_i - m_i, shape [n], outcome units.
     draws:
         Texts of the policy, from `with_regression`.
-    reader_response, weight, cluster:
+    reader_response, weight, cluster, observed:
         As in `causalopt.evaluation.balance`.
     """
     own = weights.fitted_at_readers(residual, policy)
@@ -111,6 +113,7 @@ def balanced_estimate(
         reader_response=reader_response,
         weight=weight,
         cluster=cluster,
+        observed=observed,
     )
 
 

@@ -121,7 +121,7 @@ def gains_by_group(
             records.append({**record, "thin": True, "reason": str(error)})
             continue
         estimates[group.name] = found
-        weights = _log_weight(policy, pseudo, estimator)[rows]
+        weights = policy.log_weight_of(estimator)[rows]
         shared = overlap(weights, data.weight[rows], _some(policy.cluster, rows), data.units(population))
         records.append({**record, "ess": shared.ess, "thin": thin_overlap(shared) is not None, "reason": None})
     columns = ["gain", "se", "ci_low", "ci_high", "p_value", "ess", "thin", "reason"]
@@ -171,7 +171,7 @@ def _gain(
             if own is None or one.draws is None:
                 raise MissingPartError(NO_DRAWS)
             if weights is not None:
-                own = with_regression(own, weights, position, one.residual[rows], pseudo.dataset.weight)
+                own = with_regression(own, weights, position, one.error[rows], pseudo.dataset.weight)
             value = value + _plug_in(own, one.draws, pseudo, codes)
         values.append(value)
     return replace(values[0] - values[1], estimator=estimator)
@@ -186,7 +186,7 @@ def _restricted(
 ) -> PolicyTerms:
     """Return the inputs of an estimator on the rows of a group."""
     data = pseudo.dataset
-    residual = (data.outcome - pseudo.m)[rows]
+    error, observed = pseudo.error[rows], pseudo.observation_weight[rows]
     g = pseudo.m[rows]
     if estimator in RATIO_ONLY and data.prompts is None:
         g = pseudo.dose_response_of(rows, [data.texts[i] for i in rows])
@@ -196,9 +196,11 @@ def _restricted(
         log_ratio=terms.log_ratio[rows] + log_s,
         marginal=marginal if isinstance(marginal, str) else marginal[rows] + log_s,
         # Without a stabilized weight there is no correction, as for all rows.
-        xi=g + (residual if pseudo.corrected else 0.0),
+        xi=g + (observed * error if pseudo.corrected else 0.0),
         g=g,
-        residual=residual,
+        error=error,
+        s=np.full(len(rows), 1.0 if pseudo.corrected else 0.0),
+        log_observed=terms.log_observed[rows],
         draws=ADDED_LATER,
         reader_response=None if terms.reader_response is None else terms.reader_response[rows],
         weight=terms.weight[rows],
@@ -222,10 +224,6 @@ def _plug_in(own: Draws, everybody: Draws, pseudo: PseudoOutcomes, codes: tuple[
 
 def _log_s(pseudo: PseudoOutcomes) -> Float64:
     return np.log(pseudo.s) if pseudo.corrected else np.zeros(len(pseudo))
-
-
-def _log_weight(terms: PolicyTerms, pseudo: PseudoOutcomes, estimator: str) -> Float64:
-    return np.asarray(terms.ratio_of(estimator) + _log_s(pseudo))
 
 
 def _some(cluster: Array | tuple[Array, Array] | None, rows: Int64) -> Array | tuple[Array, Array] | None:

@@ -59,7 +59,8 @@ class Evaluation:
     level:
         Level of the confidence intervals.
     overlap:
-        Overlap of the policy's weights rho_i * s_i on the test rows, in the units that were drawn.
+        Overlap of the policy's weights rho_i * s_i on the test rows, in the units that were drawn; where outcomes were
+        not always observed, times 1 / pi_i, over the rows that have an outcome.
     kl:
         KL(policy || reference), summed or on texts drawn from the policy; None if one of them cannot score texts.
     draws:
@@ -271,15 +272,11 @@ def evaluate(
         warn_if_mean_ratio_is_not_one(found.log_ratio, weight=found.weight, cluster=found.cluster)
     estimates, left_out = _estimates(terms, estimators, pseudo.dataset.source)
     headline = next(iter(estimates["difference"]))
-    log_s = np.log(pseudo.s) if pseudo.corrected else np.zeros(len(pseudo))
-    log_ratio = terms["policy"].ratio_of(headline) + log_s
-    WeightedRows.of(log_ratio, pseudo.dataset.weight).refuse_single_row()
-    shared = overlap(
-        log_ratio,
-        pseudo.dataset.weight,
-        terms["policy"].cluster,
-        pseudo.dataset.units(population),
-    )
+    log_weight = terms["policy"].log_weight_of(headline)
+    WeightedRows.of(log_weight, pseudo.dataset.weight).refuse_single_row()
+    # A share of what there is: where one reader in twenty responds, overlap is not thin for that.
+    rated = pseudo.dataset.subset(pseudo.dataset.rated)
+    shared = overlap(log_weight[pseudo.dataset.rated], rated.weight, rated.cluster(population), rated.units(population))
     thin = thin_overlap(shared)
     if thin is not None:
         warnings.warn(f"{pseudo.dataset.source}: {thin}", OverlapWarning, stacklevel=2)
@@ -291,10 +288,17 @@ def evaluate(
         kl = divergence(new.policy, old.policy, pseudo.dataset, drawn["policy"])
     law = _logged_law(pseudo, source, behavior_reference, old, new, drawn, row, population, draws, seed)
     # Without stabilized weights there is no correction, and no gain is concluded; with the mean for m there is less
-    # precision.
+    # precision. Balancing weights need neither q nor s.
+    ratios = headline != "balance"
     drifting = () if evidence.drift is None or not evidence.drift.drifting else (evidence.drift.sentence,)
-    notes = (*_failures(pseudo, "outcome model"), *law.notes, *drifting)
-    barred = (*_failures(pseudo, "assignment model"), *law.barred, *_adaptive(pseudo.dataset))
+    notes = (
+        *_failures(pseudo, "outcome model"),
+        *_failures(pseudo, "observation model"),
+        *law.notes(ratios),
+        *drifting,
+    )
+    failed = _failures(pseudo, "assignment model") if ratios else ()
+    barred = (*failed, *law.barred(ratios), *_adaptive(pseudo.dataset))
     by_group = None
     if groups is not None:
         if not isinstance(groups, ReaderGroups):

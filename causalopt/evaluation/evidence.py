@@ -13,6 +13,7 @@ from causalopt.data import clustering
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.diagnostics.balance import covariate_balance, weight_calibration
 from causalopt.diagnostics.drift import Drift, Part, drift
+from causalopt.diagnostics.nonresponse import Nonresponse, nonresponse
 from causalopt.diagnostics.placebo import PlaceboAssignment, placebo_assignment, placebo_outcome
 from causalopt.diagnostics.sensitivity import Benchmark, Sensitivity, benchmark, riesz_representer, sensitivity
 from causalopt.errors import OverlapError
@@ -44,6 +45,9 @@ class Evidence:
         By covariate: its strength as a confounder if it had been left out.
     drift:
         How later rows differ from earlier ones; None without times.
+    nonresponse:
+        The difference if those who respond are unlike those who do not; None if all outcomes were observed, if there
+        are no stabilized weights, or one row carries the whole weight.
     """
 
     sensitivity: Sensitivity | None
@@ -53,6 +57,7 @@ class Evidence:
     placebo_outcome: Estimate | None = None
     benchmarks: Mapping[str, Benchmark] = field(default_factory=dict)
     drift: Drift | None = None
+    nonresponse: Nonresponse | None = None
 
 
 def gather_evidence(
@@ -80,7 +85,9 @@ def gather_evidence(
         Seed of the placebo test's permutations.
     """
     ratios = policy.ratio_of(estimator), reference.ratio_of(estimator)
-    bounds = _sensitivity(pseudo, *ratios, difference)
+    # A hidden confounder matters where outcomes are: among the rows that have one, each standing for 1 / pi readers.
+    weights = policy.correction_of(estimator), reference.correction_of(estimator)
+    bounds = _sensitivity(pseudo, *weights, difference)
     before_after: pd.DataFrame | None = None
     calibration: pd.DataFrame | None = None
     data = pseudo.dataset
@@ -96,7 +103,8 @@ def gather_evidence(
         for name, short in without.items():
             terms = policy.with_nuisances(short, seed), reference.with_nuisances(short, seed)
             shorter = terms[0].estimate(estimator) - terms[1].estimate(estimator)
-            found = _sensitivity(short, *ratios, shorter)
+            weights = terms[0].correction_of(estimator), terms[1].correction_of(estimator)
+            found = _sensitivity(short, *weights, shorter)
             if found is not None:
                 benchmarks[name] = benchmark(bounds, found)
     return Evidence(
@@ -107,6 +115,7 @@ def gather_evidence(
         _placebo_outcome(pseudo, policy, *ratios),
         benchmarks,
         _drift(pseudo, policy, seed),
+        _nonresponse(pseudo, policy, *ratios, difference),
     )
 
 
@@ -122,8 +131,16 @@ def _drift(pseudo: PseudoOutcomes, policy: PolicyTerms, seed: int) -> Drift | No
         parts["prompts"] = Part(x[:, width:], clustering.codes_of(data.prompts))
     if w.shape[1]:
         parts["readers"] = Part(w, rows if data.reader is None else data.reader)
-    residual = data.outcome - pseudo.m
-    return drift(data.time, data.outcome, residual, parts, weight=data.weight, cluster=policy.cluster, seed=seed)
+    return drift(
+        data.time,
+        data.outcome,
+        pseudo.error,
+        parts,
+        weight=data.weight,
+        cluster=policy.cluster,
+        observed=data.observed,
+        seed=seed,
+    )
 
 
 def _sensitivity(
@@ -138,7 +155,28 @@ def _sensitivity(
         return None
     if not np.any(alpha != 0) or not difference.n:
         return None
-    return sensitivity(difference, data.outcome - pseudo.m, alpha, weight=data.weight)
+    return sensitivity(difference, pseudo.error, alpha, weight=data.weight)
+
+
+def _nonresponse(
+    pseudo: PseudoOutcomes, policy: PolicyTerms, log_ratio: Float64, log_ratio_reference: Float64, difference: Estimate
+) -> Nonresponse | None:
+    data = pseudo.dataset
+    if pseudo.pi is None or not pseudo.corrected or not difference.n:
+        return None
+    try:
+        return nonresponse(
+            difference,
+            log_ratio,
+            log_ratio_reference,
+            pseudo.s,
+            pseudo.pi,
+            spread=data.outcome_mean_and_spread()[1],
+            weight=data.weight,
+            cluster=policy.cluster,
+        )
+    except OverlapError:
+        return None
 
 
 def _placebo_assignment(

@@ -74,7 +74,9 @@ def find_groups(
         raise ConfigError("find_groups needs texts drawn from the policy, which are not available")
     new, old = (_by_reader(train, one) for one in drawn if one is not None)
     known = np.isfinite(new) & np.isfinite(old)
-    return _leaves(data.covariates[known], (new - old)[known], data.weight[known], float(data.outcome.std()), seed)
+    return _leaves(
+        data.covariates[known], (new - old)[known], data.weight[known], data.outcome_mean_and_spread()[1], seed
+    )
 
 
 def _by_reader(pseudo: PseudoOutcomes, drawn: Draws) -> Float64:

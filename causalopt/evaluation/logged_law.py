@@ -38,11 +38,12 @@ class LoggedLaw:
     unknown: str | None = None
     """Reason why one of them could not be measured."""
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Sentences that a reader of the value must see."""
+    def notes(self, ratios: bool = True) -> tuple[str, ...]:
+        """Sentences that a reader of the value must see; ``ratios`` is whether it weights by ratios to q."""
         said = []
-        if self.fit is not None and self.fit.judgement in ("questionable", "unclear"):
+        if self.fit is not None and (
+            self.fit.judgement in ("questionable", "unclear") or (self.fit.bars_finding and not ratios)
+        ):
             said.append(self.fit.sentence)
         if self.support is not None and NOTEWORTHY < self.support.outside <= MOST:
             said.append(self.support.sentence)
@@ -50,11 +51,10 @@ class LoggedLaw:
             said.append(f"How the logged texts compare with what the policies write is not known: {self.unknown}.")
         return tuple(said)
 
-    @property
-    def barred(self) -> tuple[str, ...]:
-        """Reasons why no gain or harm is concluded."""
+    def barred(self, ratios: bool = True) -> tuple[str, ...]:
+        """Reasons why no gain or harm is concluded; ``ratios`` is whether the value weights by ratios to q."""
         said = []
-        if self.fit is not None and self.fit.bars_finding:
+        if ratios and self.fit is not None and self.fit.bars_finding:
             said.append(self.fit.sentence)
         if self.support is not None and self.support.outside > MOST:
             said.append(self.support.sentence)

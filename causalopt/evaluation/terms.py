@@ -39,8 +39,11 @@ class PolicyTerms:
         log P^f - log q of each logged text, shape [n], nats; in embedding space if q is estimated there.
     marginal:
         The ratio in embedding space, shape [n], for the marginalised estimators; if there is none, the reason.
-    xi, g, residual:
-        Shape [n], outcome units; the residual is y - m.
+    xi, g, error:
+        Shape [n], outcome units; the error is y - m, and 0 in rows without an outcome.
+    s, log_observed:
+        Stabilized weights, and the log of observed / pi, nats, shape [n]: -inf in rows without an outcome, zeros if all
+        have one.
     balancing:
         Balancing weights of the policies that are compared, and the position of this one among them; if there are
         none, the reason.
@@ -61,7 +64,9 @@ class PolicyTerms:
     marginal: Float64 | str
     xi: Float64
     g: Float64
-    residual: Float64
+    error: Float64
+    s: Float64
+    log_observed: Float64
     draws: Draws | None
     reader_response: Float64 | None
     weight: Float64
@@ -71,12 +76,24 @@ class PolicyTerms:
     adaptive: AdaptiveScores | str = "it was not asked for"
 
     def ratio_of(self, estimator: str) -> Float64:
-        """Log-ratios that an estimator weights with, shape [n], nats."""
+        """Log-ratio of the policy to the logged texts that an estimator uses, shape [n], nats."""
         if estimator not in MARGINALIZED:
             return self.log_ratio
         if isinstance(self.marginal, str):
             raise MissingPartError(self.marginal)
         return self.marginal
+
+    def correction_of(self, estimator: str) -> Float64:
+        """Log of the weights of y - m, apart from s: the ratio times observed / pi, shape [n], nats."""
+        return self.ratio_of(estimator) + self.log_observed
+
+    def log_weight_of(self, estimator: str) -> Float64:
+        """Log of the size of the weight that each row's y - m has, shape [n], nats; without s if that failed."""
+        with np.errstate(divide="ignore"):
+            if estimator == "balance" and not isinstance(self.balancing, str):
+                weights, position = self.balancing
+                return np.asarray(np.log(np.abs(weights.alpha[position])), dtype=np.float64)
+            return self.correction_of(estimator) + (np.log(self.s) if self.s.any() else 0.0)
 
     def estimate(self, name: str) -> Estimate:
         """Apply an estimator by name.
@@ -102,19 +119,31 @@ class PolicyTerms:
             if isinstance(self.balancing, str):
                 raise MissingPartError(self.balancing)
             weights, position = self.balancing
-            drawn = with_regression(self.draws, weights, position, self.residual, self.weight)
-            return balanced_estimate(weights, position, self.residual, drawn, **rows)
+            drawn = with_regression(self.draws, weights, position, self.error, self.weight)
+            observed = None if np.isfinite(self.log_observed).all() else np.isfinite(self.log_observed)
+            return balanced_estimate(weights, position, self.error, drawn, observed=observed, **rows)
         g_policy = self.draws.for_plug_in(len(self.g))
         if name == "dm":
             return dm(g_policy, **rows)
-        return DOUBLY_ROBUST[name](self.ratio_of(name), self.xi, self.g, g_policy, **rows)
+        # The correction is over the rows that have an outcome, each standing for 1 / pi readers: a ratio of means
+        # normalises by these weights, and thin overlap and degrees of freedom are counted in them.
+        corrected = self.g + self.s * self.error
+        return DOUBLY_ROBUST[name](self.correction_of(name), corrected, self.g, g_policy, **rows)
 
     def with_nuisances(self, pseudo: PseudoOutcomes, seed: int) -> PolicyTerms:
         """Return the terms of the same policy and ratios with other nuisances of the same rows."""
         draws = None if self.draws is None else self.draws.with_response_of(pseudo)
         response = _reader_response(pseudo, self.log_ratio, draws, seed)
-        residual = pseudo.dataset.outcome - pseudo.m
-        return replace(self, xi=pseudo.xi, g=pseudo.g, residual=residual, draws=draws, reader_response=response)
+        return replace(
+            self,
+            xi=pseudo.xi,
+            g=pseudo.g,
+            error=pseudo.error,
+            s=pseudo.s,
+            log_observed=_log_observed(pseudo),
+            draws=draws,
+            reader_response=response,
+        )
 
 
 RATIO_ONLY: dict[str, Callable[..., Estimate]] = {
@@ -192,12 +221,19 @@ def policy_terms(
         marginal=in_embedding,
         xi=pseudo.xi,
         g=pseudo.g,
-        residual=data.outcome - pseudo.m,
+        error=pseudo.error,
+        s=pseudo.s,
+        log_observed=_log_observed(pseudo),
         draws=draws,
         reader_response=_reader_response(pseudo, log_ratio, draws, seed),
         weight=data.weight,
         cluster=data.cluster(population),
     )
+
+
+def _log_observed(pseudo: PseudoOutcomes) -> Float64:
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(pseudo.observation_weight), dtype=np.float64)
 
 
 def with_balancing_weights(

@@ -12,16 +12,26 @@ import pandas as pd
 from causalopt.errors import DataError
 from causalopt.nuisance import models
 from causalopt.nuisance.assignment.randomized import RandomizedAssignment
-from causalopt.nuisance.contracts import AssignmentModel, OutcomeModel
+from causalopt.nuisance.contracts import AssignmentModel, ObservationModel, OutcomeModel
 from causalopt.nuisance.diagnostics import discrimination_loss, reassigned_pairs, squared_loss
 from causalopt.nuisance.fitted import distinct
 from causalopt.nuisance.given_prompt import GivenPrompt
-from causalopt.nuisance.guards import UNFIT, Failure, MeanOutcome, collapsed, wild, worse_than_mean
+from causalopt.nuisance.guards import (
+    UNFIT,
+    Failure,
+    MeanOutcome,
+    collapsed,
+    log_losses,
+    wild,
+    worse_than_mean,
+    worse_than_rate,
+)
+from causalopt.nuisance.observation.constant import ConstantObservation
 from causalopt.nuisance.outcome.averaging import distinct_rows
 from causalopt.nuisance.outcome.trees import ZeroOutcome
 from causalopt.nuisance.rows import Rows
 from causalopt.progress import track
-from causalopt.typing import Float64, Int64
+from causalopt.typing import Array, Float64, Int64
 
 Model = TypeVar("Model")
 
@@ -41,11 +51,15 @@ class CandidateFits(Generic[Model]):
 
 
 def choose(
-    fits: Sequence[CandidateFits[Model]], rows: Rows, labels: Int64, scores: list[pd.DataFrame]
+    fits: Sequence[CandidateFits[Model]], weight: Float64, labels: Int64, scores: list[pd.DataFrame]
 ) -> CandidateFits[Model]:
-    """Append the scores of all candidates to ``scores``; return the one with the smallest loss that did not fail."""
-    exposure = [float(rows.weight[labels[r] == k].sum()) for r, k in _places(labels)]
-    losses = [float(np.average(fitted.scores["loss"], weights=exposure)) for fitted in fits]
+    """Append the scores of all candidates to ``scores``; return the one with the smallest loss that did not fail.
+
+    Losses are averaged over folds by ``weight`` [n], the exposure of the rows that they were computed on.
+    """
+    exposure = np.array([float(weight[labels[r] == k].sum()) for r, k in _places(labels)])
+    known = exposure > 0
+    losses = [float(np.average(fitted.scores["loss"][known], weights=exposure[known])) for fitted in fits]
     best = min(range(len(fits)), key=lambda i: (bool(fits[i].failures), losses[i]))
     scores.extend(fitted.scores.assign(chosen=i == best) for i, fitted in enumerate(fits))
     return fits[best]
@@ -56,7 +70,8 @@ def fit_outcome(spec: Any, rows: Rows, labels: Int64, outcome_rows: Rows | None)
 
     The mean outcome replaces a model in a fold where it cannot be fitted or predicts impossible outcomes, and in a
     repeat where it is worse than the mean; both are failures. If ``outcome_rows`` are given, the model is fitted on
-    them, without the texts of the held-out fold.
+    them, without the texts of the held-out fold. Rows without an outcome play no part in the fit and in the losses, but
+    their readers do in g.
     """
     name = models.name_of(spec)
     m, g, mean = np.empty(labels.shape), np.empty(labels.shape), np.empty(labels.shape)
@@ -67,9 +82,14 @@ def fit_outcome(spec: Any, rows: Rows, labels: Int64, outcome_rows: Rows | None)
     for r, k in track(_places(labels), f"outcome model {name}"):
         out = labels[r] == k
         train, test = rows[~out], rows[out]
-        source = train if outcome_rows is None else outcome_rows[~np.isin(outcome_rows.group, test.group)]
+        source = (train if outcome_rows is None else outcome_rows[~np.isin(outcome_rows.group, test.group)]).rated
         if len(source) == 0 or source.weight.sum() <= 0:
-            raise DataError(f"the second data set has no row whose text is outside fold {k}")
+            if outcome_rows is not None:
+                raise DataError(f"the second data set has no row whose text is outside fold {k}")
+            raise DataError(
+                f"no row outside fold {k} has an outcome: all {int(rows.has_outcome.sum())} of {len(rows)} rows that "
+                "have one are of one fold; more rows with outcomes, or fewer folds, are needed"
+            )
         # One fit serves all folds if no row of the second data set is ever held out.
         shared = outcome_rows is not None and not np.isin(outcome_rows.group, rows.group).any()
         constant = MeanOutcome().fit(source.x, source.w, source.y, source.weight)
@@ -91,11 +111,12 @@ def fit_outcome(spec: Any, rows: Rows, labels: Int64, outcome_rows: Rows | None)
         if reason is not None:
             unusable.append(f"in fold {k}{_of_repeat(r, labels)} {reason}")
             model, m[r, out], g[r, out], error = constant, constant.mean_, constant.mean_, np.zeros(len(test))
+        rated = test.rated
         records.append(
             _score(
-                (r, k, "outcome", name, len(test)),
-                squared_loss(test.y, m[r, out], test.weight),
-                squared_loss(test.y, mean[r, out], test.weight),
+                (r, k, "outcome", name, len(rated)),
+                squared_loss(rated.y, m[r, out][test.has_outcome], rated.weight),
+                squared_loss(rated.y, mean[r, out][test.has_outcome], rated.weight),
                 float(np.sqrt(np.average(error**2, weights=test.weight))),
             )
         )
@@ -108,7 +129,8 @@ def fit_outcome(spec: Any, rows: Rows, labels: Int64, outcome_rows: Rows | None)
         # No model is a choice, and so is one of other data, which may be wrong here: the correction accounts for that.
         if isinstance(fitted[r][0], ZeroOutcome) or outcome_rows is not None:
             continue
-        reason = worse_than_mean(rows.y, m[r], mean[r], rows.weight, rows.group)
+        rated, has = rows.rated, rows.has_outcome
+        reason = worse_than_mean(rated.y, m[r, has], mean[r, has], rated.weight, rated.group)
         if reason is not None:
             failures.append(Failure("outcome model", name, reason + _of_repeat(r, labels)))
             m[r], g[r], fitted[r] = mean[r], mean[r], means[r]
@@ -186,6 +208,55 @@ def fit_assignment(
         if reason is not None:
             failures.append(Failure("assignment model", name, reason + _of_repeat(r, labels)))
     return CandidateFits((s,), fitted, pd.DataFrame(records), tuple(failures))
+
+
+def fit_observation(spec: Any, rows: Rows, observed: Array, labels: Int64) -> CandidateFits[ObservationModel]:
+    """Cross-fit an observation model: array pi, the probability that a row's outcome was observed.
+
+    Its loss is the log loss. The rate of the training rows replaces a model in a fold where it cannot be fitted or
+    predicts what is not a probability, and in a repeat where it is worse than the rate; both are failures.
+    """
+    name = models.name_of(spec)
+    pi, rate = np.empty(labels.shape), np.empty(labels.shape)
+    fitted: list[list[ObservationModel]] = [[] for _ in labels]
+    records, unusable = [], []
+    for r, k in track(_places(labels), f"observation model {name}"):
+        out = labels[r] == k
+        train, test = rows[~out], rows[out]
+        arrays = train.x, train.w, observed[~out], train.weight
+        model: ObservationModel = ConstantObservation().fit(*arrays)
+        rate[r, out] = pi[r, out] = model.probability(test.x, test.w)
+        reason = None
+        if 0 < rate[r, out][0] < 1:  # else nothing distinguishes the rows that have an outcome
+            try:
+                model = models.fit_observation(spec, *arrays, train.text_id)
+                pi[r, out] = model.probability(test.x, test.w)
+                if not _is_probability(pi[r, out]):
+                    reason = "it predicts values that are not above 0 and at most 1"
+            except UNFIT as exception:
+                reason = f"it cannot be fitted ({exception})"
+        if reason is not None:
+            unusable.append(f"in fold {k}{_of_repeat(r, labels)} {reason}")
+            pi[r, out] = rate[r, out]
+        loss, null = (
+            float(np.average(log_losses(observed[out], one[r, out]), weights=test.weight)) for one in (pi, rate)
+        )
+        records.append(_score((r, k, "observation", models.fitted_name(spec, model), len(test)), loss, null, 0.0))
+        fitted[r].append(model)
+    failures = []
+    if unusable:
+        more = f" (and in {len(unusable) - 1} more folds)" if len(unusable) > 1 else ""
+        failures.append(Failure("observation model", name, unusable[0] + more))
+    for r in range(len(labels)):
+        reason = worse_than_rate(observed, pi[r], rate[r], rows.weight, rows.group)
+        if reason is not None:
+            failures.append(Failure("observation model", name, reason + _of_repeat(r, labels)))
+            pi[r] = rate[r]
+    return CandidateFits((pi,), fitted, pd.DataFrame(records), tuple(failures))
+
+
+def _is_probability(pi: Float64) -> bool:
+    return bool(np.isfinite(pi).all() and (pi > 0).all() and (pi <= 1).all())
 
 
 def _usable(s: Float64) -> bool:

@@ -1,4 +1,4 @@
-"""The interfaces of outcome models and assignment models; any object that implements them is accepted."""
+"""The interfaces of the nuisance models; any object that implements them is accepted."""
 
 from __future__ import annotations
 
@@ -43,6 +43,19 @@ class SamplesReaders(Protocol):
 
     def marginal_with_error(self, x: Array, w_reference: Array, weight_reference: Float64) -> tuple[Float64, Float64]:
         """Mean as in `OutcomeModel.marginal`, and its Monte Carlo standard error, each of shape [n]."""
+        ...
+
+
+@runtime_checkable
+class ObservationModel(Protocol):
+    """The probability pi(x, w) = p(observed | x, w) that a reader who was shown a text gives a response."""
+
+    def fit(self, x: Array, w: Array, observed: Array, weight: Float64) -> Self:
+        """Fit on rows; ``observed`` [n] is 0 or 1, other shapes as in `OutcomeModel`."""
+        ...
+
+    def probability(self, x: Array, w: Array) -> Float64:
+        """pi(x_i, w_i), shape [n]: above 0 and at most 1, not truncated (the caller truncates, and reports it)."""
         ...
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from causalopt import plugins
 from causalopt.arrays import as_vector
 from causalopt.data.folds import external_folds, group_folds
-from causalopt.errors import CausalOptWarning, ConfigError, DataError, TruncationWarning
+from causalopt.errors import CausalOptWarning, ConfigError, DataError, OverlapWarning, TruncationWarning
 from causalopt.nuisance import candidates, models
 from causalopt.nuisance.contracts import AssignmentModel, OutcomeModel
 from causalopt.nuisance.diagnostics import (
@@ -24,7 +24,7 @@ from causalopt.nuisance.given_prompt import GivenPrompt
 from causalopt.nuisance.guards import Failure
 from causalopt.nuisance.outcome.averaging import distinct_rows
 from causalopt.nuisance.rows import Rows
-from causalopt.typing import Float64, Int64
+from causalopt.typing import Array, Float64, Int64
 
 __all__ = ["CrossFit", "Rows", "cross_fit"]
 
@@ -53,6 +53,9 @@ def cross_fit(
     g: Any = None,
     s: Any = None,
     outcome_rows: Rows | None = None,
+    observed: Any = None,
+    observation_model: Any = "logistic",
+    pi: Any = None,
 ) -> CrossFit:
     """Fit nuisances on all folds but one, and predict on that one.
 
@@ -90,6 +93,13 @@ def cross_fit(
         groups are codes in the same sense as ``group``, and rows whose group is in the held-out fold are left out, so
         that a text shared by both data sets is scored by a model that was not fitted on it. Rows whose group is not in
         ``group`` are used in every fit. Averages are over the readers of the first data set.
+    observed:
+        Whether each row's outcome was observed, shape [n], or None if all were. In the others y is not looked at: they
+        take part in s and in the averages over readers, but not in m.
+    observation_model:
+        Model of p(observed | x, w), as ``outcome_model``; used if some outcome was not observed.
+    pi:
+        These probabilities, computed elsewhere, shape [n].
 
     Returns
     -------
@@ -105,10 +115,11 @@ def cross_fit(
     TruncationWarning
         If truncation removes more than one percent of the weights' mass.
     OverlapWarning
-        If covariates determine who was shown a text (a positivity violation), or the mean weight is far from one.
+        If covariates determine who was shown a text (a positivity violation), the mean weight is far from one, or some
+        readers hardly ever respond (see `truncate_observation`).
     CausalOptWarning
         If a fold holds a single group, or a nuisance fails (see `guards`): m is then the mean of the training outcomes,
-        and s is 0, so that xi = g.
+        s is 0, so that xi = g, and pi is the rate of the training rows.
 
     Notes
     -----
@@ -117,6 +128,10 @@ def cross_fit(
     s = p(x | c) / p(x | c, w) (see `GivenPrompt`), and g averages m over the readers of the row's own prompt, the row's
     own reader weighted by s, since that reader is not drawn independently of the text: for a prompt that occurs once, g
     is the mean outcome plus s times the deviation of m from it, which has the expectation of s m and less variance.
+
+    Where some outcomes were not observed, xi = s observed / pi (y - m) + g. Given that whether an outcome is observed
+    does not depend on its value within (x, w), it has the same mean if either m is right or both s and pi are (Robins,
+    Rotnitzky and Zhao 1994).
 
     Examples
     --------
@@ -131,13 +146,26 @@ def cross_fit(
     """
     if max_weight <= 1:
         raise ConfigError(f"max_weight must be above 1, not {max_weight}")
-    rows = Rows.of(x, w, y, weight, group, text_id, prompt_id, prompt_columns)
+    rows = Rows.of(x, w, y, weight, group, text_id, prompt_id, prompt_columns, observed)
     n, p = rows.w.shape
-    given = {name: as_vector(name, values, n) for name, values in (("m", m), ("g", g), ("s", s)) if values is not None}
+    given = {
+        name: as_vector(name, values, n)
+        for name, values in (("m", m), ("g", g), ("s", s), ("pi", pi))
+        if values is not None
+    }
     if p and ("m" in given) != ("g" in given):
         raise DataError("m and g must come together: g is the mean over readers of that very m")
     if (given.get("s", np.ones(n)) <= 0).any():
         raise DataError(f"s is not positive at row {int(np.argmax(given['s'] <= 0))}: a stabilized weight is")
+    if ((wrong := given.get("pi", np.ones(n))) <= 0).any() or (wrong > 1).any():
+        row = int(np.argmax((wrong <= 0) | (wrong > 1)))
+        raise DataError(
+            f"pi is {wrong[row]:g} at row {row}: a probability of observing an outcome is above 0, at most 1"
+        )
+    if "pi" in given and observed is None:
+        raise DataError("pi goes with observed: it is the probability that an outcome was observed")
+    if rows.weight[rows.has_outcome].sum() <= 0 < rows.weight.sum():
+        raise DataError("no row that has an outcome has a positive weight: there is nothing to learn")
     labels = _folds(rows, fold, folds, repeats, seed)
 
     scores: list[pd.DataFrame] = []
@@ -153,7 +181,10 @@ def cross_fit(
     else:
         specs = models.candidates_of(plugins.outcome_models, outcome_model)
         chosen = candidates.choose(
-            [candidates.fit_outcome(spec, rows, labels, outcome_rows) for spec in specs], rows, labels, scores
+            [candidates.fit_outcome(spec, rows, labels, outcome_rows) for spec in specs],
+            np.where(rows.has_outcome, rows.weight, 0.0),
+            labels,
+            scores,
         )
         # The median over repeats is not moved by one unlucky division (Chernozhukov et al. 2018, definition 3.3).
         fitted_m = np.median(chosen.arrays[0], axis=0)
@@ -169,12 +200,29 @@ def cross_fit(
     else:
         specs = models.candidates_of(plugins.assignment_models, assignment_model)
         picked = candidates.choose(
-            [candidates.fit_assignment(spec, rows, labels, seed, max_weight) for spec in specs], rows, labels, scores
+            [candidates.fit_assignment(spec, rows, labels, seed, max_weight) for spec in specs],
+            rows.weight,
+            labels,
+            scores,
         )
         fitted_s = np.median(picked.arrays[0], axis=0)
         failures += picked.failures[:1]
         no_weight = bool(picked.failures)
         assignments = None if no_weight else picked.models  # one that cannot be fitted leaves folds without a model
+    fitted_pi, truncated_pi = None, Truncation()
+    if "pi" in given or not rows.has_outcome.all():
+        fitted_pi = given.get("pi")
+        if fitted_pi is None:
+            specs = models.candidates_of(plugins.observation_models, observation_model)
+            asked = candidates.choose(
+                [candidates.fit_observation(spec, rows, rows.has_outcome, labels) for spec in specs],
+                rows.weight,
+                labels,
+                scores,
+            )
+            fitted_pi = np.median(asked.arrays[0], axis=0)
+            failures += asked.failures
+        fitted_pi, truncated_pi = truncate_observation(fitted_pi, rows.has_outcome, rows.weight, max_weight)
     if failures:
         warnings.warn(". ".join(str(failure) for failure in failures), CausalOptWarning, stacklevel=2)
     if p:
@@ -205,6 +253,8 @@ def cross_fit(
         rows.w,
         seed,
         failures,
+        fitted_pi,
+        truncated_pi,
     )
 
 
@@ -274,6 +324,44 @@ def truncate(s: Float64, weight: Float64, max_weight: float) -> tuple[Float64, T
             stacklevel=3,
         )
     return cut, truncated
+
+
+def truncate_observation(
+    pi: Float64, observed: Array, weight: Float64, max_weight: float
+) -> tuple[Float64, Truncation]:
+    """Truncate 1 / pi at ``max_weight`` times its value for the overall rate, and return how much that removed.
+
+    The bound is on rate / pi, which has mean one over the observed rows as a stabilized weight has: where one reader in
+    a hundred responds, 1 / pi is 100 for everybody, and nothing is extreme about that.
+
+    Warns
+    -----
+    OverlapWarning
+        If more than one percent of the rows, or of the total of observed / pi, is beyond the bound.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalopt.nuisance.cross_fitting import truncate_observation
+    >>> pi = np.array([0.01, 0.01, 0.02, 0.01])
+    >>> truncate_observation(pi, np.array([1, 0, 0, 0]), np.ones(4), max_weight=50.0)[0].tolist()
+    [0.01, 0.01, 0.02, 0.01]
+    """
+    rate = float(np.average(observed, weights=weight))
+    kept = np.maximum(pi, rate / max_weight)
+    counted = weight * observed
+    rows = float(np.average(pi < kept, weights=weight))
+    mass = float(1 - (counted @ (1 / kept)) / (counted @ (1 / pi)))
+    if max(rows, mass) > NOTEWORTHY_MASS:
+        warnings.warn(
+            f"{100 * rows:.1f}% of the rows are so unlikely to have an outcome (a probability below "
+            f"{rate / max_weight:.2g}, where the overall rate is {rate:.2g}) that 1 / p was cut there, and with it "
+            f"{100 * mass:.1f}% of the mass of these weights: some readers hardly ever respond to some of the texts, "
+            "and the estimate leans on the outcome model there",
+            OverlapWarning,
+            stacklevel=3,
+        )
+    return kept, Truncation(rows, mass)
 
 
 def _fewer_folds(folds: int, group: Int64) -> int:

@@ -21,7 +21,9 @@ REASSIGNED = 10
 
 
 def squared_loss(y: Float64, m: Float64, weight: Float64) -> float:
-    """Weighted mean of (y - m)^2, squared outcome units."""
+    """Weighted mean of (y - m)^2, squared outcome units; nan if no row has a weight, as in a fold without outcomes."""
+    if not weight.sum() > 0:
+        return float("nan")
     return float(np.average((y - m) ** 2, weights=weight))
 
 

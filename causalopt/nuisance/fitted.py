@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from causalopt.typing import Array, Float64, Int64
 
 @dataclass(frozen=True)
 class Truncation:
-    """The truncated part of the stabilized weights: as a share of the rows, and as a share of the weights' total."""
+    """The truncated part of some weights: as a share of the rows, and as a share of the weights' total."""
 
     rows: float = 0.0
     mass: float = 0.0
@@ -126,7 +126,13 @@ class CrossFit:
         Which of them were not fitted on a text.
     failures:
         Nuisances that could not be used: for an outcome model, m and g are the mean of the training outcomes; for an
-        assignment model, s is 0 in every row and there is no correction.
+        assignment model, s is 0 in every row and there is no correction; for an observation model, pi is the rate of
+        the training rows.
+    pi:
+        p(observed | x_i, w_i) after truncation, shape [n], the median over the repeats; None if all outcomes were
+        observed.
+    truncated_observation:
+        Share of the rows, and of the total of observed / pi, that truncation cut.
     """
 
     fold: Int64
@@ -140,11 +146,13 @@ class CrossFit:
     w: Array
     seed: int = 0
     failures: tuple[Failure, ...] = ()
+    pi: Float64 | None = None
+    truncated_observation: Truncation = field(default_factory=Truncation)
 
     def subset(self, index: Array) -> CrossFit:
         """Keep some rows, and all models."""
         rows = {"fold": self.fold[:, index], **{name: getattr(self, name)[index] for name in ("m", "s", "g", "w")}}
-        return replace(self, **rows)
+        return replace(self, **rows, pi=None if self.pi is None else self.pi[index])
 
     def dose_response(
         self,

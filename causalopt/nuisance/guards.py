@@ -21,18 +21,23 @@ FEWEST_ROWS = 10.0
 """Smallest effective number of rows under the weights (or half of the rows, if there are few)."""
 MOST_CUT = 0.5
 """Largest share of the weights' total that truncation may cut."""
+SMALLEST = 1e-12
+"""Smallest likelihood of a row in a log loss, so that the loss of a wrong certainty is large and finite."""
 UNFIT = (np.linalg.LinAlgError, ArithmeticError)
 """Exceptions that mean that a model cannot be fitted to these data; any other is a programming error, and is raised."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A nuisance that was not used: the mean replaces an outcome model, an assignment model's correction is omitted.
+    """A nuisance that was not used.
+
+    The mean replaces an outcome model and the overall rate an observation model; an assignment model's correction is
+    omitted.
 
     Attributes
     ----------
     nuisance:
-        "outcome model" or "assignment model".
+        "outcome model", "assignment model" or "observation model".
     model:
         Name of the model.
     reason:
@@ -46,6 +51,11 @@ class Failure:
     def __str__(self) -> str:
         if self.nuisance == "outcome model":
             instead = "the mean outcome of the training rows replaces its predictions"
+        elif self.nuisance == "observation model":
+            instead = (
+                "one rate of response for everybody replaces its predictions, and values rely on the outcome model for "
+                "how those who respond differ from those who do not"
+            )
         else:
             instead = "there is no correction for who was shown what, and values rely on the outcome model alone"
         return f"{self.nuisance} {self.model}: {self.reason}; {instead}"
@@ -116,11 +126,53 @@ def worse_than_mean(y: Float64, m: Float64, mean: Float64, weight: Float64, grou
     scale = float(np.sqrt(share @ (y - mean) ** 2)) or 1.0
     excess = ((y - m) / scale) ** 2 - ((y - mean) / scale) ** 2
     above = float(share @ excess)
-    by_group = np.bincount(np.unique(group, return_inverse=True)[1], weights=share * (excess - above))
-    groups = len(by_group)
-    if groups < 2 or above <= max(NEGLIGIBLE, ERRORS * float(np.sqrt(groups / (groups - 1) * np.sum(by_group**2)))):
+    if not _clearly_positive(excess, share, group):
         return None
     return f"its held-out loss is {1 + above:.3g} times that of the mean outcome"
+
+
+def worse_than_rate(observed: Array, pi: Float64, rate: Float64, weight: Float64, group: Int64) -> str | None:
+    """Return a reason if held-out log loss exceeds that of the overall rate by more than two standard errors.
+
+    Parameters
+    ----------
+    observed, pi, rate:
+        Whether each outcome was observed, its held-out probability, and the rate of the training rows, shape [n].
+    weight, group:
+        As in `worse_than_mean`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalopt.nuisance.guards import worse_than_rate
+    >>> observed, half = np.arange(40) % 2 == 0, np.full(40, 0.5)
+    >>> worse_than_rate(observed, np.where(observed, 0.6, 0.4), half, np.ones(40), np.arange(40)) is None
+    True
+    >>> worse_than_rate(observed, np.where(observed, 0.1, 0.9), half, np.ones(40), np.arange(40))
+    'its held-out log loss is 3.32 times that of one rate for everybody'
+    """
+    share = weight / weight.sum()
+    own, constant = log_losses(observed, pi), log_losses(observed, rate)
+    null = float(share @ constant)
+    if null == 0 or not _clearly_positive((own - constant) / null, share, group):
+        return None
+    return f"its held-out log loss is {float(share @ own) / null:.3g} times that of one rate for everybody"
+
+
+def log_losses(observed: Array, pi: Float64) -> Float64:
+    """Negative log-likelihood of each row, shape [n], nats; finite also where a probability is 0 or 1."""
+    likelihood = np.where(observed, pi, 1 - pi)
+    return np.asarray(-np.log(np.maximum(likelihood, SMALLEST)), dtype=np.float64)
+
+
+def _clearly_positive(excess: Float64, share: Float64, group: Int64) -> bool:
+    """Whether a mean excess loss is above two clustered standard errors, and not negligible."""
+    above = float(share @ excess)
+    by_group = np.bincount(np.unique(group, return_inverse=True)[1], weights=share * (excess - above))
+    groups = len(by_group)
+    if groups < 2:
+        return False
+    return bool(above > max(NEGLIGIBLE, ERRORS * float(np.sqrt(groups / (groups - 1) * np.sum(by_group**2)))))
 
 
 def collapsed(s: Float64, weight: Float64, max_weight: float) -> str | None:

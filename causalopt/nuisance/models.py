@@ -12,7 +12,8 @@ import numpy as np
 
 from causalopt import plugins
 from causalopt.errors import ConfigError
-from causalopt.nuisance.contracts import AssignmentModel, AveragesTexts, OutcomeModel, SamplesReaders
+from causalopt.nuisance.contracts import AssignmentModel, AveragesTexts, ObservationModel, OutcomeModel, SamplesReaders
+from causalopt.nuisance.observation.sklearn import SklearnObservation
 from causalopt.nuisance.outcome.averaging import mean_over_texts
 from causalopt.nuisance.outcome.sklearn import SklearnOutcome
 from causalopt.nuisance.rows import Rows
@@ -44,6 +45,20 @@ def assignment_model(spec: Any) -> AssignmentModel:
     model = copy.deepcopy(plugins.assignment_models.create(spec))
     if not isinstance(model, AssignmentModel):
         raise ConfigError(f"{name_of(spec)} is not an assignment model: it needs fit and stabilized_weight")
+    return model
+
+
+def observation_model(spec: Any) -> ObservationModel:
+    """Return a fresh observation model: from a name, a mapping, or an object, which is copied.
+
+    A classifier of scikit-learn is wrapped in its adapter.
+    """
+    made = plugins.observation_models.create(spec)
+    if not hasattr(made, "probability") and hasattr(made, "predict_proba"):
+        made = SklearnObservation(made)
+    model = copy.deepcopy(made)
+    if not isinstance(model, ObservationModel):
+        raise ConfigError(f"{name_of(spec)} is not an observation model: it needs fit and probability")
     return model
 
 
@@ -116,6 +131,14 @@ def fit_assignment(
     """Fit a fresh assignment model; ``text_id`` as in `fit_outcome`, and ``prompt_id`` likewise."""
     model = assignment_model(spec)
     return model.fit(x, w, weight, **_ids(model.fit, text_id, prompt_id))
+
+
+def fit_observation(
+    spec: Any, x: Array, w: Array, observed: Array, weight: Float64, text_id: Int64
+) -> ObservationModel:
+    """Fit a fresh observation model; ``text_id`` as in `fit_outcome`."""
+    model = observation_model(spec)
+    return model.fit(x, w, observed, weight, **_ids(model.fit, text_id))
 
 
 def predict(model: OutcomeModel, x: Array, w: Array, text_id: Int64) -> Float64:

@@ -110,6 +110,7 @@ def balancing_weights(
     penalty: float | None = None,
     prompt_columns: int = 0,
     score: Float64 | None = None,
+    observed: Array | None = None,
 ) -> BalancingWeights:
     """Fit the Riesz representers of the values of several policies, with one penalty for all of them.
 
@@ -141,6 +142,8 @@ def balancing_weights(
         A score of each row's text, shape [n], functions of which are balanced too. The log-ratio of two policies, of
         which one wrote the logs, is a balancing score (Rosenbaum and Rubin 1983): rows that are balanced in it are
         balanced in whatever the embedding does not show.
+    observed:
+        Whether each row's outcome was observed, shape [n]; None if all were.
 
     Notes
     -----
@@ -148,6 +151,11 @@ def balancing_weights(
     (2021). The features are those of `PairFeatures`. The weights are functions of texts and covariates only. Given
     these they are fixed, and need no cross-fitting. Cross-fitted weights balance another sample than the one that they
     weight: with 800 rows their inverse of the features' covariance was too large, and they overshot.
+
+    If some outcomes were not observed, the weights are 0 in those rows and minimise mean_i observed_i alpha_i^2 -
+    2 M(alpha) + penalty |beta|^2, with M over the readers of all rows. In densities they are f(x) / q(x) s / pi, and no
+    model of pi = p(observed | x, w) is needed either: the observed rows are balanced with everybody who was shown a
+    text. Over the observed rows alone the problem is the one above, up to the factor 1 / p(observed).
 
     Examples
     --------
@@ -160,25 +168,29 @@ def balancing_weights(
     >>> bool(abs(found.alpha[0] @ x[:, 0] / 2000 - 0.5) < 0.01)
     True
     """
+    rated = np.ones(len(x), dtype=bool) if observed is None else np.asarray(observed, dtype=bool)
+    counted = np.where(rated, weight, 0.0)  # zero in rows that cannot be weighted; their readers are in the moments
     elsewhere = None if score is None else np.concatenate([_score_of(policy) for policy in policies])
     features = PairFeatures.of(x, w, weight, prompt_columns, score, elsewhere)
     reader = features.reader(w)
-    rows = _Rows(features.pairs(features.text(x, score), reader), weight / weight.sum())
+    rows = _Rows(features.pairs(features.text(x, score), reader), counted / counted.sum())
     drawn = [_Drawn(features, features.text(policy.x, policy.score), policy, reader, weight) for policy in policies]
     if penalty is None:
         loss = np.zeros(len(PENALTIES))
         for k in np.unique(fold):
             train, test = fold != k, fold == k
-            if min(weight[train].sum(), weight[test].sum()) <= 0:  # nothing to learn from, or nothing to predict
+            if min(counted[train].sum(), counted[test].sum()) <= 0:  # nothing to learn from, or nothing to predict
                 continue
-            basis = _Basis.of(rows.phi, np.where(train, weight, 0.0))
-            loss += float(weight[test].sum()) * _held_out_loss(
-                basis, _moments(drawn, train), rows.phi[test], weight[test], _moments(drawn, test)
+            basis = _Basis.of(rows.phi, np.where(train, counted, 0.0))
+            loss += float(counted[test].sum()) * _held_out_loss(
+                basis, _moments(drawn, train), rows.phi[test], counted[test], _moments(drawn, test)
             )
         penalty = UNDERSMOOTHING * float(PENALTIES[int(np.argmin(loss))])
-    basis = _Basis.of(rows.phi, weight)
+    basis = _Basis.of(rows.phi, counted)
     target = basis.coordinates(_moments(drawn, np.ones(len(x), dtype=bool)))
     alpha = 1.0 + (target / (basis.variance + penalty)) @ basis.axes.T @ (rows.phi - basis.center).T
+    # The mean over all rows is one: a response stands for 1 / p(observed) readers.
+    alpha = np.where(rated, alpha * (weight.sum() / counted.sum()), 0.0)
     # M(h) - mean_i alpha_i h_i = beta_h' (target - variance * target / (variance + penalty)) for h = beta_h' phi.
     left = target * penalty / (basis.variance + penalty)
     return BalancingWeights(alpha, left, penalty, rows, basis, drawn)

@@ -21,6 +21,7 @@ class Rows:
 
     Rows with equal ``text_id`` have the same text (and prompt), rows with equal ``prompt_id`` the same prompt; it is
     None without prompts. With prompts, the last ``prompt_columns`` columns of x are the prompt's embedding.
+    ``observed`` is whether each row has an outcome (None: all have one); y is nan in those that have none.
     """
 
     x: Array
@@ -31,6 +32,7 @@ class Rows:
     text_id: Int64
     prompt_id: Int64 | None = None
     prompt_columns: int = 0
+    observed: Array | None = None
 
     @classmethod
     def of(
@@ -43,11 +45,12 @@ class Rows:
         text_id: Any = None,
         prompt_id: Any = None,
         prompt_columns: int = 0,
+        observed: Any = None,
     ) -> Self:
         """Check lengths, shapes and finiteness; the default weight is one, the default group the row itself.
 
         Groups and ids that are integers are kept as they are, so that two data sets can share them. Without
-        ``text_id``, rows with equal embeddings count as one text.
+        ``text_id``, rows with equal embeddings count as one text. An outcome that was not observed is not looked at.
 
         Raises
         ------
@@ -59,8 +62,11 @@ class Rows:
         if n == 0:
             raise DataError("x has no rows")
         w = np.zeros((n, 0)) if w is None else as_matrix("w", w, n)
-        y = as_vector("y", y, n)
-        largest = float(np.abs(y).max())
+        if observed is not None:
+            observed, y = _without_unobserved(observed, y, n)
+        rated = np.ones(n, dtype=bool) if observed is None else observed
+        y = np.where(rated, as_vector("y", y, n), np.nan)
+        largest = float(np.abs(y[rated]).max())
         if largest > 0 and not 1 / LARGEST_OUTCOME < largest < LARGEST_OUTCOME:
             raise DataError(
                 f"outcomes reach {largest:.3g} in size, and their squares are beyond double precision: give them in "
@@ -82,10 +88,21 @@ class Rows:
             row_codes(x) if text_id is None else _codes("text_id", text_id, n),
             None if prompt_id is None else _codes("prompt_id", prompt_id, n),
             prompt_columns,
+            observed,
         )
 
     def __len__(self) -> int:
         return len(self.x)
+
+    @property
+    def rated(self) -> Rows:
+        """The rows that have an outcome."""
+        return self if self.observed is None else self[self.observed]
+
+    @property
+    def has_outcome(self) -> Array:
+        """Whether each row has an outcome, shape [n]."""
+        return np.ones(len(self), dtype=bool) if self.observed is None else self.observed
 
     def __getitem__(self, index: Array) -> Rows:
         return Rows(
@@ -97,7 +114,23 @@ class Rows:
             self.text_id[index],
             None if self.prompt_id is None else self.prompt_id[index],
             self.prompt_columns,
+            None if self.observed is None else self.observed[index],
         )
+
+
+def _without_unobserved(observed: Any, y: Any, n: int) -> tuple[Array, Float64]:
+    """Return ``observed`` as booleans [n], and outcomes [n] with zeros in the rows that have none."""
+    flags = as_vector("observed", observed, n)
+    wrong = (flags != 0) & (flags != 1)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise DataError(f"observed is {flags[row]:g} at row {row}: it must be 0 or 1, or false or true")
+    if not flags.any():
+        raise DataError(f"none of the {n} rows has an outcome: there is nothing to learn")
+    outcome = np.asarray(y, dtype=np.float64)
+    if outcome.shape != (n,):
+        raise DataError(f"y has shape {outcome.shape}, where the other arrays have {n} rows")
+    return flags == 1, np.where(flags == 1, outcome, 0.0)
 
 
 def _codes(name: str, labels: Any, n: int) -> Int64:

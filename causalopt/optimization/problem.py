@@ -88,9 +88,11 @@ def policy_problem(
         If there is a second stage, but the pseudo-outcomes were read from a file, without their models.
     """
     data = pseudo.dataset
-    if np.ptp(data.outcome) == 0:
+    outcome = data.outcome[data.rated]
+    if not len(outcome) or np.ptp(outcome) == 0:
+        what = f"are {outcome[0]:g}" if len(outcome) else "are missing"
         raise DataError(
-            f"{data.source}: all outcomes of the {len(data)} training rows are {data.outcome[0]:g}, so that no text is "
+            f"{data.source}: all outcomes of the {len(data)} training rows {what}, so that no text is "
             "better than another: use another seed, or a larger share of training rows"
         )
     residual = pseudo.residual
@@ -98,10 +100,12 @@ def policy_problem(
         x = pseudo.fitted().embed(data.prompts, data.texts)
         # A text is identified together with its prompt: the policy's ratio depends on both.
         text = pseudo.fitted().index.ids(data.prompts, data.texts)
-        residual = expected_residual(x, residual, data.weight, pseudo.fold, text, second_stage)
+        # E[s (y - m) | x] over all readers is a mean over those who responded, each weighted by 1 / pi. Rows without an
+        # outcome have no weight in it, and its prediction: fitted to their zeros instead, it would be noisier.
+        weight = data.weight * pseudo.observation_weight
+        residual = expected_residual(x, pseudo.s * pseudo.error, weight, pseudo.fold, text, second_stage)
     center = float(np.average(pseudo.g, weights=data.weight))
-    mean = float(np.average(data.outcome, weights=data.weight))
-    scale = float(np.sqrt(np.average((data.outcome - mean) ** 2, weights=data.weight)))
+    _, scale = data.outcome_mean_and_spread()
     factor = (1.0 if data.direction == "maximize" else -1.0) / scale
 
     baseline = _row_baseline(pseudo, sampled_texts)

@@ -22,6 +22,10 @@ SHOWN_SAMPLES = 12
 NUISANCE_LABELS = {
     "outcome_model": "Outcome model",
     "assignment_model": "Assignment model",
+    "observation_model": "Model of who responds",
+    "response_rate": "Share of rows with an outcome",
+    "observation_truncated_mass": "Share of the mass of 1 / p(response) cut by truncation",
+    "rarely_observed_rows": "Share of rows whose readers hardly ever respond",
     "outcome_r2": "Outcome model: held-out R²",
     "truncated_mass": "Share of weight mass cut by truncation",
     "weight_max": "Largest stabilized weight",
@@ -101,6 +105,7 @@ def _context(run: RunFiles) -> dict[str, Any]:
         "assumptions": text.assumptions(metrics),
         "estimates": _by_estimator(metrics),
         "gains": _gains(metrics),
+        "nonresponse": text.nonresponse(metrics),
         "nuisance": _nuisance(metrics),
         "weights": _quantiles({"s": run.pseudo_outcomes["s"]})["s"],
         "randomized": bool((run.pseudo_outcomes["s"] == 1.0).all()),

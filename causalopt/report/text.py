@@ -121,6 +121,46 @@ def answer(metrics: Record) -> str:
     )
 
 
+def nonresponse(metrics: Record) -> str | None:
+    """Say how unlike each other those who respond and those who do not would have to be; None if all responded.
+
+    Examples
+    --------
+    >>> found = {"unobserved_policy": 0.6, "unobserved_reference": 0.7, "tipping_point": None,
+    ...          "worst_tipping_point": 0.5, "outcome_sd": 2.0}
+    >>> nonresponse({"outcome": "stars", "evidence": {"nonresponse": found}}).split(". ")[0]
+    'Of the reference model, 70% of the readers would not respond, and 60% of those of the optimised model'
+    """
+    found = (metrics.get("evidence") or {}).get("nonresponse")
+    if not found:
+        return None
+
+    unobserved = (percent(found[f"unobserved_{who}"]) for who in ("reference", "policy"))
+    said = (
+        "Of the reference model, {} of the readers would not respond, and {} of those of the optimised model. The "
+        "estimate takes their response to be like that of readers with the same covariates who did respond to the same "
+        "text."
+    ).format(*unobserved)
+    tipping, worst = found.get("tipping_point"), found.get("worst_tipping_point")
+    if tipping == 0:
+        return f"{said} The interval of the difference contains zero as it is."
+
+    def size(delta: float) -> str:
+        sd = number(abs(delta) / found["outcome_sd"])
+        return f"by {number(abs(delta))} ({sd} standard deviations of {metrics['outcome']})"
+
+    if tipping is None:
+        throughout = "No deviation of the same size for all texts and readers would make the interval contain zero"
+    else:
+        direction = "lower" if tipping > 0 else "higher"
+        throughout = (
+            f"For the interval of the difference to contain zero, their mean would have to be {direction} "
+            f"{size(tipping)} for all texts and readers alike"
+        )
+    at_worst = "no size suffices" if worst is None else f"a deviation {size(worst)} suffices"
+    return f"{said} {throughout}; if the deviation may differ between texts and readers, {at_worst} at worst."
+
+
 def assumptions(metrics: Record) -> list[tuple[str, str]]:
     """List the assumptions behind the numbers, and whether the data can contradict them."""
     covariates = (metrics.get("data") or {}).get("covariates") or []

@@ -99,7 +99,7 @@ class DataConfig(_Roles):
     """The source of the rows and the roles of the columns; or a world to draw the rows from."""
 
     direction: Literal["maximize", "minimize"] = "maximize"
-    on_missing: Literal["drop", "error"] = "drop"
+    on_missing: Literal["drop", "error", "model"] = "drop"
     adaptive: bool = Field(False, description="texts were chosen by earlier outcomes, in the order of data.time")
     outcome_rows: int | None = Field(
         None, ge=10, description="rows drawn from a world's second data set; by default as many as rows"
@@ -132,6 +132,7 @@ class OutcomeDataConfig(_Rows):
     text: str | None = Field(None, description="column names, if they differ from those of data")
     outcome: str | None = None
     prompt: str | None = None
+    observed: str | None = None
     weight: str | None = None
 
     def roles(self, data: DataConfig) -> dict[str, Any]:
@@ -140,6 +141,7 @@ class OutcomeDataConfig(_Rows):
             "text": self.text or data.columns.text,
             "outcome": self.outcome or data.columns.outcome,
             "prompt": self.prompt or data.columns.prompt,
+            "observed": self.observed,
             "weight": self.weight,
             "covariates": data.columns.covariates,
             "attributes": data.columns.attributes,
@@ -208,6 +210,7 @@ class ComparisonConfig(Section):
     objective: NamedPart | None = None
     outcome_model: NamedPart | None = None
     assignment_model: NamedPart | None = None
+    observation_model: NamedPart | None = None
 
 
 class RunConfig(Section):
@@ -218,6 +221,7 @@ class RunConfig(Section):
     embedder: NamedPart = {"name": "tfidf-svd"}
     outcome_model: NamedPart = {"name": "ridge-lightgbm"}
     assignment_model: NamedPart = {"name": "auto"}
+    observation_model: NamedPart = {"name": "logistic"}
     cross_fitting: CrossFittingConfig = CrossFittingConfig()
     behavior_policy: Literal["logged", "reference", "embedding"] | None = Field(
         None, description="the source of q; by default logged if there is a column, else the reference"
@@ -240,7 +244,7 @@ class RunConfig(Section):
         if not isinstance(raw, dict):
             return raw
         filled = dict(raw)
-        for key in ("embedder", "outcome_model", "assignment_model", "objective", "backend"):
+        for key in ("embedder", "outcome_model", "assignment_model", "observation_model", "objective", "backend"):
             section = filled.get(key)
             if isinstance(section, dict) and "name" not in section:
                 filled[key] = {**cls.model_fields[key].default, **section}

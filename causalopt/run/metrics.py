@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from causalopt.data.dataset import DirectOutcomeDataset
+from causalopt.data.response import who_answers
 from causalopt.diagnostics.group_verdict import judge_groups
 from causalopt.diagnostics.verdict import judge
 from causalopt.evaluation.evaluate import Evaluation, describe
@@ -69,6 +70,7 @@ def evaluation_metrics(
             **asdict(evaluation.population),
             "sentence": evaluation.population.sentence(prompts=test.prompts is not None),
         },
+        "who_answers": who_answers(test),
         "value": _values(evaluation),
         "estimates": evaluation.to_frame().to_dict("records"),
         "groups": groups,
@@ -119,6 +121,7 @@ def evidence_metrics(evaluation: Evaluation) -> dict[str, Any]:
         "placebo_rejections": None if evidence.placebo is None else evidence.placebo.rejections,
         "placebo_outcome": _placebo_outcome(evaluation),
         "drift": None if evidence.drift is None else evidence.drift.to_dict(),
+        "nonresponse": _nonresponse(evaluation),
         "benchmarks": [{"covariate": name, **asdict(found)} for name, found in evidence.benchmarks.items()],
         "balance": None if evidence.balance is None else evidence.balance.to_dict("records"),
         "calibration": None if evidence.calibration is None else evidence.calibration.to_dict("records"),
@@ -141,6 +144,22 @@ def _placebo_outcome(evaluation: Evaluation) -> dict[str, Any] | None:
     if estimate is None:
         return None
     return {**describe(estimate, evaluation.estimator, evaluation.level), "p_value": estimate.test().p_value}
+
+
+def _nonresponse(evaluation: Evaluation) -> dict[str, Any] | None:
+    """Sensitivity to who responds: the table over delta, and the tipping points, outcome units; null if none exists."""
+    found = evaluation.evidence.nonresponse
+    if found is None:
+        return None
+    tipping, worst = (point(level=evaluation.level) for point in (found.tipping_point, found.worst_tipping_point))
+    return {
+        "unobserved_policy": found.unobserved[0],
+        "unobserved_reference": found.unobserved[1],
+        "outcome_sd": found.spread,
+        "tipping_point": tipping,
+        "worst_tipping_point": worst,
+        "table": found.to_frame(level=evaluation.level).to_dict("records"),
+    }
 
 
 def _robustness(evaluation: Evaluation) -> float | None:
@@ -190,14 +209,19 @@ def data_metrics(train: DirectOutcomeDataset, test: DirectOutcomeDataset, outcom
 def nuisance_metrics(pseudo: PseudoOutcomes) -> dict[str, float | str]:
     """Return the fitted models, the cross-fitted R^2 of the outcome model, and a summary of the weights."""
     data = pseudo.dataset
-    mean = np.average(data.outcome, weights=data.weight)
-    unexplained = np.average((data.outcome - pseudo.m) ** 2, weights=data.weight)
+    unexplained = np.average(pseudo.error[data.rated] ** 2, weights=data.weight[data.rated])
+    responses = {} if pseudo.pi is None else {
+        "response_rate": float(np.average(data.rated, weights=data.weight)),
+        "observation_truncated_mass": float(pseudo.truncated_observation.mass),
+        "rarely_observed_rows": float(pseudo.truncated_observation.rows),
+    }  # fmt: skip
     return {
         **{f"{nuisance}_model": models for nuisance, models in _models(pseudo.scores).items()},
-        "outcome_r2": float(1 - unexplained / np.average((data.outcome - mean) ** 2, weights=data.weight)),
+        "outcome_r2": float(1 - unexplained / data.outcome_mean_and_spread()[1] ** 2),
         "weight_mean": float(np.average(pseudo.s, weights=data.weight)),
         "weight_max": float(pseudo.s.max()),
         "truncated_mass": float(pseudo.truncated_mass),
+        **responses,
     }
 
 

@@ -104,6 +104,7 @@ def resolve(config: RunConfig) -> RunConfig:
         "embedder": with_defaults(plugins.embedders, config.embedder),
         "outcome_model": with_defaults(plugins.outcome_models, config.outcome_model),
         "assignment_model": with_defaults(plugins.assignment_models, config.assignment_model),
+        "observation_model": with_defaults(plugins.observation_models, config.observation_model),
         "objective": with_defaults(plugins.objectives, config.objective),
         "backend": with_defaults(plugins.backends, config.backend),
     }
@@ -228,7 +229,7 @@ def _overridden(config: RunConfig, comparison: str) -> RunConfig:
 
 
 def _arm(config: RunConfig, overridden: RunConfig) -> Arm:
-    parts = ("outcome_model", "assignment_model")
+    parts = ("outcome_model", "assignment_model", "observation_model")
     objective: Objective = plugins.objectives.create(overridden.objective)
     check_contract("objective", objective, OBJECTIVE, "an objective (see objectives.contract.BaseObjective)")
     if objective.second_stage is not None:
@@ -246,12 +247,14 @@ def build_nuisances(config: RunConfig) -> PseudoOutcomeEstimator:
         (plugins.embedders, config.embedder),
         (plugins.outcome_models, config.outcome_model),
         (plugins.assignment_models, config.assignment_model),
+        (plugins.observation_models, config.observation_model),
     ):
         registry.create(part)
     return PseudoOutcomeEstimator(
         embedder=config.embedder,
         outcome_model=config.outcome_model,
         assignment_model=config.assignment_model,
+        observation_model=config.observation_model,
         folds=config.cross_fitting.folds,
         repeats=config.cross_fitting.repeats,
         max_weight=config.cross_fitting.max_weight,

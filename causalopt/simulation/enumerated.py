@@ -146,6 +146,7 @@ class EnumeratedWorld(ABC):
             text="text",
             outcome="response",
             prompt=None if self.prompts is None else "prompt",
+            observed="observed" if "observed" in frame else None,
             covariates=list(self.readers.columns),
             behavior_log_prob="behavior_log_prob" if "behavior_log_prob" in frame else None,
             assignment_log_prob="assignment_log_prob" if "assignment_log_prob" in frame else None,

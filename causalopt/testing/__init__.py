@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from causalopt.testing.backends import check_backend
 from causalopt.testing.embedders import check_embedder
-from causalopt.testing.nuisances import check_assignment_model, check_outcome_model
+from causalopt.testing.nuisances import check_assignment_model, check_observation_model, check_outcome_model
 from causalopt.testing.objectives import check_objective
 from causalopt.testing.worlds import check_world
 
@@ -16,6 +16,7 @@ __all__ = [
     "check_backend",
     "check_embedder",
     "check_objective",
+    "check_observation_model",
     "check_outcome_model",
     "check_world",
 ]

@@ -1,4 +1,4 @@
-"""Checks of outcome and assignment models."""
+"""Checks of outcome, assignment and observation models."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from causalopt.nuisance.contracts import AssignmentModel, OutcomeModel
+from causalopt.nuisance.contracts import AssignmentModel, ObservationModel, OutcomeModel
 from causalopt.testing.laws import equal, sample
 from causalopt.typing import Array, Float64
 
@@ -109,6 +109,54 @@ def check_assignment_model(make: Callable[[], AssignmentModel]) -> None:
     kept = _fit(make(), data.x, reversed_w, used).stabilized_weight(data.x, data.w)
     if np.ptp(s) > 0 and np.ptp(kept) > 0:
         assert np.corrcoef(np.log(kept), np.log(s))[0, 1] > 0.5, f"{_name(model)}: rows of weight zero affect the fit"
+
+
+def check_observation_model(make: Callable[[], ObservationModel]) -> None:
+    """Check an observation model against its contract (`causalopt.nuisance.contracts.ObservationModel`).
+
+    The check covers shapes, probabilities, reproducible fits, a second fit that forgets the first, a mean near the
+    observed rate, rows without weight, and data without covariates.
+
+    Parameters
+    ----------
+    make:
+        Called without arguments, it returns a model that is not fitted.
+
+    Raises
+    ------
+    AssertionError
+        With the first fault found.
+
+    Examples
+    --------
+    >>> from causalopt.nuisance.observation.logistic import LogisticObservation
+    >>> from causalopt.testing import check_observation_model
+    >>> check_observation_model(LogisticObservation)
+    """
+    data, other, none = sample(0, n=400), sample(1, n=400), sample(2, n=400, covariates=0)
+    observed, elsewhere, alone = ((one.y > np.quantile(one.y, 0.7)).astype(np.float64) for one in (data, other, none))
+    model = make()
+    assert isinstance(model, ObservationModel), f"{_name(model)} lacks fit or probability"
+    copy.deepcopy(model)
+    assert model.fit(data.x, data.w, observed, data.weight) is model, f"{_name(model)}.fit does not return the model"
+    pi = _probability(model, data.x, data.w)
+    again = make().fit(data.x, data.w, observed, data.weight).probability(data.x, data.w)
+    assert equal(pi, again), f"{_name(model)}: two fits on the same rows differ; pass a seed"
+    refitted = make().fit(other.x, other.w, elsewhere, other.weight).fit(data.x, data.w, observed, data.weight)
+    assert equal(pi, refitted.probability(data.x, data.w)), f"{_name(model)}: a second fit remembers the first"
+    mean, rate = float(np.average(pi, weights=data.weight)), float(np.average(observed, weights=data.weight))
+    assert abs(mean - rate) < 0.1, f"{_name(model)}: the mean probability is {mean:.3g}, where the rate is {rate:.3g}"
+    used = (np.arange(len(data.y)) % 2).astype(np.float64)
+    kept = make().fit(data.x, data.w, np.where(used > 0, observed, 1.0), used).probability(data.x, data.w)
+    counted = float(np.average(observed, weights=used))
+    assert abs(kept.mean() - counted) < 0.15, f"{_name(model)}: rows of weight zero affect the fit"
+    _probability(make().fit(none.x, none.w, alone, none.weight), none.x, none.w)
+
+
+def _probability(model: ObservationModel, x: Array, w: Array) -> Float64:
+    pi = _vector(model, "probability", model.probability(x, w), len(x))
+    assert ((pi > 0) & (pi <= 1)).all(), f"{_name(model)}.probability is not above 0 and at most 1"
+    return pi
 
 
 def _fit(model: AssignmentModel, x: Array, w: Array, weight: Float64) -> AssignmentModel:

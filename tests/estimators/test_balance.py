@@ -67,3 +67,25 @@ def test_details_hold_its_parts(rows):
     assert sndr(np.zeros(60), residual, np.zeros(60), 2.0).value == pytest.approx(
         balance(np.ones(60), residual, 2.0).value
     )
+
+
+def test_rows_without_an_outcome_are_no_part_of_the_mean_of_the_residuals(rows):
+    """Leave-one-out by hand: without a cluster its observed rows leave numerator and denominator."""
+    alpha, residual, weight, cluster = rows
+    observed = np.random.default_rng(4).random(60) < 0.5
+    rate = np.average(observed, weights=weight)
+    of_rated = alpha / np.average(alpha[observed], weights=weight[observed])
+    alpha = np.where(observed, of_rated / rate, 0.0)
+    residual = np.where(observed, residual, 0.0)
+    found = balance(alpha, residual, 0.0, observed=observed, weight=weight, cluster=cluster)
+    terms, counted = of_rated * residual, weight * observed
+    kept = [cluster != g for g in range(15)]
+    without = np.array([np.average(terms[one], weights=counted[one]) for one in kept])
+    assert found.value == pytest.approx(np.average(terms, weights=counted))
+    assert found.se == pytest.approx(np.sqrt(14 / 15 * np.sum((without - without.mean()) ** 2)), rel=1e-9)
+    everybody = balance(of_rated, residual, 0.0, observed=np.ones(60), weight=weight, cluster=cluster)
+    assert everybody.se == balance(of_rated, residual, 0.0, weight=weight, cluster=cluster).se
+    with pytest.raises(DataError, match=r"but the outcome of this row was not observed: it must be 0"):
+        balance(of_rated, residual, 0.0, observed=observed)
+    with pytest.raises(DataError, match="observed must be 0 or 1"):
+        balance(alpha, residual, 0.0, observed=observed * 2.0)

@@ -277,3 +277,67 @@ def test_odd_rows_give_finite_weights_of_mean_one(oddity):
     assert np.isfinite(found.alpha).all()
     np.testing.assert_allclose(found.alpha @ weight / weight.sum(), 1.0, atol=1e-9)
     assert np.isfinite(found.left).all()
+
+
+class TestRowsWithoutAnOutcome:
+    """alpha minimises mean_i observed_i alpha_i^2 - 2 M(alpha), with the readers of all rows in M."""
+
+    @staticmethod
+    def cells(counts=((40, 25), (15, 20)), observed=((10, 20), (12, 4))):
+        """Rows of a text x and a reader w in {0, 1}: their numbers, and how many of them have an outcome."""
+        x, w, flags = [], [], []
+        for i in range(2):
+            for j in range(2):
+                x += [i] * counts[i][j]
+                w += [j] * counts[i][j]
+                flags += [True] * observed[i][j] + [False] * (counts[i][j] - observed[i][j])
+        return np.array(x, float)[:, None], np.array(w, float)[:, None], np.array(flags)
+
+    def test_in_cells_it_is_the_policys_share_over_that_of_the_observed_rows(self):
+        """Products of two binary columns are saturated: unpenalised, every cell has the weight that it needs."""
+        x, w, observed = self.cells()
+        policy = PolicyTexts(np.array([[0.0], [1.0]]), np.array([0.3, 0.7]))
+        found = balancing_weights(x, w, [policy], np.ones(100), np.arange(100) % 5, penalty=1e-13, observed=observed)
+        share_of_readers = [0.55, 0.45]  # of all rows, not of those that have an outcome (22 / 46)
+        for i in range(2):
+            for j in range(2):
+                cell = (x[:, 0] == i) & (w[:, 0] == j)
+                needed = (0.3, 0.7)[i] * share_of_readers[j] / (observed & cell).mean()
+                np.testing.assert_allclose(found.alpha[0, cell & observed], needed, rtol=1e-6)
+        assert (found.alpha[0, ~observed] == 0).all()
+        # And so the weighted mean is right for every function of text and reader, whoever responds.
+        mu = np.random.default_rng(0).normal(size=(2, 2))
+        value = np.array([0.3, 0.7]) @ mu @ share_of_readers
+        of_row = mu[x[:, 0].astype(int), w[:, 0].astype(int)]
+        assert np.mean(found.alpha[0] * of_row) == pytest.approx(value, rel=1e-6)
+
+    def test_penalised_it_minimises_the_loss_of_the_docstring(self):
+        """A dense minimisation over the observed rows, written from the formula."""
+        x, w, weight, fold = sample(150)
+        observed = np.random.default_rng(3).random(150) < 0.4
+        policy = policies()[0]
+        penalty = 0.05
+        phi, text, of_reader, pairs = features(x, w, weight)
+        share = weight / weight.sum()
+        moment = policy.share @ pairs(text(policy.x), np.tile(share @ of_reader, (7, 1)))
+        rate = share @ observed
+        center = (share * observed / rate) @ phi
+        z, o = phi - center, share * observed
+        # With alpha = 1 / rate + z'beta, the loss is sum o alpha^2 - 2 (moment - center)'beta + penalty rate |beta|^2.
+        beta = np.linalg.solve((z * o[:, None]).T @ z + penalty * rate * np.eye(z.shape[1]), moment - center)
+        expected = np.where(observed, 1 / rate + z @ beta, 0.0)
+        found = balancing_weights(x, w, [policy], weight, fold, penalty=penalty, observed=observed)
+        np.testing.assert_allclose(found.alpha[0], expected, atol=1e-8)
+        assert share @ found.alpha[0] == pytest.approx(1.0)
+
+    def test_with_all_outcomes_nothing_changes(self):
+        x, w, weight, fold = sample(150)
+        plain = balancing_weights(x, w, policies(), weight, fold)
+        same = balancing_weights(x, w, policies(), weight, fold, observed=np.ones(150, dtype=bool))
+        np.testing.assert_allclose(same.alpha, plain.alpha, rtol=1e-12)
+        assert same.penalty == plain.penalty
+
+    def test_a_fold_without_outcomes_has_no_part_in_the_choice(self):
+        x, w, weight, fold = sample(150)
+        found = balancing_weights(x, w, policies(), weight, fold, observed=fold != 2)
+        assert np.isfinite(found.alpha).all()

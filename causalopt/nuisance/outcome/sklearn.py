@@ -63,12 +63,12 @@ class SklearnOutcome(BaseEstimator):  # type: ignore[misc]
         self.settings = settings
         self.readers = readers
         self.seed = seed
-        made = _build(estimator, settings or {}, seed)  # so that a wrong name or setting is an error here
+        made = build_estimator(estimator, settings or {}, seed)  # so that a wrong name or setting is an error here
         if is_classifier(made) and not hasattr(made, "predict_proba"):
             raise ConfigError(f"{type(made).__name__} has no predict_proba: an outcome model needs E[Y]")
 
     def fit(self, x: Array, w: Array, y: Float64, weight: Float64) -> Self:
-        self.model_ = _build(self.estimator, self.settings or {}, self.seed)
+        self.model_ = build_estimator(self.estimator, self.settings or {}, self.seed)
         target: Array = y
         if is_classifier(self.model_):
             self.values_ = np.unique(y)
@@ -102,7 +102,8 @@ class SklearnOutcome(BaseEstimator):  # type: ignore[misc]
         return mean_over_readers(self.predict, x, w_reference, weight_reference, readers=self.readers, seed=self.seed)
 
 
-def _build(estimator: Any, settings: Mapping[str, Any], seed: int) -> Any:
+def build_estimator(estimator: Any, settings: Mapping[str, Any], seed: int) -> Any:
+    """Return a copy of an estimator, or a new one of a class in scikit-learn or LightGBM; errors as above."""
     if isinstance(estimator, str):
         if not estimator.startswith(LIBRARIES):
             raise ConfigError(f"estimator {estimator!r} must be the path of a class in scikit-learn or LightGBM")

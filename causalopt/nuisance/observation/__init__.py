@@ -1,0 +1,1 @@
+"""Models of who responds: the probability that an outcome was observed, given text and reader."""
