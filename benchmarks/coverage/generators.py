@@ -19,9 +19,9 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit
+from scipy.special import expit, softmax
 
-from benchmarks.coverage.laws import Law, Matrix
+from benchmarks.coverage.laws import Law, Matrix, Sample
 from benchmarks.coverage.vocabulary import WORDS, counts, texts
 from causalopt.typing import Float64
 
@@ -229,6 +229,40 @@ def asked(rng: np.random.Generator, prompts: int | None = 30, *, chosen: float =
     return replace(law, readers=readers, mean=mean, log_odds=log_odds, score=score, roles={"prompt": "prompt"})
 
 
+def selected(rng: np.random.Generator) -> Law:
+    """Some 45% respond: those to whom the text appeals, and the young, more than others."""
+    law = pleas(rng)
+
+    def response(w: pd.DataFrame) -> Float64:
+        a = _standardized(w)[0]
+        worth = law.mean(w) - law.mean(w).mean(axis=1, keepdims=True)
+        return np.asarray(-0.2 - 0.8 * a[:, None] + 1.0 * worth)
+
+    return replace(law, response=response)
+
+
+def bandit(rng: np.random.Generator) -> Law:
+    """12 texts, shown in ten rounds: by chance with probability 0.3, else by the mean outcomes of earlier rounds."""
+    law = pleas(rng, count=12, confounding=0.0)
+    return replace(law, bandit=_rounds, roles={"time": "round", "behavior_log_prob": "log_q"})
+
+
+def _rounds(law: Law, readers: pd.DataFrame, rng: np.random.Generator) -> Sample:
+    n, k = len(readers), len(law.texts)
+    turn = np.arange(n) * 10 // n
+    text, log_shown = np.zeros(n, dtype=np.int64), np.zeros((n, k))
+    mean, outcome = law.mean(readers), np.zeros(n)
+    for now in range(10):
+        rows, earlier = np.flatnonzero(turn == now), turn < now
+        reads = np.bincount(text[earlier], minlength=k)
+        found = np.bincount(text[earlier], weights=outcome[earlier], minlength=k) / np.maximum(reads, 1)
+        log_shown[rows] = np.log(0.3 / k + 0.7 * softmax(found / 0.3 * (now > 0)))
+        text[rows] = rng.choice(k, len(rows), p=np.exp(log_shown[rows[0]]))
+        outcome[rows] = law.respond(mean[rows, text[rows]], readers.iloc[rows], rng)
+    log_q = log_shown[np.arange(n), text]
+    return Sample(readers.assign(round=turn, log_q=log_q), text, outcome, log_shown, np.ones(n), np.ones(n, dtype=bool))
+
+
 @dataclass(frozen=True)
 class Generator:
     """What a cell of the benchmark is computed on.
@@ -245,7 +279,8 @@ class Generator:
         written.
     q:
         Where the ratios come from: ``reference``; ``logged`` log-probabilities of texts and of assignment;
-        ``embedding``: the policies are given by their texts alone; ``misfit``: a reference that did not write the logs.
+        ``embedding``: the policies are given by their texts alone; ``misfit``: a reference that did not write the
+        logs; ``bandit``: the logged probabilities of choices that depend on earlier outcomes.
     unmarked:
         Whether at most a tenth of its tables may carry a warning.
     """
@@ -253,7 +288,7 @@ class Generator:
     law: Callable[[np.random.Generator], Law]
     rows: int = 1600
     population: Literal["fixed", "drawn"] = "fixed"
-    q: Literal["reference", "logged", "embedding", "misfit"] = "reference"
+    q: Literal["reference", "logged", "embedding", "misfit", "bandit"] = "reference"
     unmarked: bool = False
 
 
@@ -283,5 +318,7 @@ GENERATORS = {
     "logged propensities": Generator(pleas, 800, "drawn", "logged", unmarked=True),
     "embedding q": Generator(pleas, 800, "drawn", "embedding"),
     "misfit reference": Generator(pleas, 800, "drawn", "misfit"),
+    "selected feedback": Generator(selected),
+    "bandit": Generator(bandit, 1600, "drawn", "bandit"),
     "half-hidden confounding": Generator(hidden),
 }

@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
-from scipy.special import log_softmax
+from scipy.special import expit, log_softmax
 
 from causalopt.backends.finite_policy import FinitePolicy
-from causalopt.typing import Float64, Int64
+from causalopt.typing import Array, Float64, Int64
 
 POPULATION = 5_000
 """Readers over whom the truth is a mean; what they differ in cancels in a difference, but for their heterogeneity."""
@@ -46,6 +46,11 @@ class Law:
         Other columns that the analyst sees, by role.
     direction:
         Whether larger or smaller outcomes are better.
+    response:
+        Log-odds with which each reader responds to each text; None if all do.
+    bandit:
+        Chooses texts for readers, one after another, by earlier outcomes: texts and log-probabilities of all texts at
+        the time of each choice. None shows texts by ``log_odds``.
     """
 
     texts: list[str]
@@ -57,6 +62,8 @@ class Law:
     covariates: tuple[str, ...]
     roles: Mapping[str, str] = field(default_factory=dict)
     direction: Literal["maximize", "minimize"] = "maximize"
+    response: Matrix | None = None
+    bandit: Callable[[Law, pd.DataFrame, np.random.Generator], Sample] | None = None
 
     def log_shown(self, readers: pd.DataFrame) -> Float64:
         """log p(x | c, w), shape [n, k], nats."""
@@ -65,24 +72,58 @@ class Law:
     def sample(self, n: int, rng: np.random.Generator) -> Sample:
         """Draw n rows."""
         readers = self.readers(n, rng)
+        if self.bandit is not None:
+            return self.bandit(self, readers, rng)
         log_shown = self.log_shown(readers)
         text = np.argmax(log_shown + rng.gumbel(size=log_shown.shape), axis=1)  # the Gumbel trick draws from each row
-        mean = self.mean(readers)[np.arange(len(readers)), text]
-        return Sample(readers, text, self.respond(mean, readers, rng))
+        of_row = np.arange(len(readers)), text
+        outcome = self.respond(self.mean(readers)[of_row], readers, rng)
+        if self.response is None:
+            return Sample(readers, text, outcome, log_shown, np.ones(len(readers)), np.ones(len(readers), dtype=bool))
+        responds = expit(self.response(readers)[of_row])
+        return Sample(readers, text, outcome, log_shown, responds, rng.random(len(readers)) < responds)
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Rows of a law: readers, positions of the texts that they were shown, and their responses."""
+    """Rows of a law.
+
+    Attributes
+    ----------
+    readers:
+        A frame of n readers.
+    text:
+        Position of the text that each was shown, shape [n].
+    outcome:
+        Shape [n]; the analyst does not see those of readers who do not respond.
+    log_shown:
+        log p(x | c, w) of all texts at the time of each choice, shape [n, k], nats.
+    responds, observed:
+        The probability that each reader responds, and whether they do, shape [n].
+    """
 
     readers: pd.DataFrame
     text: Int64
     outcome: Float64
+    log_shown: Float64
+    responds: Float64
+    observed: Array
+
+    def __getitem__(self, row: Int64) -> Sample:
+        return Sample(
+            self.readers.iloc[row].reset_index(drop=True),
+            self.text[row],
+            self.outcome[row],
+            self.log_shown[row],
+            self.responds[row],
+            self.observed[row],
+        )
 
     def table(self, law: Law) -> pd.DataFrame:
         """Return the rows as an analyst gets them."""
         seen = self.readers[[*law.covariates, *law.roles.values()]]
-        return seen.assign(text=[law.texts[i] for i in self.text], outcome=self.outcome)
+        outcome = np.where(self.observed, self.outcome, np.nan)
+        return seen.assign(text=[law.texts[i] for i in self.text], outcome=outcome)
 
 
 class Population:

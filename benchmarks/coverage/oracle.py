@@ -9,16 +9,18 @@ from causalopt.typing import Float64
 
 
 def all_knowing(law: Law, sample: Sample, policy: Matrix, reference: Matrix, weight: Float64) -> tuple[float, float]:
-    """Difference by the doubly robust estimator with the true m and p(x | c, w), and its standard error.
+    """Difference by the doubly robust estimator with the true m, p(x | c, w) and p(response), and its error.
 
     The error is clustered by reader where readers repeat.
     """
     readers, row = sample.readers, np.arange(len(sample.text))
     change = np.exp(policy(readers)) - np.exp(reference(readers))
     mean = law.mean(readers)
-    shown = np.exp(law.log_shown(readers))[row, sample.text]
+    shown = np.exp(sample.log_shown)[row, sample.text] * sample.responds
     score = (change * mean).sum(axis=1)
-    score += change[row, sample.text] / shown * (sample.outcome - mean[row, sample.text])
+    score += np.where(
+        sample.observed, change[row, sample.text] / shown * (sample.outcome - mean[row, sample.text]), 0.0
+    )
     value = float(weight @ score / weight.sum())
     cluster = readers["who"].to_numpy() if "who" in readers else row
     sums = np.bincount(cluster, weights=weight * (score - value))

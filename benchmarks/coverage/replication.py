@@ -10,20 +10,21 @@ import numpy as np
 
 import causalopt as co
 from benchmarks.coverage.generators import GENERATORS, NOISE, Generator, hidden
-from benchmarks.coverage.laws import Law, Matrix, Population, Sample, finite_policy, matrix_of
+from benchmarks.coverage.laws import Law, Matrix, Population, finite_policy, matrix_of
 from benchmarks.coverage.oracle import all_knowing, strength
 from causalopt.behavior import BehaviorPolicy
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.population import DRAWN, FIXED
 from causalopt.diagnostics.verdict import judge
 from causalopt.errors import CausalOptWarning
+from causalopt.estimators.names import FOR_ADAPTIVE_LOGS
 from causalopt.evaluation.evaluate import Evaluation, evaluate
 from causalopt.evaluation.policies import ExternalPolicy
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator
 from causalopt.typing import Float64, Int64
 
-HEADLINE = "sndr"
-ESTIMATORS = (HEADLINE, "balance", "dr", "mdr")
+HEADLINE = "balance"
+ESTIMATORS = (HEADLINE, "sndr", "dr", "mdr")
 KL = 0.3
 """KL of a built policy to its reference, nats."""
 DRAWS = 1000
@@ -70,7 +71,10 @@ class _Table:
         if self.generator.q == "misfit":
             astray = np.random.default_rng([self.seed, 4]).normal(size=len(self.law.texts))
             reference = self.population.tilted(reference, lambda w: np.tile(astray, (len(w), 1)), 0.5)
-        pseudo = PseudoOutcomeEstimator(seed=0).fit_transform(data.with_population(DRAWN))
+        population, estimators = DRAWN, list(ESTIMATORS)
+        if self.generator.q == "bandit":  # its texts are arms
+            population, estimators = FIXED, [*FOR_ADAPTIVE_LOGS, *ESTIMATORS]
+        pseudo = PseudoOutcomeEstimator(seed=0).fit_transform(data.with_population(population))
         rows = []
         for name, built in self._built(reference, ("gain", "no gain", "loss")).items():
             given: list[Any] = [finite_policy(self.law, one, self.sample.readers) for one in (built, reference)]
@@ -79,9 +83,14 @@ class _Table:
                 q = "embedding"
                 given = [ExternalPolicy(one.sample(None, DRAWS, seed)) for seed, one in enumerate(given)]
             found = evaluate(
-                given[0], pseudo, reference=given[1], behavior_policy=q, estimators=ESTIMATORS, draws=DRAWS,
-                population=DRAWN,
-            )  # fmt: skip
+                given[0],
+                pseudo,
+                reference=given[1],
+                behavior_policy=q,
+                estimators=estimators,
+                draws=DRAWS,
+                population=population,
+            )
             rows += self._rows(name, built, reference, data.row, found)
         return rows
 
@@ -92,8 +101,14 @@ class _Table:
             log_q, log_p = self.population.logged(self.sample.readers), self.law.log_shown(self.sample.readers)
             frame = frame.assign(log_q=log_q[row], log_p=log_p[row])
             roles |= {"behavior_log_prob": "log_q", "assignment_log_prob": "log_p"}
+        if self.law.response is not None:
+            roles["on_missing"] = "model"
         return DirectOutcomeDataset.from_frame(
-            frame, covariates=self.law.covariates, direction=self.law.direction, **roles
+            frame,
+            covariates=self.law.covariates,
+            direction=self.law.direction,
+            adaptive=self.law.bandit is not None,
+            **roles,
         )
 
     def _built(self, reference: Matrix, names: Sequence[str]) -> dict[str, Matrix]:
@@ -112,9 +127,7 @@ class _Table:
         self, name: str, policy: Matrix, reference: Matrix, row: Int64, found: Evaluation
     ) -> list[dict[str, Any]]:
         law, population = self.law, self.population
-        sample = Sample(
-            self.sample.readers.iloc[row].reset_index(drop=True), self.sample.text[row], self.sample.outcome[row]
-        )
+        sample = self.sample[row]
         weight: Float64 = sample.readers[law.roles["weight"]].to_numpy() if "weight" in law.roles else np.ones(len(row))
         decided = judge(
             found.difference, found.overlap, direction=law.direction, notes=found.notes, barred=found.barred

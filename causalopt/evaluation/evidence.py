@@ -18,7 +18,7 @@ from causalopt.diagnostics.placebo import PlaceboAssignment, placebo_assignment,
 from causalopt.diagnostics.sensitivity import Benchmark, Sensitivity, benchmark, riesz_representer, sensitivity
 from causalopt.errors import OverlapError
 from causalopt.estimators.estimate import Estimate
-from causalopt.evaluation.terms import PolicyTerms
+from causalopt.evaluation.terms import PolicyTerms, with_balancing_weights
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.typing import Float64, Int64
 
@@ -48,6 +48,9 @@ class Evidence:
     nonresponse:
         The difference if those who respond are unlike those who do not; None if all outcomes were observed, if there
         are no stabilized weights, or one row carries the whole weight.
+    worst_case_bias:
+        Largest bias of the difference through what balancing weights leave unbalanced, outcome units; None unless
+        `balance` is the headline. See `causalopt.nuisance.riesz.BalancingWeights.worst_case_bias`.
     """
 
     sensitivity: Sensitivity | None
@@ -58,6 +61,7 @@ class Evidence:
     benchmarks: Mapping[str, Benchmark] = field(default_factory=dict)
     drift: Drift | None = None
     nonresponse: Nonresponse | None = None
+    worst_case_bias: float | None = None
 
 
 def gather_evidence(
@@ -102,6 +106,8 @@ def gather_evidence(
     if bounds is not None:
         for name, short in without.items():
             terms = policy.with_nuisances(short, seed), reference.with_nuisances(short, seed)
+            if estimator == "balance":  # the other weights balance the covariate that is left out
+                terms = with_balancing_weights(*terms, short, None if policy.score is None else policy.score[1])
             shorter = terms[0].estimate(estimator) - terms[1].estimate(estimator)
             weights = terms[0].correction_of(estimator), terms[1].correction_of(estimator)
             found = _sensitivity(short, *weights, shorter)
@@ -116,7 +122,14 @@ def gather_evidence(
         benchmarks,
         _drift(pseudo, policy, seed),
         _nonresponse(pseudo, policy, *ratios, difference),
+        _worst_case_bias(policy, estimator),
     )
+
+
+def _worst_case_bias(policy: PolicyTerms, estimator: str) -> float | None:
+    if estimator != "balance" or isinstance(policy.balancing, str):
+        return None
+    return policy.balancing[0].worst_case_bias(policy.error)
 
 
 def _drift(pseudo: PseudoOutcomes, policy: PolicyTerms, seed: int) -> Drift | None:

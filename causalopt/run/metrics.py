@@ -122,6 +122,7 @@ def evidence_metrics(evaluation: Evaluation) -> dict[str, Any]:
         "placebo_outcome": _placebo_outcome(evaluation),
         "drift": None if evidence.drift is None else evidence.drift.to_dict(),
         "nonresponse": _nonresponse(evaluation),
+        "worst_case_bias": evidence.worst_case_bias,
         "benchmarks": [{"covariate": name, **asdict(found)} for name, found in evidence.benchmarks.items()],
         "balance": None if evidence.balance is None else evidence.balance.to_dict("records"),
         "calibration": None if evidence.calibration is None else evidence.calibration.to_dict("records"),
