@@ -169,7 +169,7 @@ def evaluate(
         How to fit the nuisances; None uses the defaults of `PseudoOutcomeEstimator`.
     estimators:
         Names in `causalopt.estimators.names.ESTIMATORS`; the first that can be computed is the headline. None takes
-        "sndr", "dr", "snipw" and "dm", and for adaptive logs with logged propensities "adaptive_dr" before these.
+        "balance", "sndr", "dr", "snipw" and "dm"; for adaptive logs with logged propensities "adaptive_dr" comes first.
     behavior_policy:
         Source of q: "logged" log-probabilities, the "reference" policy, or "embedding", for which a classifier
         separates each policy's texts from the logged ones (`marginal_log_ratio`). None takes the first of these that
