@@ -108,7 +108,7 @@ def test_it_is_the_headline_of_adaptive_logs_and_a_policy_minus_itself_is_zero()
     data = dataset(logs(0)[0], **ALL)
     found = evaluated(data)
     assert found.estimator == "adaptive_dr"
-    assert set(found.estimates["difference"]) == {"adaptive_dr", "sndr", "dr", "snipw", "dm"}
+    assert set(found.estimates["difference"]) == {"adaptive_dr", "balance", "sndr", "dr", "snipw", "dm"}
     same = evaluated(data, reference=POLICY, estimators=["adaptive_dr"]).difference
     assert (same.value, same.se) == (0.0, 0.0)
     config = parse_config({"data": {"path": "t.csv", "time": "t", "adaptive": True, **OWN}})

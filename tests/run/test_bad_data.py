@@ -229,7 +229,9 @@ def test_without_a_stabilized_weight_nothing_is_concluded_and_that_is_the_first_
     data = dataset(frame.assign(resp=10.0 * (shown > 5) + frame["resp"]))
     with warnings.catch_warnings(action="ignore", category=CausalOptWarning):
         pseudo = co.PseudoOutcomeEstimator(outcome_model="ridge", assignment_model=Half()).fit_transform(data)
-        found = evaluate(ExternalPolicy(), pseudo, reference=LoggedPolicy())
+        found = evaluate(ExternalPolicy(), pseudo, reference=LoggedPolicy(), estimators=["sndr"])
+        balanced = evaluate(ExternalPolicy(), pseudo, reference=LoggedPolicy())
+    assert (balanced.estimator, balanced.barred) == ("balance", ())  # its weights need no assignment model
     metrics = evaluation_metrics(found, data)
     assert metrics["outlook"] == "unclear"
     assert metrics["verdict"].startswith("Assignment model Half: the mean of its weights is 0.5")

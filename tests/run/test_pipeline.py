@@ -84,7 +84,7 @@ def test_the_values_are_those_of_the_estimators(finite):
     assert value["difference"]["estimate"] == pytest.approx(difference, abs=1e-12)
     for row in found["estimates"]:
         assert row["ci_low"] < row["estimate"] < row["ci_high"]
-    assert {row["estimator"] for row in found["estimates"]} == {"sndr", "dr", "snipw", "dm"}
+    assert {row["estimator"] for row in found["estimates"]} == {"balance", "sndr", "dr", "snipw", "dm"}
     assert 0 < found["overlap"]["ess_fraction"] <= 1
     robust = found["evidence"]["robustness_value_interval"]
     assert 0 <= robust <= found["evidence"]["robustness_value"] <= 1
