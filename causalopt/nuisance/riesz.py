@@ -12,6 +12,8 @@ from causalopt.errors import DataError
 from causalopt.nuisance.pair_features import PairFeatures
 from causalopt.typing import Array, Float64, Int64
 
+BLOCK = 4096
+"""Rows that are centred at a time."""
 PENALTIES = 10.0 ** np.arange(-5.0, 2.25, 0.25)
 UNDERSMOOTHING = 0.2
 """Factor on the penalty with the smallest held-out loss: that one trades bias for variance, and bias is what counts.
@@ -96,7 +98,7 @@ class BalancingWeights:
     def _regression(self, residual: Float64) -> tuple[float, Float64]:
         """Return the mean and the coefficients of a ridge regression of residuals on the features."""
         phi, share = self._rows.phi, self._rows.share
-        covariance = (share * residual) @ (phi - self._basis.center)
+        covariance = (share * residual) @ phi - (share @ residual) * self._basis.center
         slope = self._basis.axes @ ((covariance @ self._basis.axes) / (self._basis.variance + self.penalty))
         return float(share @ residual), np.asarray(slope)
 
@@ -188,7 +190,8 @@ def balancing_weights(
         penalty = UNDERSMOOTHING * float(PENALTIES[int(np.argmin(loss))])
     basis = _Basis.of(rows.phi, counted)
     target = basis.coordinates(_moments(drawn, np.ones(len(x), dtype=bool)))
-    alpha = 1.0 + (target / (basis.variance + penalty)) @ basis.axes.T @ (rows.phi - basis.center).T
+    slope = (target / (basis.variance + penalty)) @ basis.axes.T
+    alpha = 1.0 + slope @ rows.phi.T - (slope @ basis.center)[:, None]
     # The mean over all rows is one: a response stands for 1 / p(observed) readers.
     alpha = np.where(rated, alpha * (weight.sum() / counted.sum()), 0.0)
     # M(h) - mean_i alpha_i h_i = beta_h' (target - variance * target / (variance + penalty)) for h = beta_h' phi.
@@ -262,19 +265,22 @@ class _Basis:
 
     @classmethod
     def of(cls, phi: Float64, weight: Float64) -> Self:
-        used = weight > 0
-        if not used.all():
-            phi, weight = phi[used], weight[used]
         share = weight / weight.sum()
         center = share @ phi
-        scaled = (phi - center) * np.sqrt(share)[:, None]
         # Of the products by rows or by columns the smaller matrix; directions without variance have no weight either.
-        if len(phi) < phi.shape[1]:
+        used = np.flatnonzero(share > 0)
+        if len(used) < phi.shape[1]:
+            scaled = (phi[used] - center) * np.sqrt(share[used])[:, None]
             variance, left = np.linalg.eigh(scaled @ scaled.T)
             kept = variance > 1e-12 * variance.max(initial=0.0)
             axes = scaled.T @ (left[:, kept] / np.sqrt(variance[kept]))
         else:
-            variance, axes = np.linalg.eigh(scaled.T @ scaled)
+            covariance = np.zeros((phi.shape[1], phi.shape[1]))
+            for start in range(0, len(phi), BLOCK):  # no second matrix of the size of phi
+                rows = slice(start, start + BLOCK)
+                scaled = (phi[rows] - center) * np.sqrt(share[rows])[:, None]
+                covariance += scaled.T @ scaled
+            variance, axes = np.linalg.eigh(covariance)
             kept = variance > 1e-12 * variance.max(initial=0.0)
             axes = axes[:, kept]
         return cls(center, axes, variance[kept])
