@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,8 +34,9 @@ DRAWS = 1000
 def replicate(name: str, seed: int) -> list[dict[str, Any]]:
     """One row for each policy and estimator, and for the estimator that knows m, s and q."""
     generator = GENERATORS[name]
-    law = generator.law(np.random.default_rng([seed, 0]))
-    table = _Table(generator, law, Population(law, seed), seed)
+    own = seed + (zlib.crc32(name.encode()) << 32)  # no two generators share coefficients or rows
+    law = generator.law(np.random.default_rng([own, 0]))
+    table = _Table(generator, law, Population(law, own), own)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CausalOptWarning)
         rows = table.learned() if generator.population == "fixed" else table.drawn()

@@ -231,7 +231,7 @@ def test_they_adjust_for_readers_who_choose_their_texts():
     assert np.mean(forgetful) > 0.4
 
 
-def test_the_penalty_is_a_fifth_of_the_one_with_the_smallest_held_out_loss_of_the_difference():
+def test_the_penalty_is_a_tenth_of_the_one_with_the_smallest_held_out_loss_of_the_difference():
     x, w, weight, fold = sample(200)
     one, other = policies()
     phi, text, of_reader, pairs = features(x, w, weight)
@@ -256,7 +256,7 @@ def test_the_penalty_is_a_fifth_of_the_one_with_the_smallest_held_out_loss_of_th
         losses.append(loss)
     best = PENALTIES[int(np.argmin(losses))]
     assert PENALTIES[0] < best < PENALTIES[-1]
-    assert balancing_weights(x, w, [one, other], weight, fold).penalty == pytest.approx(0.2 * best)
+    assert balancing_weights(x, w, [one, other], weight, fold).penalty == pytest.approx(0.1 * best)
 
 
 @pytest.mark.parametrize(
