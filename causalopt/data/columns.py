@@ -8,7 +8,7 @@ from typing import Any, Literal, get_type_hints
 
 import pandas as pd
 
-from causalopt.errors import DataError
+from causalopt.errors import ConfigError, DataError
 from causalopt.suggestion import did_you_mean
 
 Kind = Literal[
@@ -74,6 +74,18 @@ class Columns:
                 yield from ((role, column) for column in value.values())
             elif value is not None:
                 yield from ((role, column) for column in value)
+
+    def check_together(self, adaptive: bool) -> None:
+        """Raise `ConfigError` if roles that belong together are not all filled, or two take one another's place."""
+        if self.loggers is not None and (self.logger is None or self.behavior_log_prob is not None):
+            raise ConfigError(
+                "data.loggers needs data.logger, the column with the name of each row's logger, and takes the place of "
+                "data.behavior_log_prob"
+            )
+        if self.propensities is not None and (self.loggers is not None or self.behavior_log_prob is not None):
+            raise ConfigError("data.propensities takes the place of data.behavior_log_prob and data.loggers")
+        if adaptive and self.time is None:
+            raise ConfigError("data.adaptive needs data.time, the order in which texts were chosen")
 
     def check(self, frame: pd.DataFrame, source: str) -> None:
         """Raise `DataError` if a column is missing, duplicated, or has two roles that exclude each other."""

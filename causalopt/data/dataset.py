@@ -12,17 +12,17 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import GroupShuffleSplit
 
-from causalopt.data import canonical, clustering, files, validation
+from causalopt.data import canonical, clustering, files, missing
 from causalopt.data.columns import NAMED, Columns
 from causalopt.data.fingerprint import fingerprint_frame
 from causalopt.data.loggers import check_loggers, mixture_log_prob, own_log_prob
+from causalopt.data.missing import OnMissing
 from causalopt.data.population import DRAWN, Population
 from causalopt.data.time_split import time_split
 from causalopt.errors import ConfigError, DataError, DroppedRowsWarning
 from causalopt.typing import Array, Float64, Int64
 
 Direction = Literal["maximize", "minimize"]
-OnMissing = Literal["drop", "error", "model"]
 SplitBy = Literal["group", "time"]
 
 
@@ -236,15 +236,6 @@ class DirectOutcomeDataset:
         for role, names in (("covariates", covariates), ("attributes", attributes)):
             if isinstance(names, str):
                 raise ConfigError(f"{role} must be a list of columns, not the string {names!r}")
-        if loggers is not None and (logger is None or behavior_log_prob is not None):
-            raise ConfigError(
-                "data.loggers needs data.logger, the column with the name of each row's logger, and takes the place of "
-                "data.behavior_log_prob"
-            )
-        if propensities is not None and (loggers is not None or behavior_log_prob is not None):
-            raise ConfigError("data.propensities takes the place of data.behavior_log_prob and data.loggers")
-        if adaptive and time is None:
-            raise ConfigError("data.adaptive needs data.time, the order in which texts were chosen")
         if not isinstance(frame, pd.DataFrame):
             raise DataError(f"{source}: is a {type(frame).__name__}, not a pandas DataFrame")
         columns = Columns(
@@ -267,35 +258,13 @@ class DirectOutcomeDataset:
             placebo_outcome=placebo_outcome,
             time=time,
         )
+        columns.check_together(adaptive)
         columns.check(frame, source)
         if not len(frame):
             raise DataError(f"{source}: has no rows")
-        frame = frame.reset_index(drop=True)
-        table = validation.clean(frame, columns, source)
-        without = validation.without_outcome(table, columns, keep_missing=on_missing == "model")
-        missing = validation.missing_reasons(table, columns, without)
-        dropped = {reason: int(mask.sum()) for reason, mask in missing.items()}
-        keep = ~np.any(list(missing.values()), axis=0) if missing else np.ones(len(frame), dtype=bool)
-        if dropped and on_missing == "error":
-            reason, mask = next(iter(missing.items()))
-            row = int(np.flatnonzero(mask)[0]) + 1
-            raise DataError(
-                f"{source}: row {row} has {reason} ({dropped[reason]} such rows); correct it, or set on_missing: drop"
-            )
-        if not keep.any():
-            raise DataError(f"{source}: no row is left: {_counts(dropped)}")
-        if dropped:
-            warnings.warn(
-                f"{source}: {int((~keep).sum())} of {len(keep)} rows left out: {_counts(dropped)}",
-                DroppedRowsWarning,
-                stacklevel=2,
-            )
-        table = table[keep]
-        validation.check_outcome_varies(table[outcome], outcome, source)
+        table, observed_rows, dropped = missing.kept_rows(frame, columns, on_missing, source)
         data = replace(cls._from_clean(table, columns, direction, source, dropped), adaptive=adaptive)
-        if not without[keep].any() and observed is None:
-            return data
-        return replace(data, observed=~without[keep])
+        return data if observed is None and observed_rows.all() else replace(data, observed=observed_rows)
 
     @classmethod
     def _from_clean(
@@ -548,7 +517,3 @@ class DirectOutcomeDataset:
             dropped=about["dropped"],
             population=Population(**about.get("population", {})),
         )
-
-
-def _counts(dropped: dict[str, int]) -> str:
-    return ", ".join(f"{count} with {reason}" for reason, count in dropped.items())
