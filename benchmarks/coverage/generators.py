@@ -39,14 +39,13 @@ def pleas(
 ) -> Law:
     """The law of the module's docstring; ``own`` is the standard deviation of effects that no word explains."""
     shown = texts(count, rng)
-    words = counts(shown)
-    words -= words.mean(axis=0)
+    center = counts(shown).mean(axis=0)
+    words = counts(shown) - center
     alpha, gamma = 0.5 * rng.normal(size=len(WORDS)), 0.1 * rng.normal(size=len(WORDS))
     beta = 0.3 * rng.normal(size=(3, len(WORDS)))
     delta = 0.5 * rng.normal(size=regions)
     popularity = 0.6 * rng.normal(size=count)
-    pair = words[:, 0] * words[:, 1]
-    worth = 0.6 * np.tanh(words @ alpha) + 0.4 * pair + own * rng.normal(size=count)
+    effect = own * rng.normal(size=count)
     found = 0.6 * np.tanh(words @ (alpha + 0.25 * rng.normal(size=len(WORDS))))
     frequency = 1 / np.arange(1, regions + 1)
 
@@ -62,17 +61,26 @@ def pleas(
             }
         )
 
-    def mean(w: pd.DataFrame) -> Float64:
+    def response(u: Float64, effect: Float64, w: pd.DataFrame) -> Float64:
+        worth = 0.6 * np.tanh(u @ alpha) + 0.4 * u[:, 0] * u[:, 1] + effect
         a, b, c = _standardized(w)
         level = 0.6 * a + 0.3 * (a**2 - 1) + 0.4 * b + 0.5 * c + w["delta"].to_numpy()
-        return np.asarray(worth + level[:, None] + np.outer(a, words @ gamma))
+        return np.asarray(worth + level[:, None] + np.outer(a, u @ gamma))
+
+    def mean(w: pd.DataFrame) -> Float64:
+        return response(words, effect, w)
+
+    def elsewhere(others: list[str]) -> Matrix:
+        u = counts(others) - center
+        return lambda w: response(u, np.zeros(len(u)), w)
 
     def log_odds(w: pd.DataFrame) -> Float64:
         a, b, c = _standardized(w)
         likes = np.column_stack([a, b + c, w["delta"]]) @ (beta @ words.T)
         return np.asarray(popularity + confounding * likes)
 
-    return Law(shown, readers, log_odds, mean, lambda w: np.tile(found, (len(w), 1)), normal, COVARIATES)
+    score: Matrix = lambda w: np.tile(found, (len(w), 1))  # noqa: E731
+    return Law(shown, readers, log_odds, mean, score, normal, COVARIATES, elsewhere=elsewhere)
 
 
 def _standardized(w: pd.DataFrame) -> tuple[Float64, Float64, Float64]:
@@ -104,7 +112,12 @@ def binary(rng: np.random.Generator) -> Law:
     def respond(mean: Float64, w: pd.DataFrame, rng: np.random.Generator) -> Float64:
         return np.asarray(rng.random(len(mean)) < mean, dtype=np.float64)
 
-    return replace(law, mean=lambda w: np.asarray(expit(1.5 * law.mean(w) - 0.5)), respond=respond)
+    def elsewhere(others: list[str]) -> Matrix:
+        assert law.elsewhere is not None
+        mean = law.elsewhere(others)
+        return lambda w: np.asarray(expit(1.5 * mean(w) - 0.5))
+
+    return replace(law, mean=lambda w: np.asarray(expit(1.5 * law.mean(w) - 0.5)), respond=respond, elsewhere=elsewhere)
 
 
 def count(rng: np.random.Generator) -> Law:
@@ -276,7 +289,8 @@ class Generator:
     population:
         ``fixed``: a policy over the known texts is learned on 70% of the rows and evaluated on the rest, as are two
         built ones; ``drawn``: all rows evaluate three built policies, whose texts are a sample of those that might be
-        written.
+        written; ``written``: a small language model is tuned on 70% of the rows, and evaluated on texts that it has not
+        seen.
     q:
         Where the ratios come from: ``reference``; ``logged`` log-probabilities of texts and of assignment;
         ``embedding``: the policies are given by their texts alone; ``misfit``: a reference that did not write the
@@ -287,7 +301,7 @@ class Generator:
 
     law: Callable[[np.random.Generator], Law]
     rows: int = 1600
-    population: Literal["fixed", "drawn"] = "fixed"
+    population: Literal["fixed", "drawn", "written"] = "fixed"
     q: Literal["reference", "logged", "embedding", "misfit", "bandit"] = "reference"
     unmarked: bool = False
 
@@ -321,4 +335,7 @@ GENERATORS = {
     "selected feedback": Generator(selected),
     "bandit": Generator(bandit, 1600, "drawn", "bandit"),
     "half-hidden confounding": Generator(hidden),
+    "language model": Generator(pleas, population="written"),
+    "language model, not confounded": Generator(lambda rng: pleas(rng, confounding=0.0), population="written"),
+    "language model, binary": Generator(binary, population="written"),
 }

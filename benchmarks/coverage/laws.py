@@ -17,6 +17,9 @@ from causalopt.typing import Array, Float64, Int64
 POPULATION = 5_000
 """Readers over whom the truth is a mean; what they differ in cancels in a difference, but for their heterogeneity."""
 
+CHUNK = 1000
+"""Texts whose m is computed at a time."""
+
 Matrix = Callable[[pd.DataFrame], Float64]
 """A function of n readers with an entry for each of the k texts, shape [n, k]."""
 
@@ -48,6 +51,9 @@ class Law:
         Whether larger or smaller outcomes are better.
     response:
         Log-odds with which each reader responds to each text; None if all do.
+    elsewhere:
+        m of other texts than the law's, such as a language model may write: a function of m texts that returns a
+        function of readers, shape [n, m]. None if the law knows no others.
     bandit:
         Chooses texts for readers, one after another, by earlier outcomes: texts and log-probabilities of all texts at
         the time of each choice. None shows texts by ``log_odds``.
@@ -63,6 +69,7 @@ class Law:
     roles: Mapping[str, str] = field(default_factory=dict)
     direction: Literal["maximize", "minimize"] = "maximize"
     response: Matrix | None = None
+    elsewhere: Callable[[list[str]], Matrix] | None = None
     bandit: Callable[[Law, pd.DataFrame, np.random.Generator], Sample] | None = None
 
     def log_shown(self, readers: pd.DataFrame) -> Float64:
@@ -149,6 +156,12 @@ class Population:
         """V(policy) - V(reference), outcome units."""
         change = np.exp(policy(self.readers)) - np.exp(reference(self.readers))
         return float(np.sum(change * self.mean) / len(change))
+
+    def value_of(self, texts: list[str]) -> float:
+        """Mean over readers of m of any texts, for texts drawn from a policy: its value up to their sampling error."""
+        assert self._law.elsewhere is not None
+        parts = [texts[start : start + CHUNK] for start in range(0, len(texts), CHUNK)]
+        return float(sum(self._law.elsewhere(part)(self.readers).mean(axis=0).sum() for part in parts) / len(texts))
 
     def kl(self, policy: Matrix, reference: Matrix) -> float:
         """KL(policy || reference), nats, the mean over prompts."""

@@ -29,6 +29,8 @@ ESTIMATORS = (HEADLINE, "sndr", "dr", "mdr")
 KL = 0.3
 """KL of a built policy to its reference, nats."""
 DRAWS = 1000
+WRITTEN = 8000
+"""Texts drawn from a language model whose mean is taken for its value: within 0.01 of it."""
 
 
 def replicate(name: str, seed: int) -> list[dict[str, Any]]:
@@ -39,7 +41,7 @@ def replicate(name: str, seed: int) -> list[dict[str, Any]]:
     table = _Table(generator, law, Population(law, own), own)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CausalOptWarning)
-        rows = table.learned() if generator.population == "fixed" else table.drawn()
+        rows = {"fixed": table.learned, "drawn": table.drawn, "written": table.written}[generator.population]()
     return [{"generator": name, "replication": seed, **row} for row in rows]
 
 
@@ -96,6 +98,17 @@ class _Table:
             rows += self._rows(name, built, reference, data.row, found)
         return rows
 
+    def written(self) -> list[dict[str, Any]]:
+        """Tune a small language model on training rows, and evaluate it on test rows."""
+        train, test = self._dataset().split(seed=0)
+        backend = {"name": "huggingface", "model": "scratch:tiny"}
+        policy = co.optimize(PseudoOutcomeEstimator(seed=0).fit_transform(train), backend=backend)
+        found = evaluate(policy, test, estimators=ESTIMATORS)
+        values = [self.population.value_of(one.sample(None, WRITTEN, 1)) for one in (policy.policy, policy.reference)]
+        return self._estimates(
+            {"policy": "learned", "truth": values[0] - values[1], "kl": found.kl.kl if found.kl else np.nan}, found
+        )
+
     def _dataset(self) -> DirectOutcomeDataset:
         frame, roles = self.sample.table(self.law), dict[str, Any](self.law.roles)
         if self.generator.q == "logged":
@@ -131,22 +144,13 @@ class _Table:
         law, population = self.law, self.population
         sample = self.sample[row]
         weight: Float64 = sample.readers[law.roles["weight"]].to_numpy() if "weight" in law.roles else np.ones(len(row))
-        decided = judge(
-            found.difference, found.overlap, direction=law.direction, notes=found.notes, barred=found.barred
-        )
         common = {
             "policy": name,
             "truth": population.difference(policy, reference),
             "kl": population.kl(policy, reference),
-            "warned": bool(decided.reasons),
-            "better": decided.outlook == "better",
-            "headline": found.estimator,
         }
-        rows = []
-        for estimator, estimate in found.estimates["difference"].items():
-            low, high = estimate.confint(0.95)
-            numbers = {"estimate": estimate.value, "se": estimate.se, "ci_low": low, "ci_high": high}
-            rows.append({**common, "estimator": estimator, **numbers})
+        rows = self._estimates(common, found)
+        common = {key: rows[0][key] for key in (*common, "warned", "better", "headline")}
         value, se = all_knowing(law, sample, policy, reference, weight)
         rows.append(
             {**common, "estimator": "all-knowing", "estimate": value, "se": se, "ci_low": value - 1.96 * se,
@@ -158,4 +162,21 @@ class _Table:
                 {**common, "estimator": "sensitivity bounds", "estimate": found.difference.value,
                  "se": found.difference.se, "ci_low": bounds.ci_low, "ci_high": bounds.ci_high}
             )  # fmt: skip
+        return rows
+
+    def _estimates(self, common: dict[str, Any], found: Evaluation) -> list[dict[str, Any]]:
+        """One row for each estimator, with the verdict."""
+        decided = judge(
+            found.difference, found.overlap, direction=self.law.direction, notes=found.notes, barred=found.barred
+        )
+        verdict = {
+            "warned": bool(decided.reasons),
+            "better": decided.outlook == "better",
+            "headline": found.estimator,
+        }
+        rows = []
+        for estimator, estimate in found.estimates["difference"].items():
+            low, high = estimate.confint(0.95)
+            numbers = {"estimate": estimate.value, "se": estimate.se, "ci_low": low, "ci_high": high}
+            rows.append({**common, **verdict, "estimator": estimator, **numbers})
         return rows

@@ -27,9 +27,9 @@ def texts(count: int, rng: np.random.Generator, shortest: int = 4, longest: int 
 
 
 def counts(strings: list[str]) -> Float64:
-    """Return which words each text has, shape [k, number of words]."""
+    """Return which words each text has, shape [k, number of words]; words of no plea do not count."""
     position = {word: j for j, word in enumerate(WORDS)}
     held = np.zeros((len(strings), len(WORDS)))
     for i, string in enumerate(strings):
-        held[i, [position[word] for word in string.split()]] = 1.0
+        held[i, [position[word] for word in string.split() if word in position]] = 1.0
     return held

@@ -52,6 +52,17 @@ def test_outcomes_have_the_mean_that_the_law_says_and_texts_are_shown_as_it_says
         assert np.all(np.abs(shown - expected) < 6 * np.sqrt(expected / 6_000) + 1e-4), name
 
 
+def test_texts_that_a_language_model_writes_are_valued_by_the_same_formula() -> None:
+    for name in ("language model", "language model, binary"):
+        law, population = make(name)
+        assert law.elsewhere is not None
+        readers = population.readers[:50]
+        np.testing.assert_allclose(law.elsewhere(law.texts[:7])(readers), law.mean(readers)[:, :7], atol=1e-12)
+        value = population.value_of(law.texts * 4)  # more texts than are valued at a time
+        assert np.isclose(value, population.mean.mean())
+        assert np.isfinite(law.elsewhere(["unknown words", "river"])(readers)).all()
+
+
 def test_the_policy_without_gain_has_none_and_the_others_do() -> None:
     for name in ("base", "minimise", "unique prompts"):
         law, population = make(name)
