@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from causalopt.backends.contracts import Policy
@@ -42,7 +43,7 @@ from causalopt.evaluation.policies import (
 from causalopt.evaluation.terms import PolicyTerms, policy_terms, with_adaptive_scores, with_balancing_weights
 from causalopt.progress import track
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
-from causalopt.typing import Int64
+from causalopt.typing import Float64, Int64
 
 
 @dataclass(frozen=True)
@@ -262,7 +263,7 @@ def evaluate(
         for who, subject in (("reference", old), ("policy", new))
     }
     if "balance" in estimators:
-        score = None if behavior is None else _log_ratio(new, old)
+        score = _score(new, old, terms, pseudo.dataset, behavior)
         terms["policy"], terms["reference"] = with_balancing_weights(terms["policy"], terms["reference"], pseudo, score)
     if "adaptive_dr" in estimators:
         terms = with_adaptive_scores(terms, {"policy": new, "reference": old}, pseudo, seed)
@@ -310,12 +311,30 @@ def evaluate(
     )
 
 
-def _log_ratio(new: Subject, old: Subject) -> Score | None:
-    """Log-ratio of two policies as a function of texts; None unless both can be called."""
+def _score(
+    new: Subject,
+    old: Subject,
+    terms: Mapping[str, PolicyTerms],
+    data: DirectOutcomeDataset,
+    behavior: Float64 | None,
+) -> tuple[Float64, Score] | None:
+    """Log-ratio of two policies, of the rows' texts and as a function of others; None unless both can be called."""
     if not (isinstance(new, ModelPolicy) and isinstance(old, ModelPolicy)):
         return None
     policy, reference = new.policy, old.policy
-    return lambda prompts, texts: policy.log_prob(prompts, texts) - reference.log_prob(prompts, texts)
+
+    def score(prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
+        return _apart(policy.log_prob(prompts, texts), reference.log_prob(prompts, texts))
+
+    if behavior is None:
+        return score(data.prompts, data.texts), score
+    return _apart(terms["policy"].log_ratio, terms["reference"].log_ratio), score  # q cancels
+
+
+def _apart(one: Float64, other: Float64) -> Float64:
+    """Difference of log-probabilities; zero for a text that neither policy writes."""
+    with np.errstate(invalid="ignore"):
+        return np.nan_to_num(one - other, posinf=np.inf, neginf=-np.inf)
 
 
 def _adaptive(data: DirectOutcomeDataset) -> tuple[str, ...]:

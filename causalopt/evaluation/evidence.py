@@ -107,7 +107,7 @@ def gather_evidence(
         for name, short in without.items():
             terms = policy.with_nuisances(short, seed), reference.with_nuisances(short, seed)
             if estimator == "balance":  # the other weights balance the covariate that is left out
-                terms = with_balancing_weights(*terms, short, None if policy.score is None else policy.score[1])
+                terms = with_balancing_weights(*terms, short, policy.score)
             shorter = terms[0].estimate(estimator) - terms[1].estimate(estimator)
             weights = terms[0].correction_of(estimator), terms[1].correction_of(estimator)
             found = _sensitivity(short, *weights, shorter)

@@ -237,23 +237,22 @@ def _log_observed(pseudo: PseudoOutcomes) -> Float64:
 
 
 def with_balancing_weights(
-    policy: PolicyTerms, reference: PolicyTerms, pseudo: PseudoOutcomes, score: Score | None = None
+    policy: PolicyTerms,
+    reference: PolicyTerms,
+    pseudo: PseudoOutcomes,
+    score: tuple[Float64, Score] | None = None,
 ) -> tuple[PolicyTerms, PolicyTerms]:
     """Add the balancing weights of two policies that are compared, which share a penalty.
 
-    ``score`` is the log-ratio of policy and reference as a function of texts, if both can be called.
+    ``score`` is their log-ratio, of the rows' texts and as a function of others, if both can be called.
     """
     if policy.draws is None or reference.draws is None:
         return policy, reference
     try:
-        own = None
-        if score is not None:  # q cancels; a text that neither policy writes is like one that both write
-            with np.errstate(invalid="ignore"):
-                own = np.nan_to_num(policy.log_ratio - reference.log_ratio, posinf=np.inf, neginf=-np.inf), score
-        weights = balance_rows(pseudo, (policy.draws, reference.draws), own)
+        weights = balance_rows(pseudo, (policy.draws, reference.draws), score)
     except ModelError as error:  # the other estimators do not need them
         return replace(policy, balancing=str(error)), replace(reference, balancing=str(error))
-    return replace(policy, balancing=(weights, 0), score=own), replace(reference, balancing=(weights, 1), score=own)
+    return replace(policy, balancing=(weights, 0), score=score), replace(reference, balancing=(weights, 1), score=score)
 
 
 def with_adaptive_scores(
