@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from causalopt.backends.contracts import Policy
+from causalopt.backends.contracts import EnumerablePolicy, Policy
 from causalopt.backends.optimized import OptimizedPolicy
 from causalopt.behavior import BehaviorPolicy, behavior_log_prob, behavior_source
 from causalopt.data.dataset import DirectOutcomeDataset
@@ -324,11 +324,24 @@ def _score(
     policy, reference = new.policy, old.policy
 
     def score(prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
-        return _apart(policy.log_prob(prompts, texts), reference.log_prob(prompts, texts))
+        return _apart(_log_prob(policy, prompts, texts), _log_prob(reference, prompts, texts))
 
     if behavior is None:
         return score(data.prompts, data.texts), score
     return _apart(terms["policy"].log_ratio, terms["reference"].log_ratio), score  # q cancels
+
+
+def _log_prob(policy: Policy, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
+    """Log-probabilities of any texts, shape [m], nats; -inf for a text that a policy over known texts does not know."""
+    if not isinstance(policy, EnumerablePolicy) or not len(texts):
+        return policy.log_prob(prompts, texts)
+    candidates = set(policy.distribution(None if prompts is None else list(prompts[:1]))[0])
+    some = [i for i, text in enumerate(texts) if text in candidates]
+    found = np.full(len(texts), -np.inf)
+    if some:
+        asked = None if prompts is None else [prompts[i] for i in some]
+        found[some] = policy.log_prob(asked, [texts[i] for i in some])
+    return found
 
 
 def _apart(one: Float64, other: Float64) -> Float64:

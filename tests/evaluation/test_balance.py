@@ -187,3 +187,24 @@ def test_what_the_embedding_misses_is_balanced_through_the_log_ratio_of_the_poli
         plug_in.append(found.estimates["difference"]["dm"].value - (share - 1 / 40) @ effect)
     assert abs(np.mean(errors)) < 0.1 * gain + 3 * np.std(errors, ddof=1) / np.sqrt(10)
     assert np.mean(plug_in) < -0.5 * gain
+
+
+def test_a_choice_among_known_texts_is_compared_with_a_policy_that_writes_others_too():
+    data, policy, _, _ = table(0)
+    known = policy.distribution(None)[0]
+
+    class Writer:
+        """A known text half of the time, else one that nobody has seen."""
+
+        def log_prob(self, prompts, texts):
+            return np.array([np.log(0.5 / len(known)) if text in known else np.log(0.05) for text in texts])
+
+        def sample(self, prompts, n, seed):
+            rng = np.random.default_rng(seed)
+            return [
+                known[rng.integers(len(known))] if rng.random() < 0.5 else f"new {rng.integers(10)}" for _ in range(n)
+            ]
+
+    with warnings.catch_warnings(action="ignore", category=CausalOptWarning):
+        found = co.evaluate(policy, data, reference=Writer(), estimators=["balance"], population=DRAWN, draws=200)
+    assert found.difference.se > 0
