@@ -133,7 +133,9 @@ class _Components:
         center = share @ x
         _, singular, transposed = np.linalg.svd((x - center) * np.sqrt(share)[:, None], full_matrices=False)
         # The embedding's own scale is kept: directions in which texts differ most are penalised least.
-        real = singular > 1e-6 * singular.max(initial=0.0)
+        # Where all texts are one, what is left of them is rounding.
+        size = float(np.sqrt(share @ np.sum(x**2, axis=1)))
+        real = singular > max(1e-6 * singular.max(initial=0.0), 1e-10 * size)
         total = float(np.sqrt(np.sum(singular[real] ** 2))) or 1.0
         return cls(center, transposed[real].T / total)
 
@@ -143,18 +145,21 @@ class _Components:
 
 @dataclass(frozen=True, eq=False)
 class _Block:
-    """Mean of each feature of a block, and the block's total standard deviation."""
+    """Mean of each feature of a block, whether it varies, and the block's total standard deviation."""
 
     center: Float64
+    varies: Array
     spread: float
 
     @classmethod
     def of(cls, features: Float64, share: Float64) -> Self:
         center = share @ features
-        return cls(center, float(np.sqrt(np.sum(share @ (features - center) ** 2))) or 1.0)
+        variance = share @ (features - center) ** 2
+        varies = variance > 1e-20 * (share @ features**2)  # else it is constant, but for rounding
+        return cls(center, varies, float(np.sqrt(np.sum(variance[varies]))) or 1.0)
 
     def standardize(self, features: Float64) -> Float64:
-        return np.asarray((features - self.center) / self.spread)
+        return np.where(self.varies, (features - self.center) / self.spread, 0.0)
 
 
 @dataclass(frozen=True, eq=False)

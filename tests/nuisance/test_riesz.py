@@ -382,3 +382,15 @@ def test_a_score_is_that_of_the_policies_too():
     x, w, weight, fold = sample(60)
     with pytest.raises(DataError, match="each policy's texts need one too"):
         balancing_weights(x, w, policies(), weight, fold, score=np.zeros(60))
+
+
+@pytest.mark.parametrize("constant", ["text", "score 0", "score 0.3"])
+def test_what_does_not_vary_in_the_rows_is_not_scaled_up(constant):
+    """The policies' texts, or their scores, vary; the rows cannot be weighted to resemble them in that."""
+    x, w, weight, fold = sample(300)
+    if constant == "text":
+        found = balancing_weights(np.tile(x[:1], (300, 1)), w, policies(), weight, fold)
+    else:
+        drawn = [PolicyTexts(one.x, one.share, score=np.linspace(-1, 1, len(one.x))) for one in policies()]
+        found = balancing_weights(x, w, drawn, weight, fold, score=np.full(300, float(constant.split()[1])))
+    assert np.abs(found.alpha).max() < 30
