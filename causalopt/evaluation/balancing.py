@@ -90,7 +90,8 @@ def balanced_estimate(
 
     The weights balance a sample of readers and, if these are not known, of texts. To first order their error is that
     of the mean over these samples of the regression behind the weights (`BalancingWeights.fitted_at_readers`), so that
-    its predictions, centred, are added to those of m in the standard error; the value does not change.
+    its predictions, centred, are added to those of m in the standard error; the value does not change. As alpha times
+    the residual contains them too, the standard error is an upper bound.
 
     Parameters
     ----------

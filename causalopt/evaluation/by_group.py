@@ -116,13 +116,14 @@ def gains_by_group(
             "share": float(data.weight[rows].sum() / data.weight.sum()),
         }
         try:
-            found = _gain(pseudo, (policy, reference), estimator, rows, codes, clusters)
+            found, weights = _gain(pseudo, (policy, reference), estimator, rows, codes, clusters)
         except (OverlapError, MissingPartError, DataError) as error:
             records.append({**record, "thin": True, "reason": str(error)})
             continue
         estimates[group.name] = found
-        weights = policy.log_weight_of(estimator)[rows]
-        shared = overlap(weights, data.weight[rows], _some(policy.cluster, rows), data.units(population))
+        rated = data.rated[rows]  # as for all rows, a share of those that have an outcome
+        own = rows[rated]
+        shared = overlap(weights[rated], data.weight[own], _some(policy.cluster, own), data.units(population))
         records.append({**record, "ess": shared.ess, "thin": thin_overlap(shared) is not None, "reason": None})
     columns = ["gain", "se", "ci_low", "ci_high", "p_value", "ess", "thin", "reason"]
     frame = pd.DataFrame(records, columns=["group", "division", "rows", "clusters", "share", *columns])
@@ -146,8 +147,8 @@ def _gain(
     rows: Int64,
     codes: tuple[Int64, ...],
     clusters: int,
-) -> Estimate:
-    """Policy minus reference among the readers of some rows, as an estimate of all rows."""
+) -> tuple[Estimate, Float64]:
+    """Policy minus reference among the readers of some rows, as an estimate of all rows, and the log of its weights."""
     if len(rows) < 2:
         raise DataError("no rows" if len(rows) == 0 else "one row")
     if clusters < 2:
@@ -160,12 +161,14 @@ def _gain(
         if len(np.unique(pseudo.fold[rows])) < 2:
             raise DataError("all of its rows are in one fold, so that no penalty can be chosen")
         weights = balance_rows(pseudo, (drawn[0], drawn[1]), terms[0].score, rows)
-    values = []
+    values, log_weights = [], []
     for position, (one, own) in enumerate(zip(terms, drawn, strict=True)):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OverlapWarning)  # the table says which groups are thin
             balancing = None if weights is None else (weights, position)
-            part = _restricted(one, pseudo, estimator, rows, balancing).estimate(estimator)
+            restricted = _restricted(one, pseudo, estimator, rows, balancing)
+            part = restricted.estimate(estimator)
+        log_weights.append(restricted.log_weight_of(estimator))
         value = part.on_all_rows(rows, codes, len(pseudo))
         if estimator not in RATIO_ONLY:
             if own is None or one.draws is None:
@@ -174,7 +177,7 @@ def _gain(
                 own = with_regression(own, weights, position, one.error[rows], pseudo.dataset.weight)
             value = value + _plug_in(own, one.draws, pseudo, codes)
         values.append(value)
-    return replace(values[0] - values[1], estimator=estimator)
+    return replace(values[0] - values[1], estimator=estimator), log_weights[0]
 
 
 def _restricted(
