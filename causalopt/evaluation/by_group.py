@@ -158,8 +158,6 @@ def _gain(
     if estimator == "balance":
         if drawn[0] is None or drawn[1] is None:
             raise MissingPartError(NO_DRAWS)
-        if len(np.unique(pseudo.fold[rows])) < 2:
-            raise DataError("all of its rows are in one fold, so that no penalty can be chosen")
         weights = balance_rows(pseudo, (drawn[0], drawn[1]), terms[0].score, rows)
     values, log_weights = [], []
     for position, (one, own) in enumerate(zip(terms, drawn, strict=True)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -322,9 +323,17 @@ def _score(
     if not (isinstance(new, ModelPolicy) and isinstance(old, ModelPolicy)):
         return None
     policy, reference = new.policy, old.policy
+    known: dict[tuple[str | None, str], float] = {}  # the same texts are scored for each group and left-out covariate
 
     def score(prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
-        return _apart(_log_prob(policy, prompts, texts), _log_prob(reference, prompts, texts))
+        asked = list(zip(repeat(None) if prompts is None else prompts, texts, strict=False))
+        new = list(dict.fromkeys(pair for pair in asked if pair not in known))
+        if new:
+            some = None if prompts is None else [str(prompt) for prompt, _ in new]
+            written = [text for _, text in new]
+            found = _apart(_log_prob(policy, some, written), _log_prob(reference, some, written))
+            known.update(zip(new, found.tolist(), strict=True))
+        return np.array([known[pair] for pair in asked])
 
     if behavior is None:
         return score(data.prompts, data.texts), score
@@ -346,8 +355,8 @@ def _log_prob(policy: Policy, prompts: Sequence[str] | None, texts: Sequence[str
 
 def _apart(one: Float64, other: Float64) -> Float64:
     """Difference of log-probabilities; zero for a text that neither policy writes."""
-    with np.errstate(invalid="ignore"):
-        return np.nan_to_num(one - other, posinf=np.inf, neginf=-np.inf)
+    neither = np.isneginf(one) & np.isneginf(other)
+    return np.subtract(one, other, out=np.zeros(len(one)), where=~neither)
 
 
 def _adaptive(data: DirectOutcomeDataset) -> tuple[str, ...]:

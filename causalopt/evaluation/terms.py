@@ -250,7 +250,7 @@ def with_balancing_weights(
         return policy, reference
     try:
         weights = balance_rows(pseudo, (policy.draws, reference.draws), score)
-    except ModelError as error:  # the other estimators do not need them
+    except (DataError, ModelError) as error:  # the other estimators do not need them
         return replace(policy, balancing=str(error)), replace(reference, balancing=str(error))
     return replace(policy, balancing=(weights, 0), score=score), replace(reference, balancing=(weights, 1), score=score)
 

@@ -75,7 +75,7 @@ class BalancingWeights:
         sampling of texts enters the standard error.
         """
         center, slope = self._regression(residual)
-        return np.asarray(center + (self._policies[policy].phi() - self._basis.center) @ slope)
+        return np.asarray(center - self._basis.center @ slope + self._policies[policy].phi() @ slope)
 
     def fitted_at_readers(self, residual: Float64, policy: int) -> Float64 | None:
         """Return the same for each reader, averaged over the policy's texts, shape [n]; None for texts of rows."""
@@ -83,7 +83,7 @@ class BalancingWeights:
         if phi is None:
             return None
         center, slope = self._regression(residual)
-        return np.asarray(center + (phi - self._basis.center) @ slope)
+        return np.asarray(center - self._basis.center @ slope + phi @ slope)
 
     def worst_case_bias(self, residual: Float64) -> float:
         """Largest bias of the first minus the last policy through what the weights leave unbalanced, outcome units.
@@ -147,6 +147,12 @@ def balancing_weights(
     observed:
         Whether each row's outcome was observed, shape [n]; None if all were.
 
+    Raises
+    ------
+    DataError
+        If there is no fold such that both its rows and the others have texts of every policy and an outcome, so that no
+        penalty can be chosen; and if the rows have a score and a policy's texts have none.
+
     Notes
     -----
     Chernozhukov, Newey and Singh (2022); Hirshberg and Wager (2021); Ben-Michael, Feller, Hirshberg and Zubizarreta
@@ -170,6 +176,8 @@ def balancing_weights(
     >>> bool(abs(found.alpha[0] @ x[:, 0] / 2000 - 0.5) < 0.01)
     True
     """
+    if not all(len(policy.share) for policy in policies):
+        raise DataError("balancing weights: a policy has no text in the context of these rows: use more draws")
     rated = np.ones(len(x), dtype=bool) if observed is None else np.asarray(observed, dtype=bool)
     counted = np.where(rated, weight, 0.0)  # zero in rows that cannot be weighted; their readers are in the moments
     elsewhere = None if score is None else np.concatenate([_score_of(policy) for policy in policies])
@@ -178,18 +186,11 @@ def balancing_weights(
     rows = _Rows(features.pairs(features.text(x, score), reader), counted / counted.sum())
     drawn = [_Drawn(features, features.text(policy.x, policy.score), policy, reader, weight) for policy in policies]
     if penalty is None:
-        loss = np.zeros(len(PENALTIES))
-        for k in np.unique(fold):
-            train, test = fold != k, fold == k
-            if min(counted[train].sum(), counted[test].sum()) <= 0:  # nothing to learn from, or nothing to predict
-                continue
-            basis = _Basis.of(rows.phi, np.where(train, counted, 0.0))
-            loss += float(counted[test].sum()) * _held_out_loss(
-                basis, _moments(drawn, train), rows.phi[test], counted[test], _moments(drawn, test)
-            )
-        penalty = UNDERSMOOTHING * float(PENALTIES[int(np.argmin(loss))])
+        penalty = UNDERSMOOTHING * _best_penalty(rows.phi, counted, drawn, fold)
     basis = _Basis.of(rows.phi, counted)
-    target = basis.coordinates(_moments(drawn, np.ones(len(x), dtype=bool)))
+    moments = _moments(drawn, np.ones(len(x), dtype=bool))
+    assert moments is not None
+    target = basis.coordinates(moments)
     slope = (target / (basis.variance + penalty)) @ basis.axes.T
     alpha = 1.0 + slope @ rows.phi.T - (slope @ basis.center)[:, None]
     # The mean over all rows is one: a response stands for 1 / p(observed) readers.
@@ -231,8 +232,11 @@ class _Drawn:
         of_texts = self.policy.share @ self.text
         return self.features.pairs(np.tile(of_texts, (len(self.reader), 1)), self.reader)
 
-    def moment(self, rows: Array) -> Float64:
-        """Mean of phi over the texts and their readers, among those of some rows, shape [features]."""
+    def moment(self, rows: Array) -> Float64 | None:
+        """Mean of phi over the texts and their readers, among those of some rows, shape [features].
+
+        None if no text was written for these rows.
+        """
         weight = np.where(rows, self.weight, 0.0)
         if self.policy.row is None:
             # Texts and readers are crossed, so that the mean of a product is the product of the means.
@@ -240,7 +244,7 @@ class _Drawn:
             return np.asarray(self.features.pairs((self.policy.share @ self.text)[None], of_readers[None])[0])
         share = self.policy.share * weight[self.policy.row]
         if share.sum() <= 0:
-            return np.full(self.features.pairs(self.text[:1], self.reader[:1]).shape[1], np.nan)
+            return None
         return np.asarray((share / share.sum()) @ self.phi())
 
 
@@ -250,9 +254,11 @@ def _score_of(policy: PolicyTexts) -> Float64:
     return policy.score
 
 
-def _moments(drawn: Sequence[_Drawn], rows: Array) -> Float64:
-    """Means over several policies, shape [policies, features]."""
-    return np.stack([one.moment(rows) for one in drawn])
+def _moments(drawn: Sequence[_Drawn], rows: Array) -> Float64 | None:
+    """Means over several policies, shape [policies, features]; None if one of them wrote no text for these rows."""
+    means = [one.moment(rows) for one in drawn]
+    found = [mean for mean in means if mean is not None]
+    return np.stack(found) if len(found) == len(means) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -289,6 +295,27 @@ class _Basis:
         return np.asarray((phi - self.center) @ self.axes)
 
 
+def _best_penalty(phi: Float64, weight: Float64, drawn: Sequence[_Drawn], fold: Int64) -> float:
+    """Return the penalty with the smallest held-out Riesz loss; rows of zero ``weight`` have no outcome."""
+    loss, compared = np.zeros(len(PENALTIES)), False
+    for k in np.unique(fold):
+        train, test = fold != k, fold == k
+        if min(weight[train].sum(), weight[test].sum()) <= 0:
+            continue  # nothing to learn from, or nothing to predict
+        moments, held_out = _moments(drawn, train), _moments(drawn, test)
+        if moments is None or held_out is None:
+            continue
+        basis = _Basis.of(phi, np.where(train, weight, 0.0))
+        loss += float(weight[test].sum()) * _held_out_loss(basis, moments, phi[test], weight[test], held_out)
+        compared = True
+    if not compared:
+        raise DataError(
+            "balancing weights: no penalty can be chosen, as there is no fold whose rows and whose other rows both "
+            "have an outcome and texts of every policy: use more rows, or more draws"
+        )
+    return float(PENALTIES[int(np.argmin(loss))])
+
+
 def _held_out_loss(
     basis: _Basis, moments: Float64, phi: Float64, weight: Float64, held_out_moments: Float64
 ) -> Float64:
@@ -297,8 +324,6 @@ def _held_out_loss(
     signs[0] = 1.0
     if len(moments) > 1:
         signs[-1] = -1.0
-    if not np.isfinite(moments).all() or not np.isfinite(held_out_moments).all():
-        return np.zeros(len(PENALTIES))  # a policy has no text in the contexts of these rows
     share = weight / weight.sum()
     target, held_out = (signs @ basis.coordinates(part) for part in (moments, held_out_moments))
     beta = target[:, None] / (basis.variance[:, None] + PENALTIES)

@@ -18,8 +18,8 @@ from causalopt.data.reader_groups import Condition, ReaderGroup, ReaderGroups
 from causalopt.errors import ConfigError, ModelError
 from causalopt.evaluation import judge_groups
 from causalopt.evaluation.by_group import gains_by_group
-from causalopt.evaluation.policies import ExternalPolicy, LoggedPolicy, as_subject, context_rows
-from causalopt.evaluation.terms import policy_terms, with_balancing_weights
+from causalopt.evaluation.policies import Draws, ExternalPolicy, LoggedPolicy, as_subject, context_rows
+from causalopt.evaluation.terms import NO_DRAWS, policy_terms, with_balancing_weights
 from causalopt.nuisance.guards import Failure
 from causalopt.nuisance.riesz import PolicyTexts, balancing_weights
 
@@ -252,6 +252,11 @@ def test_balancing_weights_are_those_of_the_groups_rows_alone():
     ).alpha
     value = float(np.mean((weights[0] - weights[1]) * rows.outcome[chosen]))
     assert found.estimates["party = left"].value == pytest.approx(value, abs=1e-10)
+    # Overlap is counted in these weights too: one text is one cluster.
+    of_text = pd.Series(np.abs(weights[0])).groupby(np.array(rows.texts)[chosen]).sum()
+    assert found.frame.set_index("group").loc["party = left", "ess"] == pytest.approx(
+        of_text.sum() ** 2 / (of_text**2).sum()
+    )
 
 
 def test_a_policy_gains_nothing_over_itself_in_any_group():
@@ -324,3 +329,24 @@ def test_clear_lines_for_what_cannot_be_grouped(tmp_path):
             groups=["party"],
             behavior_policy="logged",
         )
+
+
+def test_a_group_without_texts_in_its_prompts_says_so():
+    """Two texts are drawn, in the contexts of two rows of one fold: too few for their group, and none for another."""
+    rows, _ = table(6, n=300)
+    asked = replace(rows, prompts=[f"say {i % 3}" for i in range(300)])
+    pseudo = fitted(asked)
+    few = np.flatnonzero((rows.covariates["party"] == "left").to_numpy() & (pseudo.fold == 0))[:2]
+    texts, prompts = TEXTS[:2], [asked.prompts[i] for i in few]
+    drawn = Draws(texts, prompts, pseudo.row_response(texts, few), few)
+    terms = [
+        policy_terms(as_subject(one), pseudo, asked.behavior_log_prob, drawn, marginal=False, seed=0)
+        for one in (ExternalPolicy(), LoggedPolicy())
+    ]
+    terms = [replace(one, balancing=NO_DRAWS) for one in terms]
+    parties = [ReaderGroup.of("party", [Condition("party", levels=(name,))]) for name in ("left", "right")]
+    found = gains_by_group(ReaderGroups(tuple(parties)), pseudo, *terms, "balance", level=0.95)
+    reasons = found.frame.set_index("group")["reason"]
+    assert "no text in the context" in reasons["party = right"]
+    assert "no penalty can be chosen" in reasons["party = left"]
+    assert found.estimates == {}

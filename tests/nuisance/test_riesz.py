@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from genriesz.functionals import CallableFunctional
@@ -394,3 +396,29 @@ def test_what_does_not_vary_in_the_rows_is_not_scaled_up(constant):
         drawn = [PolicyTexts(one.x, one.share, score=np.linspace(-1, 1, len(one.x))) for one in policies()]
         found = balancing_weights(x, w, drawn, weight, fold, score=np.full(300, float(constant.split()[1])))
     assert np.abs(found.alpha).max() < 30
+
+
+@pytest.mark.parametrize("missing", ["texts in all folds but one", "outcomes in all folds but one", "a second fold"])
+def test_a_penalty_that_no_fold_can_choose_is_an_error(missing):
+    """In silence it would be the smallest one, of an extreme estimate."""
+    x, w, weight, fold = sample(60)
+    one, other = policies()
+    observed = None
+    if missing == "texts in all folds but one":
+        one, other = (
+            replace(policy, row=np.resize(np.flatnonzero(fold == 0), len(policy.x))) for policy in (one, other)
+        )
+    if missing == "outcomes in all folds but one":
+        observed = fold == 0
+    if missing == "a second fold":
+        fold = np.zeros(60, dtype=np.int64)
+    with pytest.raises(DataError, match="no penalty can be chosen"):
+        balancing_weights(x, w, [one, other], weight, fold, observed=observed)
+    assert np.isfinite(balancing_weights(x, w, [one, other], weight, fold, 0.1, observed=observed).alpha).all()
+
+
+def test_a_policy_without_texts_for_the_rows_is_an_error():
+    x, w, weight, fold = sample(60)
+    empty = PolicyTexts(x[:0], np.ones(0), np.zeros(0, dtype=np.int64))
+    with pytest.raises(DataError, match="no text in the context"):
+        balancing_weights(x, w, [empty], weight, fold, penalty=0.1)
