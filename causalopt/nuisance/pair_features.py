@@ -74,7 +74,8 @@ class PairFeatures:
         score:
             A score of each row's text, shape [n], or None.
         elsewhere:
-            Scores of other texts, which the functions of the score should tell apart as well.
+            Scores of other texts, which the functions of the score should tell apart as well. Beyond the range of the
+            rows' scores the functions are constant.
         """
         share = weight / weight.sum()
         texts, prompts = _parts(x, prompt_columns)
@@ -174,8 +175,11 @@ class _Score:
     def of(cls, score: Float64, elsewhere: Float64 | None, share: Float64) -> Self:
         known = np.concatenate([score, score if elsewhere is None else elsewhere])
         known = known[np.isfinite(known)]
-        # Knots at quantiles are where the texts are; a score beyond the outer ones, perhaps infinite, counts as there.
-        knots = np.unique(np.quantile(known, np.linspace(0, 1, KNOTS)).round(12)) if len(known) else np.zeros(1)
+        inside = score[(share > 0) & np.isfinite(score)]
+        # Knots are at quantiles, where the texts are, but within the rows' scores: nothing is known beyond these, and a
+        # line through a few draws that the reference hardly ever writes would be extrapolated to them.
+        knots = np.quantile(known, np.linspace(0, 1, KNOTS)).round(12) if len(inside) else np.zeros(1)
+        knots = np.unique(np.clip(knots, *_range(inside)))
         own = np.clip(score, knots[0], knots[-1])
         return cls(knots, _Block.of(_hats(own, knots), share), _Block.of(own[:, None], share))
 
@@ -183,6 +187,10 @@ class _Score:
         """Return the functions, and the score as the last column, shape [n, number of knots + 1]."""
         own = np.clip(score, self.knots[0], self.knots[-1])
         return np.hstack([self.functions.standardize(_hats(own, self.knots)), self.itself.standardize(own[:, None])])
+
+
+def _range(score: Float64) -> tuple[float, float]:
+    return (float(score.min()), float(score.max())) if len(score) else (0.0, 0.0)
 
 
 def _hats(score: Float64, knots: Float64) -> Float64:

@@ -380,6 +380,21 @@ def test_odd_scores_give_finite_weights(scores):
     np.testing.assert_allclose(found.alpha @ weight / weight.sum(), 1.0, atol=1e-9)
 
 
+def test_a_score_beyond_those_of_the_rows_counts_as_the_outermost():
+    """A policy writes some texts that the reference hardly ever writes: their log-ratio is 60 nats."""
+    x, w, weight, fold = sample(300)
+    rng = np.random.default_rng(5)
+    own, drawn = rng.normal(size=300), rng.normal(size=50)
+    far = np.where(np.arange(50) < 3, 60.0, drawn)
+    one, other = policies()
+
+    def alpha(score):
+        given = [replace(one, score=np.zeros(7)), replace(other, score=score)]
+        return balancing_weights(x, w, given, weight, fold, score=own).alpha
+
+    np.testing.assert_allclose(alpha(far), alpha(np.minimum(far, own.max())), atol=1e-9)
+
+
 def test_a_score_is_that_of_the_policies_too():
     x, w, weight, fold = sample(60)
     with pytest.raises(DataError, match="each policy's texts need one too"):
