@@ -46,6 +46,15 @@ class EnumerablePolicy(Policy, Protocol):
         ...
 
 
+@runtime_checkable
+class InterpolablePolicy(Policy, Protocol):
+    """A policy with a path from its reference to it, and beyond: one fit gives a policy at every distance."""
+
+    def interpolated(self, reference: Policy, factor: float) -> Policy:
+        """Return the policy at ``factor`` of the way: 0 gives the reference's distribution, 1 this policy's."""
+        ...
+
+
 @dataclass(frozen=True)
 class PolicyProblem:
     """The complete input of an optimiser, which never sees an outcome, a covariate or an estimator.

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy.special import log_softmax
 
+from causalopt.backends.contracts import Policy
 from causalopt.backends.saved import name_backend
 from causalopt.errors import DataError, ModelError
 from causalopt.typing import Float64, Int64
@@ -89,6 +90,23 @@ class FinitePolicy:
     def with_theta(self, theta: Float64) -> FinitePolicy:
         """Return the policy with the same base and features, and other coefficients."""
         return FinitePolicy(self.candidates, self.log_base, self.features, theta, self.prompts)
+
+    def interpolated(self, reference: Policy, factor: float) -> FinitePolicy:
+        """P(x | c) proportional to P0(x | c) (P1(x | c) / P0(x | c))^factor, of the reference P0 and this policy P1.
+
+        Raises
+        ------
+        ModelError
+            If the reference is not over the same texts with the same features.
+        """
+        if not (
+            isinstance(reference, FinitePolicy)
+            and (reference.candidates, reference.prompts) == (self.candidates, self.prompts)
+            and np.array_equal(reference.features, self.features)
+            and np.array_equal(reference.log_base, self.log_base)
+        ):
+            raise ModelError("a finite policy has a path only from a reference over the same texts and features")
+        return self.with_theta(reference.theta + factor * (self.theta - reference.theta))
 
     def index_of(self, texts: Sequence[str], prompts: Sequence[str] | None = None) -> Int64:
         """Position of each text (with its prompt) in `candidate_log_prob`, shape [n]; `DataError` for unknown texts."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from causalopt.backends import load_policy
 from causalopt.backends.contracts import Policy
 from causalopt.data.dataset import DirectOutcomeDataset
+from causalopt.diagnostics.frontier import Frontier
 from causalopt.typing import Float64
 
 
@@ -19,15 +20,22 @@ class OptimizedPolicy:
     Attributes
     ----------
     policy, reference:
-        The end and the start of the optimisation.
+        The policy, and the start of the optimisation.
     seen:
         Data sets whose rows the policy was trained on or selected with, and on which it is not evaluated; empty for a
         policy that was loaded.
+    end:
+        The end of the fit, to which a path leads from the reference, see
+        `causalopt.backends.contracts.InterpolablePolicy`; None for a policy that was loaded.
+    frontier:
+        Gain against KL on the rows by which ``policy`` was chosen on that path; None if it was not.
     """
 
     policy: Policy
     reference: Policy
     seen: tuple[DirectOutcomeDataset, ...] = field(default=(), repr=False)
+    end: Policy | None = field(default=None, repr=False)
+    frontier: Frontier | None = field(default=None, repr=False)
 
     def log_prob(self, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
         """Log-probabilities under the optimised policy, shape [n], nats."""

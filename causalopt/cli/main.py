@@ -15,6 +15,7 @@ from rich.table import Table
 from causalopt import __version__
 from causalopt.cli.console import console, escaped, show_warning, stderr
 from causalopt.cli.estimate import compare, estimate, evaluate
+from causalopt.cli.frontier import frontier
 from causalopt.errors import CausalOptError, CausalOptWarning, ConfigError
 
 app = typer.Typer(
@@ -81,6 +82,8 @@ def run(
     if by_group is not None:
         console.print(by_group)
     console.print(escaped(metrics["verdict"]), soft_wrap=True)
+    if metrics["frontier"] is not None:
+        console.print(escaped(metrics["frontier"]["sentence"]), soft_wrap=True)
     console.print(f"Report: {directory / 'report.html'}", soft_wrap=True, highlight=False)
 
 
@@ -117,6 +120,7 @@ def init(
 app.command()(estimate)
 app.command()(evaluate)
 app.command()(compare)
+app.command()(frontier)
 
 
 @app.command()

@@ -68,6 +68,24 @@ def group_table(metrics: dict[str, Any]) -> Table | None:
     return table
 
 
+def frontier_table(found: dict[str, Any]) -> Table:
+    """Gain against KL of the policies on a path, with their simultaneous band."""
+    band = f"{100 * found['level']:g}% band"
+    table = Table("place", "KL, nats", "gain", band, "bound", "effective", "outside", "", title="How far to go")
+    for point in found["points"]:
+        numbers = ("–", "–", "–")
+        if point["gain"] is not None:
+            interval = f"{point['ci_low']:+.4g} to {point['ci_high']:+.4g}"
+            numbers = f"{point['gain']:+.4g}", interval, f"{point['bound']:+.4g}"
+        outside = "–" if point["outside"] is None else f"{point['outside']:.0%}"
+        remark = "chosen" if point["chosen"] else point["barred"] or ""
+        table.add_row(
+            f"{point['factor']:g}", f"{point['kl']:.3g}", *numbers, f"{point['ess']:.0f}", outside, escaped(remark)
+        )
+    table.caption = f"0 is the reference, 1 the end of the fit; {found['rows']:,} rows set apart"
+    return table
+
+
 def evidence_table(metrics: dict[str, Any]) -> Table:
     """List the difference by every estimator, and the diagnostics that support or contradict it."""
     evidence = metrics["evidence"]
@@ -132,6 +150,8 @@ def plan_table(plan: Plan) -> Table:
     data, config = plan.train, plan.config
     table.add_row("data", str(data.source))
     table.add_row("training rows", f"{len(data)} in {len(set(data.group))} groups")
+    if plan.apart is not None:
+        table.add_row("rows set apart to choose how far to go", f"{len(plan.apart)}")
     table.add_row("test rows", f"{len(plan.test)} in {len(set(plan.test.group))} groups")
     for reason, count in data.dropped.items():
         table.add_row("dropped", f"{count}: {reason}")

@@ -378,6 +378,11 @@ class DirectOutcomeDataset:
         """
         return tuple(name for name, _ in self._ways(population or self.population)) or ("rows",)
 
+    def unit_count(self, population: Population | None = None) -> int:
+        """Return the number of units that were drawn; of two clustering dimensions, of the smaller one."""
+        ways = self._ways(population or self.population)
+        return min((len(np.unique(codes)) for _, codes in ways), default=len(self))
+
     def _ways(self, population: Population) -> list[tuple[str, Int64]]:
         """Return the clustering dimensions (none, one or two) with their names."""
         ways = clustering.ways(

@@ -5,29 +5,26 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import repeat
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from causalopt.backends.contracts import EnumerablePolicy, Policy
+from causalopt.backends.contracts import Policy
 from causalopt.backends.optimized import OptimizedPolicy
 from causalopt.behavior import BehaviorPolicy, behavior_log_prob, behavior_source
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.population import DRAWN, Population
 from causalopt.data.reader_groups import ReaderGroups, check_names
 from causalopt.data.seen_rows import refuse_seen_rows
-from causalopt.diagnostics.overlap import Overlap, overlap, warn_if_mean_ratio_is_not_one
+from causalopt.diagnostics.overlap import Overlap, warn_if_mean_ratio_is_not_one
 from causalopt.diagnostics.verdict import thin_overlap
 from causalopt.doors import check_contract, check_type
 from causalopt.errors import CausalOptWarning, ConfigError, MissingPartError, OverlapError, OverlapWarning
 from causalopt.estimators.estimate import Estimate
 from causalopt.estimators.names import ADAPTIVE, DEFAULT, MARGINALIZED, check_estimator
-from causalopt.estimators.weights import WeightedRows
 from causalopt.evaluation.adaptive import propensity
-from causalopt.evaluation.balancing import Score
 from causalopt.evaluation.by_group import GroupGains, gains_by_group
+from causalopt.evaluation.comparison import compared, overlap_of
 from causalopt.evaluation.divergence import Divergence, divergence
 from causalopt.evaluation.evidence import Evidence, gather_evidence
 from causalopt.evaluation.logged_law import LoggedLaw, look_at_logged_law
@@ -41,10 +38,10 @@ from causalopt.evaluation.policies import (
     context_rows,
     population_of,
 )
-from causalopt.evaluation.terms import PolicyTerms, policy_terms, with_adaptive_scores, with_balancing_weights
+from causalopt.evaluation.terms import PolicyTerms, policy_terms
 from causalopt.progress import track
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
-from causalopt.typing import Float64, Int64
+from causalopt.typing import Int64
 
 
 @dataclass(frozen=True)
@@ -263,21 +260,13 @@ def evaluate(
         who: policy_terms(subject, pseudo, behavior, drawn[who], marginal=marginal, seed=seed, population=population)
         for who, subject in (("reference", old), ("policy", new))
     }
-    if "balance" in estimators:
-        score = _score(new, old, terms, pseudo.dataset, behavior)
-        terms["policy"], terms["reference"] = with_balancing_weights(terms["policy"], terms["reference"], pseudo, score)
-    if "adaptive_dr" in estimators:
-        terms = with_adaptive_scores(terms, {"policy": new, "reference": old}, pseudo, seed)
+    terms = compared(terms, {"policy": new, "reference": old}, pseudo, behavior, estimators, seed)
     if source == "logged":
         found = terms["policy"]
         warn_if_mean_ratio_is_not_one(found.log_ratio, weight=found.weight, cluster=found.cluster)
     estimates, left_out = _estimates(terms, estimators, pseudo.dataset.source)
     headline = next(iter(estimates["difference"]))
-    log_weight = terms["policy"].log_weight_of(headline)
-    WeightedRows.of(log_weight, pseudo.dataset.weight).refuse_single_row()
-    # A share of what there is: where one reader in twenty responds, overlap is not thin for that.
-    rated = pseudo.dataset.subset(pseudo.dataset.rated)
-    shared = overlap(log_weight[pseudo.dataset.rated], rated.weight, rated.cluster(population), rated.units(population))
+    shared = overlap_of(terms["policy"], headline, pseudo, population)
     thin = thin_overlap(shared)
     if thin is not None:
         warnings.warn(f"{pseudo.dataset.source}: {thin}", OverlapWarning, stacklevel=2)
@@ -310,53 +299,6 @@ def evaluate(
     return Evaluation(
         estimates, headline, level, shared, kl, known, evidence, law, left_out, population, notes, barred, by_group
     )
-
-
-def _score(
-    new: Subject,
-    old: Subject,
-    terms: Mapping[str, PolicyTerms],
-    data: DirectOutcomeDataset,
-    behavior: Float64 | None,
-) -> tuple[Float64, Score] | None:
-    """Log-ratio of two policies, of the rows' texts and as a function of others; None unless both can be called."""
-    if not (isinstance(new, ModelPolicy) and isinstance(old, ModelPolicy)):
-        return None
-    policy, reference = new.policy, old.policy
-    known: dict[tuple[str | None, str], float] = {}  # the same texts are scored for each group and left-out covariate
-
-    def score(prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
-        asked = list(zip(repeat(None) if prompts is None else prompts, texts, strict=False))
-        new = list(dict.fromkeys(pair for pair in asked if pair not in known))
-        if new:
-            some = None if prompts is None else [str(prompt) for prompt, _ in new]
-            written = [text for _, text in new]
-            found = _apart(_log_prob(policy, some, written), _log_prob(reference, some, written))
-            known.update(zip(new, found.tolist(), strict=True))
-        return np.array([known[pair] for pair in asked])
-
-    if behavior is None:
-        return score(data.prompts, data.texts), score
-    return _apart(terms["policy"].log_ratio, terms["reference"].log_ratio), score  # q cancels
-
-
-def _log_prob(policy: Policy, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
-    """Log-probabilities of any texts, shape [m], nats; -inf for a text that a policy over known texts does not know."""
-    if not isinstance(policy, EnumerablePolicy) or not len(texts):
-        return policy.log_prob(prompts, texts)
-    candidates = set(policy.distribution(None if prompts is None else list(prompts[:1]))[0])
-    some = [i for i, text in enumerate(texts) if text in candidates]
-    found = np.full(len(texts), -np.inf)
-    if some:
-        asked = None if prompts is None else [prompts[i] for i in some]
-        found[some] = policy.log_prob(asked, [texts[i] for i in some])
-    return found
-
-
-def _apart(one: Float64, other: Float64) -> Float64:
-    """Difference of log-probabilities; zero for a text that neither policy writes."""
-    neither = np.isneginf(one) & np.isneginf(other)
-    return np.subtract(one, other, out=np.zeros(len(one)), where=~neither)
 
 
 def _adaptive(data: DirectOutcomeDataset) -> tuple[str, ...]:

@@ -140,7 +140,7 @@ def twin(model: CausalLM) -> CausalLM:
     model:
         Left as it is; weights of an adapter are copied, all others shared.
     """
-    adapter = _adapter_names(model)
+    adapter = adapter_names(model)
     shared = {
         id(tensor): tensor
         for name, tensor in chain(model.named_parameters(), model.named_buffers())
@@ -169,7 +169,7 @@ def trainable_twin(model: CausalLM, lora: Mapping[str, Any] | None, seed: int) -
     """
     if isinstance(model, PeftModel):
         copied = twin(model)
-        adapter = _adapter_names(copied)
+        adapter = adapter_names(copied)
         for name, parameter in copied.named_parameters():
             parameter.requires_grad_(name in adapter)
         return copied
@@ -193,7 +193,8 @@ def lora_config(lora: Mapping[str, Any]) -> LoraConfig:
         raise ConfigError(f"backend.lora: {str(error).splitlines()[0]}") from error
 
 
-def _adapter_names(model: CausalLM) -> set[str]:
+def adapter_names(model: CausalLM) -> set[str]:
+    """Return the names of an adapter's parameters; none without an adapter."""
     if not isinstance(model, PeftModel):
         return set()
     marks = (model.base_model.prefix, "modules_to_save.")

@@ -13,9 +13,14 @@ from causalopt.behavior import BehaviorPolicy, behavior_log_prob, embedding_log_
 from causalopt.doors import check_contract, check_type
 from causalopt.errors import MissingPartError
 from causalopt.objectives.contract import OBJECTIVE, Objective
+from causalopt.optimization.frontier import frontier
+from causalopt.optimization.kl_limit import UntilKL, kl_to
+from causalopt.optimization.path import FACTORS, at, factor_at_kl
 from causalopt.optimization.problem import draw_samples, policy_problem
-from causalopt.optimization.selection import select_by_lower_bound, within_kl
 from causalopt.pseudo_outcome import PseudoOutcomes
+
+TARGET_DRAWS = 1000
+"""Number of texts from which the KL of a policy that meets a target is estimated."""
 
 
 def optimize(
@@ -26,7 +31,7 @@ def optimize(
     reference: Policy | None = None,
     behavior_policy: BehaviorPolicy | None = None,
     per_row: int = 2,
-    validation: PseudoOutcomes | None = None,
+    choose: PseudoOutcomes | None = None,
     target_kl: float | None = None,
     seed: int = 0,
     directory: Path | None = None,
@@ -46,13 +51,14 @@ def optimize(
         The source of q, see `causalopt.behavior.behavior_log_prob` and, for "embedding", `embedding_log_prob` there.
     per_row:
         Number of texts drawn from the reference for each logged row, for the terms that need them.
-    validation:
-        Pseudo-outcomes of rows that are not in ``pseudo``: the policy with the best lower bound of its value on these
-        rows is kept, see `causalopt.optimization.selection.select_by_lower_bound`. By default the last policy of the
-        fit is kept.
+    choose:
+        Pseudo-outcomes of rows that are not in ``pseudo``, with nuisances fitted on them alone: of the policies between
+        the reference and the end of the fit, the one whose gain has the best lower bound on these rows is returned
+        (`causalopt.optimization.frontier.frontier`), or the reference if none is above zero. By default the end of the
+        fit is returned.
     target_kl:
-        Largest KL of the policy to its reference, nats: the fit ends beyond it, and the policy with the largest KL
-        within it is kept, or the best one with ``validation``. None sets no limit.
+        KL of the policy to its reference, nats: the fit ends at or beyond it, and its path is followed back to it. With
+        ``choose`` the path ends there. None sets no target.
     seed:
         Seed of the reference's tuning, the draws and the optimisation.
     directory:
@@ -94,11 +100,9 @@ def optimize(
         reference = maker.reference(data.prompts, data.texts, data.weight, seed=seed, progress=progress)
     samples = draw_samples(reference, data, per_row, seed) if needs_samples(maximand, behavior_policy) else None
     rule = None
-    if validation is not None:
-        rule = select_by_lower_bound(validation, reference, behavior_policy=behavior_policy, seed=seed)
     if target_kl is not None:
-        rule = within_kl(target_kl, rule, reference, data, seed)
-    policy = fit_policy(
+        rule = UntilKL(kl_to(reference, data, seed), target_kl, name=f"until kl {target_kl} {seed}")
+    end = fit_policy(
         pseudo,
         maximand,
         maker,
@@ -109,8 +113,15 @@ def optimize(
         progress=Progress(None if directory is None else directory / "policy", callbacks),
         on_checkpoint=rule,
     )
-    seen = (data,) if validation is None else (data, validation.dataset)
-    return OptimizedPolicy(policy, reference, seen)
+    seen = (data,) if choose is None else (data, choose.dataset)
+    policy, furthest = end, FACTORS[-1]
+    if target_kl is not None:
+        furthest = factor_at_kl(end, reference, target_kl, kl_to(reference, data, seed, TARGET_DRAWS))
+        policy = at(end, reference, furthest)
+    if choose is None:
+        return OptimizedPolicy(policy, reference, seen, end)
+    found = frontier(end, reference, choose, behavior_policy=behavior_policy, furthest=furthest, seed=seed)
+    return OptimizedPolicy(at(end, reference, found.chosen), reference, seen, end, found)
 
 
 def needs_samples(objective: Objective, behavior_policy: BehaviorPolicy | None) -> bool:

@@ -141,6 +141,9 @@ def _plots(run: RunFiles) -> dict[str, Markup]:
     figures["differences"] = plots.intervals(differences, axis, truth=true_differences, zero=True)
     if gains := {one["group"]: one["part"] for one in _gains(metrics) if one["part"] is not None}:
         figures["groups"] = plots.intervals(gains, axis, truth={}, zero=True)
+    path = metrics.get("frontier") or {}
+    if any(point["gain"] is not None for point in path.get("points", [])):
+        figures["frontier"] = plots.frontier(path["points"], axis, gain)
     weights = run.pseudo_outcomes["s"].to_numpy(dtype=np.float64)
     if (weights != 1.0).any():
         figures["weights"] = plots.histogram({"weights": weights}, "stabilized weight s(x, w)")

@@ -62,6 +62,52 @@ def intervals(
     return _styled(figure, height=110 + 40 * len(rows) + (20 if truth else 0))
 
 
+def frontier(points: Sequence[Mapping[str, Any]], axis: str, truth: float | None) -> go.Figure:
+    """Draw gain against KL with its simultaneous band, and mark the chosen point; ``truth`` is its true gain."""
+    known = sorted((point for point in points if point["gain"] is not None), key=lambda point: float(point["kl"]))
+    chosen = [point for point in known if point["chosen"]]
+    start = {"kl": 0.0, "gain": 0.0, "ci_low": 0.0, "ci_high": 0.0}
+    path = [start, *known]
+    kl = [point["kl"] for point in path]
+    figure = go.Figure()
+    figure.add_scatter(
+        x=[*kl, *reversed(kl)],
+        y=[*(point["ci_high"] for point in path), *(point["ci_low"] for point in reversed(path))],
+        fill="toself",
+        fillcolor="rgba(11,127,192,0.18)",
+        line={"width": 0},
+        hoverinfo="skip",
+        name="band",
+    )
+    figure.add_scatter(
+        x=kl,
+        y=[point["gain"] for point in path],
+        mode="lines+markers",
+        marker={"size": 7, "color": COLORS[0]},
+        line={"color": COLORS[0], "width": 2},
+        name="estimate",
+    )
+    figure.add_scatter(
+        x=[point["kl"] for point in chosen] or [0.0],
+        y=[point["gain"] for point in chosen] or [0.0],
+        mode="markers",
+        marker={"size": 15, "symbol": "circle-open", "line": {"width": 3, "color": COLORS[1]}},
+        name="chosen",
+    )
+    if truth is not None and chosen:
+        figure.add_scatter(
+            x=[chosen[0]["kl"]],
+            y=[truth],
+            mode="markers",
+            marker={"size": 14, "symbol": "x-thin", "line": {"width": 3, "color": COLORS[1]}},
+            name="truth",
+        )
+    figure.add_hline(y=0, line={"color": "#7a828c", "width": 1.5, "dash": "dash"})
+    figure.update_xaxes(title="KL to the reference, nats", rangemode="tozero")
+    figure.update_yaxes(title=_plain(axis), automargin=True)
+    return _styled(figure, height=340)
+
+
 def histogram(values: Mapping[str, Float64], axis: str) -> go.Figure:
     """Draw the distributions of one or more groups over common bins, as shares of each group."""
     finite = {name: array[np.isfinite(array)] for name, array in values.items()}

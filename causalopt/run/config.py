@@ -172,14 +172,12 @@ class PilotConfig(Section):
     test_rows: int | None = Field(None, ge=10)
 
 
-class SelectionConfig(Section):
-    """Training rows set aside to select the policy by the lower bound of its value on them, at every checkpoint."""
+class ChooseConfig(Section):
+    """Training rows set apart to choose how far the policy goes: the point of its path with the best bound there."""
 
     size: float = Field(0.2, gt=0, lt=1, description="share of the training rows' groups")
-    level: float = Field(0.9, gt=0.5, lt=1)
-    patience: int = Field(3, ge=1, description="checkpoints without improvement after which training ends")
-    draws: int = Field(200, ge=20, description="texts drawn from a policy at each checkpoint")
-    estimator: Literal["sndr", "dr", "dm"] = "sndr"
+    level: float = Field(0.9, gt=0.5, lt=1, description="level of the interval whose lower end is the bound")
+    draws: int = Field(400, ge=20, description="texts drawn from each policy of the path")
 
 
 class EvaluationConfig(Section):
@@ -230,8 +228,10 @@ class RunConfig(Section):
     pilot: PilotConfig = PilotConfig()
     objective: NamedPart = {"name": "dr_cpo"}
     backend: NamedPart = {"name": "huggingface"}
-    selection: SelectionConfig | None = Field(None, description="by default the last policy of the fit is kept")
-    target_kl: float | None = Field(None, gt=0, description="largest KL of the policy to the reference, nats")
+    choose: ChooseConfig | None = Field(ChooseConfig(), description="null keeps the end of the fit")
+    target_kl: float | None = Field(
+        None, gt=0, description="KL of the policy to the reference, nats; with choose, of the end of its path"
+    )
     evaluation: EvaluationConfig = EvaluationConfig()
     estimate: EstimateConfig = EstimateConfig()
     comparisons: dict[str, ComparisonConfig] = {}

@@ -10,6 +10,7 @@ import pandas as pd
 
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.response import who_answers
+from causalopt.diagnostics.frontier import Frontier
 from causalopt.diagnostics.group_verdict import judge_groups
 from causalopt.diagnostics.verdict import judge
 from causalopt.evaluation.evaluate import Evaluation, describe
@@ -24,6 +25,7 @@ def run_metrics(
     evaluation: Evaluation,
     truth: dict[str, float] | None,
     comparisons: dict[str, Any],
+    frontier: Frontier | None,
 ) -> dict[str, Any]:
     """Collect the numbers of a run; docs/run-directory.md lists the files."""
     return {
@@ -33,6 +35,7 @@ def run_metrics(
         **evaluation_metrics(evaluation, plan.test),
         "data": data_metrics(plan.train, plan.test, plan.outcome_rows),
         "nuisance": {"train": nuisance_metrics(train), "test": nuisance_metrics(test)},
+        "frontier": None if frontier is None else frontier.to_dict(),
         "truth": truth,
         "comparisons": comparisons,
         "warnings": [],

@@ -6,6 +6,7 @@ import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,17 @@ from causalopt.backends.contracts import Policy, Progress
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.population import DRAWN
 from causalopt.data.reader_groups import ReaderGroups
+from causalopt.diagnostics.frontier import Frontier
+from causalopt.diagnostics.verdict import TOO_FEW
 from causalopt.errors import CausalOptWarning, collected_warnings
 from causalopt.evaluation.evaluate import Evaluation, evaluate
 from causalopt.evaluation.found_groups import find_groups
 from causalopt.evaluation.policies import Draws
+from causalopt.optimization.frontier import frontier
+from causalopt.optimization.kl_limit import UntilKL, kl_to
 from causalopt.optimization.optimize import fit_policy, needs_samples
+from causalopt.optimization.path import FACTORS, at, factor_at_kl
 from causalopt.optimization.problem import draw_samples
-from causalopt.optimization.selection import Selection, select_by_lower_bound, within_kl
 from causalopt.processes import is_main, shared
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.report import write_report
@@ -102,12 +107,22 @@ class _Stages:
         with files.stage("texts drawn from the reference"):
             samples = self.samples(reference, train.dataset)
         with files.stage("optimisation"):
-            policy = self.optimise("policy", plan.main, train, reference, samples)
+            end = self.optimise("policy", plan.main, train, reference, samples)
+        with files.stage("how far to go"):
+            furthest = self.furthest(end, reference, train.dataset)
+            found = self.choose(end, reference, furthest)
+            factor = (1.0 if furthest is None else furthest) if found is None else found.chosen
+            policy = at(end, reference, factor)
             policy.save(files.path / "policy")
+            end.save(files.path / "end")
+            if found is not None:
+                files.write_frame("frontier.parquet", found.frame)
         with files.stage("evaluation"):
             without = fit_without(plan.config, plan.test, plan.outcome_rows.test)
             groups = self.groups(policy, reference, train)
             evaluation = self.evaluate(policy, reference, test, None, without, groups)
+            if found is not None and not found.chosen:
+                evaluation = replace(evaluation, notes=(found.sentence, *evaluation.notes))
         frames = [
             self.draws_frame("reference", evaluation.draws["reference"]),
             self.draws_frame("policy", evaluation.draws["policy"]),
@@ -116,12 +131,14 @@ class _Stages:
         for name, arm in plan.comparisons.items():
             with files.stage(f"comparison {name}"):
                 other_train = self.train_rows(arm) if arm.own_nuisances else train
-                other = self.optimise(name, arm, other_train, reference, samples)
+                # At the same place of its own path; where the reference was chosen, at its end.
+                other = at(self.optimise(name, arm, other_train, reference, samples), reference, factor or 1.0)
                 result = self.evaluate(other, reference, test, evaluation.draws["reference"])
             comparisons[name] = comparison_metrics(result, self.truth(other, reference, result))
             frames.append(self.draws_frame(name, result.draws["policy"]))
         files.write_frame("samples.parquet", pd.concat(frames, ignore_index=True))
-        return run_metrics(plan, train, test, evaluation, self.truth(policy, reference, evaluation), comparisons)
+        truth = self.truth(policy, reference, evaluation)
+        return run_metrics(plan, train, test, evaluation, truth, comparisons, found)
 
     def follow(self) -> dict[str, Any]:
         """Train together with the main process, in the order of `carry_out`, and return its metrics."""
@@ -197,27 +214,52 @@ class _Stages:
             behavior_policy=config.behavior_policy,
             seed=config.seed,
             progress=Progress(self.files.work / f"optimisation-{name}", (self.log(name),)),
-            on_checkpoint=self.selection(arm, pseudo, reference),
+            on_checkpoint=self.until_target(pseudo.dataset, reference),
         )
 
-    def selection(self, arm: Arm, pseudo: PseudoOutcomes, reference: Policy) -> Selection | None:
-        """Rule that selects the policy, on the rows set aside for it and within a KL; None keeps the last policy."""
-        config, rows, rule = self.plan.config, self.plan.selection, None
-        if config.selection is not None and rows is not None:
-            rule = select_by_lower_bound(
-                shared(lambda: arm.nuisances.fit_transform(rows)),
-                reference,
-                behavior_policy=config.behavior_policy,
-                estimator=config.selection.estimator,
-                level=config.selection.level,
-                draws=config.selection.draws,
-                patience=config.selection.patience,
-                seed=config.seed,
-                population=config.data.population.over(DRAWN),
-            )
+    def until_target(self, data: DirectOutcomeDataset, reference: Policy) -> UntilKL | None:
+        """Rule that ends a fit at the target KL; None for the fit's own end."""
+        target, seed = self.plan.config.target_kl, self.plan.config.seed
+        if target is None:
+            return None
+        return UntilKL(kl_to(reference, data, seed), target, name=f"until kl {target} {seed}")
+
+    def furthest(self, end: Policy, reference: Policy, data: DirectOutcomeDataset) -> float | None:
+        """Point of the path at the target KL; None without a target."""
+        config = self.plan.config
         if config.target_kl is None:
-            return rule
-        return within_kl(config.target_kl, rule, reference, pseudo.dataset, config.seed)
+            return None
+        return factor_at_kl(
+            end, reference, config.target_kl, kl_to(reference, data, config.seed, config.evaluation.draws)
+        )
+
+    def choose(self, end: Policy, reference: Policy, furthest: float | None) -> Frontier | None:
+        """Choose a point of the path on the rows set apart for it; None if there are none."""
+        config, rows = self.plan.config, self.plan.apart
+        if config.choose is None:
+            return None
+        if rows is None:
+            units = self.plan.train.units()[0]
+            warnings.warn(
+                f"how far to go was not chosen by the data: of {self.plan.train.unit_count():,} training {units}, "
+                f"{config.choose.size:.0%} are fewer than {TOO_FEW:.0f}. The policy is the end of the fit",
+                CausalOptWarning,
+                stacklevel=2,
+            )
+            return None
+        pseudo = self.plan.main.nuisances.fit_transform(rows)
+        return frontier(
+            end,
+            reference,
+            pilot_rows(pseudo, config.pilot.test_rows, config.seed),
+            estimator=config.evaluation.estimators[0],
+            behavior_policy=config.behavior_policy,
+            level=config.choose.level,
+            draws=config.choose.draws,
+            furthest=FACTORS[-1] if furthest is None else furthest,
+            population=config.data.population.over(DRAWN),
+            seed=config.seed,
+        )
 
     def evaluate(
         self,

@@ -14,6 +14,7 @@ from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.population import DRAWN, Population
 from causalopt.data.reader_groups import check_names
 from causalopt.data.seen_rows import refuse_seen_rows
+from causalopt.diagnostics.verdict import TOO_FEW
 from causalopt.doors import check_contract
 from causalopt.errors import ConfigError
 from causalopt.evaluation.evaluate import leave_out
@@ -48,11 +49,14 @@ class OutcomeRows:
 
 @dataclass(frozen=True)
 class Plan:
-    """A validated run, which `causalopt check` displays and `causalopt run` executes."""
+    """A validated run, which `causalopt check` displays and `causalopt run` executes.
+
+    ``apart`` are training rows that the policy is not trained on: they choose how far it goes.
+    """
 
     config: RunConfig
     train: DirectOutcomeDataset
-    selection: DirectOutcomeDataset | None
+    apart: DirectOutcomeDataset | None
     test: DirectOutcomeDataset
     outcome_rows: OutcomeRows
     world: World | None
@@ -64,7 +68,7 @@ class Plan:
         """Return all data sets, by their purpose."""
         named = {
             "train": self.train,
-            "selection": self.selection,
+            "choose": self.apart,
             "test": self.test,
             "outcome_train": self.outcome_rows.train,
             "outcome_test": self.outcome_rows.test,
@@ -82,20 +86,18 @@ def prepare(config: RunConfig) -> Plan:
     """
     config = resolve(config)
     world = None if config.data.world is None else plugins.worlds.create(config.data.world)
-    everything, apart = read_rows(config, world)
-    texts = {*everything.texts, *(() if apart is None else apart.texts)}
+    everything, test_table = read_rows(config, world)
+    texts = {*everything.texts, *(() if test_table is None else test_table.texts)}
     backend = build_backend(config, sorted(texts) if world is None else world.texts)
     config = _with_population(config, backend.population)
-    train, test = _divide(config, everything, apart)
-    selection = None
-    if config.selection is not None:
-        train, selection = train.split(test_size=config.selection.size, seed=config.seed)
+    train, test = _divide(config, everything, test_table)
+    train, apart = _set_apart(config, train)
     arms = {name: _arm(config, _overridden(config, name)) for name in ("", *config.comparisons)}
     check_groups(config, train)
     backend.check([arm.objective for arm in arms.values()], config.samples.per_row)
     check_benchmark(config, train)
     outcome_rows = read_outcome_rows(config, world)
-    return Plan(config, train, selection, test, outcome_rows, world, backend, arms.pop(""), arms)
+    return Plan(config, train, apart, test, outcome_rows, world, backend, arms.pop(""), arms)
 
 
 def resolve(config: RunConfig) -> RunConfig:
@@ -171,6 +173,15 @@ def _divide(
         return data.split(test_size=config.data.test.size, seed=config.seed, by=config.data.test.by)
     refuse_seen_rows(apart, [data], "name another table in data.test.path, or none to split the rows")
     return data, apart.with_population(population)
+
+
+def _set_apart(
+    config: RunConfig, train: DirectOutcomeDataset
+) -> tuple[DirectOutcomeDataset, DirectOutcomeDataset | None]:
+    """Set training rows apart to choose how far the policy goes; none if they would be too few to choose by."""
+    if config.choose is None or train.unit_count() * config.choose.size < TOO_FEW:
+        return train, None
+    return train.split(test_size=config.choose.size, seed=config.seed)
 
 
 def read_outcome_data(config: RunConfig, world: World | None) -> DirectOutcomeDataset | None:

@@ -21,11 +21,12 @@ FILES = (
     "manifest.json",
     "pseudo_outcomes.parquet",
     "samples.parquet",
+    "frontier.parquet",
     "training.jsonl",
     "metrics.json",
     "report.html",
 )
-FOLDERS = ("reference", "policy", "work")
+FOLDERS = ("reference", "policy", "end", "work")
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:

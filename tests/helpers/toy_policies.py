@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,15 +15,16 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from causalopt.backends.contracts import PolicyProblem, Progress
+from causalopt.backends.contracts import Policy, PolicyProblem, Progress
 from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
 from causalopt.data.dataset import DirectOutcomeDataset
+from causalopt.errors import CausalOptWarning
 from causalopt.language_models.batching import pack
 from causalopt.language_models.kernels import attention
 from causalopt.language_models.load import prepare
 from causalopt.language_models.scoring import SequenceLogProb
 from causalopt.language_models.tokenization import TextCodec
-from causalopt.optimization.selection import Selection, within_kl
+from causalopt.optimization.kl_limit import UntilKL, kl_to
 
 SLOTS = (
     ("We ask", "They ask"),
@@ -126,7 +130,30 @@ def fused(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return lengths
 
 
-def furthest_within(target_kl: float, reference: HuggingFacePolicy, problem: PolicyProblem) -> Selection:
-    """Keep the policy with the largest KL to the reference that is within the target, nats."""
+def until_kl(target_kl: float, reference: HuggingFacePolicy, problem: PolicyProblem) -> UntilKL:
+    """End a fit at the first policy whose KL to the reference reaches the target, nats."""
     frame = pd.DataFrame({"text": problem.texts, "outcome": problem.g})
-    return within_kl(target_kl, None, reference, DirectOutcomeDataset.from_frame(frame), seed=0)
+    return UntilKL(kl_to(reference, DirectOutcomeDataset.from_frame(frame), seed=0), target_kl, name=f"{target_kl}")
+
+
+@dataclass
+class Highest:
+    """Keep the policy with the highest score, or the reference, whose score is 0; end after ``patience`` others."""
+
+    score: Callable[[Policy], float]
+    patience: int = 9
+    name: str = "highest"
+
+    def judge(self, policy: Policy) -> dict[str, float]:
+        return {"score": self.score(policy)}
+
+    def is_over(self, found: Sequence[Mapping[str, float]]) -> bool:
+        scores = [0.0, *(one["score"] for one in found)]
+        return len(found) - scores.index(max(scores)) >= self.patience
+
+    def best(self, found: Sequence[Mapping[str, float]]) -> int | None:
+        scores = [one["score"] for one in found]
+        if max(scores) > 0:
+            return scores.index(max(scores))
+        warnings.warn("the policy is the reference itself", CausalOptWarning, stacklevel=2)
+        return None

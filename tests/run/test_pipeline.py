@@ -50,7 +50,7 @@ TINY = {
 }
 FILES = (
     "config.yaml", "manifest.json", "pseudo_outcomes.parquet", "samples.parquet", "metrics.json", "report.html",
-    "policy", "reference", "training.jsonl",
+    "policy", "reference", "end", "frontier.parquet", "training.jsonl",
 )  # fmt: skip
 
 
@@ -96,10 +96,44 @@ def test_the_table_of_pseudo_outcomes_is_that_of_the_training_rows(finite):
     world = co.simulation.TemplateWorld()
     train, test = world.sample(2000, 0).with_population(FIXED).split(test_size=0.3, seed=0)
     assert set(train.texts) & set(test.texts), "a choice among known texts is not judged on texts that it never met"
+    train, _ = train.split(test_size=0.2, seed=0)  # the rest chooses how far to go
     assert table["row"].tolist() == train.row.tolist()
     np.testing.assert_allclose(table["xi"], table["residual"] + table["g"], rtol=1e-12)
     np.testing.assert_allclose(table["residual"], table["s"] * (train.outcome - table["m"]), rtol=1e-12)
     assert np.corrcoef(table["g"], world.true_dose_response(train.texts))[0, 1] > 0.8
+
+
+def test_the_policy_is_the_chosen_point_of_the_path(finite):
+    found = metrics(finite)["frontier"]
+    frame = pd.read_parquet(finite / "frontier.parquet")
+    assert 0 < found["chosen"] == float(frame.loc[frame["chosen"], "factor"].iloc[0])
+    reference, end, policy = (load_policy(finite / name) for name in ("reference", "end", "policy"))
+    np.testing.assert_array_equal(end.interpolated(reference, found["chosen"]).theta, policy.theta)
+    assert found["rows"] == 280
+    assert f"{metrics(finite)['kl']:.2g} nats was chosen" in found["sentence"]
+
+
+def test_no_outcome_of_the_test_rows_takes_part_in_the_choice(tmp_path):
+    """With other outcomes in the test rows, and nothing else changed, the policy and its path are the same."""
+    frame = co.simulation.TemplateWorld().sample(900, 0).to_frame()
+    config = {
+        "data": {"path": str(tmp_path / "table.csv"), "text": "text", "outcome": "outcome", "covariates": ["age"]},
+        "outcome_model": "ridge",
+        "assignment_model": "randomized",
+        "backend": "finite",
+        "evaluation": {"draws": 50},
+    }
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    plan = prepare(parse_config(config))
+    run(plan, tmp_path / "first")
+    frame.loc[plan.test.row, "outcome"] = frame.loc[plan.test.row, "outcome"].to_numpy()[::-1] * 3
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    run(prepare(parse_config(config)), tmp_path / "second")
+    first, second = (pd.read_parquet(tmp_path / name / "frontier.parquet") for name in ("first", "second"))
+    pd.testing.assert_frame_equal(first, second)
+    policies = [load_policy(tmp_path / name / "policy").theta for name in ("first", "second")]
+    np.testing.assert_array_equal(*policies)
+    assert metrics(tmp_path / "first")["value"] != metrics(tmp_path / "second")["value"]
 
 
 def test_samples_hold_both_policies_and_the_truth(finite):
@@ -140,12 +174,16 @@ def test_a_policy_on_disk_is_the_policy(finite):
 def test_the_python_api_gives_the_run_s_numbers(finite):
     world = co.simulation.TemplateWorld()
     train, test = world.sample(2000, 0).with_population(FIXED).split(test_size=0.3, seed=0)
+    train, apart = train.split(test_size=0.2, seed=0)
     nuisances = co.PseudoOutcomeEstimator(outcome_model="ridge", assignment_model="gaussian")
     policy = co.optimize(
         nuisances.fit_transform(train),
         objective={"name": "dr_cpo", "kl": 0.3},
         backend={"name": "finite", "candidates": world.texts},
+        choose=nuisances.fit_transform(apart),
     )
+    frame = pd.read_parquet(finite / "frontier.parquet")
+    pd.testing.assert_frame_equal(frame, policy.frontier.frame, check_dtype=False, rtol=1e-10)
     result = co.evaluate(policy, test, nuisances=nuisances, draws=200)
     value = metrics(finite)["value"]["difference"]
     assert result.difference.value == pytest.approx(value["estimate"], abs=1e-10)

@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from peft import PeftModel
 
+from causalopt.backends.contracts import Policy
 from causalopt.backends.huggingface.card import model_card
+from causalopt.backends.huggingface.interpolation import interpolated
 from causalopt.backends.saved import name_backend
 from causalopt.errors import DataError, ModelError, TruncationWarning
 from causalopt.language_models import vllm_sampling
@@ -162,6 +164,20 @@ class HuggingFacePolicy:
     def with_model(self, model: CausalLM) -> HuggingFacePolicy:
         """Return the policy of another model of the same type, with the same tokenizer and settings."""
         return HuggingFacePolicy(model, self.codec, base=self.base, sampling=self.sampling)
+
+    def interpolated(self, reference: Policy, factor: float) -> HuggingFacePolicy:
+        """Return the policy at ``factor`` of the way from the reference: its adapter scaled, or weights interpolated.
+
+        Raises
+        ------
+        ModelError
+            If the reference is of another kind, or has other weights.
+        """
+        if not isinstance(reference, HuggingFacePolicy):
+            raise ModelError(f"the reference of a HuggingFacePolicy is one too, not a {type(reference).__name__}")
+        found = self.with_model(interpolated(reference.model, self.model, factor))
+        found.cache = self.cache
+        return found
 
     def with_limits(self, max_new_tokens: int) -> HuggingFacePolicy:
         """Return the same policy with another limit on the length of its draws."""

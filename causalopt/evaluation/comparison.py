@@ -1,0 +1,66 @@
+"""The inputs of the estimators for two policies that are compared on the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from causalopt.data.population import Population
+from causalopt.diagnostics.overlap import Overlap, overlap
+from causalopt.estimators.weights import WeightedRows
+from causalopt.evaluation.policies import Subject
+from causalopt.evaluation.score import log_ratio_score
+from causalopt.evaluation.terms import PolicyTerms, with_adaptive_scores, with_balancing_weights
+from causalopt.pseudo_outcome import PseudoOutcomes
+from causalopt.typing import Float64
+
+
+def compared(
+    terms: Mapping[str, PolicyTerms],
+    subjects: Mapping[str, Subject],
+    pseudo: PseudoOutcomes,
+    behavior: Float64 | None,
+    estimators: Sequence[str],
+    seed: int,
+) -> dict[str, PolicyTerms]:
+    """Add to the terms of "policy" and "reference" what the estimators fit for both together.
+
+    Parameters
+    ----------
+    terms, subjects:
+        Both policies, by these names.
+    pseudo:
+        Pseudo-outcomes of the evaluation rows.
+    behavior:
+        log q that the ratios are based on, shape [n], nats; None for ratios in embedding space.
+    estimators:
+        Names of those that will be applied.
+    seed:
+        Seed of the folds of adaptively weighted estimates.
+    """
+    found = dict(terms)
+    if "balance" in estimators:
+        ratios_to_q = None if behavior is None else (found["policy"].log_ratio, found["reference"].log_ratio)
+        score = log_ratio_score(subjects["policy"], subjects["reference"], pseudo.dataset, ratios_to_q)
+        pair = with_balancing_weights(found["policy"], found["reference"], pseudo, score)
+        found["policy"], found["reference"] = pair
+    if "adaptive_dr" in estimators:
+        found = with_adaptive_scores(found, subjects, pseudo, seed)
+    return found
+
+
+def overlap_of(terms: PolicyTerms, estimator: str, pseudo: PseudoOutcomes, population: Population) -> Overlap:
+    """Overlap of the weights that an estimator gives the rows, in the units that were drawn.
+
+    Where outcomes were not always observed, it is a share of the rows that have one: where one reader in twenty
+    responds, overlap is not thin for that.
+
+    Raises
+    ------
+    OverlapError
+        If a single row has all the weight.
+    """
+    data = pseudo.dataset
+    log_weight = terms.log_weight_of(estimator)
+    WeightedRows.of(log_weight, data.weight).refuse_single_row()
+    rated = data.subset(data.rated)
+    return overlap(log_weight[data.rated], rated.weight, rated.cluster(population), rated.units(population))

@@ -1,0 +1,64 @@
+"""The log-ratio of two policies as a balancing score of any text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import repeat
+
+import numpy as np
+
+from causalopt.backends.contracts import EnumerablePolicy, Policy
+from causalopt.data.dataset import DirectOutcomeDataset
+from causalopt.evaluation.balancing import Score
+from causalopt.evaluation.policies import ModelPolicy, Subject
+from causalopt.typing import Float64
+
+
+def log_ratio_score(
+    new: Subject,
+    old: Subject,
+    data: DirectOutcomeDataset,
+    log_ratios: tuple[Float64, Float64] | None = None,
+) -> tuple[Float64, Score] | None:
+    """Log-ratio of two policies, of the rows' texts and as a function of others; None unless both can be called.
+
+    ``log_ratios`` are the log-ratios of the rows' texts to one and the same q, if they are known. Each text is scored
+    once.
+    """
+    if not (isinstance(new, ModelPolicy) and isinstance(old, ModelPolicy)):
+        return None
+    policy, reference = new.policy, old.policy
+    known: dict[tuple[str | None, str], float] = {}
+
+    def score(prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
+        asked = list(zip(repeat(None) if prompts is None else prompts, texts, strict=False))
+        new = list(dict.fromkeys(pair for pair in asked if pair not in known))
+        if new:
+            some = None if prompts is None else [str(prompt) for prompt, _ in new]
+            written = [text for _, text in new]
+            found = _apart(_log_prob(policy, some, written), _log_prob(reference, some, written))
+            known.update(zip(new, found.tolist(), strict=True))
+        return np.array([known[pair] for pair in asked])
+
+    if log_ratios is None:
+        return score(data.prompts, data.texts), score
+    return _apart(*log_ratios), score  # q cancels
+
+
+def _log_prob(policy: Policy, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
+    """Log-probabilities of any texts, shape [m], nats; -inf for a text that a policy over known texts does not know."""
+    if not isinstance(policy, EnumerablePolicy) or not len(texts):
+        return policy.log_prob(prompts, texts)
+    candidates = set(policy.distribution(None if prompts is None else list(prompts[:1]))[0])
+    some = [i for i, text in enumerate(texts) if text in candidates]
+    found = np.full(len(texts), -np.inf)
+    if some:
+        asked = None if prompts is None else [prompts[i] for i in some]
+        found[some] = policy.log_prob(asked, [texts[i] for i in some])
+    return found
+
+
+def _apart(one: Float64, other: Float64) -> Float64:
+    """Difference of log-probabilities; zero for a text that neither policy writes."""
+    neither = np.isneginf(one) & np.isneginf(other)
+    return np.subtract(one, other, out=np.zeros(len(one)), where=~neither)

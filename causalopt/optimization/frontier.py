@@ -1,0 +1,104 @@
+"""Gain against KL along the path of one fit, on rows that it was not trained on."""
+
+from __future__ import annotations
+
+import warnings
+
+from causalopt.backends.contracts import Policy
+from causalopt.behavior import BehaviorPolicy, behavior_log_prob, behavior_source
+from causalopt.data.population import Population
+from causalopt.diagnostics.frontier import Frontier, Point, choose_point
+from causalopt.diagnostics.verdict import thin_overlap
+from causalopt.errors import CausalOptWarning, MissingPartError, OverlapError
+from causalopt.evaluation.comparison import compared, overlap_of
+from causalopt.evaluation.divergence import divergence
+from causalopt.evaluation.logged_law import look_at_logged_law
+from causalopt.evaluation.policies import Draws, ModelPolicy, context_rows, population_of
+from causalopt.evaluation.terms import PolicyTerms, policy_terms
+from causalopt.optimization.path import FACTORS, at, factors_of
+from causalopt.progress import track
+from causalopt.pseudo_outcome import PseudoOutcomes
+
+EXTRAPOLATED = 0.25
+"""Largest share of a policy's texts outside of the logged ones' support, beyond the reference's own share."""
+
+
+def frontier(
+    end: Policy,
+    reference: Policy,
+    pseudo: PseudoOutcomes,
+    *,
+    estimator: str = "balance",
+    behavior_policy: BehaviorPolicy | None = None,
+    level: float = 0.9,
+    draws: int = 400,
+    furthest: float = FACTORS[-1],
+    population: Population | None = None,
+    seed: int = 0,
+) -> Frontier:
+    """Estimate the gain of policies between a reference and the end of a fit, and choose one of them.
+
+    A point is not chosen if overlap is too thin for it (`causalopt.evaluation.thin_overlap`), or if a quarter more of
+    its texts than of the reference's lie outside of the logged ones' support, where outcomes are extrapolated.
+
+    Parameters
+    ----------
+    end, reference:
+        The two ends of the path; see `causalopt.optimization.path.at`.
+    pseudo:
+        Rows that the fit was not trained on and the value is not reported from, with nuisances fitted on them alone.
+    estimator:
+        A name in `causalopt.estimators.names.ESTIMATORS`.
+    behavior_policy:
+        The source of q, see `causalopt.behavior.behavior_log_prob`.
+    level, seed:
+        See `causalopt.diagnostics.frontier.choose_point`; the seed is also that of the drawn texts.
+    draws:
+        Number of texts drawn from each policy.
+    furthest:
+        Largest factor.
+    population:
+        The population that the value refers to; None follows the policy, see `causalopt.evaluation.evaluate`.
+    """
+    data, old = pseudo.dataset, ModelPolicy(reference)
+    chosen = population or population_of(ModelPolicy(end))
+    source = behavior_source(data, reference, behavior_policy)
+    behavior = None if source == "embedding" else behavior_log_prob(data, reference, source)
+    row = context_rows(data, draws, seed)
+
+    def seen(policy: ModelPolicy) -> tuple[Draws, PolicyTerms, float | None]:
+        """Return its texts, the inputs of the estimator, and the share of the texts that nothing logged is like."""
+        drawn = policy.draw(pseudo, draws, seed, row)
+        assert drawn is not None
+        terms = policy_terms(policy, pseudo, behavior, drawn, marginal=False, seed=seed, population=chosen)
+        law = look_at_logged_law(pseudo, "logged", policy, None, policy, drawn, chosen, seed)
+        return drawn, terms, None if law.support is None else law.support.outside
+
+    def point(factor: float) -> Point:
+        new = ModelPolicy(at(end, reference, factor))
+        drawn, terms, outside = seen(new)
+        distance = divergence(new.policy, reference, data, drawn)
+        pair = compared(
+            {"policy": terms, "reference": terms_of_reference},
+            {"policy": new, "reference": old},
+            pseudo,
+            behavior,
+            [estimator],
+            seed,
+        )
+        try:
+            difference = pair["policy"].estimate(estimator) - pair["reference"].estimate(estimator)
+            shared = overlap_of(pair["policy"], estimator, pseudo, chosen)
+        except (OverlapError, MissingPartError) as error:
+            return Point(factor, distance.kl, distance.se, None, 0.0, outside, str(error))
+        barred = thin_overlap(shared)
+        if barred is None and outside is not None and outside > EXTRAPOLATED + (outside_of_reference or 0.0):
+            barred = f"{outside:.0%} of its texts lie outside of what was logged."
+        return Point(factor, distance.kl, distance.se, difference, shared.ess, outside, barred)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CausalOptWarning)  # the table says which points are thin
+        _, terms_of_reference, outside_of_reference = seen(old)
+        factors = factors_of(end, furthest)
+        points = [point(factor) for factor in track(factors, "the frontier", len(factors))]
+    return choose_point(points, rows=len(data), direction=data.direction, level=level, seed=seed)
