@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from causalopt.backends.contracts import EnumerablePolicy, Policy
+from causalopt.backends.listed_policy import ListedPolicy
 from causalopt.backends.optimized import OptimizedPolicy
 from causalopt.behavior import BehaviorPolicy, behavior_log_prob, behavior_source
 from causalopt.data.dataset import DirectOutcomeDataset
@@ -21,7 +22,7 @@ from causalopt.data.seen_rows import refuse_seen_rows
 from causalopt.diagnostics.overlap import Overlap, overlap, warn_if_mean_ratio_is_not_one
 from causalopt.diagnostics.verdict import thin_overlap
 from causalopt.doors import check_contract, check_type
-from causalopt.errors import CausalOptWarning, ConfigError, MissingPartError, OverlapError, OverlapWarning
+from causalopt.errors import CausalOptWarning, ConfigError, MissingPartError, ModelError, OverlapError, OverlapWarning
 from causalopt.estimators.estimate import Estimate
 from causalopt.estimators.names import ADAPTIVE, DEFAULT, MARGINALIZED, check_estimator
 from causalopt.estimators.weights import WeightedRows
@@ -32,10 +33,12 @@ from causalopt.evaluation.divergence import Divergence, divergence
 from causalopt.evaluation.evidence import Evidence, gather_evidence
 from causalopt.evaluation.logged_law import LoggedLaw, look_at_logged_law
 from causalopt.evaluation.policies import (
+    NOT_CALLED,
     Draws,
-    ExternalPolicy,
+    Evaluable,
     LoggedPolicy,
     ModelPolicy,
+    ScoredPolicy,
     Subject,
     as_subject,
     context_rows,
@@ -45,6 +48,9 @@ from causalopt.evaluation.terms import PolicyTerms, policy_terms, with_adaptive_
 from causalopt.progress import track
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
 from causalopt.typing import Float64, Int64
+
+ROWS_PER_TEXT = 5
+"""Mean number of rows of a logged text above which q is its frequency; with fewer, embeddings share strength."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +66,12 @@ class Evaluation:
     level:
         Level of the confidence intervals.
     overlap:
-        Overlap of the policy's weights rho_i * s_i on the test rows, in the units that were drawn; where outcomes were
-        not always observed, times 1 / pi_i, over the rows that have an outcome.
+        Overlap of the weights rho_i * s_i on the test rows, in the units that were drawn; where outcomes were not
+        always observed, times 1 / pi_i, over the rows that have an outcome. Of policy and reference, that of the one
+        with fewer effective units.
     kl:
-        KL(policy || reference), summed or on texts drawn from the policy; None if one of them cannot score texts.
+        KL(policy || reference), summed or on texts drawn from the policy; None if one of them cannot score texts, or it
+        is infinite: the policy writes texts that the reference never writes.
     draws:
         ``draws["reference"]`` and ``draws["policy"]``, if there are any.
     evidence:
@@ -139,10 +147,10 @@ def describe(estimate: Estimate, estimator: str, level: float) -> dict[str, Any]
 
 
 def evaluate(
-    policy: Policy | ExternalPolicy,
+    policy: Evaluable,
     data: DirectOutcomeDataset | PseudoOutcomes,
     *,
-    reference: Policy | LoggedPolicy | None = None,
+    reference: Evaluable | None = None,
     nuisances: PseudoOutcomeEstimator | None = None,
     estimators: Sequence[str] | None = None,
     behavior_policy: BehaviorPolicy | None = None,
@@ -160,24 +168,28 @@ def evaluate(
     Parameters
     ----------
     policy:
-        A policy that can be called, or an `ExternalPolicy`, whose log-probabilities are a column of the data.
+        A policy that can be called, such as a `ListedPolicy` ("always this text"); an `ExternalPolicy`, whose
+        log-probabilities are a column of the data; a `ScoredPolicy`, known by numbers from elsewhere; or
+        `LoggedPolicy`.
     data:
         Rows that were not used to train or select the policy; nuisances are cross-fitted on these rows alone. Or
         their pseudo-outcomes, if they have been computed.
     reference:
-        The policy to compare with; may be left out for a policy that `optimize` returned. `LoggedPolicy` compares with
-        the texts as they were logged.
+        The policy to compare with, given in the same ways; may be left out for a policy that `optimize` returned.
+        `LoggedPolicy` compares with the texts as they were logged.
     nuisances:
         How to fit the nuisances; None uses the defaults of `PseudoOutcomeEstimator`.
     estimators:
         Names in `causalopt.estimators.names.ESTIMATORS`; the first that can be computed is the headline. None takes
         "balance", "sndr", "dr", "snipw" and "dm"; for adaptive logs with logged propensities "adaptive_dr" comes first.
     behavior_policy:
-        Source of q: "logged" log-probabilities, the "reference" policy, or "embedding", for which a classifier
-        separates each policy's texts from the logged ones (`marginal_log_ratio`). None takes the first of these that
-        is available. `mips` and `mdr` always use the last one.
+        Source of q: "logged" log-probabilities, the "reference" policy, the "frequency" of each logged text (given its
+        prompt), or "embedding", for which a classifier separates each policy's texts from the logged ones
+        (`marginal_log_ratio`). None takes the first of these that is available: frequencies for two listed policies
+        (or one and the logs) without prompts, if the logged texts have 5 rows or more on average; embeddings if one of
+        the policies is known by its texts alone. `mips` and `mdr` always use the last one.
     behavior_reference:
-        The policy whose log-probabilities are q under "reference"; None uses ``reference`` itself.
+        The policy whose log-probabilities are q under "reference"; None uses ``reference`` itself, if it is a model.
     draws:
         Number of texts drawn from each policy for the plug-in part; their Monte Carlo error is in the standard error.
         With prompts, texts are drawn for that many of the rows (or, with more draws than rows, the same number for each
@@ -191,8 +203,8 @@ def evaluate(
     without:
         From `leave_out`: nuisances fitted without a covariate, as benchmarks for the strength of a hidden confounder.
     population:
-        Whether texts and prompts are a sample or the whole population. None follows the policy: fixed for one that
-        chooses among known texts, drawn for any other.
+        Whether texts and prompts are a sample or the whole population. None follows the policies: fixed if both choose
+        among known texts, else drawn.
     groups:
         Covariates by which readers are grouped, for the gain among each group: levels of a category, thirds of a
         number. Or groups that were found in the training rows (`causalopt.find_groups`).
@@ -218,7 +230,7 @@ def evaluate(
     check_type(
         "evaluate: data", data, (DirectOutcomeDataset, PseudoOutcomes), "a DirectOutcomeDataset or PseudoOutcomes"
     )
-    if not isinstance(policy, ExternalPolicy):
+    if not isinstance(policy, NOT_CALLED):
         check_contract("evaluate: policy", policy, ("log_prob", "sample"), "a policy")
     if reference is None and isinstance(policy, OptimizedPolicy):
         reference = policy.reference
@@ -243,14 +255,16 @@ def evaluate(
         check_names(groups, asked.covariates.columns, asked.source)
     new, old = as_subject(policy), as_subject(reference)
     if population is None:
-        population = population_of(new)
+        population = population_of(new, old)
     if isinstance(data, PseudoOutcomes):
         pseudo = data
     else:
         rows = data.with_population(population)
         pseudo = (nuisances or PseudoOutcomeEstimator(seed=seed)).fit_transform(rows)
-    if behavior_reference is None and isinstance(old, ModelPolicy):
+    if behavior_reference is None and isinstance(old, ModelPolicy) and not is_listed(old):
         behavior_reference = old.policy
+    if behavior_policy is None:
+        behavior_policy = _source_for(new, old, pseudo.dataset, behavior_reference)
     source = behavior_source(pseudo.dataset, behavior_reference, behavior_policy)
     behavior = None if source == "embedding" else behavior_log_prob(pseudo.dataset, behavior_reference, source)
     row = context_rows(pseudo.dataset, draws, seed)
@@ -264,7 +278,7 @@ def evaluate(
         for who, subject in (("reference", old), ("policy", new))
     }
     if "balance" in estimators:
-        score = _score(new, old, terms, pseudo.dataset, behavior)
+        score = _score(new, old, terms, pseudo.dataset, behavior, source)
         terms["policy"], terms["reference"] = with_balancing_weights(terms["policy"], terms["reference"], pseudo, score)
     if "adaptive_dr" in estimators:
         terms = with_adaptive_scores(terms, {"policy": new, "reference": old}, pseudo, seed)
@@ -273,11 +287,7 @@ def evaluate(
         warn_if_mean_ratio_is_not_one(found.log_ratio, weight=found.weight, cluster=found.cluster)
     estimates, left_out = _estimates(terms, estimators, pseudo.dataset.source)
     headline = next(iter(estimates["difference"]))
-    log_weight = terms["policy"].log_weight_of(headline)
-    WeightedRows.of(log_weight, pseudo.dataset.weight).refuse_single_row()
-    # A share of what there is: where one reader in twenty responds, overlap is not thin for that.
-    rated = pseudo.dataset.subset(pseudo.dataset.rated)
-    shared = overlap(log_weight[pseudo.dataset.rated], rated.weight, rated.cluster(population), rated.units(population))
+    shared = _overlap(terms, headline, pseudo.dataset, population)
     thin = thin_overlap(shared)
     if thin is not None:
         warnings.warn(f"{pseudo.dataset.source}: {thin}", OverlapWarning, stacklevel=2)
@@ -312,17 +322,50 @@ def evaluate(
     )
 
 
+def is_listed(subject: Subject) -> bool:
+    """Whether a policy is a list of texts, and so neither a model nor the one that wrote the logs."""
+    return isinstance(subject, ModelPolicy) and isinstance(subject.policy, ListedPolicy)
+
+
+def _source_for(
+    new: Subject, old: Subject, data: DirectOutcomeDataset, behavior_reference: Policy | None
+) -> BehaviorPolicy | None:
+    """Source of q that the kinds of policies call for; None to take what the data have."""
+    asked = [one for one in (new, old) if not isinstance(one, LoggedPolicy)]
+    if any(isinstance(one, ScoredPolicy) and one.log_probs is None for one in asked):
+        return "embedding"
+    if data.logged_log_prob is not None or behavior_reference is not None or data.prompts is not None or not asked:
+        return None
+    few = len(data) >= ROWS_PER_TEXT * len(set(data.texts))
+    return "frequency" if few and all(is_listed(one) for one in asked) else None
+
+
+def _overlap(
+    terms: Mapping[str, PolicyTerms], headline: str, data: DirectOutcomeDataset, population: Population
+) -> Overlap:
+    """Overlap of the policy or of the reference, whichever has less: their difference relies on both."""
+    # A share of what there is: where one reader in twenty responds, overlap is not thin for that.
+    rated = data.subset(data.rated)
+    found = []
+    for who in ("policy", "reference"):
+        log_weight = terms[who].log_weight_of(headline)
+        WeightedRows.of(log_weight, data.weight).refuse_single_row()
+        found.append(overlap(log_weight[data.rated], rated.weight, rated.cluster(population), rated.units(population)))
+    return min(found, key=lambda one: one.ess)
+
+
 def _score(
     new: Subject,
     old: Subject,
     terms: Mapping[str, PolicyTerms],
     data: DirectOutcomeDataset,
     behavior: Float64 | None,
+    source: BehaviorPolicy,
 ) -> tuple[Float64, Score] | None:
     """Log-ratio of two policies, of the rows' texts and as a function of others; None unless both can be called."""
-    if not (isinstance(new, ModelPolicy) and isinstance(old, ModelPolicy)):
+    policy, reference = (_called(one, data, source) for one in (new, old))
+    if policy is None or reference is None:
         return None
-    policy, reference = new.policy, old.policy
     known: dict[tuple[str | None, str], float] = {}  # the same texts are scored for each group and left-out covariate
 
     def score(prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
@@ -340,6 +383,13 @@ def _score(
     return _apart(terms["policy"].log_ratio, terms["reference"].log_ratio), score  # q cancels
 
 
+def _called(subject: Subject, data: DirectOutcomeDataset, source: BehaviorPolicy) -> Policy | None:
+    """Return the policy as a function of any text; None if it cannot be called."""
+    if isinstance(subject, LoggedPolicy) and source == "frequency":
+        return ListedPolicy.of_rows(data.texts, data.prompts, data.weight)
+    return subject.policy if isinstance(subject, ModelPolicy) else None
+
+
 def _log_prob(policy: Policy, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
     """Log-probabilities of any texts, shape [m], nats; -inf for a text that a policy over known texts does not know."""
     if not isinstance(policy, EnumerablePolicy) or not len(texts):
@@ -354,7 +404,10 @@ def _log_prob(policy: Policy, prompts: Sequence[str] | None, texts: Sequence[str
 
 
 def _apart(one: Float64, other: Float64) -> Float64:
-    """Difference of log-probabilities; zero for a text that neither policy writes."""
+    """Difference of log-probabilities; zero for a text that neither policy writes, and for nothing else."""
+    unknown = np.isnan(one) | np.isnan(other)
+    if unknown.any():
+        raise ModelError(f"a policy's log-probability of text {int(unknown.argmax())} is not a number")
     neither = np.isneginf(one) & np.isneginf(other)
     return np.subtract(one, other, out=np.zeros(len(one)), where=~neither)
 
@@ -401,7 +454,7 @@ def _logged_law(
     else:
         q = as_subject(behavior_reference)
         q_draws = q.draw(pseudo, draws, seed, row) if source == "reference" else None
-    return look_at_logged_law(pseudo, source, q, q_draws, new, drawn["policy"], population, seed)
+    return look_at_logged_law(pseudo, source, q, q_draws, {"policy": new, "reference": old}, drawn, population, seed)
 
 
 def _estimates(

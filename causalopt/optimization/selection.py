@@ -133,7 +133,8 @@ def kl_to(reference: Policy, data: DirectOutcomeDataset, seed: int) -> Callable[
             warnings.simplefilter("ignore", TruncationWarning)  # texts of the final policy are drawn again later
             texts = policy.sample(prompts, KL_DRAWS if prompts is None else len(prompts), seed)
         drawn = Draws(texts, prompts, g=np.zeros(len(texts)), row=row)
-        return divergence(policy, reference, data, drawn).kl
+        found = divergence(policy, reference, data, drawn)
+        return np.inf if found is None else found.kl
 
     return kl
 
