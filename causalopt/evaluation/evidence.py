@@ -81,8 +81,7 @@ class Evidence:
             f"as strong as {name}": (min(one.outcome_share, 1.0), one.assignment_share)
             for name, one in self.benchmarks.items()
         }
-        fixed = {f"{share:.0%} of each": (share, share) for share in STRENGTHS}
-        return self.sensitivity.at_strengths(covariates | fixed, level=level)
+        return self.sensitivity.at_strengths(covariates | STRENGTHS, level=level)
 
 
 def gather_evidence(

@@ -153,7 +153,7 @@ def test_two_lists_from_the_command_line(tmp_path, monkeypatch, capsys):
     assert low < 0.5 < high
     assert (found["policies"], found["behavior_policy"]) == ({"policy": "a.csv", "reference": "b.csv"}, "frequency")
     assert [row["confounder"] for row in found["evidence"]["bounds"]] == [
-        "as strong as age", "1% of each", "5% of each", "10% of each",
+        "as strong as age", "1% of each", "5% of each", "10% of each", "as in benchmarks/coverage",
     ]  # fmt: skip
     printed = " ".join(capsys.readouterr().out.split())
     assert "What if something is not recorded?" in printed
