@@ -31,7 +31,7 @@ from causalopt.evaluation.balancing import Score
 from causalopt.evaluation.by_group import GroupGains, gains_by_group
 from causalopt.evaluation.divergence import Divergence, divergence
 from causalopt.evaluation.evidence import Evidence, gather_evidence
-from causalopt.evaluation.logged_law import LoggedLaw, look_at_logged_law
+from causalopt.evaluation.logged_law import LoggedLaw, few_texts, is_listed, look_at_logged_law
 from causalopt.evaluation.policies import (
     NOT_CALLED,
     Draws,
@@ -48,9 +48,6 @@ from causalopt.evaluation.terms import PolicyTerms, policy_terms, with_adaptive_
 from causalopt.progress import track
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
 from causalopt.typing import Float64, Int64
-
-ROWS_PER_TEXT = 5
-"""Mean number of rows of a logged text above which q is its frequency; with fewer, embeddings share strength."""
 
 
 @dataclass(frozen=True)
@@ -322,11 +319,6 @@ def evaluate(
     )
 
 
-def is_listed(subject: Subject) -> bool:
-    """Whether a policy is a list of texts, and so neither a model nor the one that wrote the logs."""
-    return isinstance(subject, ModelPolicy) and isinstance(subject.policy, ListedPolicy)
-
-
 def _source_for(
     new: Subject, old: Subject, data: DirectOutcomeDataset, behavior_reference: Policy | None
 ) -> BehaviorPolicy | None:
@@ -334,10 +326,9 @@ def _source_for(
     asked = [one for one in (new, old) if not isinstance(one, LoggedPolicy)]
     if any(isinstance(one, ScoredPolicy) and one.log_probs is None for one in asked):
         return "embedding"
-    if data.logged_log_prob is not None or behavior_reference is not None or data.prompts is not None or not asked:
+    if data.logged_log_prob is not None or behavior_reference is not None or not asked:
         return None
-    few = len(data) >= ROWS_PER_TEXT * len(set(data.texts))
-    return "frequency" if few and all(is_listed(one) for one in asked) else None
+    return "frequency" if few_texts(data) and all(is_listed(one) for one in asked) else None
 
 
 def _overlap(

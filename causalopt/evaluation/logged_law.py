@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from causalopt.backends.contracts import EnumerablePolicy
 from causalopt.backends.listed_policy import ListedPolicy
 from causalopt.behavior import BehaviorPolicy
+from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.population import Population
 from causalopt.diagnostics.behavior_fit import BehaviorFit, behavior_fit
 from causalopt.diagnostics.support import Support, support
@@ -16,6 +17,8 @@ from causalopt.estimators.cluster import pair_codes
 from causalopt.evaluation.policies import Draws, ModelPolicy, Subject
 from causalopt.pseudo_outcome import PseudoOutcomes
 
+ROWS_PER_TEXT = 5
+"""Mean number of rows of a logged text above which it is known by its own rows; below, embeddings share strength."""
 NOTEWORTHY, MOST = 0.1, 0.5
 """Shares of a policy's texts outside of the logged ones above which they are reported, and nothing is concluded."""
 
@@ -34,8 +37,8 @@ class LoggedLaw:
         Overlap of the policy with the logged texts, and of the reference if it is neither a model nor the logs; None if
         it chooses among known texts, or no texts were drawn.
     unlogged:
-        Where q is the frequency of each text: for each policy that has some, the probability of its texts that were
-        never logged. Nothing is known about these but what the models infer from other texts.
+        Where few texts were logged (`few_texts`): for each listed policy that has some, the probability of its texts
+        that were never logged with an outcome. These are known from other texts alone.
     """
 
     source: BehaviorPolicy
@@ -116,7 +119,8 @@ def look_at_logged_law(
     cluster = pair_codes(*ways) if isinstance(ways, tuple) else ways
     fit: BehaviorFit | None = None
     reach: dict[str, Support] = {}
-    unlogged = _unlogged(data.texts, drawn) if source == "frequency" else {}
+    few = few_texts(data)
+    unlogged = _unlogged(data, subjects, drawn) if few else {}
 
     def law(unknown: str | None = None) -> LoggedLaw:
         return LoggedLaw(source, fit, reach.get("policy"), reach.get("reference"), unlogged, unknown)
@@ -126,8 +130,10 @@ def look_at_logged_law(
             x, x_q = pseudo.fitted().embed_together(data.prompts, data.texts, q_draws.prompts, q_draws.texts)
             fit = behavior_fit(x, x_q, weight=data.weight, cluster=cluster, row=q_draws.row, seed=seed)
         for who, texts in drawn.items():
-            if texts is None or texts.logged or not _is_measured(subjects[who], who) or source == "frequency":
+            if texts is None or texts.logged or not _is_measured(subjects[who], who):
                 continue
+            if few and is_listed(subjects[who]):
+                continue  # counted one by one
             x, x_policy = pseudo.fitted().embed_together(data.prompts, data.texts, texts.prompts, texts.texts)
             reach[who] = support(x, x_policy, weight=data.weight, cluster=cluster, row=texts.row, seed=seed)
     except DataError as error:  # for example a single unit, on which no classifier can be evaluated
@@ -138,15 +144,28 @@ def look_at_logged_law(
 def _is_measured(subject: Subject, who: str) -> bool:
     """Whether a policy's texts may be unlike the logged ones: a model as the reference is judged by the fit of q."""
     if isinstance(subject, ModelPolicy):
-        return isinstance(subject.policy, ListedPolicy) or (who == "policy" and _writes(subject))
+        return is_listed(subject) or (who == "policy" and _writes(subject))
     return True
 
 
-def _unlogged(logged: Sequence[str], drawn: Mapping[str, Draws | None]) -> dict[str, float]:
-    """Probability of the texts that were never logged, for each policy that has some; without prompts."""
-    known, found = set(logged), {}
+def is_listed(subject: Subject) -> bool:
+    """Whether a policy is a list of texts, and so neither a model nor the one that wrote the logs."""
+    return isinstance(subject, ModelPolicy) and isinstance(subject.policy, ListedPolicy)
+
+
+def few_texts(data: DirectOutcomeDataset) -> bool:
+    """Whether each text was logged so often that it is known by its own rows; never with prompts."""
+    return data.prompts is None and len(data) >= ROWS_PER_TEXT * len(set(data.texts))
+
+
+def _unlogged(
+    data: DirectOutcomeDataset, subjects: Mapping[str, Subject], drawn: Mapping[str, Draws | None]
+) -> dict[str, float]:
+    """Probability of the texts that were never logged, for each listed policy that has some."""
+    counts = data.rated & (data.weight > 0)
+    known, found = {text for text, one in zip(data.texts, counts, strict=True) if one}, {}
     for who, texts in drawn.items():
-        if texts is not None and texts.support is not None:
+        if texts is not None and texts.support is not None and is_listed(subjects[who]):
             listed, probability = texts.support
             share = float(sum(p for text, p in zip(listed, probability, strict=True) if text not in known))
             if share > 0:

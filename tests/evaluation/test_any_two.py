@@ -146,6 +146,18 @@ def test_a_text_that_was_never_logged_is_said_to_be_extrapolated_in_either_place
         assert ("no overlap" in str(found.left_out)) == (share == 1.0)
 
 
+def test_a_text_that_nobody_rated_is_as_unknown_as_one_that_was_never_logged():
+    """q is logged here, and the text was shown some 130 times, without an outcome."""
+    frame = trial(400, 3, 13).assign(log_q=np.log(1 / 3), rated=1)
+    frame.loc[frame["arm"] == 2, ["wait", "rated"]] = np.nan, 0
+    data = co.DirectOutcomeDataset.from_frame(
+        frame, outcome="wait", covariates=["hour"], observed="rated", behavior_log_prob="log_q"
+    )
+    found = co.evaluate(always(NOTES[2]), data, reference=always(NOTES[0]))
+    assert found.behavior_policy == "logged"
+    assert "100% of what the policy writes was never logged" in found.barred[0]
+
+
 def test_thin_overlap_of_the_reference_is_thin_overlap_of_the_difference():
     frame = trial(600, 2, 6)
     rare = frame[frame["arm"] == 1].head(12)
