@@ -51,8 +51,8 @@ def compared(
     data = co.DirectOutcomeDataset.from_frame(
         frame, outcome="wait", covariates=list(covariates), weight=weight, reader=reader
     )
-    if not covariates:
-        settings["nuisances"] = co.PseudoOutcomeEstimator(outcome_model="ridge", assignment_model="randomized")
+    model = "gaussian" if covariates else "randomized"
+    settings.setdefault("nuisances", co.PseudoOutcomeEstimator(outcome_model="ridge", assignment_model=model))
     return co.evaluate(policy, data, reference=reference, **settings)
 
 
@@ -103,13 +103,13 @@ def test_readers_who_answer_often_are_clustered():
 
 
 def test_it_covers_where_the_hour_drives_both_the_note_and_the_wait():
-    """40 confounded tables of three notes. The truth is the difference of effects, 0.6, as E[hour] is 0.
+    """30 confounded tables of three notes. The truth is the difference of effects, 0.6, as E[hour] is 0.
 
-    At a coverage of 0.95 fewer than 32 of 40 are hit with probability 1.3e-4, and the mean error is beyond four of its
+    At a coverage of 0.95 fewer than 23 of 30 are hit with probability 8.5e-5, and the mean error is beyond four of its
     standard errors with probability 6e-5. The difference in means misses by 0.5 or so.
     """
     errors, hits, plain = [], 0, []
-    for seed in range(40):
+    for seed in range(30):
         frame = trial(300, 3, 100 + seed, confounding=0.7)
         found = compared(
             frame,
@@ -117,15 +117,14 @@ def test_it_covers_where_the_hour_drives_both_the_note_and_the_wait():
             always(NOTES[0]),
             covariates=("hour",),
             estimators=("balance",),
-            nuisances=co.PseudoOutcomeEstimator(outcome_model="ridge", assignment_model="gaussian", seed=seed),
         )
         low, high = found.difference.confint()
         hits += low <= 0.6 <= high
         errors.append(found.difference.value - 0.6)
         means = frame.groupby("arm")["wait"].mean()
         plain.append(means[1] - means[0] - 0.6)
-    assert hits >= 32
-    assert abs(np.mean(errors)) < 4 * np.std(errors, ddof=1) / np.sqrt(40)
+    assert hits >= 23
+    assert abs(np.mean(errors)) < 4 * np.std(errors, ddof=1) / np.sqrt(30)
     assert np.mean(plain) > 0.35
 
 

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::causalopt.errors.CausalOptWarni
 
 NAIVE = {"objective": {"name": "cpo", "kl": 0.3}, "outcome_model": "zero", "assignment_model": "randomized"}
 SETTINGS = {
-    "data": {"world": {"name": "template"}, "rows": 600},
+    "data": {"world": {"name": "template"}, "rows": 400},
     "outcome_model": "ridge",
     "assignment_model": "gaussian",
     "objective": {"kl": 0.3},
