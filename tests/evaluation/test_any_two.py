@@ -225,6 +225,11 @@ def test_a_fixed_answer_to_each_prompt_is_valued_by_the_readers_of_the_prompt():
     )]  # fmt: skip
     direct = np.mean(pseudo.row_response(answers[0], rows) - pseudo.row_response(answers[1], rows))
     assert found.estimates["difference"]["dm"].value == pytest.approx(direct, abs=1e-9)
+    # A mixture of the two answers, one of them three times as likely, is worth the mixture of their values.
+    asked = ["When?", "When?", "Where?", "Where?", "Why?"]
+    mixed = ListedPolicy([*NOTES[:2], *NOTES[:2], NOTES[1]], [0.75, 0.25, 0.25, 0.75, 1.0], asked)
+    part = co.evaluate(mixed, pseudo, reference=second, estimators=("dm",), behavior_policy="frequency")
+    assert part.difference.value == pytest.approx(0.75 * direct, abs=1e-9)
 
 
 def test_minus_infinity_is_weight_zero_and_nothing_else_is():
@@ -323,6 +328,8 @@ def test_texts_alone_against_logged_log_probabilities_need_no_setting():
     turned = co.evaluate(LoggedPolicy(), data, reference=ScoredPolicy(texts))
     assert turned.difference.value == pytest.approx(-found.difference.value, abs=1e-9)
     assert turned.difference.se == pytest.approx(found.difference.se, rel=1e-6)
+    listed = co.evaluate(ListedPolicy(words, np.full(16, 1 / 16)), data, reference=ScoredPolicy(texts))
+    assert listed.population == DRAWN  # one of the two is a sample of texts
     with pytest.raises(MissingPartError, match="no log-probabilities"):
         co.evaluate(ScoredPolicy(texts), data, reference=LoggedPolicy(), behavior_policy="logged")
     with pytest.raises(DataError, match="has no log-probability of the logged text"):
