@@ -9,13 +9,14 @@ from typing import Literal
 import numpy as np
 
 from causalopt.backends.contracts import Policy
+from causalopt.backends.listed_policy import ListedPolicy
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.errors import CausalOptWarning, ConfigError
 from causalopt.estimators.marginalized import marginal_log_ratio
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.typing import Float64
 
-BehaviorPolicy = Literal["logged", "reference", "embedding"]
+BehaviorPolicy = Literal["logged", "reference", "frequency", "embedding"]
 
 
 def behavior_source(
@@ -38,6 +39,8 @@ def behavior_log_prob(
     2024, correct if the reference was tuned on the logged texts). None takes the logged ones if there are any. Where
     several policies wrote the logs, the logged q is their mixture (`causalopt.data.loggers.mixture_log_prob`), or, if
     only the log-probability under each row's own logger is known, that one, with a warning.
+    "frequency" takes the share of each text among the rows (of its prompt), by exposure: the maximum likelihood
+    estimate for few texts with many rows each.
     Embeddings give ratios to q, but not q itself: see `embedding_log_prob`.
     """
     if source is None:
@@ -59,6 +62,9 @@ def behavior_log_prob(
                 stacklevel=2,
             )
         return logged
+    if source == "frequency":
+        shares = ListedPolicy.of_rows(dataset.texts, dataset.prompts, dataset.weight)
+        return shares.log_prob(dataset.prompts, dataset.texts)
     if reference is None:
         raise ConfigError(f"{dataset.source}: has no logged log-probabilities, so a reference policy is needed for q")
     return reference.log_prob(dataset.prompts, dataset.texts)

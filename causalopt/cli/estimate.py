@@ -10,9 +10,9 @@ import typer
 
 from causalopt.cli.console import console, escaped, show_warning, stderr
 from causalopt.errors import CausalOptWarning, ConfigError
-from causalopt.run.replacement import FILES, read_manifest
+from causalopt.run.replacement import FILES, read_manifest, run_of
 
-RunArgument = Annotated[Path, typer.Argument(help="Directory of a run.", show_default=False)]
+RunArgument = Annotated[Path, typer.Argument(help="Directory of a run, or RUN/comparisons/NAME.", show_default=False)]
 DataOption = Annotated[
     Path | None, typer.Option(help="Another table with the same columns; the run's test rows by default.")
 ]
@@ -28,14 +28,18 @@ PolicyDrawsOption = Annotated[Path | None, typer.Option(help="Table of texts dra
 def estimate(
     source: Annotated[Path, typer.Argument(help="A table, or a YAML configuration.", show_default=False)],
     policy: Annotated[
-        str | None, typer.Option(help="A run, a folder, a PEFT adapter or a hub id.", show_default=False)
+        str | None,
+        typer.Option(
+            help="A run, a folder, a PEFT adapter, a hub id, a table of a policy, or 'logged'.", show_default=False
+        ),
     ] = None,
     reference: Annotated[
-        str | None, typer.Option(help="Compare with this policy; by default with the texts as logged.")
+        str | None, typer.Option(help="Compare with this policy, given likewise; by default with the texts as logged.")
     ] = None,
     policy_log_prob: PolicyLogProbOption = None,
     policy_text: PolicyTextOption = None,
     policy_draws: PolicyDrawsOption = None,
+    reference_draws: Annotated[Path | None, typer.Option(help="Table of texts drawn from the reference.")] = None,
     behavior_log_prob: Annotated[
         str | None, typer.Option(help="Column with the log-probabilities of the policy that wrote the logs.")
     ] = None,
@@ -66,6 +70,7 @@ def estimate(
         "estimate.policy": policy,
         "estimate.policy_draws": None if policy_draws is None else str(policy_draws),
         "estimate.reference": reference,
+        "estimate.reference_draws": None if reference_draws is None else str(reference_draws),
     }
     overrides = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None] + (set_ or [])
     is_config = source.suffix.lower() in (".yaml", ".yml")
@@ -82,7 +87,7 @@ def evaluate(
     run_directory: RunArgument,
     policy: Annotated[
         str | None,
-        typer.Option(help="Another policy: a run, a folder, a PEFT adapter or a hub id; the run's own by default."),
+        typer.Option(help="Another policy: a comparison, a run, a folder, a hub id or a table; by default the run's."),
     ] = None,
     policy_log_prob: PolicyLogProbOption = None,
     policy_text: PolicyTextOption = None,
@@ -157,7 +162,7 @@ def _inputs_of(run_directory: Path) -> list[Path]:
     from causalopt.run.config import load_config
     from causalopt.run.pipeline import input_paths
 
-    config = run_directory / "config.yaml"
+    config = run_of(run_directory) / "config.yaml"
     return list(input_paths(load_config(config)).values()) if config.is_file() else []
 
 
@@ -170,7 +175,7 @@ def _holds_numbers(path: Path) -> bool:
 
 
 def _show(metrics: dict[str, Any], out: Path | None) -> None:
-    from causalopt.cli.tables import evidence_table, group_table, summary_table
+    from causalopt.cli.tables import bounds_table, evidence_table, group_table, summary_table
 
     if out is not None:
         out.write_text(json.dumps(metrics, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -179,6 +184,9 @@ def _show(metrics: dict[str, Any], out: Path | None) -> None:
     if by_group is not None:
         console.print(by_group)
     console.print(evidence_table(metrics))
+    bounds = bounds_table(metrics)
+    if bounds is not None:
+        console.print(bounds)
     left_out: dict[str, list[str]] = {}
     for name, reason in metrics["not_computed"].items():
         left_out.setdefault(reason, []).append(name)

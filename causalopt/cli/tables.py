@@ -12,6 +12,7 @@ from causalopt.run.plan import Plan
 SOURCES = {
     "logged": "log-probabilities that were logged",
     "reference": "the reference policy, itself an estimate",
+    "frequency": "the share of each text among the rows",
     "embedding": "a ratio estimated in embedding space",
 }
 
@@ -128,6 +129,27 @@ def evidence_table(metrics: dict[str, Any]) -> Table:
         table.add_row(
             "calibration of the weights", escaped(f"at worst {worst['statistic']:+.1f} se: {worst['moment']}")
         )
+    return table
+
+
+def bounds_table(metrics: dict[str, Any]) -> Table | None:
+    """Bounds of the difference under hidden confounding of several strengths; None if there are none."""
+    found = metrics["evidence"]["bounds"]
+    if not found or not metrics.get("data", {}).get("covariates"):
+        return None
+    level = f"with {100 * metrics['level']:g}% interval"
+    table = Table(
+        "a hidden confounder", "outcome", "assignment", "difference", level, title="What if something is not recorded?"
+    )
+    for row in found:
+        table.add_row(
+            escaped(row["confounder"]),
+            f"{100 * row['outcome_share']:.1f}%",
+            f"{100 * row['assignment_share']:.1f}%",
+            f"{row['low']:+.4g} to {row['high']:+.4g}",
+            f"{row['ci_low']:+.4g} to {row['ci_high']:+.4g}",
+        )
+    table.caption = "shares of the unexplained variation of outcome and assignment that it would explain"
     return table
 
 

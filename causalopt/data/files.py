@@ -133,6 +133,17 @@ def read_table(path: Path, covariates: Collection[str] = ()) -> pd.DataFrame:
     return READERS.get(path.suffix.lower(), read_csv)(path, covariates)
 
 
+def check_texts(frame: pd.DataFrame, columns: Collection[str], source: str) -> None:
+    """Raise `DataError` if a column of texts is missing, or one of its cells holds no text."""
+    for column in columns:
+        if column not in frame:
+            names = ", ".join(map(str, frame.columns))
+            raise DataError(f"{source}: there is no column {column!r} of texts; there are: {names}")
+        empty = frame[column].map(lambda cell: not isinstance(cell, str) or not cell.strip())
+        if empty.any():
+            raise DataError(f"{source}: column {column!r}, row {int(empty.argmax()) + 1} holds no text")
+
+
 def _read(path: Path, reader: Callable[[Path], T]) -> T:
     try:
         return reader(path)

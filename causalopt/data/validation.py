@@ -44,7 +44,8 @@ def clean(frame: pd.DataFrame, columns: Columns, source: str) -> pd.DataFrame:
                 cleaned[column] = _labels(frame[column], column, source)
         elif role.kind == "time":
             cleaned[column] = _times(frame[column], column, source)
-        elif role.kind == "log-probabilities":
+        elif role.kind == "log-probabilities" or role.name == "policy_log_prob":
+            # Not every one of several policies writes every text, nor does one that did not write the logs.
             cleaned[column] = _numbers(frame[column], column, source, least=-math.inf)
         elif role.kind == "flag":
             cleaned[column] = _flags(frame[column], column, source)

@@ -35,18 +35,34 @@ def thin_overlap(overlap: Overlap) -> str | None:
     >>> thin_overlap(overlap(np.linspace(0, 60, 500)))
     'Overlap is thin: 500 logged rows count as 17 for this policy.'
     """
-    logged = f"{overlap.clusters:,} logged {overlap.unit}"
-    if overlap.unit != "rows" and overlap.clusters < overlap.n:
-        logged += f" ({overlap.n:,} rows)"
     few = overlap.ess < max(TOO_FEW, min(THIN_SIZE, overlap.clusters / 3))
     if few or overlap.ess_fraction < THIN_FRACTION:
-        return f"Overlap is thin: {logged} count as {overlap.ess:.0f} for this policy."
-    if overlap.pareto_k > HEAVY_TAIL:
-        return (
-            f"Overlap is thin: a few of {logged} carry the answer (tail shape {overlap.pareto_k:.2f}; above "
-            f"{HEAVY_TAIL} an interval cannot be trusted)."
-        )
-    return None
+        return f"Overlap is thin: {_logged(overlap)} count as {overlap.ess:.0f} for this policy."
+    return _heavy_tail(overlap)
+
+
+def not_to_be_relied_on(overlap: Overlap) -> str | None:
+    """Say why an interval is not to be relied on at all, or return None: a part of what makes overlap thin.
+
+    With fewer than 30 effective units the central limit theorem does not hold, nor where a few units carry the answer.
+    """
+    if overlap.ess < TOO_FEW:
+        return f"Overlap is too thin: {_logged(overlap)} count as {overlap.ess:.0f} for this policy."
+    return _heavy_tail(overlap)
+
+
+def _logged(overlap: Overlap) -> str:
+    logged = f"{overlap.clusters:,} logged {overlap.unit}"
+    return f"{logged} ({overlap.n:,} rows)" if overlap.unit != "rows" and overlap.clusters < overlap.n else logged
+
+
+def _heavy_tail(overlap: Overlap) -> str | None:
+    if overlap.pareto_k <= HEAVY_TAIL:
+        return None
+    return (
+        f"Overlap is thin: a few of {_logged(overlap)} carry the answer (tail shape {overlap.pareto_k:.2f}; above "
+        f"{HEAVY_TAIL} an interval cannot be trusted)."
+    )
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from causalopt.behavior import BehaviorPolicy
+from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.population import Population
 from causalopt.diagnostics.overlap import Overlap, overlap
 from causalopt.estimators.weights import WeightedRows
@@ -19,6 +21,7 @@ def compared(
     subjects: Mapping[str, Subject],
     pseudo: PseudoOutcomes,
     behavior: Float64 | None,
+    source: BehaviorPolicy,
     estimators: Sequence[str],
     seed: int,
 ) -> dict[str, PolicyTerms]:
@@ -30,8 +33,8 @@ def compared(
         Both policies, by these names.
     pseudo:
         Pseudo-outcomes of the evaluation rows.
-    behavior:
-        log q that the ratios are based on, shape [n], nats; None for ratios in embedding space.
+    behavior, source:
+        log q that the ratios are based on, shape [n], nats, and where it is from; None for ratios in embedding space.
     estimators:
         Names of those that will be applied.
     seed:
@@ -40,7 +43,7 @@ def compared(
     found = dict(terms)
     if "balance" in estimators:
         ratios_to_q = None if behavior is None else (found["policy"].log_ratio, found["reference"].log_ratio)
-        score = log_ratio_score(subjects["policy"], subjects["reference"], pseudo.dataset, ratios_to_q)
+        score = log_ratio_score(subjects["policy"], subjects["reference"], pseudo.dataset, source, ratios_to_q)
         pair = with_balancing_weights(found["policy"], found["reference"], pseudo, score)
         found["policy"], found["reference"] = pair
     if "adaptive_dr" in estimators:
@@ -48,19 +51,24 @@ def compared(
     return found
 
 
-def overlap_of(terms: PolicyTerms, estimator: str, pseudo: PseudoOutcomes, population: Population) -> Overlap:
-    """Overlap of the weights that an estimator gives the rows, in the units that were drawn.
+def overlap_of(
+    terms: Mapping[str, PolicyTerms], estimator: str, data: DirectOutcomeDataset, population: Population
+) -> Overlap:
+    """Overlap of the policy or of the reference, whichever has less: their difference relies on both.
 
-    Where outcomes were not always observed, it is a share of the rows that have one: where one reader in twenty
-    responds, overlap is not thin for that.
+    It is that of the weights that an estimator gives the rows, in the units that were drawn. Where outcomes were not
+    always observed, it is a share of the rows that have one: where one reader in twenty responds, overlap is not thin
+    for that.
 
     Raises
     ------
     OverlapError
         If a single row has all the weight.
     """
-    data = pseudo.dataset
-    log_weight = terms.log_weight_of(estimator)
-    WeightedRows.of(log_weight, data.weight).refuse_single_row()
     rated = data.subset(data.rated)
-    return overlap(log_weight[data.rated], rated.weight, rated.cluster(population), rated.units(population))
+    found = []
+    for who in ("policy", "reference"):
+        log_weight = terms[who].log_weight_of(estimator)
+        WeightedRows.of(log_weight, data.weight).refuse_single_row()
+        found.append(overlap(log_weight[data.rated], rated.weight, rated.cluster(population), rated.units(population)))
+    return min(found, key=lambda one: one.ess)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import rel_entr
 
 from causalopt.backends.contracts import EnumerablePolicy, Policy
 from causalopt.data.dataset import DirectOutcomeDataset
-from causalopt.evaluation.policies import Draws
+from causalopt.evaluation.policies import PROMPTS_AT_ONCE, Draws
+from causalopt.typing import Float64
 
 NEAR = 0.5
 """Effective share of the draws, weighted to the reference, at or above which the two distributions are close."""
@@ -24,7 +26,7 @@ class Divergence:
     se: float
 
 
-def divergence(policy: Policy, reference: Policy, data: DirectOutcomeDataset, drawn: Draws) -> Divergence:
+def divergence(policy: Policy, reference: Policy, data: DirectOutcomeDataset, drawn: Draws) -> Divergence | None:
     """KL(policy || reference), nats, with prompts the mean over the rows' prompts; never negative.
 
     On draws x of the policy it is the mean of r = log P(x) - log P0(x). If the two distributions are close, exp(-r) - 1
@@ -40,12 +42,20 @@ def divergence(policy: Policy, reference: Policy, data: DirectOutcomeDataset, dr
         Rows whose prompts are averaged over, weighted by exposure.
     drawn:
         Texts drawn from the policy.
+
+    Returns
+    -------
+    Divergence or None
+        None if it is infinite: the policy writes a text that the reference never writes.
     """
     if isinstance(policy, EnumerablePolicy) and isinstance(reference, EnumerablePolicy):
         exact = _summed(policy, reference, data)
         if exact is not None:
-            return Divergence(exact, 0.0)
-    log_ratio = policy.log_prob(drawn.prompts, drawn.texts) - reference.log_prob(drawn.prompts, drawn.texts)
+            return Divergence(exact, 0.0) if np.isfinite(exact) else None
+    log_prob_reference = reference.log_prob(drawn.prompts, drawn.texts)
+    if np.isneginf(log_prob_reference).any():
+        return None
+    log_ratio = policy.log_prob(drawn.prompts, drawn.texts) - log_prob_reference
     share = np.ones(len(log_ratio)) if drawn.row is None else data.weight[drawn.row]
     share = share / share.sum()
     terms = log_ratio
@@ -58,14 +68,27 @@ def divergence(policy: Policy, reference: Policy, data: DirectOutcomeDataset, dr
 
 def _summed(policy: EnumerablePolicy, reference: EnumerablePolicy, data: DirectOutcomeDataset) -> float | None:
     """Sum over all texts; None if the two policies are not over the same texts."""
-    distinct = None if data.prompts is None else list(dict.fromkeys(data.prompts))
-    texts, log_prob = policy.distribution(distinct)
-    others, log_prob_reference = reference.distribution(distinct)
-    if texts != others:
+    if data.prompts is None:
+        found = _of_prompts(policy, reference, None)
+        return None if found is None else max(float(found), 0.0)
+    distinct = list(dict.fromkeys(data.prompts))
+    blocks = [
+        _of_prompts(policy, reference, distinct[start : start + PROMPTS_AT_ONCE])
+        for start in range(0, len(distinct), PROMPTS_AT_ONCE)
+    ]
+    some = [block for block in blocks if block is not None]
+    if len(some) < len(blocks):
         return None
-    each = np.sum(np.exp(log_prob) * (log_prob - log_prob_reference), axis=-1)
-    if data.prompts is None or distinct is None:
-        return max(float(each), 0.0)
+    each = np.concatenate(some)
     position = {prompt: i for i, prompt in enumerate(distinct)}
     weight = np.bincount([position[prompt] for prompt in data.prompts], weights=data.weight, minlength=len(distinct))
     return max(float(np.average(each, weights=weight)), 0.0)
+
+
+def _of_prompts(policy: EnumerablePolicy, reference: EnumerablePolicy, prompts: list[str] | None) -> Float64 | None:
+    """KL given each of some prompts; None if the two policies are not over the same texts."""
+    texts, log_prob = policy.distribution(prompts)
+    others, log_prob_reference = reference.distribution(prompts)
+    if texts != others:
+        return None
+    return np.asarray(np.sum(rel_entr(np.exp(log_prob), np.exp(log_prob_reference)), axis=-1))  # 0 log(0 / p) is 0

@@ -27,12 +27,14 @@ from causalopt.evaluation.by_group import GroupGains, gains_by_group
 from causalopt.evaluation.comparison import compared, overlap_of
 from causalopt.evaluation.divergence import Divergence, divergence
 from causalopt.evaluation.evidence import Evidence, gather_evidence
-from causalopt.evaluation.logged_law import LoggedLaw, look_at_logged_law
+from causalopt.evaluation.logged_law import LoggedLaw, few_texts, is_listed, look_at_logged_law
 from causalopt.evaluation.policies import (
+    NOT_CALLED,
     Draws,
-    ExternalPolicy,
+    Evaluable,
     LoggedPolicy,
     ModelPolicy,
+    ScoredPolicy,
     Subject,
     as_subject,
     context_rows,
@@ -57,10 +59,12 @@ class Evaluation:
     level:
         Level of the confidence intervals.
     overlap:
-        Overlap of the policy's weights rho_i * s_i on the test rows, in the units that were drawn; where outcomes were
-        not always observed, times 1 / pi_i, over the rows that have an outcome.
+        Overlap of the weights rho_i * s_i on the test rows, in the units that were drawn; where outcomes were not
+        always observed, times 1 / pi_i, over the rows that have an outcome. Of policy and reference, that of the one
+        with fewer effective units.
     kl:
-        KL(policy || reference), summed or on texts drawn from the policy; None if one of them cannot score texts.
+        KL(policy || reference), summed or on texts drawn from the policy; None if one of them cannot score texts, or it
+        is infinite: the policy writes texts that the reference never writes.
     draws:
         ``draws["reference"]`` and ``draws["policy"]``, if there are any.
     evidence:
@@ -136,10 +140,10 @@ def describe(estimate: Estimate, estimator: str, level: float) -> dict[str, Any]
 
 
 def evaluate(
-    policy: Policy | ExternalPolicy,
+    policy: Evaluable,
     data: DirectOutcomeDataset | PseudoOutcomes,
     *,
-    reference: Policy | LoggedPolicy | None = None,
+    reference: Evaluable | None = None,
     nuisances: PseudoOutcomeEstimator | None = None,
     estimators: Sequence[str] | None = None,
     behavior_policy: BehaviorPolicy | None = None,
@@ -157,24 +161,28 @@ def evaluate(
     Parameters
     ----------
     policy:
-        A policy that can be called, or an `ExternalPolicy`, whose log-probabilities are a column of the data.
+        A policy that can be called, such as a `ListedPolicy` ("always this text"); an `ExternalPolicy`, whose
+        log-probabilities are a column of the data; a `ScoredPolicy`, known by numbers from elsewhere; or
+        `LoggedPolicy`.
     data:
         Rows that were not used to train or select the policy; nuisances are cross-fitted on these rows alone. Or
         their pseudo-outcomes, if they have been computed.
     reference:
-        The policy to compare with; may be left out for a policy that `optimize` returned. `LoggedPolicy` compares with
-        the texts as they were logged.
+        The policy to compare with, given in the same ways; may be left out for a policy that `optimize` returned.
+        `LoggedPolicy` compares with the texts as they were logged.
     nuisances:
         How to fit the nuisances; None uses the defaults of `PseudoOutcomeEstimator`.
     estimators:
         Names in `causalopt.estimators.names.ESTIMATORS`; the first that can be computed is the headline. None takes
         "balance", "sndr", "dr", "snipw" and "dm"; for adaptive logs with logged propensities "adaptive_dr" comes first.
     behavior_policy:
-        Source of q: "logged" log-probabilities, the "reference" policy, or "embedding", for which a classifier
-        separates each policy's texts from the logged ones (`marginal_log_ratio`). None takes the first of these that
-        is available. `mips` and `mdr` always use the last one.
+        Source of q: "logged" log-probabilities, the "reference" policy, the "frequency" of each logged text (given its
+        prompt), or "embedding", for which a classifier separates each policy's texts from the logged ones
+        (`marginal_log_ratio`). None takes the first of these that is available: frequencies for two listed policies
+        (or one and the logs) without prompts, if the logged texts have 5 rows or more on average; embeddings if one of
+        the policies is known by its texts alone. `mips` and `mdr` always use the last one.
     behavior_reference:
-        The policy whose log-probabilities are q under "reference"; None uses ``reference`` itself.
+        The policy whose log-probabilities are q under "reference"; None uses ``reference`` itself, if it is a model.
     draws:
         Number of texts drawn from each policy for the plug-in part; their Monte Carlo error is in the standard error.
         With prompts, texts are drawn for that many of the rows (or, with more draws than rows, the same number for each
@@ -188,8 +196,8 @@ def evaluate(
     without:
         From `leave_out`: nuisances fitted without a covariate, as benchmarks for the strength of a hidden confounder.
     population:
-        Whether texts and prompts are a sample or the whole population. None follows the policy: fixed for one that
-        chooses among known texts, drawn for any other.
+        Whether texts and prompts are a sample or the whole population. None follows the policies: fixed if both choose
+        among known texts, else drawn.
     groups:
         Covariates by which readers are grouped, for the gain among each group: levels of a category, thirds of a
         number. Or groups that were found in the training rows (`causalopt.find_groups`).
@@ -215,7 +223,7 @@ def evaluate(
     check_type(
         "evaluate: data", data, (DirectOutcomeDataset, PseudoOutcomes), "a DirectOutcomeDataset or PseudoOutcomes"
     )
-    if not isinstance(policy, ExternalPolicy):
+    if not isinstance(policy, NOT_CALLED):
         check_contract("evaluate: policy", policy, ("log_prob", "sample"), "a policy")
     if reference is None and isinstance(policy, OptimizedPolicy):
         reference = policy.reference
@@ -240,14 +248,16 @@ def evaluate(
         check_names(groups, asked.covariates.columns, asked.source)
     new, old = as_subject(policy), as_subject(reference)
     if population is None:
-        population = population_of(new)
+        population = population_of(new, old)
     if isinstance(data, PseudoOutcomes):
         pseudo = data
     else:
         rows = data.with_population(population)
         pseudo = (nuisances or PseudoOutcomeEstimator(seed=seed)).fit_transform(rows)
-    if behavior_reference is None and isinstance(old, ModelPolicy):
+    if behavior_reference is None and isinstance(old, ModelPolicy) and not is_listed(old):
         behavior_reference = old.policy
+    if behavior_policy is None:
+        behavior_policy = _source_for(new, old, pseudo.dataset, behavior_reference)
     source = behavior_source(pseudo.dataset, behavior_reference, behavior_policy)
     behavior = None if source == "embedding" else behavior_log_prob(pseudo.dataset, behavior_reference, source)
     row = context_rows(pseudo.dataset, draws, seed)
@@ -260,13 +270,13 @@ def evaluate(
         who: policy_terms(subject, pseudo, behavior, drawn[who], marginal=marginal, seed=seed, population=population)
         for who, subject in (("reference", old), ("policy", new))
     }
-    terms = compared(terms, {"policy": new, "reference": old}, pseudo, behavior, estimators, seed)
+    terms = compared(terms, {"policy": new, "reference": old}, pseudo, behavior, source, estimators, seed)
     if source == "logged":
         found = terms["policy"]
         warn_if_mean_ratio_is_not_one(found.log_ratio, weight=found.weight, cluster=found.cluster)
     estimates, left_out = _estimates(terms, estimators, pseudo.dataset.source)
     headline = next(iter(estimates["difference"]))
-    shared = overlap_of(terms["policy"], headline, pseudo, population)
+    shared = overlap_of(terms, headline, pseudo.dataset, population)
     thin = thin_overlap(shared)
     if thin is not None:
         warnings.warn(f"{pseudo.dataset.source}: {thin}", OverlapWarning, stacklevel=2)
@@ -299,6 +309,18 @@ def evaluate(
     return Evaluation(
         estimates, headline, level, shared, kl, known, evidence, law, left_out, population, notes, barred, by_group
     )
+
+
+def _source_for(
+    new: Subject, old: Subject, data: DirectOutcomeDataset, behavior_reference: Policy | None
+) -> BehaviorPolicy | None:
+    """Source of q that the kinds of policies call for; None to take what the data have."""
+    asked = [one for one in (new, old) if not isinstance(one, LoggedPolicy)]
+    if any(isinstance(one, ScoredPolicy) and one.log_probs is None for one in asked):
+        return "embedding"
+    if data.logged_log_prob is not None or behavior_reference is not None or not asked:
+        return None
+    return "frequency" if few_texts(data) and all(is_listed(one) for one in asked) else None
 
 
 def _adaptive(data: DirectOutcomeDataset) -> tuple[str, ...]:
@@ -343,7 +365,7 @@ def _logged_law(
     else:
         q = as_subject(behavior_reference)
         q_draws = q.draw(pseudo, draws, seed, row) if source == "reference" else None
-    return look_at_logged_law(pseudo, source, q, q_draws, new, drawn["policy"], population, seed)
+    return look_at_logged_law(pseudo, source, q, q_draws, {"policy": new, "reference": old}, drawn, population, seed)
 
 
 def _estimates(

@@ -15,7 +15,14 @@ from causalopt.diagnostics.balance import covariate_balance, weight_calibration
 from causalopt.diagnostics.drift import Drift, Part, drift
 from causalopt.diagnostics.nonresponse import Nonresponse, nonresponse
 from causalopt.diagnostics.placebo import PlaceboAssignment, placebo_assignment, placebo_outcome
-from causalopt.diagnostics.sensitivity import Benchmark, Sensitivity, benchmark, riesz_representer, sensitivity
+from causalopt.diagnostics.sensitivity import (
+    STRENGTHS,
+    Benchmark,
+    Sensitivity,
+    benchmark,
+    riesz_representer,
+    sensitivity,
+)
 from causalopt.errors import OverlapError
 from causalopt.estimators.estimate import Estimate
 from causalopt.evaluation.terms import PolicyTerms, with_balancing_weights
@@ -62,6 +69,19 @@ class Evidence:
     drift: Drift | None = None
     nonresponse: Nonresponse | None = None
     worst_case_bias: float | None = None
+
+    def bounds(self, level: float = 0.95) -> list[dict[str, float | str]]:
+        """Bounds of the difference if a hidden confounder is as strong as each covariate, and at fixed strengths.
+
+        See `Sensitivity.at_strengths`; empty without a sensitivity analysis.
+        """
+        if self.sensitivity is None:
+            return []
+        covariates = {
+            f"as strong as {name}": (min(one.outcome_share, 1.0), one.assignment_share)
+            for name, one in self.benchmarks.items()
+        }
+        return self.sensitivity.at_strengths(covariates | STRENGTHS, level=level)
 
 
 def gather_evidence(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from causalopt.backends.contracts import EnumerablePolicy
+from causalopt.backends.listed_policy import ListedPolicy
 from causalopt.behavior import BehaviorPolicy
+from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.population import Population
 from causalopt.diagnostics.behavior_fit import BehaviorFit, behavior_fit
 from causalopt.diagnostics.support import Support, support
@@ -14,6 +17,8 @@ from causalopt.estimators.cluster import pair_codes
 from causalopt.evaluation.policies import Draws, ModelPolicy, Subject
 from causalopt.pseudo_outcome import PseudoOutcomes
 
+ROWS_PER_TEXT = 5
+"""Mean number of rows of a logged text above which it is known by its own rows; below, embeddings share strength."""
 NOTEWORTHY, MOST = 0.1, 0.5
 """Shares of a policy's texts outside of the logged ones above which they are reported, and nothing is concluded."""
 
@@ -28,13 +33,19 @@ class LoggedLaw:
         The q that the ratios are based on.
     fit:
         Fit of the reference used as q; None if q is not a model that writes texts, or no texts were drawn from it.
-    support:
-        Overlap of the policy with the logged texts; None if it chooses among known texts, or no texts were drawn.
+    support, reference_support:
+        Overlap of the policy with the logged texts, and of the reference if it is neither a model nor the logs; None if
+        it chooses among known texts, or no texts were drawn.
+    unlogged:
+        Where few texts were logged (`few_texts`): for each listed policy that has some, the probability of its texts
+        that were never logged with an outcome. These are known from other texts alone.
     """
 
     source: BehaviorPolicy
     fit: BehaviorFit | None = None
     support: Support | None = None
+    reference_support: Support | None = None
+    unlogged: Mapping[str, float] = field(default_factory=dict)
     unknown: str | None = None
     """Reason why one of them could not be measured."""
 
@@ -45,8 +56,7 @@ class LoggedLaw:
             self.fit.judgement in ("questionable", "unclear") or (self.fit.bars_finding and not ratios)
         ):
             said.append(self.fit.sentence)
-        if self.support is not None and NOTEWORTHY < self.support.outside <= MOST:
-            said.append(self.support.sentence)
+        said.extend(sentence for share, sentence in self._outside() if NOTEWORTHY < share <= MOST)
         if self.unknown is not None:
             said.append(f"How the logged texts compare with what the policies write is not known: {self.unknown}.")
         return tuple(said)
@@ -56,9 +66,25 @@ class LoggedLaw:
         said = []
         if ratios and self.fit is not None and self.fit.bars_finding:
             said.append(self.fit.sentence)
-        if self.support is not None and self.support.outside > MOST:
-            said.append(self.support.sentence)
+        said.extend(sentence for share, sentence in self._outside() if share > MOST)
         return tuple(said)
+
+    def _outside(self) -> list[tuple[float, str]]:
+        """Share of each policy's texts outside of the logged ones, with a sentence."""
+        found = []
+        if self.support is not None:
+            found.append((self.support.outside, self.support.sentence))
+        if self.reference_support is not None:
+            found.append((self.reference_support.outside, f"For the reference: {self.reference_support.sentence}"))
+        for who, share in self.unlogged.items():
+            found.append(
+                (
+                    share,
+                    f"{share:.0%} of what the {who} writes was never logged: its value is extrapolated from other "
+                    "texts, and these data cannot vouch for it.",
+                )
+            )
+        return found
 
 
 def look_at_logged_law(
@@ -66,8 +92,8 @@ def look_at_logged_law(
     source: BehaviorPolicy,
     q: Subject,
     q_draws: Draws | None,
-    policy: Subject,
-    policy_draws: Draws | None,
+    subjects: Mapping[str, Subject],
+    drawn: Mapping[str, Draws | None],
     population: Population,
     seed: int,
 ) -> LoggedLaw:
@@ -81,8 +107,8 @@ def look_at_logged_law(
         The q that the ratios are based on.
     q, q_draws:
         The reference used as q, and its texts.
-    policy, policy_draws:
-        The policy, and its texts.
+    subjects, drawn:
+        The "policy" and the "reference", and their texts.
     population:
         Whether texts and prompts are drawn or fixed.
     seed:
@@ -92,19 +118,59 @@ def look_at_logged_law(
     ways = data.cluster(population)
     cluster = pair_codes(*ways) if isinstance(ways, tuple) else ways
     fit: BehaviorFit | None = None
-    reach: Support | None = None
+    reach: dict[str, Support] = {}
+    few = few_texts(data)
+    unlogged = _unlogged(data, subjects, drawn) if few else {}
+
+    def law(unknown: str | None = None) -> LoggedLaw:
+        return LoggedLaw(source, fit, reach.get("policy"), reach.get("reference"), unlogged, unknown)
+
     try:
         if source == "reference" and q_draws is not None and _writes(q):
-            x, drawn = pseudo.fitted().embed_together(data.prompts, data.texts, q_draws.prompts, q_draws.texts)
-            fit = behavior_fit(x, drawn, weight=data.weight, cluster=cluster, row=q_draws.row, seed=seed)
-        if policy_draws is not None and not policy_draws.logged and _writes(policy):
-            x, drawn = pseudo.fitted().embed_together(
-                data.prompts, data.texts, policy_draws.prompts, policy_draws.texts
-            )
-            reach = support(x, drawn, weight=data.weight, cluster=cluster, row=policy_draws.row, seed=seed)
+            x, x_q = pseudo.fitted().embed_together(data.prompts, data.texts, q_draws.prompts, q_draws.texts)
+            fit = behavior_fit(x, x_q, weight=data.weight, cluster=cluster, row=q_draws.row, seed=seed)
+        for who, texts in drawn.items():
+            if texts is None or texts.logged or not _is_measured(subjects[who], who):
+                continue
+            if few and is_listed(subjects[who]):
+                continue  # counted one by one
+            x, x_policy = pseudo.fitted().embed_together(data.prompts, data.texts, texts.prompts, texts.texts)
+            reach[who] = support(x, x_policy, weight=data.weight, cluster=cluster, row=texts.row, seed=seed)
     except DataError as error:  # for example a single unit, on which no classifier can be evaluated
-        return LoggedLaw(source, fit, reach, str(error))
-    return LoggedLaw(source, fit, reach)
+        return law(str(error))
+    return law()
+
+
+def _is_measured(subject: Subject, who: str) -> bool:
+    """Whether a policy's texts may be unlike the logged ones: a model as the reference is judged by the fit of q."""
+    if isinstance(subject, ModelPolicy):
+        return is_listed(subject) or (who == "policy" and _writes(subject))
+    return True
+
+
+def is_listed(subject: Subject) -> bool:
+    """Whether a policy is a list of texts, and so neither a model nor the one that wrote the logs."""
+    return isinstance(subject, ModelPolicy) and isinstance(subject.policy, ListedPolicy)
+
+
+def few_texts(data: DirectOutcomeDataset) -> bool:
+    """Whether each text was logged so often that it is known by its own rows; never with prompts."""
+    return data.prompts is None and len(data) >= ROWS_PER_TEXT * len(set(data.texts))
+
+
+def _unlogged(
+    data: DirectOutcomeDataset, subjects: Mapping[str, Subject], drawn: Mapping[str, Draws | None]
+) -> dict[str, float]:
+    """Probability of the texts that were never logged, for each listed policy that has some."""
+    counts = data.rated & (data.weight > 0)
+    known, found = {text for text, one in zip(data.texts, counts, strict=True) if one}, {}
+    for who, texts in drawn.items():
+        if texts is not None and texts.support is not None and is_listed(subjects[who]):
+            listed, probability = texts.support
+            share = float(sum(p for text, p in zip(listed, probability, strict=True) if text not in known))
+            if share > 0:
+                found[who] = share
+    return found
 
 
 def _writes(subject: Subject) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -21,7 +21,8 @@ from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.typing import Float64, Int64
 
 MOST_PAIRS = 2_000_000
-"""Largest number of rows times texts for which a policy over known texts is summed in every row."""
+"""Largest number of pairs of a row and a text for which a policy over known texts is summed in every row."""
+PROMPTS_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -199,15 +200,12 @@ class ExternalPolicy:
         DataError
             If a column is missing, or a draw is empty.
         """
-        frame = files.read_table(Path(path))
-        columns = [text] if prompt is None else [text, prompt]
-        for column in columns:
-            if column not in frame:
-                names = ", ".join(map(str, frame.columns))
-                raise DataError(f"{path}: there is no column {column!r} of drawn texts; there are: {names}")
-            empty = frame[column].map(lambda cell: not isinstance(cell, str) or not cell.strip())
-            if empty.any():
-                raise DataError(f"{path}: column {column!r}, row {int(empty.argmax()) + 1} holds no text")
+        return cls.from_frame(files.read_table(Path(path)), text=text, prompt=prompt, source=str(path))
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame, *, text: str, prompt: str | None, source: str) -> ExternalPolicy:
+        """Take draws from a table, as `from_path` does; ``source`` is its name in messages."""
+        files.check_texts(frame, [text] if prompt is None else [text, prompt], source)
         return cls(frame[text].tolist(), None if prompt is None else frame[prompt].tolist())
 
     def log_prob(self, data: DirectOutcomeDataset) -> Float64 | None:
@@ -228,6 +226,78 @@ class ExternalPolicy:
 
 
 @dataclass(frozen=True)
+class ScoredPolicy:
+    """A policy that another system knows: its texts, or its log-probabilities of the logged texts, or both.
+
+    Unlike those of `ExternalPolicy`, the numbers are not columns of the data, so that two of them can be compared.
+
+    Parameters
+    ----------
+    drawn:
+        Texts drawn from it, or None.
+    log_probs:
+        log P(x | c), nats, by pair of prompt (None without prompts) and logged text; -inf for a text that it never
+        writes. None if they are unknown.
+    source:
+        Name in error messages.
+
+    Examples
+    --------
+    >>> from causalopt.evaluation.policies import ExternalPolicy, ScoredPolicy
+    >>> ScoredPolicy(ExternalPolicy(["give now", "join us"])).log_probs is None
+    True
+    """
+
+    drawn: ExternalPolicy | None = None
+    log_probs: Mapping[tuple[str | None, str], float] | None = None
+    source: str = "the policy"
+
+    @classmethod
+    def from_frame(
+        cls, frame: pd.DataFrame, drawn: ExternalPolicy | None, *, text: str, prompt: str | None, source: str
+    ) -> ScoredPolicy:
+        """Read log-probabilities from a table with columns of texts, of prompts if the data have any, and ``log_prob``.
+
+        Raises
+        ------
+        DataError
+            For a text without, or with two log-probabilities, and one that is not a number of at most 0 or -inf.
+        """
+        files.check_texts(frame, [text] if prompt is None else [text, prompt], source)
+        prompts = [None] * len(frame) if prompt is None else frame[prompt].tolist()
+        found: dict[tuple[str | None, str], float] = {}
+        for i, (pair, cell) in enumerate(zip(zip(prompts, frame[text], strict=True), frame["log_prob"], strict=True)):
+            try:
+                value = files.number(cell)
+            except ValueError as error:
+                raise DataError(f"{source}: column 'log_prob', row {i + 1}: {error}") from None
+            if not value <= 0:
+                raise DataError(
+                    f"{source}: column 'log_prob', row {i + 1} is {value:g}: a log-probability in nats is at most 0 "
+                    "(-inf for a text that the policy never writes)"
+                )
+            if found.setdefault(pair, value) != value:
+                raise DataError(f"{source}: row {i + 1}: {pair[1][:60]!r} has two different log-probabilities")
+        return cls(drawn, found, source)
+
+    def log_prob(self, data: DirectOutcomeDataset) -> Float64 | None:
+        if self.log_probs is None:
+            return None
+        prompts = [None] * len(data) if data.prompts is None else data.prompts
+        pairs = list(zip(prompts, data.texts, strict=True))
+        missing = next((pair for pair in pairs if pair not in self.log_probs), None)
+        if missing is not None:
+            raise DataError(
+                f"{self.source}: has no log-probability of the logged text {missing[1][:60]!r}: add a row for it "
+                "(-inf if the policy never writes it)"
+            )
+        return np.array([self.log_probs[pair] for pair in pairs])
+
+    def draw(self, pseudo: PseudoOutcomes, n: int, seed: int, row: Int64 | None = None) -> Draws | None:
+        return None if self.drawn is None else self.drawn.draw(pseudo, n, seed, row)
+
+
+@dataclass(frozen=True)
 class LoggedPolicy:
     """The policy that wrote the logs: its ratio is 1, and its texts are the logged ones."""
 
@@ -239,6 +309,11 @@ class LoggedPolicy:
         return Draws(data.texts, data.prompts, pseudo.g, np.arange(len(data)), logged=True)
 
 
+NOT_CALLED = (ExternalPolicy, ScoredPolicy, LoggedPolicy)
+Evaluable = Policy | ExternalPolicy | ScoredPolicy | LoggedPolicy
+"""What can be evaluated: a policy that can be called, one known by numbers, or the one that wrote the logs."""
+
+
 def _summed(
     policy: EnumerablePolicy, data: DirectOutcomeDataset
 ) -> Callable[[PseudoOutcomes], float | ContextDraws] | None:
@@ -247,16 +322,38 @@ def _summed(
         texts, log_prob = policy.distribution(None)
         return lambda pseudo: float(np.exp(log_prob) @ pseudo.dose_response(texts))
     prompt, distinct = pd.factorize(pd.Series(data.prompts))
-    texts, log_prob = policy.distribution(list(distinct))
-    if len(data) * len(texts) > MOST_PAIRS:
+    answers = _answers(policy, list(distinct))
+    if answers is None:
         return None
-    rows = np.arange(len(data))
+    rows = np.repeat(np.arange(len(data)), [len(answers[i][0]) for i in prompt])
+    if len(rows) > MOST_PAIRS:
+        return None
+    texts = [text for i in prompt for text in answers[i][0]]
+    probability = np.concatenate([answers[i][1] for i in prompt])
 
     def summed(pseudo: PseudoOutcomes) -> ContextDraws:
-        response = pseudo.row_response(texts * len(data), np.repeat(rows, len(texts))).reshape(len(data), len(texts))
-        return ContextDraws(np.sum(np.exp(log_prob[prompt]) * response, axis=1), rows, len(data))
+        terms = probability * pseudo.row_response(texts, rows)
+        return ContextDraws(np.bincount(rows, terms, len(data)).astype(np.float64), np.arange(len(data)), len(data))
 
     return summed
+
+
+def _answers(policy: EnumerablePolicy, prompts: Sequence[str]) -> list[tuple[list[str], Float64]] | None:
+    """Texts that have a probability, and these, for each prompt; None if there are too many.
+
+    Prompts may have candidates of their own: no table of all prompts by all texts is formed.
+    """
+    found: list[tuple[list[str], Float64]] = []
+    pairs = 0
+    for start in range(0, len(prompts), PROMPTS_AT_ONCE):
+        texts, log_prob = policy.distribution(prompts[start : start + PROMPTS_AT_ONCE])
+        for row in np.exp(log_prob):
+            kept = np.flatnonzero(row)
+            found.append(([texts[j] for j in kept], row[kept]))
+            pairs += len(kept)
+        if pairs > MOST_PAIRS:
+            return None
+    return found
 
 
 def _spread(rows: Sequence[Int64], prompts: Sequence[str]) -> tuple[Int64, Int64]:
@@ -273,13 +370,18 @@ def _spread(rows: Sequence[Int64], prompts: Sequence[str]) -> tuple[Int64, Int64
     return np.concatenate(chosen).astype(np.int64), np.concatenate(of_row).astype(np.int64)
 
 
-def population_of(subject: Subject) -> Population:
-    """Return the population of a policy's value: fixed texts if it chooses among known ones, else drawn texts."""
-    return FIXED if isinstance(subject, ModelPolicy) and isinstance(subject.policy, EnumerablePolicy) else DRAWN
+def population_of(*subjects: Subject) -> Population:
+    """Return the population of the policies' values: fixed texts if all choose among known ones, else drawn texts.
+
+    The texts as logged are of either population, and follow the policy that they are compared with.
+    """
+    asked = [subject for subject in subjects if not isinstance(subject, LoggedPolicy)]
+    known = [isinstance(one, ModelPolicy) and isinstance(one.policy, EnumerablePolicy) for one in asked]
+    return FIXED if known and all(known) else DRAWN
 
 
-def as_subject(policy: Policy | ExternalPolicy | LoggedPolicy) -> ModelPolicy | ExternalPolicy | LoggedPolicy:
+def as_subject(policy: Evaluable) -> ModelPolicy | ExternalPolicy | ScoredPolicy | LoggedPolicy:
     """Wrap a policy that can be called; other policies are returned unchanged."""
     if isinstance(policy, OptimizedPolicy):
         policy = policy.policy
-    return policy if isinstance(policy, ExternalPolicy | LoggedPolicy) else ModelPolicy(policy)
+    return policy if isinstance(policy, NOT_CALLED) else ModelPolicy(policy)

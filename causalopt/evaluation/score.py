@@ -8,9 +8,12 @@ from itertools import repeat
 import numpy as np
 
 from causalopt.backends.contracts import EnumerablePolicy, Policy
+from causalopt.backends.listed_policy import ListedPolicy
+from causalopt.behavior import BehaviorPolicy
 from causalopt.data.dataset import DirectOutcomeDataset
+from causalopt.errors import ModelError
 from causalopt.evaluation.balancing import Score
-from causalopt.evaluation.policies import ModelPolicy, Subject
+from causalopt.evaluation.policies import LoggedPolicy, ModelPolicy, Subject
 from causalopt.typing import Float64
 
 
@@ -18,16 +21,17 @@ def log_ratio_score(
     new: Subject,
     old: Subject,
     data: DirectOutcomeDataset,
+    source: BehaviorPolicy,
     log_ratios: tuple[Float64, Float64] | None = None,
 ) -> tuple[Float64, Score] | None:
     """Log-ratio of two policies, of the rows' texts and as a function of others; None unless both can be called.
 
-    ``log_ratios`` are the log-ratios of the rows' texts to one and the same q, if they are known. Each text is scored
-    once.
+    ``source`` is that of q, and ``log_ratios`` are the log-ratios of the rows' texts to it, if they are known. Each
+    text is scored once.
     """
-    if not (isinstance(new, ModelPolicy) and isinstance(old, ModelPolicy)):
+    policy, reference = (_called(one, data, source) for one in (new, old))
+    if policy is None or reference is None:
         return None
-    policy, reference = new.policy, old.policy
     known: dict[tuple[str | None, str], float] = {}
 
     def score(prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
@@ -45,6 +49,13 @@ def log_ratio_score(
     return _apart(*log_ratios), score  # q cancels
 
 
+def _called(subject: Subject, data: DirectOutcomeDataset, source: BehaviorPolicy) -> Policy | None:
+    """Return the policy as a function of any text; None if it cannot be called."""
+    if isinstance(subject, LoggedPolicy) and source == "frequency":
+        return ListedPolicy.of_rows(data.texts, data.prompts, data.weight)
+    return subject.policy if isinstance(subject, ModelPolicy) else None
+
+
 def _log_prob(policy: Policy, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
     """Log-probabilities of any texts, shape [m], nats; -inf for a text that a policy over known texts does not know."""
     if not isinstance(policy, EnumerablePolicy) or not len(texts):
@@ -59,6 +70,9 @@ def _log_prob(policy: Policy, prompts: Sequence[str] | None, texts: Sequence[str
 
 
 def _apart(one: Float64, other: Float64) -> Float64:
-    """Difference of log-probabilities; zero for a text that neither policy writes."""
+    """Difference of log-probabilities; zero for a text that neither policy writes, and for nothing else."""
+    unknown = np.isnan(one) | np.isnan(other)
+    if unknown.any():
+        raise ModelError(f"a policy's log-probability of text {int(unknown.argmax())} is not a number")
     neither = np.isneginf(one) & np.isneginf(other)
     return np.subtract(one, other, out=np.zeros(len(one)), where=~neither)

@@ -197,7 +197,10 @@ def policy_terms(
             in_embedding = embedding_log_ratio(pseudo, *draws.sample(data.weight, seed), seed=seed)
         except DataError as error:  # too few texts for a classifier: the other estimators do not need it
             if behavior is None:
-                raise
+                raise DataError(
+                    f"{error}: texts drawn from a policy tell no ratio here; give the probability of each text (a "
+                    "table with a column 'probability')"
+                ) from error
             in_embedding = str(error)
     if isinstance(subject, LoggedPolicy):
         log_ratio = np.zeros(len(data))

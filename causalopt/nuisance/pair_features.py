@@ -175,11 +175,18 @@ class _Score:
     def of(cls, score: Float64, elsewhere: Float64 | None, share: Float64) -> Self:
         known = np.concatenate([score, score if elsewhere is None else elsewhere])
         known = known[np.isfinite(known)]
-        inside = score[(share > 0) & np.isfinite(score)]
+        rows = score[share > 0]
+        inside = rows[np.isfinite(rows)]
         # Knots are at quantiles, where the texts are, but within the rows' scores: nothing is known beyond these, and a
         # line through a few draws that the reference hardly ever writes would be extrapolated to them.
         knots = np.quantile(known, np.linspace(0, 1, KNOTS)).round(12) if len(inside) else np.zeros(1)
         knots = np.unique(np.clip(knots, *_range(inside)))
+        # An infinite score is that of a text which one of the policies never writes: rows of such texts have a knot of
+        # their own.
+        reach = max(float(np.ptp(knots)), 1.0)
+        below = [knots[0] - reach] if np.isneginf(rows).any() else []
+        above = [knots[-1] + reach] if np.isposinf(rows).any() else []
+        knots = np.concatenate([below, knots, above])
         own = np.clip(score, knots[0], knots[-1])
         return cls(knots, _Block.of(_hats(own, knots), share), _Block.of(own[:, None], share))
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 from causalopt.backends.contracts import Policy
 from causalopt.behavior import BehaviorPolicy, behavior_log_prob, behavior_source
 from causalopt.data.population import Population
 from causalopt.diagnostics.frontier import Frontier, Point, choose_point
-from causalopt.diagnostics.verdict import thin_overlap
+from causalopt.diagnostics.verdict import not_to_be_relied_on
 from causalopt.errors import CausalOptWarning, MissingPartError, OverlapError
 from causalopt.evaluation.comparison import compared, overlap_of
-from causalopt.evaluation.divergence import divergence
+from causalopt.evaluation.divergence import Divergence, divergence
 from causalopt.evaluation.logged_law import look_at_logged_law
 from causalopt.evaluation.policies import Draws, ModelPolicy, context_rows, population_of
 from causalopt.evaluation.terms import PolicyTerms, policy_terms
@@ -38,8 +39,9 @@ def frontier(
 ) -> Frontier:
     """Estimate the gain of policies between a reference and the end of a fit, and choose one of them.
 
-    A point is not chosen if overlap is too thin for it (`causalopt.evaluation.thin_overlap`), or if a quarter more of
-    its texts than of the reference's lie outside of the logged ones' support, where outcomes are extrapolated.
+    A point is not chosen if its interval is not to be relied on (fewer than 30 effective units, or a few that carry the
+    answer), or if a quarter more of its texts than of the reference's lie outside of the logged ones' support, where
+    outcomes are extrapolated.
 
     Parameters
     ----------
@@ -71,27 +73,28 @@ def frontier(
         drawn = policy.draw(pseudo, draws, seed, row)
         assert drawn is not None
         terms = policy_terms(policy, pseudo, behavior, drawn, marginal=False, seed=seed, population=chosen)
-        law = look_at_logged_law(pseudo, "logged", policy, None, policy, drawn, chosen, seed)
+        law = look_at_logged_law(pseudo, source, policy, None, {"policy": policy}, {"policy": drawn}, chosen, seed)
         return drawn, terms, None if law.support is None else law.support.outside
 
     def point(factor: float) -> Point:
         new = ModelPolicy(at(end, reference, factor))
         drawn, terms, outside = seen(new)
-        distance = divergence(new.policy, reference, data, drawn)
+        distance = divergence(new.policy, reference, data, drawn) or Divergence(math.inf, 0.0)
         pair = compared(
             {"policy": terms, "reference": terms_of_reference},
             {"policy": new, "reference": old},
             pseudo,
             behavior,
+            source,
             [estimator],
             seed,
         )
         try:
             difference = pair["policy"].estimate(estimator) - pair["reference"].estimate(estimator)
-            shared = overlap_of(pair["policy"], estimator, pseudo, chosen)
+            shared = overlap_of(pair, estimator, data, chosen)
         except (OverlapError, MissingPartError) as error:
             return Point(factor, distance.kl, distance.se, None, 0.0, outside, str(error))
-        barred = thin_overlap(shared)
+        barred = not_to_be_relied_on(shared)
         if barred is None and outside is not None and outside > EXTRAPOLATED + (outside_of_reference or 0.0):
             barred = f"{outside:.0%} of its texts lie outside of what was logged."
         return Point(factor, distance.kl, distance.se, difference, shared.ess, outside, barred)

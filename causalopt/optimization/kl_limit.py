@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -85,6 +86,7 @@ def kl_to(reference: Policy, data: DirectOutcomeDataset, seed: int, draws: int =
             warnings.simplefilter("ignore", TruncationWarning)  # texts of the final policy are drawn again later
             texts = policy.sample(prompts, draws if prompts is None else len(prompts), seed)
         drawn = Draws(texts, prompts, g=np.zeros(len(texts)), row=row)
-        return divergence(policy, reference, data, drawn).kl
+        found = divergence(policy, reference, data, drawn)
+        return math.inf if found is None else found.kl
 
     return kl

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -42,6 +43,27 @@ def _is_estimator(name: str) -> str:
         return check_estimator(name)
     except ConfigError as error:
         raise ValueError(str(error)) from None
+
+
+RESERVED = ("policy", "reference", "optimised", "logged")
+"""Names that tables, plots and commands give to other policies."""
+
+
+def _are_folder_names(named: dict[str, Any]) -> dict[str, Any]:
+    """Check the names of comparisons, which become folders: letters, digits, spaces and ``_ - . ( )``."""
+    seen: dict[str, str] = {}
+    for name in named:
+        if not re.fullmatch(r"\w(?:[\w .()-]*[\w)])?", name):
+            raise ValueError(
+                f"{name!r} cannot be the name of a comparison, which becomes a folder: use letters, digits, spaces, "
+                "and any of _ - . ( ) inside"
+            )
+        if name.lower() in RESERVED:
+            raise ValueError(f"{name!r} is the name of another policy of the run; choose another for the comparison")
+        other = seen.setdefault(name.lower(), name)
+        if other != name:
+            raise ValueError(f"{name!r} and {other!r} differ in case alone, which some file systems do not tell apart")
+    return named
 
 
 Estimator = Annotated[str, AfterValidator(_is_estimator)]
@@ -197,9 +219,13 @@ class EvaluationConfig(Section):
 class EstimateConfig(Section):
     """The policies that `causalopt estimate` evaluates and compares; `run` ignores this section."""
 
-    policy: str | None = Field(None, description="a run, a folder or a hub id; null: data.policy_log_prob")
+    policy: str | None = Field(
+        None,
+        description="a run, folder, hub id, table of a policy, or logged; null: data.policy_log_prob or its texts",
+    )
     policy_draws: Path | None = Field(None, description="table of texts drawn from a policy that is not available")
     reference: str | None = Field(None, description="like policy; null: a run's reference, else the texts as logged")
+    reference_draws: Path | None = Field(None, description="table of texts drawn from the reference")
 
 
 class ComparisonConfig(Section):
@@ -221,7 +247,7 @@ class RunConfig(Section):
     assignment_model: NamedPart = {"name": "auto"}
     observation_model: NamedPart = {"name": "logistic"}
     cross_fitting: CrossFittingConfig = CrossFittingConfig()
-    behavior_policy: Literal["logged", "reference", "embedding"] | None = Field(
+    behavior_policy: Literal["logged", "reference", "frequency", "embedding"] | None = Field(
         None, description="the source of q; by default logged if there is a column, else the reference"
     )
     samples: SamplesConfig = SamplesConfig()
@@ -234,7 +260,7 @@ class RunConfig(Section):
     )
     evaluation: EvaluationConfig = EvaluationConfig()
     estimate: EstimateConfig = EstimateConfig()
-    comparisons: dict[str, ComparisonConfig] = {}
+    comparisons: Annotated[dict[str, ComparisonConfig], AfterValidator(_are_folder_names)] = {}
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="before")

@@ -10,12 +10,13 @@ import numpy as np
 
 from causalopt import plugins
 from causalopt.backends.contracts import Policy
+from causalopt.backends.listed_policy import ListedPolicy
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.reader_groups import ReaderGroups
 from causalopt.errors import ConfigError, collected_warnings
 from causalopt.estimators.names import ESTIMATORS
 from causalopt.evaluation.evaluate import evaluate
-from causalopt.evaluation.policies import ExternalPolicy, LoggedPolicy, as_subject, population_of
+from causalopt.evaluation.policies import NOT_CALLED, LoggedPolicy, as_subject, population_of
 from causalopt.run.config import RunConfig, load_config
 from causalopt.run.metrics import evaluation_metrics, nuisance_metrics
 from causalopt.run.named_policies import LOGGED, NamedPolicy, external_policy, named_policy
@@ -28,6 +29,7 @@ from causalopt.run.plan import (
     read_outcome_data,
     resolve,
 )
+from causalopt.run.replacement import run_of
 from causalopt.run.tables import read_dataset
 from causalopt.simulation.contracts import World
 from causalopt.simulation.grading import truth_metrics
@@ -60,13 +62,16 @@ def estimate_value(config: RunConfig) -> dict[str, Any]:
             "evaluation.groups: found needs training rows, in which groups are found, and an estimate from a table has "
             "none: name covariates, or use causalopt evaluate with a run"
         )
-    asked = config.estimate
+    asked, columns = config.estimate, config.data.columns
     policy = (
-        external_policy(config.data.columns, asked.policy_draws) if asked.policy is None else named_policy(asked.policy)
+        external_policy(columns, asked.policy_draws)
+        if asked.policy is None
+        else named_policy(asked.policy, columns, asked.policy_draws)
     )
-    if asked.policy is not None:
-        _refuse_training_rows(Path(asked.policy), config)
     reference = _reference(config, policy)
+    for source in (asked.policy, asked.reference):
+        if source is not None:
+            _refuse_training_rows(Path(source), config)
     world: World | None = None if config.data.world is None else plugins.worlds.create(config.data.world)
     with collected_warnings() as messages:
         if world is not None:
@@ -82,6 +87,7 @@ def estimate_value(config: RunConfig) -> dict[str, Any]:
             policy,
             reference,
             outcome_data=read_outcome_data(config, world),
+            behavior_reference=_wrote_the_logs(asked.reference, policy, reference),
             world=world,
         )
     metrics["data"] = {
@@ -109,11 +115,10 @@ def evaluated(
 ) -> dict[str, Any]:
     """Fit the nuisances on ``rows`` alone and evaluate; if ``reference`` is None, compare with the texts as logged."""
     nuisances = build_nuisances(config)
-    population = config.data.population.over(population_of(as_subject(policy.policy)))
+    base = LoggedPolicy() if reference is None else reference.policy
+    population = config.data.population.over(population_of(as_subject(policy.policy), as_subject(base)))
     rows = rows.with_population(population)
     pseudo = pilot_rows(nuisances.fit_transform(rows, outcome_data=outcome_data), config.pilot.test_rows, config.seed)
-    base = LoggedPolicy() if reference is None else reference.policy
-    assert not isinstance(base, ExternalPolicy)
     evaluation = evaluate(
         policy.policy,
         pseudo,
@@ -128,8 +133,9 @@ def evaluated(
         population=population,
         groups=found_groups if config.evaluation.groups == "found" else config.evaluation.groups or None,
     )
-    known = world is not None and not isinstance(policy.policy, ExternalPolicy) and not isinstance(base, LoggedPolicy)
-    name = "the texts as logged" if reference is None else "the reference"
+    # The best gain at a policy's KL, which a truth includes, exists for models alone.
+    known = world is not None and not any(isinstance(one, (*NOT_CALLED, ListedPolicy)) for one in (policy.policy, base))
+    name = "the texts as logged" if isinstance(base, LoggedPolicy) else "the reference"
     return {
         "outcome": rows.columns.outcome,
         "direction": rows.direction,
@@ -152,24 +158,33 @@ def _everything(config: RunConfig) -> RunConfig:
 
 def _reference(config: RunConfig, policy: NamedPolicy) -> NamedPolicy | None:
     asked = config.estimate.reference
-    if asked == LOGGED:
-        return None
     if asked is not None:
-        return named_policy(asked)
+        return named_policy(asked, config.data.columns, config.estimate.reference_draws)
+    if config.estimate.reference_draws is not None:
+        table = str(config.estimate.reference_draws)
+        return named_policy(table, config.data.columns)
     return None if policy.reference is None else NamedPolicy(f"{policy.name} (reference)", policy.reference)
 
 
-def _refuse_training_rows(folder: Path, config: RunConfig) -> None:
+def _wrote_the_logs(asked: str | None, policy: NamedPolicy, reference: NamedPolicy | None) -> Policy | None:
+    """Return the model that q comes from, unless the reference is it: of two runs, the reference of one of them."""
+    if asked is None or reference is None or isinstance(reference.policy, LoggedPolicy):
+        return None
+    return policy.reference if reference.reference is None else reference.reference
+
+
+def _refuse_training_rows(source: Path, config: RunConfig) -> None:
     """Raise if a run's policy would be evaluated on the table that it was tuned on."""
-    if not (folder / "config.yaml").is_file() or not (folder / "manifest.json").is_file():
+    run = run_of(source)
+    if not (run / "config.yaml").is_file() or not (run / "manifest.json").is_file():
         return
-    trained = load_config(folder / "config.yaml").data
+    trained = load_config(run / "config.yaml").data
     same_table = trained.path is not None and config.data.path is not None and _same(trained.path, config.data.path)
     same_world = trained.world is not None and json.dumps(trained.world) == json.dumps(config.data.world)
-    if same_table or (same_world and load_config(folder / "config.yaml").seed == config.seed):
+    if same_table or (same_world and load_config(run / "config.yaml").seed == config.seed):
         raise ConfigError(
-            f"{folder}: was tuned on rows of this data, on which its value would be overstated; "
-            f"causalopt evaluate {folder} uses rows on which it was not tuned"
+            f"{source}: was tuned on rows of this data, on which its value would be overstated; "
+            f"causalopt evaluate {source} uses rows on which it was not tuned"
         )
 
 

@@ -17,7 +17,7 @@ from causalopt.run.config import RunConfig, load_config
 from causalopt.run.estimate import evaluated
 from causalopt.run.named_policies import NamedPolicy, external_policy, named_policy
 from causalopt.run.plan import read_data, read_outcome_rows
-from causalopt.run.replacement import read_manifest
+from causalopt.run.replacement import COMPARISONS, read_manifest, run_of
 from causalopt.run.tables import read_dataset
 from causalopt.simulation.contracts import World
 
@@ -39,9 +39,9 @@ def evaluate_run(
     Parameters
     ----------
     run_directory:
-        A directory written by `causalopt run`.
+        A directory written by `causalopt run`, or the folder of one of its comparisons.
     policy:
-        Another policy: a run, a folder, a PEFT adapter or a hub id.
+        Another policy: a comparison of the run, or what `estimate` takes: a run, a folder, a hub id, a table.
     data:
         Another table with the same columns, instead of the run's test rows.
     draws:
@@ -57,6 +57,7 @@ def evaluate_run(
         If ``data`` holds rows that the policy of this run, or of a run given as ``policy``, was trained on or selected
         with.
     """
+    own, run_directory = run_directory, run_of(run_directory)
     config = _config_of(run_directory)
     columns = {"policy_log_prob": policy_log_prob, "policy_text": policy_text}
     named = {role: column for role, column in columns.items() if column is not None}
@@ -65,11 +66,14 @@ def evaluate_run(
     config = config.model_copy(update={"data": config.data.model_copy(update=named)})
     rows, outcome_data, world = _rows(config, data)
     if data is not None:
-        _refuse_seen_rows(rows, [run_directory, *([] if policy is None else [Path(policy)])])
+        _refuse_seen_rows(rows, [run_directory, *([] if policy is None else [run_of(Path(policy))])])
     if policy is None and not named and policy_draws is None:
-        chosen = NamedPolicy(str(run_directory), load_policy(run_directory / "policy"))
+        chosen = NamedPolicy(str(own), named_policy(str(own)).policy)
+    elif policy is None:
+        chosen = external_policy(config.data.columns, policy_draws)
     else:
-        chosen = external_policy(config.data.columns, policy_draws) if policy is None else named_policy(policy)
+        compared = run_directory / COMPARISONS / policy
+        chosen = named_policy(str(compared) if policy in config.comparisons else policy, config.data.columns)
     reference = NamedPolicy(f"{run_directory} (reference)", load_policy(run_directory / "reference"))
     groups = _found_groups(config, run_directory)
     return evaluated(
@@ -80,8 +84,9 @@ def evaluate_run(
 def compare_runs(run_a: Path, run_b: Path, *, data: Path | None = None, draws: int | None = None) -> dict[str, Any]:
     """Estimate the difference of two runs' policies, B minus A, on the same rows with the same nuisances.
 
-    The first run's configuration is used, with its test rows, so both runs must have been trained on the same rows;
-    otherwise ``data`` must be a table that neither has seen.
+    Either may be the folder of a comparison, ``RUN/comparisons/NAME``. The first run's configuration is used, with its
+    test rows, so both runs must have been trained on the same rows; otherwise ``data`` must be a table that neither has
+    seen.
 
     Returns
     -------
@@ -95,16 +100,17 @@ def compare_runs(run_a: Path, run_b: Path, *, data: Path | None = None, draws: i
     DataError
         If ``data`` holds rows that one of the policies was trained on or selected with.
     """
-    config = _config_of(run_a)
-    _config_of(run_b)
-    if data is None and _fingerprint(run_a) != _fingerprint(run_b):
+    home_a, home_b = run_of(run_a), run_of(run_b)
+    config = _config_of(home_a)
+    _config_of(home_b)
+    if data is None and _fingerprint(home_a) != _fingerprint(home_b):
         raise ConfigError(
             f"{run_a} and {run_b} were trained on different rows, so one may have been tuned on the test rows of the "
             "other: name a table that neither has seen with --data"
         )
     rows, outcome_data, world = _rows(config, data)
     if data is not None:
-        _refuse_seen_rows(rows, [run_a, run_b])
+        _refuse_seen_rows(rows, [home_a, home_b])
     a, b = named_policy(str(run_a)), named_policy(str(run_b))
     return evaluated(
         config,
@@ -115,7 +121,7 @@ def compare_runs(run_a: Path, run_b: Path, *, data: Path | None = None, draws: i
         behavior_reference=a.reference,
         draws=draws,
         world=world,
-        found_groups=_found_groups(config, run_a),
+        found_groups=_found_groups(config, home_a),
     )
 
 

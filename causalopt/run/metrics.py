@@ -119,6 +119,7 @@ def evidence_metrics(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "robustness_value": None if sensitivity is None else sensitivity.robustness_value(),
         "robustness_value_interval": _robustness(evaluation),
+        "bounds": evidence.bounds(evaluation.level),
         "max_bias": None if sensitivity is None else sensitivity.max_bias.value,
         "placebo_p_value": None if evidence.placebo is None else evidence.placebo.p_value,
         "placebo_rejections": None if evidence.placebo is None else evidence.placebo.rejections,
@@ -134,12 +135,15 @@ def evidence_metrics(evaluation: Evaluation) -> dict[str, Any]:
 
 def _logged_law(evaluation: Evaluation) -> dict[str, Any]:
     """Fit of the reference to the logged texts, and the policy's overlap with them; null if not measured."""
-    fit, reach = evaluation.logged_law.fit, evaluation.logged_law.support
+    law = evaluation.logged_law
+    fit = law.fit
     return {
         "behavior_fit": None
         if fit is None
         else {"auc": fit.auc, "auc_low": fit.auc_low, "auc_high": fit.auc_high, "judgement": fit.judgement},
-        "support": None if reach is None else asdict(reach),
+        "support": None if law.support is None else asdict(law.support),
+        "reference_support": None if law.reference_support is None else asdict(law.reference_support),
+        "unlogged": dict(law.unlogged),
     }
 
 
@@ -171,9 +175,11 @@ def _robustness(evaluation: Evaluation) -> float | None:
     return None if sensitivity is None else sensitivity.robustness_value(level=evaluation.level)
 
 
-def comparison_metrics(evaluation: Evaluation, truth: dict[str, float] | None) -> dict[str, Any]:
-    """Collect the numbers of a comparison policy."""
-    return {"value": _values(evaluation), **_kl(evaluation), "truth": truth}
+def comparison_metrics(
+    evaluation: Evaluation, test: DirectOutcomeDataset, truth: dict[str, float] | None, folder: str
+) -> dict[str, Any]:
+    """Collect the numbers of a comparison policy, the same as the run's own, and the folder where it is saved."""
+    return {"path": folder, **evaluation_metrics(evaluation, test), "truth": truth}
 
 
 def _kl(evaluation: Evaluation) -> dict[str, float | None]:

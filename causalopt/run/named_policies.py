@@ -7,9 +7,12 @@ from pathlib import Path
 
 from causalopt.backends import load_policy
 from causalopt.backends.contracts import Policy
+from causalopt.backends.listed_policy import ListedPolicy
+from causalopt.data import files
 from causalopt.data.columns import Columns
 from causalopt.errors import ConfigError
-from causalopt.evaluation.policies import ExternalPolicy
+from causalopt.evaluation.policies import Evaluable, ExternalPolicy, LoggedPolicy, ScoredPolicy
+from causalopt.run.replacement import run_of
 
 LOGGED = "logged"
 """Name of the policy that wrote the logs."""
@@ -20,23 +23,62 @@ class NamedPolicy:
     """A policy, its name in tables, and the reference of its run, if it has one."""
 
     name: str
-    policy: Policy | ExternalPolicy
+    policy: Evaluable
     reference: Policy | None = None
 
 
-def named_policy(source: str) -> NamedPolicy:
-    """Load a run's policy (with its reference), a PEFT adapter, a folder, a finite policy, or a hub id.
+def named_policy(source: str, columns: Columns | None = None, draws: Path | None = None) -> NamedPolicy:
+    """Load a run's policy (with its reference), a PEFT adapter, a folder, a finite policy, a hub id, or a table.
+
+    Parameters
+    ----------
+    source:
+        The name; ``logged`` is the policy that wrote the logs. A table has the data's columns of texts and, if there
+        are any, prompts. With a column ``probability`` it lists all that the policy writes (`ListedPolicy`); with
+        ``log_prob``, log-probabilities of the logged texts, nats; with neither, texts drawn from it (`ScoredPolicy`).
+    columns:
+        The data's columns; None, and there are no tables.
+    draws:
+        A table of texts drawn from a policy that is given by its log-probabilities.
 
     Raises
     ------
+    ConfigError
+        If ``draws`` are given for a policy that does not need them.
     ModelError
         If there is no such policy.
     """
+    if columns is not None and Path(source).is_file():
+        return NamedPolicy(source, _from_table(Path(source), columns, draws))
+    if draws is not None:
+        raise ConfigError(f"{source}: its texts are known or can be drawn, so a table of draws ({draws}) has no use")
+    if source == LOGGED:
+        return NamedPolicy(LOGGED, LoggedPolicy())
     folder = Path(source)
-    if not (folder / "policy").is_dir():
-        return NamedPolicy(source, load_policy(source))
-    beside = folder / "reference"
-    return NamedPolicy(source, load_policy(folder / "policy"), load_policy(beside) if beside.is_dir() else None)
+    if (folder / "policy").is_dir():
+        folder = folder / "policy"
+    beside = run_of(folder) / "reference"
+    reference = load_policy(beside) if beside.is_dir() and beside.resolve() != folder.resolve() else None
+    return NamedPolicy(source, load_policy(folder if folder.is_dir() else source), reference)
+
+
+def _from_table(path: Path, columns: Columns, draws: Path | None) -> Evaluable:
+    frame = files.read_table(path)
+    known = [name for name in ("probability", "log_prob") if name in frame]
+    if len(known) > 1:
+        raise ConfigError(
+            f"{path}: has the columns 'probability' and 'log_prob': keep the one that describes the policy"
+        )
+    text, prompt, name = columns.text, columns.prompt, str(path)
+    if known == ["log_prob"]:
+        drawn = None if draws is None else ExternalPolicy.from_path(draws, text=text, prompt=prompt)
+        return ScoredPolicy.from_frame(frame, drawn, text=text, prompt=prompt, source=name)
+    if draws is not None:
+        raise ConfigError(f"{path}: has no column 'log_prob', so {draws} has no use: name one of the two tables")
+    if known == ["probability"]:
+        return ListedPolicy.from_frame(frame, text=text, prompt=prompt, source=name)
+    drawn = ExternalPolicy.from_frame(frame, text=text, prompt=prompt, source=name)
+    return ScoredPolicy(drawn, source=name)
 
 
 def external_policy(columns: Columns, draws: Path | None) -> NamedPolicy:

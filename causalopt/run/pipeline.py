@@ -35,6 +35,7 @@ from causalopt.run.config import RunConfig
 from causalopt.run.directory import RunDirectory
 from causalopt.run.metrics import comparison_metrics, run_metrics
 from causalopt.run.plan import Arm, Plan, fit_without, pilot_rows
+from causalopt.run.replacement import COMPARISONS
 from causalopt.simulation.contracts import World
 from causalopt.simulation.grading import true_responses, truth_metrics
 
@@ -67,6 +68,7 @@ def run(
         "seed": plan.config.seed,
         "fingerprint": {name: data.fingerprint() for name, data in plan.data_sets().items()},
         "world": None if plan.world is None else plan.world.describe(),
+        "comparisons": {name: f"{COMPARISONS}/{name}" for name in plan.comparisons},
     }
     with (
         files.open(
@@ -133,8 +135,10 @@ class _Stages:
                 other_train = self.train_rows(arm) if arm.own_nuisances else train
                 # At the same place of its own path; where the reference was chosen, at its end.
                 other = at(self.optimise(name, arm, other_train, reference, samples), reference, factor or 1.0)
-                result = self.evaluate(other, reference, test, evaluation.draws["reference"])
-            comparisons[name] = comparison_metrics(result, self.truth(other, reference, result))
+                folder = f"{COMPARISONS}/{name}"
+                other.save(files.path / folder)
+                result = self.evaluate(other, reference, test, evaluation.draws["reference"], without, groups)
+            comparisons[name] = comparison_metrics(result, plan.test, self.truth(other, reference, result), folder)
             frames.append(self.draws_frame(name, result.draws["policy"]))
         files.write_frame("samples.parquet", pd.concat(frames, ignore_index=True))
         truth = self.truth(policy, reference, evaluation)

@@ -26,7 +26,9 @@ FILES = (
     "metrics.json",
     "report.html",
 )
-FOLDERS = ("reference", "policy", "end", "work")
+COMPARISONS = "comparisons"
+"""Folder with a folder for the policy of each comparison."""
+FOLDERS = ("reference", "policy", "end", COMPARISONS, "work")
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -36,6 +38,14 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return manifest if isinstance(manifest, dict) and MARK in manifest else None
+
+
+def run_of(path: Path) -> Path:
+    """Return the run that a policy belongs to, given RUN, RUN/policy or RUN/comparisons/NAME; else ``path`` itself."""
+    for folder in (path, *list(path.parents)[:2]):
+        if (folder / "config.yaml").is_file() and read_manifest(folder) is not None:
+            return folder
+    return path
 
 
 def holds_nothing_yet(folder: Path) -> bool:

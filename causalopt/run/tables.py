@@ -11,7 +11,7 @@ from causalopt.backends.contracts import Policy
 from causalopt.data import files
 from causalopt.data.columns import Columns
 from causalopt.data.dataset import DirectOutcomeDataset
-from causalopt.evaluation.policies import ExternalPolicy
+from causalopt.evaluation.policies import NOT_CALLED
 from causalopt.run.config import DataConfig
 from causalopt.run.named_policies import named_policy
 
@@ -36,7 +36,7 @@ def read_dataset(path: Path, settings: DataConfig) -> DirectOutcomeDataset:
     for label, source in loggers.items():
         if source not in frame.columns and Path(source).is_dir():
             policy = named_policy(source).policy
-            assert not isinstance(policy, ExternalPolicy)
+            assert not isinstance(policy, NOT_CALLED)
             loggers[label] = f"log q of {source}"
             frame[loggers[label]] = _log_prob(policy, frame, columns)
     return DirectOutcomeDataset.from_frame(frame, source=str(path), **{**roles, "loggers": loggers or None})

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from causalopt.backends.listed_policy import ListedPolicy
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.evaluation.divergence import divergence
 from causalopt.evaluation.policies import Draws
@@ -72,3 +73,21 @@ def test_of_a_law_with_itself_it_is_zero():
     law = Law(np.arange(40.0))
     found = divergence(law, law, ROWS, law.draws(np.random.default_rng(0)))
     assert (found.kl, found.se) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("prompts", [None, ["c", "d"]])
+def test_texts_of_probability_zero_add_nothing_and_those_that_the_reference_never_writes_make_it_infinite(prompts):
+    """Always "a" is log 4 from a reference that writes it a quarter of the time; the way back is infinite."""
+    asked = None if prompts is None else ["c", "c", "d", "d"]
+    times = 1 if prompts is None else 2
+    always = ListedPolicy(["a", "b"] * times, [1.0, 0.0] * times, asked)
+    mixed = ListedPolicy(["a", "b"] * times, [0.25, 0.75] * times, asked)
+    frame = pd.DataFrame({"text": ["a", "b"] * 5, "prompt": ["c", "d"] * 5, "outcome": range(10)})
+    rows = DirectOutcomeDataset.from_frame(frame, prompt=None if prompts is None else "prompt")
+    of_rows = None if prompts is None else np.arange(10)
+    drawn = Draws(["a"] * 10, rows.prompts, np.zeros(10), of_rows)
+    found = divergence(always, mixed, rows, drawn)
+    assert found is not None
+    assert (found.kl, found.se) == (pytest.approx(np.log(4)), 0.0)
+    back = Draws(["a", "b"] * 5, rows.prompts, np.zeros(10), of_rows)
+    assert divergence(mixed, always, rows, back) is None

@@ -16,7 +16,7 @@ import causalopt as co
 from causalopt.behavior import embedding_log_prob
 from causalopt.cli.main import main
 from causalopt.data.population import FIXED
-from causalopt.errors import ConfigError, MissingPartError
+from causalopt.errors import ConfigError, DataError, MissingPartError
 from causalopt.evaluation import ipw, mdr, snipw
 from causalopt.evaluation.evaluate import evaluate
 from causalopt.evaluation.policies import ExternalPolicy, LoggedPolicy
@@ -147,6 +147,64 @@ def test_the_logs_own_value_is_the_mean_pseudo_outcome(survey):
     found = evaluate(ExternalPolicy(TEXTS), pseudo, reference=LoggedPolicy(), estimators=("dr", "sndr", "snipw"))
     for estimate in found.estimates["reference"].values():
         assert estimate.value == pytest.approx(pseudo.xi.mean(), abs=1e-10)
+
+
+def test_two_policies_in_tables_of_log_probabilities_and_draws_are_those_in_columns(survey, tmp_path):
+    """The policy of the columns against q itself, whose ratios are one: the same ratios from tables of 27 texts."""
+    texts = pd.DataFrame({"text": TEXTS})
+    texts.assign(log_prob=np.log(P)).to_csv(tmp_path / "p.csv", index=False)
+    texts.assign(log_prob=np.log(Q)).to_csv(tmp_path / "q.csv", index=False)
+    rng = np.random.default_rng(5)
+    for name, law in (("p", P), ("q", Q)):
+        pd.DataFrame({"text": rng.choice(TEXTS, size=600, p=law)}).to_csv(tmp_path / f"{name}-drawn.csv", index=False)
+    asked = {f"{who}{kind}": str(tmp_path / f"{name}{end}.csv") for who, name in (("policy", "p"), ("reference", "q"))
+             for kind, end in (("", ""), ("_draws", "-drawn"))}  # fmt: skip
+    settings = {"evaluation": {"estimators": ["balance", "snipw", "sndr", "dm"], "benchmark": []}}
+    found = estimate_value(config(survey, {"behavior_log_prob": "log_q"}, estimate=asked, **settings))
+    columns = estimate_value(config(survey, LOGS, **settings))
+    assert found["not_computed"] == {}
+    assert by(found, "snipw", "policy") == pytest.approx(by(columns, "snipw", "policy"), abs=1e-10)
+    assert by(found, "snipw", "reference") == pytest.approx(by(columns, "snipw", "reference"), abs=1e-10)
+    for row in found["estimates"]:
+        if row["quantity"] == "difference":
+            assert abs(row["estimate"] - TRUTH) < 5 * row["se"] + 0.05, row  # as for columns, above
+    # Draws alone, of both: what needs a ratio takes it from embeddings.
+    alone = {"policy": asked["policy_draws"], "reference": asked["reference_draws"]}
+    difference = estimate_value(config(survey, estimate=alone, **settings))["value"]["difference"]
+    assert difference["estimator"] == "balance"
+    assert abs(difference["estimate"] - TRUTH) < 5 * difference["se"]
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "said"),
+    [
+        ("log_prob", ["0.5"], "row 1 is 0.5: a log-probability in nats is at most 0"),
+        ("log_prob", ["x"], "column 'log_prob', row 1"),
+        ("log_prob", ["-1", "-2"], "has two different log-probabilities"),
+        ("probability", ["x"], "column 'probability'"),
+        ("probability", ["0.2"], "sum to 0.2 and not to 1"),
+        ("draw", [""], "column 'text', row 1 holds no text"),
+    ],
+)
+def test_a_table_that_is_no_policy_is_refused_in_a_line(survey, tmp_path, column, cells, said):
+    text = "" if column == "draw" else TEXTS[0]
+    pd.DataFrame({"text": text, column: cells}).to_csv(tmp_path / "policy.csv", index=False)
+    with pytest.raises(DataError, match=r"policy\.csv") as caught:
+        estimate_value(config(survey, estimate={"policy": str(tmp_path / "policy.csv")}))
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_column_of_a_policy_that_never_writes_some_texts(tmp_path):
+    """Only "please": a log-probability of -inf is weight zero, and the value a mean over the others."""
+    frame = table()
+    frame["log_p"] = np.where(frame["text"].str.contains("please"), np.log(1 / 9), -np.inf)
+    frame.to_csv(tmp_path / "log.csv", index=False)
+    settings = {"assignment_model": "randomized", "evaluation": {"estimators": ["snipw"]}}
+    found = estimate_value(config(tmp_path / "log.csv", {**LOGS, "covariates": []}, **settings))
+    please = frame.loc[frame["text"].str.contains("please"), "resp"]
+    assert by(found, "snipw", "policy") == pytest.approx(please.mean(), abs=1e-10)
+    json.dumps(found, allow_nan=False)
 
 
 FINITE = {

@@ -50,7 +50,7 @@ TINY = {
 }
 FILES = (
     "config.yaml", "manifest.json", "pseudo_outcomes.parquet", "samples.parquet", "metrics.json", "report.html",
-    "policy", "reference", "end", "frontier.parquet", "training.jsonl",
+    "policy", "reference", "end", "frontier.parquet", "training.jsonl", "comparisons",
 )  # fmt: skip
 
 
