@@ -37,10 +37,10 @@ CASES = {
 }
 """Worths are normal, as the random effect takes them to be, but in the last case: one text is worth 1, the others 0."""
 EFFECT, DEFAULT = "text-random-effect", "ridge-lightgbm"
-CROSS_FITTED = ((EFFECT, "randomized", ("dm", "balance")), (DEFAULT, "auto", ("dm", "balance", "sndr")))
-"""Outcome model, assignment model (which sndr alone uses: dm and balance need none), and estimators."""
+CROSS_FITTED = {EFFECT: ("dm", "balance"), DEFAULT: ("dm", "balance", "sndr")}
+"""Estimators by outcome model."""
 POSTERIOR = f"{EFFECT}, posterior of all rows"
-METHODS = (POSTERIOR, *(f"{model}, {name}" for model, _, names in CROSS_FITTED for name in names))
+METHODS = (POSTERIOR, *(f"{model}, {name}" for model, names in CROSS_FITTED.items() for name in names))
 
 
 def policies_of(logs: Logs) -> tuple[dict[str, FinitePolicy], dict[str, float]]:
@@ -64,50 +64,60 @@ def policies_of(logs: Logs) -> tuple[dict[str, FinitePolicy], dict[str, float]]:
 def replicate(case: str, seed: int) -> list[dict[str, Any]]:
     """One row for each difference to the uniform policy and method.
 
-    The steps of `causalopt.evaluate` without the evidence. Without logged propensities its q is the reference.
+    The steps of `causalopt.evaluate` without the evidence. Without logged propensities its q is the reference; s = 1 is
+    true here, as the choice does not depend on the reader.
     """
     logs = log_rows(CASES[case], ROWS, seed)
     data = DirectOutcomeDataset.from_frame(logs.frame, covariates=["age"], time="row", adaptive=True)
     policies, truth = policies_of(logs)
-    records = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CausalOptWarning)
-        for model, assignment, names in CROSS_FITTED:
-            nuisances = PseudoOutcomeEstimator(outcome_model=model, assignment_model=assignment)
-            pseudo = nuisances.fit_transform(data.with_population(FIXED))
-            found = _cross_fitted(pseudo, policies, model, names)
-            if model == EFFECT:
-                found = itertools.chain(found, _posterior(pseudo, policies))
-            for policy, method, numbers in found:
-                cell = {"case": case, "quantity": f"{policy} minus {REFERENCE}", "estimator": method}
-                records.append({**cell, "replication": seed, "truth": truth[policy] - truth[REFERENCE], **numbers})
-    return records
+        pseudos = {
+            model: PseudoOutcomeEstimator(outcome_model=model, assignment_model="randomized").fit_transform(
+                data.with_population(FIXED)
+            )
+            for model in CROSS_FITTED
+        }
+        found = list(itertools.chain(_posterior(pseudos[EFFECT], policies), _cross_fitted(pseudos, policies)))
+    cell = {"case": case, "replication": seed}
+    return [
+        {
+            **cell,
+            "quantity": f"{policy} minus {REFERENCE}",
+            "estimator": method,
+            "truth": truth[policy] - truth[REFERENCE],
+            **numbers,
+        }
+        for policy, method, numbers in found
+    ]
 
 
 Found = Iterator[tuple[str, str, dict[str, float]]]
 
 
-def _cross_fitted(
-    pseudo: PseudoOutcomes, policies: Mapping[str, FinitePolicy], model: str, names: tuple[str, ...]
-) -> Found:
-    behavior = behavior_log_prob(pseudo.dataset, policies[REFERENCE], "reference")
+def _cross_fitted(pseudos: Mapping[str, PseudoOutcomes], policies: Mapping[str, FinitePolicy]) -> Found:
+    first = pseudos[EFFECT]
+    behavior = behavior_log_prob(first.dataset, policies[REFERENCE], "reference")
     terms = {}
     for name, policy in policies.items():
         subject = as_subject(policy)
-        draws = subject.draw(pseudo, 20, 0)
-        terms[name] = policy_terms(subject, pseudo, behavior, draws, marginal=False, seed=0, population=FIXED)
+        draws = subject.draw(first, 20, 0)
+        terms[name] = policy_terms(subject, first, behavior, draws, marginal=False, seed=0, population=FIXED)
     for name in policies:
         if name == REFERENCE:
             continue
-        pair = with_balancing_weights(terms[name], terms[REFERENCE], pseudo, _score(policies, name, pseudo))
-        for estimator in names:
-            try:
-                difference = pair[0].estimate(estimator) - pair[1].estimate(estimator)
-            except OverlapError:  # one text carries everything: there is no interval
-                continue
-            low, high = difference.confint(0.95)
-            numbers = {"estimate": difference.value, "se": difference.se, "ci_low": low, "ci_high": high}
-            yield name, f"{model}, {estimator}", numbers
+        pair = with_balancing_weights(terms[name], terms[REFERENCE], first, _score(policies, name, first))
+        for model, names in CROSS_FITTED.items():
+            # The folds are the same, and balancing weights are functions of texts and readers alone.
+            ours = [one.with_nuisances(pseudos[model], 0) for one in pair]
+            for estimator in names:
+                try:
+                    difference = ours[0].estimate(estimator) - ours[1].estimate(estimator)
+                except OverlapError:  # one text carries everything: there is no interval
+                    continue
+                low, high = difference.confint(0.95)
+                numbers = {"estimate": difference.value, "se": difference.se, "ci_low": low, "ci_high": high}
+                yield name, f"{model}, {estimator}", numbers
 
 
 def _score(policies: Mapping[str, FinitePolicy], name: str, pseudo: PseudoOutcomes) -> Any:

@@ -15,6 +15,8 @@ SMALLEST, LARGEST = 1e-6, 1e4
 """Bounds of a variance component, as a multiple of the noise variance; the smaller one stands for zero."""
 STARTS = (0.1, 0.001)
 """Values, of the effect of each text and of the other components in turn, from which the likelihood is climbed."""
+ROUNDING, SMALLEST_SUM = 1e-12, 1e-100
+"""Smallest residual sum of squares, as a share of that of the outcomes, and at all: its logarithm is finite."""
 COARSE, FINE = 47, 15
 """Nodes at which the posterior of the texts' variance is searched for its support, and integrated over that."""
 NATS = 10.0
@@ -77,7 +79,8 @@ class TextSums:
         zy = self.zy - self.z.T @ (part * self.y)
         factor = cho_factor(precision, lower=True)
         mean = np.asarray(cho_solve(factor, zy), dtype=np.float64)
-        return factor, mean, self.yy - float(part @ self.y**2) - float(zy @ mean)
+        rest = self.yy - float(part @ self.y**2) - float(zy @ mean)
+        return factor, mean, max(rest, ROUNDING * self.yy, SMALLEST_SUM)
 
     def deviance(self, components: Components) -> float:
         """-2 log of the restricted likelihood, with the noise variance maximised out, up to a constant.
@@ -86,9 +89,24 @@ class TextSums:
         (Patterson and Thompson 1971; Harville 1977, section 3, in the form of Henderson's equations).
         """
         factor, _, rest = self.solve(components)
+        return self._deviance(components, factor, rest)
+
+    def _deviance(self, components: Components, factor: tuple[Array, bool], rest: float) -> float:
         of_texts = np.sum(np.log1p(components.text * self.exposure)) + np.sum(np.log(components.coefficient))
-        tiny = np.finfo(np.float64).tiny
-        return float(of_texts + 2 * np.sum(np.log(np.diag(factor[0]))) + (self.rows - 1) * np.log(max(rest, tiny)))
+        return float(of_texts + 2 * np.sum(np.log(np.diag(factor[0]))) + (self.rows - 1) * np.log(rest))
+
+    def deviance_and_slopes(self, components: Components) -> tuple[float, float, Float64]:
+        """Return the deviance, and its derivatives by the variance of the effect of a text and of each coefficient [p]."""
+        factor, mean, rest = self.solve(components)
+        # d log |M| = tr(M^-1 dM), and the residual sum, a minimum over beta, changes by its own derivative alone.
+        inverse = cho_solve(factor, np.eye(len(mean)))
+        part = 1 / (1 + components.text * self.exposure)
+        lever = np.einsum("tj,tj->t", self.z @ inverse, self.z)
+        left = self.y - self.z @ mean
+        by_text = np.sum(self.exposure * part) - np.sum(part**2 * (lever + (self.rows - 1) / rest * left**2))
+        size = np.diag(inverse)[1:] + (self.rows - 1) / rest * mean[1:] ** 2
+        value = self._deviance(components, factor, rest)
+        return value, float(by_text), (1 - size / components.coefficient) / components.coefficient
 
 
 def restricted_maximum_likelihood(sums: TextSums, share: Float64, fixed: Float64, repeated: bool) -> Components:
@@ -113,10 +131,18 @@ def restricted_maximum_likelihood(sums: TextSums, share: Float64, fixed: Float64
 
     if not (repeated or k):
         return components(np.zeros(1))
+
+    def objective(log: Float64) -> tuple[float, Float64]:
+        at = components(log)
+        value, by_text, by_coefficient = sums.deviance_and_slopes(at)
+        # By the chain rule, for logarithms.
+        return value, np.append(at.text * by_text, np.exp(log[1:]) * (share @ by_coefficient))
+
     found = [
         minimize(
-            lambda log: sums.deviance(components(log)),
+            objective,
             np.log(np.array([start, *[other] * k])),
+            jac=True,
             method="L-BFGS-B",
             bounds=[(np.log(SMALLEST), np.log(LARGEST))] * (1 + k),
         )
@@ -157,7 +183,7 @@ class Given:
         # E[b_t | beta, y] = h_t times the mean residual of the text (Robinson 1991, "That BLUP is a good thing").
         known = np.where(sums.exposure > 0, sums.exposure, 1.0)
         effect = sums.shrinkage(components.text) * (sums.y - sums.z @ coefficients) / known
-        return cls(sums, components, factor, coefficients, effect, max(rest, 0.0) / max(sums.rows - 1, 1))
+        return cls(sums, components, factor, coefficients, effect, rest / max(sums.rows - 1, 1))
 
     def mean(self, z: Float64, text: Int64) -> Float64:
         """Posterior mean of ``[1, z_k]'beta + b_k``, shape [k]; ``text`` as in `covariance`."""

@@ -58,6 +58,11 @@ def test_posterior_and_likelihood_are_those_of_dense_normal_distributions():
     expected = deviance - dense(others)[2]
     assert sums.deviance(parts) - sums.deviance(others) == pytest.approx(expected, abs=1e-8)
 
+    _, by_text, by_coefficient = sums.deviance_and_slopes(parts)
+    for slope, direction in zip([by_text, *by_coefficient], np.eye(1 + p), strict=True):
+        up, down = (Components(0.7 + e * direction[0], parts.coefficient + e * direction[1:]) for e in (1e-5, -1e-5))
+        assert slope == pytest.approx((sums.deviance(up) - sums.deviance(down)) / 2e-5, rel=1e-5)
+
     model = Given.of(sums, parts)
     assert model.noise == pytest.approx(rest / (n - 1))
     # Values of four texts, the last two of them without rows, at other columns.
@@ -204,6 +209,7 @@ def test_the_posterior_is_calibrated_where_means_of_texts_are_not():
         posterior.append(mean[0] - worth[0])
         if 0 < shown[0] < 100:
             raw.append((frame["outcome"] - 0.5 * frame["age"])[text == 0].mean() - worth[0])
+    print(np.mean(posterior), np.std(posterior), np.mean(raw), np.std(raw), len(raw), covered)
     assert abs(np.mean(posterior)) < 0.16
     assert np.mean(raw) < -0.3
     assert covered >= 131
