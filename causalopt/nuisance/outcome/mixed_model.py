@@ -96,7 +96,7 @@ class TextSums:
         return float(of_texts + 2 * np.sum(np.log(np.diag(factor[0]))) + (self.rows - 1) * np.log(rest))
 
     def deviance_and_slopes(self, components: Components) -> tuple[float, float, Float64]:
-        """Return the deviance, and its derivatives by the variance of the effect of a text and of each coefficient [p]."""
+        """Return the deviance, and its derivatives by the texts' variance and by that of each coefficient [p]."""
         factor, mean, rest = self.solve(components)
         # d log |M| = tr(M^-1 dM), and the residual sum, a minimum over beta, changes by its own derivative alone.
         inverse = cho_solve(factor, np.eye(len(mean)))
