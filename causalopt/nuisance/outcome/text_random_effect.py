@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from causalopt.data.folds import text_ids
 from causalopt.nuisance.outcome.mixed_model import MixedModel, TextSums
 from causalopt.nuisance.outcome.ridge import BilinearDesign
 from causalopt.typing import Array, Float64, Int64
@@ -34,6 +35,9 @@ class TextRandomEffectOutcome(BaseEstimator):  # type: ignore[misc]
     for a fit on all rows, or on all rows up to a time; in cross-fitting the choices of the training rows depend on
     outcomes of rows that are held out, and it holds approximately. The price is the model: effects of texts that are
     exchangeable given the embedding, and covariates that act linearly.
+
+    Texts are known by their ids. Without ids, rows of equal embedding are one text in `fit`, and every text is new
+    elsewhere.
 
     Parameters
     ----------
@@ -74,13 +78,11 @@ class TextRandomEffectOutcome(BaseEstimator):  # type: ignore[misc]
     def __init__(self, products: int = 64) -> None:
         self.products = products
 
-    def fit(self, x: Array, w: Array, y: Float64, weight: Float64, text_id: Int64) -> Self:
-        self.texts_, text = np.unique(text_id, return_inverse=True)
+    def fit(self, x: Array, w: Array, y: Float64, weight: Float64, text_id: Int64 | None = None) -> Self:
+        self.texts_, text = np.unique(text_ids(x, text_id), return_inverse=True)
         share = weight / weight[weight > 0].mean()
         self.center_ = float(np.average(y, weights=share))
-        spread = float(np.sqrt(np.average((y - self.center_) ** 2, weights=share)))
-        # The rounding of a constant outcome is not scaled up.
-        self.scale_ = spread if spread > 1e-12 * abs(self.center_) else 0.0
+        self.scale_ = float(np.sqrt(np.average((y - self.center_) ** 2, weights=share)))
         design = BilinearDesign.of(x, w, weight, self.products)
         sums = TextSums.of(design.matrix(x, w), (y - self.center_) / (self.scale_ or 1.0), share, text.reshape(-1))
         of_text = np.bincount(text.reshape(-1), weights=weight > 0)
@@ -89,9 +91,8 @@ class TextRandomEffectOutcome(BaseEstimator):  # type: ignore[misc]
         # embedding. Its prior is then the same whatever the texts were shown how often; whitened coordinates depend on
         # that, and with them the choices would enter the prior.
         block = design.block
-        random = np.array([(block == k) * design.variance for k in (0, 2) if (block == k).any()]).reshape(
-            -1, len(block)
-        )
+        parts = [block == k for k in (0, 2) if (block == k).any()]
+        random = np.array(parts, dtype=np.float64).reshape(len(parts), len(block)) * design.variance
         fixed = np.where(block == 1, 1 / (READER_PENALTY * share.sum()), 0.0)
         self.model_ = MixedModel.fit(sums, random, fixed, bool(repeated))
         self.function_ = design.function(self.model_.coefficients)
@@ -99,15 +100,17 @@ class TextRandomEffectOutcome(BaseEstimator):  # type: ignore[misc]
         self.text_variance_ = self.scale_**2 * self.model_.between
         return self
 
-    def predict(self, x: Array, w: Array, text_id: Int64) -> Float64:
+    def predict(self, x: Array, w: Array, text_id: Int64 | None = None) -> Float64:
         return self._in_outcome_units(self.function_.predict(x, w) + self._effect(text_id))
 
-    def marginal(self, x: Array, w_reference: Array, weight_reference: Float64, text_id: Int64) -> Float64:
+    def marginal(
+        self, x: Array, w_reference: Array, weight_reference: Float64, text_id: Int64 | None = None
+    ) -> Float64:
         return self._in_outcome_units(self.function_.marginal(x, w_reference, weight_reference) + self._effect(text_id))
 
-    def reader_response(self, x_draws: Array, w: Array, text_id: Int64) -> Float64:
+    def reader_response(self, x_draws: Array, w: Array, text_id: Int64 | None = None) -> Float64:
         """Mean over texts of m(x_j, w_i), exact, shape [n]."""
-        effect = float(self._effect(text_id).mean())
+        effect = float(np.mean(self._effect(text_id)))
         return self._in_outcome_units(self.function_.reader_response(x_draws, w) + effect)
 
     def posterior(
@@ -144,6 +147,8 @@ class TextRandomEffectOutcome(BaseEstimator):  # type: ignore[misc]
         at = np.minimum(np.searchsorted(self.texts_, text_id), len(self.texts_) - 1)
         return np.where(self.texts_[at] == text_id, at, -1)
 
-    def _effect(self, text_id: Int64) -> Float64:
+    def _effect(self, text_id: Int64 | None) -> Float64 | float:
+        if text_id is None:
+            return 0.0
         number = self._number(text_id)
         return np.where(number >= 0, self.model_.effect[number], 0.0)

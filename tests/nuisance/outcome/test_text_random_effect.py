@@ -22,6 +22,7 @@ from causalopt.nuisance.outcome.mixed_model import (
     restricted_maximum_likelihood,
 )
 from causalopt.nuisance.outcome.text_random_effect import TextRandomEffectOutcome
+from causalopt.testing import check_outcome_model
 
 
 def panel(texts: int, rows: int, seed: int, spread: float = 0.8) -> tuple[np.ndarray, ...]:
@@ -118,6 +119,7 @@ def test_the_variance_between_texts_is_integrated_over():
 
 def test_averages_are_exact_and_the_name_is_registered():
     x, w, y, text, _ = panel(15, 200, seed=2)
+    check_outcome_model(TextRandomEffectOutcome)
     model = plugins.outcome_models.create("text-random-effect").fit(x, w, y, np.ones(200), text)
     assert isinstance(model, OutcomeModel)
     assert isinstance(model, AveragesTexts)
@@ -152,11 +154,14 @@ def test_a_text_is_judged_by_its_rows_and_a_new_one_by_the_others():
     error = mean - 3 - effect[known] - 0.7 * w.mean()
     assert np.abs(error[often]).max() < 5 * np.sqrt(np.diag(covariance)[often].max()) < 0.6
     new, variance = model.posterior(np.zeros((2, 3)), w, np.ones(6000), np.array([1000, 1001]))
-    assert new[0] == new[1]  # its prior mean
+    unknown = model.marginal(np.zeros((2, 3)), w, np.ones(6000))  # without ids every text is new
+    np.testing.assert_array_equal(new, unknown)
+    np.testing.assert_allclose(new, 3 + 0.7 * w.mean() + effect.mean(), atol=0.7)  # four standard errors of the mean
+    assert abs(model.model_.effect[-1]) > 0.01
     assert variance[0, 0] > model.text_variance_ > 0.8 * (variance[0, 0] - variance[0, 1])
 
 
-@pytest.mark.parametrize("case", ["no text twice", "one text", "constant outcome", "two rows", "no covariates"])
+@pytest.mark.parametrize("case", ["no text twice", "one text", "constant outcome", "two rows", "nothing but outcomes"])
 def test_small_and_odd_tables(case):
     rng = np.random.default_rng(5)
     n = 2 if case == "two rows" else 25
@@ -164,14 +169,17 @@ def test_small_and_odd_tables(case):
     text = np.zeros(n, dtype=int) if case == "one text" else np.arange(n)
     x = x[text]
     y = np.full(n, 0.1) if case == "constant outcome" else y
-    w = np.zeros((n, 0)) if case == "no covariates" else w
+    if case == "nothing but outcomes":
+        x, w = np.zeros((n, 2)), np.zeros((n, 0))
     model = TextRandomEffectOutcome().fit(x, w, y, np.ones(n), text)
     mean, covariance = model.posterior(x, w, np.ones(n), text)
     assert y.min() - 1e-12 <= mean.min() <= mean.max() <= y.max() + 1e-12
     assert np.linalg.eigvalsh(covariance).min() > -1e-12
     if case != "two rows":
         assert model.text_variance_ == 0
-    if case == "one text":
+    if case == "constant outcome":
+        np.testing.assert_allclose(TextRandomEffectOutcome().fit(x, w, y, np.ones(n), text % 5).predict(x, w, text), y)
+    if case in ("one text", "nothing but outcomes"):
         np.testing.assert_allclose(mean, np.average(y), atol=1e-9)
 
 
