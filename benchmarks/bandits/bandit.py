@@ -30,16 +30,19 @@ class Case:
     Attributes
     ----------
     algorithm:
-        "thompson" or "greedy", see `log_bandit`.
+        "thompson", "greedy" or "ucb", see `log_rows`.
     texts:
         Number of texts.
     spread:
         Standard deviation of the texts' worth, outcome units; the noise has 1.
+    winner:
+        What is added to the worth of the first text, outcome units.
     """
 
     algorithm: str
     texts: int
     spread: float
+    winner: float = 0.0
 
 
 CASES = {
@@ -61,6 +64,16 @@ class Table:
     truth: dict[str, float]
 
 
+@dataclass(frozen=True, eq=False)
+class Logs:
+    """Texts, their worth [k], the rows (text, outcome, age, row) and the log-propensities of all texts [n, k]."""
+
+    texts: list[str]
+    worth: np.ndarray
+    frame: pd.DataFrame
+    log_e: np.ndarray
+
+
 def thompson(mean: np.ndarray, count: np.ndarray) -> np.ndarray:
     """Probability that each text has the largest draw from its posterior (a normal prior of variance 1), [k]."""
     scale = NOISE / np.sqrt(count + NOISE**2)
@@ -78,15 +91,24 @@ def greedy(mean: np.ndarray, count: np.ndarray) -> np.ndarray:
     return (np.arange(len(mean)) == np.argmax(mean)).astype(float)
 
 
+def ucb(mean: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """All mass on the text of the largest upper bound, mean + sqrt(2 log t / count) (UCB1, Auer et al. 2002)."""
+    bonus = np.sqrt(2 * np.log(count.sum() + 1) / np.maximum(count, 1e-9))
+    return (np.arange(len(mean)) == np.argmax(mean + bonus)).astype(float)
+
+
 ALGORITHMS: dict[str, tuple[Callable[..., np.ndarray], float]] = {
     "thompson": (thompson, 0.5),
     "greedy": (greedy, 1 / 3),
+    "ucb": (ucb, np.inf),
 }
-"""How a bandit chooses, and the power of time with which the share of rows that show any text falls."""
+"""How a bandit chooses, and the power of time with which the share of rows that show any text falls.
+
+UCB explores by its bounds: after the first batch its choices are not random."""
 
 
-def draw(case: Case, rows: int, seed: int) -> Table:
-    """Draw the worth of texts, and the logs of a bandit.
+def log_rows(case: Case, rows: int, seed: int) -> Logs:
+    """Draw the worth of texts, and the rows that a bandit logs.
 
     Text x is worth f(x), normal with standard deviation ``spread``; a reader of age a (standard normal) gives it
     f(x) + a / 2 + noise of standard deviation 1. In row t the bandit shows any text with probability t^-power, and else
@@ -94,6 +116,7 @@ def draw(case: Case, rows: int, seed: int) -> Table:
     """
     rng = np.random.default_rng(seed)
     worth = case.spread * rng.normal(size=case.texts)
+    worth[0] += case.winner
     age, noise = rng.normal(size=rows), NOISE * rng.normal(size=rows)
     choose, power = ALGORITHMS[case.algorithm]
     text, log_e = np.zeros(rows, dtype=int), np.zeros((rows, case.texts))
@@ -104,7 +127,8 @@ def draw(case: Case, rows: int, seed: int) -> Table:
         favoured = choose(total / np.maximum(count, 1), count)
         share = explore / case.texts + (1 - explore) * favoured
         text[now] = rng.choice(case.texts, size=len(now), p=share / share.sum())
-        log_e[now] = np.log(share / share.sum())
+        with np.errstate(divide="ignore"):  # texts that cannot be chosen
+            log_e[now] = np.log(share / share.sum())
         y = worth[text[now]] + OF_AGE * age[now] + noise[now]
         total += np.bincount(text[now], weights=y, minlength=case.texts)
         count += np.bincount(text[now], minlength=case.texts)
@@ -117,8 +141,15 @@ def draw(case: Case, rows: int, seed: int) -> Table:
             "row": np.arange(rows),
         }
     )
+    return Logs(texts, worth, frame, log_e)
+
+
+def draw(case: Case, rows: int, seed: int) -> Table:
+    """Draw the logs of a bandit, with the probabilities of all texts, and policies that are fixed in advance."""
+    logs = log_rows(case, rows, seed)
+    texts, worth = logs.texts, logs.worth
     columns = {shown: f"log_e_{i}" for i, shown in enumerate(texts)}
-    frame = pd.concat([frame, pd.DataFrame(log_e, columns=list(columns.values()))], axis=1)
+    frame = pd.concat([logs.frame, pd.DataFrame(logs.log_e, columns=list(columns.values()))], axis=1)
     data = DirectOutcomeDataset.from_frame(frame, covariates=["age"], propensities=columns, time="row", adaptive=True)
     uniform = np.full(case.texts, 1 / case.texts)
     # The bandit's choice would depend on the logs; these policies are fixed before them.

@@ -334,7 +334,8 @@ def _adaptive(data: DirectOutcomeDataset) -> tuple[str, ...]:
     )
     warnings.warn(
         f"{data.source}: {sentence[0].lower()}{sentence[1:]} Name the logged propensities (data.behavior_log_prob, or "
-        "data.propensities): no gain or harm is concluded without them",
+        "data.propensities): no gain or harm is concluded without them. What outcomes alone say of each text is in the "
+        "posterior of the outcome model text-random-effect",
         CausalOptWarning,
         stacklevel=3,
     )

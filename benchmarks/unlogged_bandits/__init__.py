@@ -1,0 +1,1 @@
+"""Values of policies from the logs of bandits whose propensities were not recorded."""
