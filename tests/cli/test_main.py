@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from causalopt.backends import load_policy
 from causalopt.cli.main import main
 from causalopt.errors import DataError, TruncationWarning
 
@@ -232,3 +233,30 @@ def test_no_torch_where_none_is_needed(code):
 def test_importing_the_package_imports_no_library():
     script = "import sys, causalopt; assert not {'numpy', 'pandas', 'pydantic', 'sklearn', 'typer'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+@pytest.mark.filterwarnings("ignore::causalopt.errors.CausalOptWarning")
+def test_another_point_of_the_path_is_written_with_the_band(call, survey):
+    run = survey / "run"
+    code, out, err = call("run", survey / "survey.yaml", "--out", run)
+    assert code == 0, err
+    assert "rows set apart" in " ".join(out.split())
+    code, out, _ = call("frontier", run)
+    assert code == 0
+    assert "How far to go" in out
+    assert "chosen" in out
+    code, out, err = call("frontier", run, "--choose", 0.1, "--out", survey / "nearer")
+    assert code == 0, err
+    assert "by the band its gain lies between" in " ".join(out.split())
+    nearer, reference = load_policy(survey / "nearer"), load_policy(run / "reference")
+    kl = float(nearer.probability @ (nearer.candidate_log_prob - reference.candidate_log_prob))
+    assert kl == pytest.approx(0.1, rel=0.03)
+    for wrong, why in (
+        (("--choose", 0.1), "belong together"),
+        (("--choose", -1, "--out", survey / "x"), "must be a KL above 0 nats"),
+        (("--choose", 0.1, "--out", survey / "nearer"), "already exists"),
+    ):
+        code, _, err = call("frontier", run, *wrong)
+        assert code == 2
+        assert why in " ".join(err.split())
+    assert call("frontier", survey)[0] == 2

@@ -98,6 +98,21 @@ def test_the_evidence_stands_under_the_second_question(full_run: Path) -> None:
         assert shown in section, shown
 
 
+def test_how_far_to_go_is_told_and_drawn(full_run: Path) -> None:
+    page = Page(write_report(full_run))
+    assert "Of 3 policies the one at 0.4 nats was chosen." in page.text
+    assert "0.2 to 0.64" in page.text
+    assert "one row has all the weight" in page.text
+    points = json.loads((full_run / "metrics.json").read_text())["frontier"]["points"]
+    band, path, chosen, truth = plots.frontier(points, "difference", 0.45).data
+    assert list(path.x) == [0.0, 0.4, 1.3]  # from the reference; a point without an estimate is not drawn
+    assert list(path.y) == [0.0, 0.42, 0.7]
+    assert list(band.y) == [0.0, 0.64, 1.6, -0.2, 0.2, 0.0]
+    assert (list(chosen.x), list(chosen.y), list(truth.y)) == ([0.4], [0.42], [0.45])
+    at_reference = plots.frontier([point | {"chosen": False} for point in points], "difference", 0.45).data
+    assert (list(at_reference[2].x), len(at_reference)) == ([0.0], 3)
+
+
 def test_nothing_refers_to_another_file(full_run: Path) -> None:
     page = Page(write_report(full_run))
     for tag, attributes in page.tags:
