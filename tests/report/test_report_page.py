@@ -101,7 +101,7 @@ def test_the_evidence_stands_under_the_second_question(full_run: Path) -> None:
 def test_how_far_to_go_is_told_and_drawn(full_run: Path) -> None:
     page = Page(write_report(full_run))
     assert "Of 3 policies the one at 0.4 nats was chosen." in page.text
-    assert "0.2 to 0.64" in page.text
+    assert "0.200 to 0.640" in page.text
     assert "one row has all the weight" in page.text
     points = json.loads((full_run / "metrics.json").read_text())["frontier"]["points"]
     band, path, chosen, truth = plots.frontier(points, "difference", 0.45).data
