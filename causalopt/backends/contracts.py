@@ -9,6 +9,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
+from causalopt.data.choice_sets import ChoiceSets
 from causalopt.data.population import Population
 from causalopt.errors import DataError
 from causalopt.objectives.contract import Objective
@@ -43,6 +44,23 @@ class EnumerablePolicy(Policy, Protocol):
 
     def distribution(self, prompts: Sequence[str] | None) -> tuple[list[str], Float64]:
         """All k texts and their log-probabilities: shape [k] without prompts, [n, k] for n prompts, nats."""
+        ...
+
+
+@runtime_checkable
+class ChoiceSetPolicy(Policy, Protocol):
+    """A policy that chooses among each prompt's own candidates, known ones or those of a new prompt."""
+
+    def choices(self, prompts: Sequence[str]) -> tuple[list[str], Float64, Int64]:
+        """All candidates of each prompt, their log-probabilities, nats, and the position of their prompt, [m]."""
+        ...
+
+    def knows(self, prompts: Sequence[str], texts: Sequence[str]) -> list[bool]:
+        """Whether each text is a candidate of its prompt."""
+        ...
+
+    def answering(self, sets: ChoiceSets) -> Self:
+        """Return the policy over more prompts; the candidates of prompts that are known do not change."""
         ...
 
 
@@ -210,10 +228,14 @@ class CandidateBackend(Backend, Protocol):
     """A backend whose policies choose among known texts; if none are set, a run passes all texts of its data."""
 
     @property
-    def candidates(self) -> Sequence[str] | None:
-        """The texts, or None if they are not set yet."""
+    def candidates(self) -> Sequence[str] | ChoiceSets | None:
+        """The texts, or those of each prompt, or None if they are not set yet."""
         ...
 
-    def with_candidates(self, texts: Sequence[str]) -> Backend:
-        """Return the backend with these texts as candidates."""
+    def with_candidates(self, texts: Sequence[str], sets: ChoiceSets | None = None) -> Backend:
+        """Return the backend with these texts as candidates.
+
+        ``sets`` are the texts that were logged with each prompt, if there are prompts: a backend may choose among these
+        instead, where prompts have candidates of their own.
+        """
         ...

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
-from causalopt.backends.contracts import EnumerablePolicy, Policy
+from causalopt.backends.contracts import ChoiceSetPolicy, EnumerablePolicy, Policy
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.evaluation.policies import Draws
 
@@ -45,6 +46,8 @@ def divergence(policy: Policy, reference: Policy, data: DirectOutcomeDataset, dr
         exact = _summed(policy, reference, data)
         if exact is not None:
             return Divergence(exact, 0.0)
+    if isinstance(policy, ChoiceSetPolicy) and isinstance(reference, ChoiceSetPolicy) and data.prompts is not None:
+        return Divergence(_summed_choices(policy, reference, data), 0.0)
     log_ratio = policy.log_prob(drawn.prompts, drawn.texts) - reference.log_prob(drawn.prompts, drawn.texts)
     share = np.ones(len(log_ratio)) if drawn.row is None else data.weight[drawn.row]
     share = share / share.sum()
@@ -69,3 +72,13 @@ def _summed(policy: EnumerablePolicy, reference: EnumerablePolicy, data: DirectO
     position = {prompt: i for i, prompt in enumerate(distinct)}
     weight = np.bincount([position[prompt] for prompt in data.prompts], weights=data.weight, minlength=len(distinct))
     return max(float(np.average(each, weights=weight)), 0.0)
+
+
+def _summed_choices(policy: ChoiceSetPolicy, reference: ChoiceSetPolicy, data: DirectOutcomeDataset) -> float:
+    """Sum over the candidates of each prompt."""
+    weight = pd.Series(data.weight).groupby(pd.Series(data.prompts), sort=False).sum()
+    prompts = [str(prompt) for prompt in weight.index]
+    texts, log_prob, of_prompt = policy.choices(prompts)
+    other = reference.log_prob([prompts[c] for c in of_prompt], texts)
+    share = (weight / weight.sum()).to_numpy()[of_prompt]
+    return max(float(share @ (np.exp(log_prob) * (log_prob - other))), 0.0)

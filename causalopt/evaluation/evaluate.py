@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from causalopt.backends.contracts import EnumerablePolicy, Policy
+from causalopt.backends.contracts import ChoiceSetPolicy, EnumerablePolicy, Policy
 from causalopt.backends.optimized import OptimizedPolicy
 from causalopt.behavior import BehaviorPolicy, behavior_log_prob, behavior_source
 from causalopt.data.dataset import DirectOutcomeDataset
@@ -39,6 +39,7 @@ from causalopt.evaluation.policies import (
     Subject,
     as_subject,
     context_rows,
+    over_choices_of,
     population_of,
 )
 from causalopt.evaluation.terms import PolicyTerms, policy_terms, with_adaptive_scores, with_balancing_weights
@@ -241,7 +242,8 @@ def evaluate(
             )
         asked = data.dataset if isinstance(data, PseudoOutcomes) else data
         check_names(groups, asked.covariates.columns, asked.source)
-    new, old = as_subject(policy), as_subject(reference)
+    asked = data.dataset if isinstance(data, PseudoOutcomes) else data
+    new, old = (_over_choices(as_subject(one), asked) for one in (policy, reference))
     if population is None:
         population = population_of(new)
     if isinstance(data, PseudoOutcomes):
@@ -249,7 +251,9 @@ def evaluate(
     else:
         rows = data.with_population(population)
         pseudo = (nuisances or PseudoOutcomeEstimator(seed=seed)).fit_transform(rows)
-    if behavior_reference is None and isinstance(old, ModelPolicy):
+    if behavior_reference is not None:
+        behavior_reference = over_choices_of(behavior_reference, asked)
+    elif isinstance(old, ModelPolicy):
         behavior_reference = old.policy
     source = behavior_source(pseudo.dataset, behavior_reference, behavior_policy)
     behavior = None if source == "embedding" else behavior_log_prob(pseudo.dataset, behavior_reference, source)
@@ -312,6 +316,12 @@ def evaluate(
     )
 
 
+def _over_choices(
+    subject: ModelPolicy | ExternalPolicy | LoggedPolicy, data: DirectOutcomeDataset
+) -> ModelPolicy | ExternalPolicy | LoggedPolicy:
+    return ModelPolicy(over_choices_of(subject.policy, data)) if isinstance(subject, ModelPolicy) else subject
+
+
 def _score(
     new: Subject,
     old: Subject,
@@ -342,10 +352,14 @@ def _score(
 
 def _log_prob(policy: Policy, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
     """Log-probabilities of any texts, shape [m], nats; -inf for a text that a policy over known texts does not know."""
-    if not isinstance(policy, EnumerablePolicy) or not len(texts):
+    if not isinstance(policy, EnumerablePolicy | ChoiceSetPolicy) or not len(texts):
         return policy.log_prob(prompts, texts)
-    candidates = set(policy.distribution(None if prompts is None else list(prompts[:1]))[0])
-    some = [i for i, text in enumerate(texts) if text in candidates]
+    if isinstance(policy, ChoiceSetPolicy):
+        known = policy.knows(prompts or [], texts)
+    else:
+        candidates = set(policy.distribution(None if prompts is None else list(prompts[:1]))[0])
+        known = [text in candidates for text in texts]
+    some = [i for i, one in enumerate(known) if one]
     found = np.full(len(texts), -np.inf)
     if some:
         asked = None if prompts is None else [prompts[i] for i in some]

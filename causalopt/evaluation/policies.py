@@ -10,11 +10,12 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from causalopt.backends.contracts import EnumerablePolicy, Policy
+from causalopt.backends.contracts import ChoiceSetPolicy, EnumerablePolicy, Policy
 from causalopt.backends.optimized import OptimizedPolicy
 from causalopt.data import files
+from causalopt.data.choice_sets import ChoiceSets
 from causalopt.data.dataset import DirectOutcomeDataset
-from causalopt.data.population import DRAWN, FIXED, Population
+from causalopt.data.population import CHOICE, DRAWN, FIXED, Population
 from causalopt.errors import DataError
 from causalopt.estimators.dm import ContextDraws
 from causalopt.pseudo_outcome import PseudoOutcomes
@@ -160,6 +161,8 @@ class ModelPolicy:
             if known is None:
                 all_texts, log_prob = self.policy.distribution(None)
                 support = all_texts, np.exp(log_prob)
+        elif isinstance(self.policy, ChoiceSetPolicy):
+            exact = _summed_choices(self.policy, pseudo.dataset)
         return Draws.of(pseudo, texts, row, exact, support)
 
 
@@ -259,6 +262,23 @@ def _summed(
     return summed
 
 
+def _summed_choices(
+    policy: ChoiceSetPolicy, data: DirectOutcomeDataset
+) -> Callable[[PseudoOutcomes], ContextDraws] | None:
+    """Sum over the candidates of each row's prompt, for any nuisances of the rows; None if there are too many."""
+    if data.prompts is None:
+        raise DataError(f"{data.source}: the policy chooses among each prompt's own candidates, and the rows have none")
+    texts, log_prob, row = policy.choices(data.prompts)
+    if len(texts) > MOST_PAIRS:
+        return None
+
+    def summed(pseudo: PseudoOutcomes) -> ContextDraws:
+        response = np.exp(log_prob) * pseudo.row_response(texts, row)
+        return ContextDraws(np.bincount(row, weights=response, minlength=len(data)), np.arange(len(data)), len(data))
+
+    return summed
+
+
 def _spread(rows: Sequence[Int64], prompts: Sequence[str]) -> tuple[Int64, Int64]:
     """Assign draws made for prompts to the rows with these prompts: positions of draws, and the row of each.
 
@@ -275,7 +295,21 @@ def _spread(rows: Sequence[Int64], prompts: Sequence[str]) -> tuple[Int64, Int64
 
 def population_of(subject: Subject) -> Population:
     """Return the population of a policy's value: fixed texts if it chooses among known ones, else drawn texts."""
-    return FIXED if isinstance(subject, ModelPolicy) and isinstance(subject.policy, EnumerablePolicy) else DRAWN
+    if not isinstance(subject, ModelPolicy):
+        return DRAWN
+    if isinstance(subject.policy, ChoiceSetPolicy):
+        return CHOICE
+    return FIXED if isinstance(subject.policy, EnumerablePolicy) else DRAWN
+
+
+def over_choices_of(policy: Policy, data: DirectOutcomeDataset) -> Policy:
+    """Let a policy that chooses among each prompt's own candidates answer the rows' prompts; others are unchanged.
+
+    The candidates of a prompt that the policy does not know are the texts logged with it.
+    """
+    if not isinstance(policy, ChoiceSetPolicy) or data.prompts is None:
+        return policy
+    return policy.answering(ChoiceSets.logged(data.prompts, data.texts, data.weight))
 
 
 def as_subject(policy: Policy | ExternalPolicy | LoggedPolicy) -> ModelPolicy | ExternalPolicy | LoggedPolicy:
