@@ -188,8 +188,10 @@ class FiniteBackend:
         self, sets: ChoiceSets, prompts: Sequence[str] | None, texts: Sequence[str], weight: Float64
     ) -> ConditionalLogitPolicy:
         if prompts is None:
-            raise ConfigError("backend.candidates are given for each prompt, and the data have no prompts: name their "
-                              "column in data.prompt")
+            raise ConfigError(
+                "backend.candidates are given for each prompt, and the data have no prompts: name their "
+                "column in data.prompt"
+            )
         if not sets.exposure.any():
             sets = sets.shown(prompts, texts, weight)
         sets.index_of(prompts, texts)  # a logged text that is not a candidate is an error of the data
@@ -252,10 +254,28 @@ class FiniteBackend:
                 stacklevel=2,
             )
         if on_checkpoint is None:
+            if isinstance(reference, ConditionalLogitPolicy):
+                self._say_why_short(loss.exact_kl(found.x), objective)
             return reference.with_theta(found.x)
         judged = [on_checkpoint.judge(reference.with_theta(theta)) for theta in passed]
         best = on_checkpoint.best(judged)
         return reference if best is None else reference.with_theta(passed[best])
+
+    def _say_why_short(self, kl: float, objective: Objective) -> None:
+        """Warn if the path ended clearly before ``max_kl``, with what held it."""
+        if self.max_kl is None or kl >= 0.9 * self.max_kl:
+            return
+        named = {}
+        if isinstance(objective, Modifiers):
+            named = {"objective.kl": objective.kl, "objective.forward_kl": objective.forward_kl}
+        named["backend.l2"] = self.l2
+        held = " and ".join(f"{name} = {value:g}" for name, value in named.items() if value > 0)
+        why = f"{held} hold it there: lower them to go further" if held else "no policy on the path is better"
+        warnings.warn(
+            f"the policy stops at a KL of {kl:.2f} nats to the reference, before backend.max_kl = {self.max_kl:g}: {why}",
+            CausalOptWarning,
+            stacklevel=3,
+        )
 
 
 def _follow(
@@ -374,9 +394,7 @@ class _Loss:
         return (self._prompt_share * log_prob.exp() * (log_prob - self._reference)).sum()
 
 
-def _drawn(
-    problem: PolicyProblem, reference: FinitePolicy | ConditionalLogitPolicy
-) -> tuple[Int64, Float64, Float64]:
+def _drawn(problem: PolicyProblem, reference: FinitePolicy | ConditionalLogitPolicy) -> tuple[Int64, Float64, Float64]:
     """Position among the candidates, g and weight of each text drawn from the reference."""
     per_row = problem.sampled_g.shape[1]
     drawn_for = None if problem.prompts is None else [c for c in problem.prompts for _ in range(per_row)]

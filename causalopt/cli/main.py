@@ -13,6 +13,7 @@ import typer
 from rich.table import Table
 
 from causalopt import __version__
+from causalopt.cli.choose import choose
 from causalopt.cli.console import console, escaped, show_warning, stderr
 from causalopt.cli.estimate import compare, estimate, evaluate
 from causalopt.errors import CausalOptError, CausalOptWarning, ConfigError
@@ -117,6 +118,7 @@ def init(
 app.command()(estimate)
 app.command()(evaluate)
 app.command()(compare)
+app.command()(choose)
 
 
 @app.command()

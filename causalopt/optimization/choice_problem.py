@@ -61,10 +61,13 @@ def choice_problem(
     q(x | c) rho(x | c) = 1. A baseline for each prompt is therefore free, and without one the differences between
     prompts, which no choice changes, hide those between texts. With beta, u and a_c of `fit_within_prompts`,
 
-        g = beta' (phi(x) - mean of phi given c),    residual = u,
+        g = beta' (phi(x) - mean of phi given c),    residual = 0,
 
-    so that the data term corrects what the features miss, and the sampled term is summed over all candidates. Rewards
-    are in standard deviations of g + u over the logged candidates, that is, of what a choice can change.
+    and the sampled term is summed over all candidates. The ratio of a policy for new prompts depends on phi(x) alone,
+    so that E[rho xi | c] = E[rho E[xi | c, phi]]: what a text has beyond its features, u, is of no use for other texts.
+    Left in the rewards it would be noise; in the fit of beta it has a variance of its own, by which a text that was
+    shown a thousand times as often does not count a thousand times. Rewards are in standard deviations of g + u over
+    the logged candidates, that is, of what differs within prompts.
 
     Parameters
     ----------
@@ -73,7 +76,8 @@ def choice_problem(
     reference:
         The reference over the candidates of the rows' prompts.
     second_stage:
-        ``ridge-text`` is u; None leaves xi - a_c - g as they are; an outcome model regresses them on the embedding.
+        Predicts the residuals xi - a_c - g. ``ridge-text`` predicts 0, since beta is that ridge regression; an outcome
+        model regresses them on the embedding, for effects that are not linear; None keeps them.
 
     Raises
     ------
@@ -89,7 +93,7 @@ def choice_problem(
     share = reference.probability
     of_features = of_features - np.bincount(reference.segment, weights=share * of_features)[reference.segment]
 
-    residual = of_text[row]
+    residual = np.zeros(len(data))
     if second_stage != RIDGE_TEXT:
         left = pseudo.xi - of_features[row]
         weight = data.weight * pseudo.observation_weight

@@ -231,7 +231,9 @@ def build_backend(config: RunConfig, texts: list[str], sets: ChoiceSets | None =
     """Build the backend; a backend that chooses among candidates receives the texts, and those of each prompt."""
     backend: Backend = plugins.backends.create(config.backend)
     check_contract("backend", backend, BACKEND, "a backend")
-    if isinstance(backend, CandidateBackend) and (backend.candidates is None or isinstance(backend.candidates, ChoiceSets)):
+    if isinstance(backend, CandidateBackend) and (
+        backend.candidates is None or isinstance(backend.candidates, ChoiceSets)
+    ):
         return backend.with_candidates(texts, sets)
     return backend
 
