@@ -1,4 +1,4 @@
-"""One table: a policy from 70% of its tests, its gain on the others, and the gain of a ridge regression of click rates."""
+"""One table: a policy from 70% of its tests, its gain, and that of a ridge regression of click rates."""
 
 from __future__ import annotations
 

@@ -168,13 +168,14 @@ class ConditionalLogitPolicy:
         folder.mkdir(parents=True, exist_ok=True)
         arrays = {
             "log_base": self.log_base,
-            "features": np.ascontiguousarray(self.features),
+            "features": self.features,
             "theta": self.theta,
             "start": self.sets.start,
             "exposure": self.sets.exposure,
             **{name: getattr(self.embedding, name) for name in _EMBEDDING},
         }
-        save_file(arrays, folder / _ARRAYS)
+        # safetensors writes the bytes of an array as they lie in memory.
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / _ARRAYS)
         spec = self.embedding.embedder
         described = {
             "format": 1,

@@ -141,8 +141,9 @@ class FiniteBackend:
     def with_candidates(self, texts: Sequence[str], sets: ChoiceSets | None = None) -> FiniteBackend:
         """Return the same backend with candidates.
 
-        Those that were named for each prompt stay. Otherwise they are ``sets``, if the backend is set to ``per_prompt`` or the sets are the prompts'
-        own; else the distinct ``texts``, in the order of their first appearance.
+        Those that were named for each prompt stay. Otherwise they are ``sets``, if the backend is set to
+        ``per_prompt`` or the sets are the prompts' own; else the distinct ``texts``, in the order of their first
+        appearance.
         """
         if self.scope == PER_PROMPT and sets is None:
             raise ConfigError("backend.candidates: per_prompt needs prompts: name their column in data.prompt")
@@ -272,7 +273,8 @@ class FiniteBackend:
         held = " and ".join(f"{name} = {value:g}" for name, value in named.items() if value > 0)
         why = f"{held} hold it there: lower them to go further" if held else "no policy on the path is better"
         warnings.warn(
-            f"the policy stops at a KL of {kl:.2f} nats to the reference, before backend.max_kl = {self.max_kl:g}: {why}",
+            f"the policy stops at a KL of {kl:.2f} nats to the reference, before backend.max_kl = {self.max_kl:g}: "
+            f"{why}",
             CausalOptWarning,
             stacklevel=3,
         )

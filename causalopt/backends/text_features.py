@@ -72,7 +72,8 @@ class TextFeatures:
                 "the policy was saved without its embedder, which was an object: name the embedder in backend.embedder "
                 "for a policy that chooses among new texts"
             )
-        return copy.copy(plugins.embedders.create(self.embedder)).fit(self.fitted_on)
+        fresh: Embedder = copy.copy(plugins.embedders.create(self.embedder))
+        return fresh.fit(self.fitted_on)
 
     def of(self, texts: Sequence[str]) -> Float64:
         """phi of any texts, shape [n, d].

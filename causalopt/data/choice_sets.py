@@ -147,7 +147,7 @@ class ChoiceSets:
     def shown(self, prompts: Sequence[str], texts: Sequence[str], weight: Float64) -> Self:
         """Return the same candidates with the total weight of their rows as exposure."""
         exposure = np.bincount(self.index_of(prompts, texts), weights=weight, minlength=len(self))
-        return type(self)(self.prompts, self.texts, self.start, exposure)
+        return type(self)(self.prompts, self.texts, self.start, exposure.astype(np.float64))
 
     def without(self, other: ChoiceSets) -> Self | None:
         """Return the prompts that ``other`` does not have, with their candidates; None if it has all of them."""

@@ -48,8 +48,8 @@ class Population:
             return f"The texts are {texts}."
         if (self.texts, self.prompts) == ("fixed", "drawn"):
             return (
-                "The prompts are a sample of those that might be asked, each with candidate texts of its own: the value "
-                "refers to a choice among these."
+                "The prompts are a sample of those that might be asked, each with candidate texts of its own: the "
+                "value refers to a choice among these."
             )
         asked = "a sample of those that might be asked" if self.prompts == "drawn" else "fixed"
         return f"The prompts are {asked}; the texts are {texts}."

@@ -274,7 +274,8 @@ def _summed_choices(
 
     def summed(pseudo: PseudoOutcomes) -> ContextDraws:
         response = np.exp(log_prob) * pseudo.row_response(texts, row)
-        return ContextDraws(np.bincount(row, weights=response, minlength=len(data)), np.arange(len(data)), len(data))
+        total = np.bincount(row, weights=response, minlength=len(data)).astype(np.float64)
+        return ContextDraws(total, np.arange(len(data)), len(data))
 
     return summed
 

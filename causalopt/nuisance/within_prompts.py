@@ -38,7 +38,7 @@ class Readings:
     @classmethod
     def of(cls, outcome: Float64, weight: Float64, text: Int64, texts: int) -> Readings:
         """Summarise rows: outcome, weight and position of the text among ``texts``, shape [n]."""
-        exposure = np.bincount(text, weights=weight, minlength=texts)
+        exposure = np.bincount(text, weights=weight, minlength=texts).astype(np.float64)
         total = np.bincount(text, weights=weight * outcome, minlength=texts)
         mean = np.divide(total, exposure, out=np.zeros(texts), where=exposure > 0)
         rows = int((weight > 0).sum())
@@ -169,13 +169,13 @@ def fit_within_prompts(features: Float64, readings: Readings, prompt: Int64) -> 
         repeated = readings.spare * np.log(noise) + readings.within / noise
         prior = ((np.log(text * typical / noise) - PRIOR_LOG_ODDS) / PRIOR_SPREAD) ** 2
         log_det = 2 * float(np.log(np.diag(factor[0])).sum())
-        return moments.log_det + log_det + moments.yy - explained + repeated + prior
+        return float(moments.log_det + log_det + moments.yy - explained + repeated + prior)
 
     bounds = [(-BOUND, BOUND)] * 3
     found = minimize(deviance, np.zeros(3), method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-10})
     noise, text, slope = variances(found.x)
     moments = _Moments.of(z, y, text + noise / n, code)
-    covariance = np.linalg.inv(moments.zz + np.eye(z.shape[1]) / slope)
+    covariance: Float64 = np.linalg.inv(moments.zz + np.eye(z.shape[1]) / slope).astype(np.float64)
     return WithinPromptEffects(covariance @ moments.zy, covariance, text, noise)
 
 

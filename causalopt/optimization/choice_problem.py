@@ -128,5 +128,5 @@ def choice_problem(
 
 
 def _spread(effect: Float64, exposure: Float64) -> float:
-    """Standard deviation of the effects; they are centred within prompts but for rounding."""
+    """Root mean square of effects that are centred within prompts, outcome units."""
     return float(np.sqrt(np.average(effect**2, weights=exposure))) or 1.0
