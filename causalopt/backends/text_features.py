@@ -93,4 +93,5 @@ class TextFeatures:
 
     def _standardized(self, texts: Sequence[str]) -> Float64:
         vectors = np.asarray(self._fitted.transform(texts), dtype=np.float64)
-        return np.asarray((vectors[:, self.varying.astype(np.int64)] - self.center) / self.spread)
+        # In C order, as a saved policy reads them: sums over coordinates then have the same last bit.
+        return np.ascontiguousarray((vectors[:, self.varying.astype(np.int64)] - self.center) / self.spread)
