@@ -70,7 +70,8 @@ class FiniteBackend:
         each prompt if the data say that prompts have their own (`causalopt.data.choice_sets.ChoiceSets.own`), else all
         texts of its data.
     embedder:
-        A registered name, a mapping with a name and settings, or an object. It is fitted on the candidates.
+        A registered name, a mapping with a name and settings, or an object. It is fitted on the candidates; where
+        prompts have candidates of their own, on the training texts.
     reference:
         ``tune``: whether the base is the weighted frequency of the logged texts instead of uniform; ``smoothing``: the
         amount added to each candidate's weight (in units of the rows' mean weight), so that an unseen candidate has
@@ -196,7 +197,8 @@ class FiniteBackend:
         if not sets.exposure.any():
             sets = sets.shown(prompts, texts, weight)
         sets.index_of(prompts, texts)  # a logged text that is not a candidate is an error of the data
-        embedding = TextFeatures.fit(self.embedder, list(dict.fromkeys(sets.texts)))
+        # Fitted on the training texts alone: to the policy the texts of held-out prompts are as new as those to come.
+        embedding = TextFeatures.fit(self.embedder, list(dict.fromkeys(texts)))
         features = embedding.of(sets.texts)
         base = log_shown(sets) if self.tune else np.zeros(len(sets))
         return ConditionalLogitPolicy(sets, base, features, np.zeros(features.shape[1]), embedding, self.tune)
