@@ -24,11 +24,11 @@ from causalopt.run.pipeline import run
 from causalopt.run.plan import prepare
 
 VERBS = {"try": 0.0, "see": 0.3, "love": 0.9, "avoid": -0.9, "meet": -0.3}
-THINGS = ("oats", "maps", "bees", "wool", "rain", "jazz", "clay", "salt")
+THINGS = [f"{a}{b}" for a in ("oat", "map", "bee", "wool", "rain", "jazz", "clay", "salt") for b in "abcdef"]
 
 
 def headlines(tests: int, seed: int) -> pd.DataFrame:
-    """A verb's effect, a level of the test ten times as large, and noise by impressions; each text in one test."""
+    """A verb's effect, a level of the test ten times as large, and noise by impressions; nearly every text in one test."""
     rng = np.random.default_rng(seed)
     rows = []
     for c in range(tests):
@@ -36,7 +36,7 @@ def headlines(tests: int, seed: int) -> pd.DataFrame:
         for verb in rng.choice(list(VERBS), size=rng.integers(2, 5), replace=False):
             shown = float(rng.integers(50, 2000))
             rate = level + VERBS[verb] + 5 * rng.normal() / np.sqrt(shown)
-            rows.append((f"test {c}", f"{verb} {rng.choice(THINGS)} nr{seed}x{c}", rate, shown))
+            rows.append((f"test {c}", f"{verb} {rng.choice(THINGS)} near {rng.choice(THINGS)}", rate, shown))
     return pd.DataFrame(rows, columns=["headline_test_id", "headline", "click_rate", "impressions"])
 
 
@@ -70,6 +70,14 @@ def test_candidates_are_those_of_the_data_and_prompts_are_drawn(finished):
     assert len(policy.sets) == len(pd.read_csv(finished / "headlines.csv"))
 
 
+def test_check_says_what_is_chosen_among(finished, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "250")
+    monkeypatch.setattr(sys, "argv", ["causalopt", "check", str(finished / "headlines.yaml")])
+    with suppress(SystemExit):
+        main()
+    assert "Each of 160 prompts has candidates of its own" in capsys.readouterr().out
+
+
 def test_the_value_is_the_exact_sum_over_the_candidates_of_held_out_tests(finished):
     """With all candidates logged, `sndr` is sum_c n_c sum_x P(x | c) mean_cx / sum_c n_c: the outcome model cancels."""
     plan = prepare(load_config(finished / "headlines.yaml"))
@@ -101,7 +109,11 @@ def test_another_table_has_other_prompts_with_candidates_of_their_own(finished):
 
 
 def test_choose_ranks_new_candidates_with_effects_and_intervals(finished):
-    texts = ["see bees nr1x900", "love bees nr1x900", "avoid salt nr1x901", "avoid bees nr1x900", "try salt nr1x901"]
+    verbs = ("see", "love", "avoid", "avoid", "try")
+    texts = [
+        f"{verb} {thing} near mapb"
+        for verb, thing in zip(verbs, ("beea", "beea", "salta", "beea", "salta"), strict=True)
+    ]
     pd.DataFrame({"prompt": list("aabab"), "text": texts}).to_csv(finished / "new.csv", index=False)
     ranked = choose(finished / "run", finished / "new.csv")
     assert ranked["text"].tolist() == [texts[i] for i in (1, 0, 3, 4, 2)]
@@ -134,7 +146,7 @@ def test_choose_judges_a_logged_text_by_its_readings(finished):
 
 
 def test_choose_prints_and_writes(finished, monkeypatch, capsys):
-    (finished / "few.csv").write_text("text\nlove the salt\navoid the salt\n")
+    (finished / "few.csv").write_text("text\nlove salta near mapb\navoid salta near mapb\n")
     for out in (finished / "ranked.csv", finished / "few.csv"):
         monkeypatch.setattr(
             sys, "argv", ["causalopt", "choose", str(finished / "run"), str(finished / "few.csv"), "--out", str(out)]
@@ -142,7 +154,7 @@ def test_choose_prints_and_writes(finished, monkeypatch, capsys):
         with suppress(SystemExit):
             main()
     printed, errors = capsys.readouterr()
-    assert printed.index("love the salt") < printed.index("avoid the salt")
+    assert printed.index("love salta") < printed.index("avoid salta")
     assert "is the table of candidates" in errors
     assert pd.read_csv(finished / "ranked.csv").columns.tolist() == [
         "text", "rank", "probability", "score", "ci_low", "ci_high", "readings"
