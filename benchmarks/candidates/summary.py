@@ -54,4 +54,4 @@ def bars(results: pd.DataFrame) -> list[Bar]:
 
 
 def write_table(results: pd.DataFrame, path: Path) -> None:
-    path.write_text(markdown(table(results), FORMATS).replace("nan", "–"), encoding="utf-8")
+    path.write_text(markdown(table(results), FORMATS).replace("+nan", "–").replace("nan", "–"), encoding="utf-8")
