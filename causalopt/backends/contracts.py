@@ -9,6 +9,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
+from causalopt.data.choice_sets import ChoiceSets
 from causalopt.data.population import Population
 from causalopt.errors import DataError
 from causalopt.objectives.contract import Objective
@@ -52,6 +53,23 @@ class InterpolablePolicy(Policy, Protocol):
 
     def interpolated(self, reference: Policy, factor: float) -> Policy:
         """Return the policy at ``factor`` of the way: 0 gives the reference's distribution, 1 this policy's."""
+        ...
+
+
+@runtime_checkable
+class ChoiceSetPolicy(Policy, Protocol):
+    """A policy that chooses among each prompt's own candidates, known ones or those of a new prompt."""
+
+    def choices(self, prompts: Sequence[str]) -> tuple[list[str], Float64, Int64]:
+        """All candidates of each prompt, their log-probabilities, nats, and the position of their prompt, [m]."""
+        ...
+
+    def knows(self, prompts: Sequence[str], texts: Sequence[str]) -> list[bool]:
+        """Whether each text is a candidate of its prompt."""
+        ...
+
+    def answering(self, sets: ChoiceSets) -> Self:
+        """Return the policy over more prompts; the candidates of prompts that are known do not change."""
         ...
 
 
@@ -219,10 +237,14 @@ class CandidateBackend(Backend, Protocol):
     """A backend whose policies choose among known texts; if none are set, a run passes all texts of its data."""
 
     @property
-    def candidates(self) -> Sequence[str] | None:
-        """The texts, or None if they are not set yet."""
+    def candidates(self) -> Sequence[str] | ChoiceSets | None:
+        """The texts, or those of each prompt, or None if they are not set yet."""
         ...
 
-    def with_candidates(self, texts: Sequence[str]) -> Backend:
-        """Return the backend with these texts as candidates."""
+    def with_candidates(self, texts: Sequence[str], sets: ChoiceSets | None = None) -> Backend:
+        """Return the backend with these texts as candidates.
+
+        ``sets`` are the texts that were logged with each prompt, if there are prompts: a backend may choose among these
+        instead, where prompts have candidates of their own.
+        """
         ...

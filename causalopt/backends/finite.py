@@ -16,21 +16,26 @@ from scipy.optimize import OptimizeResult, minimize
 from torch import Tensor
 
 from causalopt import plugins
+from causalopt.backends.conditional_logit import DESCRIPTION, ConditionalLogitPolicy, log_shown
 from causalopt.backends.contracts import CheckpointRule, Policy, PolicyProblem, Progress
 from causalopt.backends.finite_features import finite_features
 from causalopt.backends.finite_policy import FinitePolicy
-from causalopt.data.population import FIXED
+from causalopt.backends.text_features import TextFeatures
+from causalopt.data.choice_sets import ChoiceSets
+from causalopt.data.population import CHOICE, FIXED, Population
 from causalopt.embedding.contracts import Embedder
 from causalopt.errors import CausalOptWarning, ConfigError, DataError, ModelError
 from causalopt.objectives.contract import Objective, ObjectiveInputs
 from causalopt.objectives.modifiers import Modifiers
-from causalopt.typing import Float64
+from causalopt.typing import Float64, Int64
 
 __all__ = ["FiniteBackend", "FinitePolicy"]
 
 FIRST_PENALTY, LAST_PENALTY = 8.0, 0.03
 """The largest KL penalty of the path, and its smallest before zero, reward units per nat."""
 BISECTIONS = 10
+PER_PROMPT, SHARED = "per_prompt", "shared"
+"""Values of ``candidates`` that say whose the logged texts are."""
 
 
 class FiniteBackend:
@@ -51,17 +56,26 @@ class FiniteBackend:
     answer every prompt, phi contains the text's embedding and its products with leading components of the prompt's
     embedding, and the KL is the mean over the training rows' prompts. The policy answers no other prompts.
 
+    Or each prompt has candidates of its own: the headlines that were tried for an article. The policy is then a
+    `ConditionalLogitPolicy`, whose coefficients are shared by all prompts, and which also chooses among the candidates
+    of new prompts. The base is the share of its prompt's weight that each candidate had in the logs, and all terms of
+    an objective are summed over the candidates of each prompt.
+
     Parameters
     ----------
     candidates:
-        The texts to choose among: a list, or a file with one text per line. They must include the logged texts. None
-        leaves them to the caller (`with_candidates`); a run uses all texts of its data.
+        The texts to choose among: a list, or a file with one text per line. They must include the logged texts.
+        ``per_prompt`` takes the texts logged with each prompt; a mapping from prompts to lists names them. ``shared``
+        takes all logged texts for every prompt. None leaves them to the caller (`with_candidates`); a run uses those of
+        each prompt if the data say that prompts have their own (`causalopt.data.choice_sets.ChoiceSets.own`), else all
+        texts of its data.
     embedder:
-        A registered name, a mapping with a name and settings, or an object. It is fitted on the candidates.
+        A registered name, a mapping with a name and settings, or an object. It is fitted on the candidates; where
+        prompts have candidates of their own, on the training texts.
     reference:
         ``tune``: whether the base is the weighted frequency of the logged texts instead of uniform; ``smoothing``: the
         amount added to each candidate's weight (in units of the rows' mean weight), so that an unseen candidate has
-        some probability.
+        some probability; it is not used where prompts have candidates of their own.
     l2:
         Ridge penalty: ``l2 / 2`` times the squared norm of the change in theta, in the objective's units.
     max_kl:
@@ -92,11 +106,9 @@ class FiniteBackend:
     True
     """
 
-    population = FIXED
-
     def __init__(
         self,
-        candidates: Sequence[str] | str | Path | None = None,
+        candidates: Sequence[str] | Mapping[str, Sequence[str]] | str | Path | None = None,
         embedder: str | Mapping[str, Any] | Embedder = "tfidf-svd",
         reference: Mapping[str, Any] | None = None,
         l2: float = 0.01,
@@ -113,7 +125,8 @@ class FiniteBackend:
             raise ConfigError(f"backend.reference has no setting {unknown[0]!r}; it takes: tune, smoothing")
         if not settings["smoothing"] > 0:
             raise ConfigError("backend.reference.smoothing must be positive: every candidate needs some probability")
-        self.candidates = _read_candidates(candidates)
+        self.scope = candidates if candidates in (PER_PROMPT, SHARED) else None
+        self.candidates = None if self.scope else _read_candidates(candidates)
         self.embedder = embedder
         self.tune = bool(settings["tune"])
         self.smoothing = float(settings["smoothing"])
@@ -121,10 +134,31 @@ class FiniteBackend:
         self.max_kl = max_kl
         self.max_iterations = max_iterations
 
-    def with_candidates(self, texts: Sequence[str]) -> FiniteBackend:
-        """Return the same backend with the distinct ``texts`` as candidates, in the order of their first appearance."""
+    @property
+    def population(self) -> Population:
+        """Prompts with candidates of their own are a sample of those that will be asked; otherwise all is fixed."""
+        return CHOICE if isinstance(self.candidates, ChoiceSets) else FIXED
+
+    def with_candidates(self, texts: Sequence[str], sets: ChoiceSets | None = None) -> FiniteBackend:
+        """Return the same backend with candidates.
+
+        Those that were named for each prompt stay. Otherwise they are ``sets``, if the backend is set to
+        ``per_prompt`` or the sets are the prompts' own; else the distinct ``texts``, in the order of their first
+        appearance.
+        """
+        if self.scope == PER_PROMPT and sets is None:
+            raise ConfigError("backend.candidates: per_prompt needs prompts: name their column in data.prompt")
         other = copy.copy(self)
-        other.candidates = _read_candidates(list(dict.fromkeys(texts)))
+        if isinstance(self.candidates, ChoiceSets):  # named by the user: how often they were shown is in the rows
+            if sets is not None:
+                rows = [sets.prompts[c] for c in sets.segment], sets.texts, sets.exposure
+                other.candidates = self.candidates.shown(*rows)
+        elif sets is not None and (self.scope == PER_PROMPT or (self.scope is None and sets.own())):
+            if len(sets) == len(sets.prompts):
+                raise DataError("backend.candidates: per_prompt needs a prompt with two candidates or more")
+            other.candidates = sets
+        else:
+            other.candidates = _read_candidates(list(dict.fromkeys(texts)))
         return other
 
     def check(self, objectives: Sequence[Objective] = (), per_row: int = 1) -> None:
@@ -132,9 +166,15 @@ class FiniteBackend:
 
     def reference(
         self, prompts: Sequence[str] | None, texts: Sequence[str], weight: Float64, *, seed: int, progress: Progress
-    ) -> FinitePolicy:
+    ) -> FinitePolicy | ConditionalLogitPolicy:
+        if self.candidates is None and prompts is not None:
+            sets = ChoiceSets.logged(prompts, texts, weight)
+            if self.scope == PER_PROMPT or (self.scope is None and sets.own()):
+                return self.with_candidates(texts, sets).reference(prompts, texts, weight, seed=seed, progress=progress)
         if self.candidates is None:
             raise ConfigError("the finite backend has no candidates: set backend.candidates to a list or a text file")
+        if isinstance(self.candidates, ChoiceSets):
+            return self._choice_reference(self.candidates, prompts, texts, weight)
         distinct = None if prompts is None else list(dict.fromkeys(prompts))
         features = finite_features(plugins.embedders.create(self.embedder), self.candidates, distinct)
         theta = np.zeros(features.shape[1])
@@ -146,9 +186,29 @@ class FiniteBackend:
         share = (count + self.smoothing) / (count + self.smoothing).sum()
         return FinitePolicy(self.candidates, np.log(share), features, theta, distinct)
 
+    def _choice_reference(
+        self, sets: ChoiceSets, prompts: Sequence[str] | None, texts: Sequence[str], weight: Float64
+    ) -> ConditionalLogitPolicy:
+        if prompts is None:
+            raise ConfigError(
+                "backend.candidates are given for each prompt, and the data have no prompts: name their "
+                "column in data.prompt"
+            )
+        if not sets.exposure.any():
+            sets = sets.shown(prompts, texts, weight)
+        sets.index_of(prompts, texts)  # a logged text that is not a candidate is an error of the data
+        # Fitted on the training texts alone: to the policy the texts of held-out prompts are as new as those to come.
+        embedding = TextFeatures.fit(self.embedder, list(dict.fromkeys(texts)))
+        features = embedding.of(sets.texts)
+        base = log_shown(sets) if self.tune else np.zeros(len(sets))
+        return ConditionalLogitPolicy(sets, base, features, np.zeros(features.shape[1]), embedding, self.tune)
+
     @staticmethod
-    def load_policy(source: str | Path, cache: Path | None) -> FinitePolicy:
-        return FinitePolicy.load(source)  # its log-probabilities need no cache
+    def load_policy(source: str | Path, cache: Path | None) -> FinitePolicy | ConditionalLogitPolicy:
+        # Their log-probabilities need no cache.
+        if (Path(source) / DESCRIPTION).is_file():
+            return ConditionalLogitPolicy.load(source)
+        return FinitePolicy.load(source)
 
     def fit(
         self,
@@ -159,8 +219,8 @@ class FiniteBackend:
         seed: int,
         progress: Progress,
         on_checkpoint: CheckpointRule | None = None,
-    ) -> FinitePolicy:
-        if not isinstance(reference, FinitePolicy):
+    ) -> FinitePolicy | ConditionalLogitPolicy:
+        if not isinstance(reference, FinitePolicy | ConditionalLogitPolicy):
             raise ModelError(f"the finite backend starts at a finite policy, not at a {type(reference).__name__}")
         loss = _Loss(problem, objective, reference, l2=self.l2)
 
@@ -197,10 +257,29 @@ class FiniteBackend:
                 stacklevel=2,
             )
         if on_checkpoint is None:
+            if isinstance(reference, ConditionalLogitPolicy):
+                self._say_why_short(loss.exact_kl(found.x), objective)
             return reference.with_theta(found.x)
         judged = [on_checkpoint.judge(reference.with_theta(theta)) for theta in passed]
         best = on_checkpoint.best(judged)
         return reference if best is None else reference.with_theta(passed[best])
+
+    def _say_why_short(self, kl: float, objective: Objective) -> None:
+        """Warn if the path ended clearly before ``max_kl``, with what held it."""
+        if self.max_kl is None or kl >= 0.9 * self.max_kl:
+            return
+        named = {}
+        if isinstance(objective, Modifiers):
+            named = {"objective.kl": objective.kl, "objective.forward_kl": objective.forward_kl}
+        named["backend.l2"] = self.l2
+        held = " and ".join(f"{name} = {value:g}" for name, value in named.items() if value > 0)
+        why = f"{held} hold it there: lower them to go further" if held else "no policy on the path is better"
+        warnings.warn(
+            f"the policy stops at a KL of {kl:.2f} nats to the reference, before backend.max_kl = {self.max_kl:g}: "
+            f"{why}",
+            CausalOptWarning,
+            stacklevel=3,
+        )
 
 
 def _follow(
@@ -244,8 +323,14 @@ def _follow(
 class _Loss:
     """The objective as a function of theta, on tensors that are created once."""
 
-    def __init__(self, problem: PolicyProblem, objective: Objective, reference: FinitePolicy, *, l2: float) -> None:
-        per_row = problem.sampled_g.shape[1]
+    def __init__(
+        self,
+        problem: PolicyProblem,
+        objective: Objective,
+        reference: FinitePolicy | ConditionalLogitPolicy,
+        *,
+        l2: float,
+    ) -> None:
         self._l2, self._objective, self._regularizer = l2, objective, None
         if isinstance(objective, Modifiers) and type(objective).regularizer is Modifiers.regularizer:
             self._objective = replace(objective, kl=0.0, forward_kl=0.0, entropy=0.0)
@@ -253,17 +338,18 @@ class _Loss:
         self._features, self._log_base = _tensor(reference.features), _tensor(reference.log_base)
         self._start, self._reference = _tensor(reference.theta), _tensor(reference.candidate_log_prob)
         row = reference.index_of(problem.texts, problem.prompts)
-        drawn_for = None if problem.prompts is None else [c for c in problem.prompts for _ in range(per_row)]
-        drawn = reference.index_of([text for texts in problem.sampled_texts for text in texts], drawn_for)
+        segment = reference.segment
+        # Share of the rows with each prompt, repeated for each of its candidates; 1 without prompts.
+        share = np.bincount(segment[row], weights=problem.weight, minlength=int(segment[-1]) + 1)
+        self._segment = torch.from_numpy(segment)
+        self._prompts = len(share)
+        self._prompt_share = _tensor((share / share.sum())[segment])
+        sampled = _every_candidate if isinstance(reference, ConditionalLogitPolicy) else _drawn
+        drawn, drawn_g, drawn_weight = sampled(problem, reference)
         self._row, self._drawn = torch.from_numpy(row), torch.from_numpy(drawn)
-        # Share of the rows with each prompt, repeated for each candidate; 1 without prompts.
-        self._k = len(reference.candidates)
-        share = np.bincount(row // self._k, weights=problem.weight, minlength=len(reference.features) // self._k)
-        self._prompt_share = _tensor(np.repeat(share / share.sum(), self._k))
         self._behavior = _tensor(problem.behavior_log_prob)
         self._residual, self._g, self._weight = _tensor(problem.residual), _tensor(problem.g), _tensor(problem.weight)
-        self._drawn_g = _tensor(problem.sampled_g.ravel())
-        self._drawn_weight = self._weight.repeat_interleave(per_row)
+        self._drawn_g, self._drawn_weight = _tensor(drawn_g), _tensor(drawn_weight)
 
     def __call__(self, theta: Tensor, penalty: float) -> Tensor:
         log_prob = self._log_prob(theta)
@@ -302,19 +388,56 @@ class _Loss:
         return self._kl(self._log_prob(_tensor(theta))).item()
 
     def _log_prob(self, theta: Tensor) -> Tensor:
-        return torch.log_softmax((self._log_base + self._features @ theta).view(-1, self._k), 1).flatten()
+        scores = self._log_base + self._features @ theta
+        largest = scores.detach().new_full((self._prompts,), -torch.inf)
+        scores = scores - largest.scatter_reduce(0, self._segment, scores.detach(), "amax")[self._segment]
+        total = scores.new_zeros(self._prompts).index_add(0, self._segment, scores.exp())
+        return scores - total.log()[self._segment]
 
     def _kl(self, log_prob: Tensor) -> Tensor:
         return (self._prompt_share * log_prob.exp() * (log_prob - self._reference)).sum()
+
+
+def _drawn(problem: PolicyProblem, reference: FinitePolicy | ConditionalLogitPolicy) -> tuple[Int64, Float64, Float64]:
+    """Position among the candidates, g and weight of each text drawn from the reference."""
+    per_row = problem.sampled_g.shape[1]
+    drawn_for = None if problem.prompts is None else [c for c in problem.prompts for _ in range(per_row)]
+    drawn = reference.index_of([text for texts in problem.sampled_texts for text in texts], drawn_for)
+    return drawn, problem.sampled_g.ravel(), np.repeat(problem.weight, per_row)
+
+
+def _every_candidate(
+    problem: PolicyProblem, reference: FinitePolicy | ConditionalLogitPolicy
+) -> tuple[Int64, Float64, Float64]:
+    """Return in place of the drawn texts each candidate of each logged prompt, weighted by its probability.
+
+    A prompt has a few candidates and a few draws, which would leave some candidates out: the sum is exact.
+    """
+    if problem.dose_response is None or not isinstance(reference, ConditionalLogitPolicy) or problem.prompts is None:
+        return _drawn(problem, reference)
+    sets = reference.sets
+    first: dict[str, int] = {}
+    total: dict[str, float] = {}
+    for i, (prompt, weight) in enumerate(zip(problem.prompts, problem.weight.tolist(), strict=True)):
+        first.setdefault(prompt, i)
+        total[prompt] = total.get(prompt, 0.0) + weight
+    candidate, of_prompt = sets.candidates_of(list(first))
+    g = problem.dose_response([sets.texts[j] for j in candidate], np.array(list(first.values()))[of_prompt])
+    weight = np.array(list(total.values()))[of_prompt] * np.exp(reference.candidate_log_prob[candidate])
+    return candidate, g, weight
 
 
 def _tensor(values: Float64) -> Tensor:
     return torch.from_numpy(np.array(values, dtype=np.float64))
 
 
-def _read_candidates(candidates: Sequence[str] | str | Path | None) -> list[str] | None:
+def _read_candidates(
+    candidates: Sequence[str] | Mapping[str, Sequence[str]] | str | Path | None,
+) -> list[str] | ChoiceSets | None:
     if candidates is None:
         return None
+    if isinstance(candidates, Mapping):
+        return ChoiceSets.listed(candidates)
     if isinstance(candidates, (str, Path)):
         path = Path(candidates)
         if not path.is_file():

@@ -87,6 +87,11 @@ class FinitePolicy:
         """P(x | c) of every candidate (given every prompt), shape [C k]."""
         return np.asarray(np.exp(self.candidate_log_prob))
 
+    @property
+    def segment(self) -> Int64:
+        """Position of the prompt of each candidate, shape [C k]; zeros without prompts."""
+        return np.repeat(np.arange(len(self.log_base) // len(self.candidates)), len(self.candidates))
+
     def with_theta(self, theta: Float64) -> FinitePolicy:
         """Return the policy with the same base and features, and other coefficients."""
         return FinitePolicy(self.candidates, self.log_base, self.features, theta, self.prompts)

@@ -13,6 +13,7 @@ import typer
 from rich.table import Table
 
 from causalopt import __version__
+from causalopt.cli.choose import choose
 from causalopt.cli.console import console, escaped, show_warning, stderr
 from causalopt.cli.estimate import compare, estimate, evaluate
 from causalopt.cli.frontier import frontier
@@ -121,6 +122,7 @@ app.command()(estimate)
 app.command()(evaluate)
 app.command()(compare)
 app.command()(frontier)
+app.command()(choose)
 
 
 @app.command()

@@ -6,7 +6,9 @@ from typing import Any
 
 from rich.table import Table
 
+from causalopt.backends.contracts import CandidateBackend
 from causalopt.cli.console import escaped
+from causalopt.data.choice_sets import ChoiceSets
 from causalopt.run.plan import Plan
 
 SOURCES = {
@@ -188,6 +190,9 @@ def plan_table(plan: Plan) -> Table:
         table.add_row("rows with an outcome", f"{int(data.rated.sum())} of {len(data)}")
         parts.insert(3, "observation_model")
     table.add_row("covariates", ", ".join(data.covariates.columns) or "none: the texts are treated as randomised")
+    chosen_among = plan.backend.candidates if isinstance(plan.backend, CandidateBackend) else None
+    if isinstance(chosen_among, ChoiceSets):
+        table.add_row("candidates", chosen_among.sentence())
     for part in parts:
         settings = dict(getattr(config, part))
         name = settings.pop("name")

@@ -46,6 +46,11 @@ class Population:
         texts = "a sample of those that might be written" if drawn else "fixed: the value refers to these texts only"
         if not prompts:
             return f"The texts are {texts}."
+        if (self.texts, self.prompts) == ("fixed", "drawn"):
+            return (
+                "The prompts are a sample of those that might be asked, each with candidate texts of its own: the "
+                "value refers to a choice among these."
+            )
         asked = "a sample of those that might be asked" if self.prompts == "drawn" else "fixed"
         return f"The prompts are {asked}; the texts are {texts}."
 
@@ -54,3 +59,5 @@ DRAWN = Population()
 """For a policy that writes texts."""
 FIXED = Population("fixed", "fixed")
 """For a policy that chooses among known texts for known prompts."""
+CHOICE = Population("fixed", "drawn")
+"""For a policy that chooses among the candidates of each prompt, of which new ones come."""

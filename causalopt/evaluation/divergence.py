@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy.special import rel_entr
 
-from causalopt.backends.contracts import EnumerablePolicy, Policy
+from causalopt.backends.contracts import ChoiceSetPolicy, EnumerablePolicy, Policy
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.evaluation.policies import PROMPTS_AT_ONCE, Draws
 from causalopt.typing import Float64
@@ -52,6 +53,8 @@ def divergence(policy: Policy, reference: Policy, data: DirectOutcomeDataset, dr
         exact = _summed(policy, reference, data)
         if exact is not None:
             return Divergence(exact, 0.0) if np.isfinite(exact) else None
+    if isinstance(policy, ChoiceSetPolicy) and isinstance(reference, ChoiceSetPolicy) and data.prompts is not None:
+        return Divergence(_summed_choices(policy, reference, data), 0.0)
     log_prob_reference = reference.log_prob(drawn.prompts, drawn.texts)
     if np.isneginf(log_prob_reference).any():
         return None
@@ -92,3 +95,13 @@ def _of_prompts(policy: EnumerablePolicy, reference: EnumerablePolicy, prompts: 
     if texts != others:
         return None
     return np.asarray(np.sum(rel_entr(np.exp(log_prob), np.exp(log_prob_reference)), axis=-1))  # 0 log(0 / p) is 0
+
+
+def _summed_choices(policy: ChoiceSetPolicy, reference: ChoiceSetPolicy, data: DirectOutcomeDataset) -> float:
+    """Sum over the candidates of each prompt."""
+    weight = pd.Series(data.weight).groupby(pd.Series(data.prompts), sort=False).sum()
+    prompts = [str(prompt) for prompt in weight.index]
+    texts, log_prob, of_prompt = policy.choices(prompts)
+    other = reference.log_prob([prompts[c] for c in of_prompt], texts)
+    share = (weight / weight.sum()).to_numpy()[of_prompt]
+    return max(float(share @ (np.exp(log_prob) * (log_prob - other))), 0.0)

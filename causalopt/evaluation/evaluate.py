@@ -38,6 +38,7 @@ from causalopt.evaluation.policies import (
     Subject,
     as_subject,
     context_rows,
+    over_choices_of,
     population_of,
 )
 from causalopt.evaluation.terms import PolicyTerms, policy_terms
@@ -246,7 +247,8 @@ def evaluate(
             )
         asked = data.dataset if isinstance(data, PseudoOutcomes) else data
         check_names(groups, asked.covariates.columns, asked.source)
-    new, old = as_subject(policy), as_subject(reference)
+    asked = data.dataset if isinstance(data, PseudoOutcomes) else data
+    new, old = (_over_choices(as_subject(one), asked) for one in (policy, reference))
     if population is None:
         population = population_of(new, old)
     if isinstance(data, PseudoOutcomes):
@@ -254,7 +256,9 @@ def evaluate(
     else:
         rows = data.with_population(population)
         pseudo = (nuisances or PseudoOutcomeEstimator(seed=seed)).fit_transform(rows)
-    if behavior_reference is None and isinstance(old, ModelPolicy) and not is_listed(old):
+    if behavior_reference is not None:
+        behavior_reference = over_choices_of(behavior_reference, asked)
+    elif isinstance(old, ModelPolicy) and not is_listed(old):
         behavior_reference = old.policy
     if behavior_policy is None:
         behavior_policy = _source_for(new, old, pseudo.dataset, behavior_reference)
@@ -321,6 +325,10 @@ def _source_for(
     if data.logged_log_prob is not None or behavior_reference is not None or not asked:
         return None
     return "frequency" if few_texts(data) and all(is_listed(one) for one in asked) else None
+
+
+def _over_choices(subject: Subject, data: DirectOutcomeDataset) -> Subject:
+    return ModelPolicy(over_choices_of(subject.policy, data)) if isinstance(subject, ModelPolicy) else subject
 
 
 def _adaptive(data: DirectOutcomeDataset) -> tuple[str, ...]:

@@ -10,11 +10,12 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from causalopt.backends.contracts import EnumerablePolicy, Policy
+from causalopt.backends.contracts import ChoiceSetPolicy, EnumerablePolicy, Policy
 from causalopt.backends.optimized import OptimizedPolicy
 from causalopt.data import files
+from causalopt.data.choice_sets import ChoiceSets
 from causalopt.data.dataset import DirectOutcomeDataset
-from causalopt.data.population import DRAWN, FIXED, Population
+from causalopt.data.population import CHOICE, DRAWN, FIXED, Population
 from causalopt.errors import DataError
 from causalopt.estimators.dm import ContextDraws
 from causalopt.pseudo_outcome import PseudoOutcomes
@@ -161,6 +162,8 @@ class ModelPolicy:
             if known is None:
                 all_texts, log_prob = self.policy.distribution(None)
                 support = all_texts, np.exp(log_prob)
+        elif isinstance(self.policy, ChoiceSetPolicy):
+            exact = _summed_choices(self.policy, pseudo.dataset)
         return Draws.of(pseudo, texts, row, exact, support)
 
 
@@ -356,6 +359,24 @@ def _answers(policy: EnumerablePolicy, prompts: Sequence[str]) -> list[tuple[lis
     return found
 
 
+def _summed_choices(
+    policy: ChoiceSetPolicy, data: DirectOutcomeDataset
+) -> Callable[[PseudoOutcomes], ContextDraws] | None:
+    """Sum over the candidates of each row's prompt, for any nuisances of the rows; None if there are too many."""
+    if data.prompts is None:
+        raise DataError(f"{data.source}: the policy chooses among each prompt's own candidates, and the rows have none")
+    texts, log_prob, row = policy.choices(data.prompts)
+    if len(texts) > MOST_PAIRS:
+        return None
+
+    def summed(pseudo: PseudoOutcomes) -> ContextDraws:
+        response = np.exp(log_prob) * pseudo.row_response(texts, row)
+        total = np.bincount(row, weights=response, minlength=len(data)).astype(np.float64)
+        return ContextDraws(total, np.arange(len(data)), len(data))
+
+    return summed
+
+
 def _spread(rows: Sequence[Int64], prompts: Sequence[str]) -> tuple[Int64, Int64]:
     """Assign draws made for prompts to the rows with these prompts: positions of draws, and the row of each.
 
@@ -371,13 +392,28 @@ def _spread(rows: Sequence[Int64], prompts: Sequence[str]) -> tuple[Int64, Int64
 
 
 def population_of(*subjects: Subject) -> Population:
-    """Return the population of the policies' values: fixed texts if all choose among known ones, else drawn texts.
+    """Return the population of the policies' values: drawn texts, unless all choose among known ones.
 
-    The texts as logged are of either population, and follow the policy that they are compared with.
+    If these are each prompt's own candidates, prompts are drawn; else prompts and texts are fixed. The texts as logged
+    are of any population, and follow the policy that they are compared with.
     """
     asked = [subject for subject in subjects if not isinstance(subject, LoggedPolicy)]
-    known = [isinstance(one, ModelPolicy) and isinstance(one.policy, EnumerablePolicy) for one in asked]
-    return FIXED if known and all(known) else DRAWN
+    called = [subject.policy for subject in asked if isinstance(subject, ModelPolicy)]
+    if not asked or len(called) < len(asked):
+        return DRAWN
+    if all(isinstance(policy, ChoiceSetPolicy) for policy in called):
+        return CHOICE
+    return FIXED if all(isinstance(policy, EnumerablePolicy) for policy in called) else DRAWN
+
+
+def over_choices_of(policy: Policy, data: DirectOutcomeDataset) -> Policy:
+    """Let a policy that chooses among each prompt's own candidates answer the rows' prompts; others are unchanged.
+
+    The candidates of a prompt that the policy does not know are the texts logged with it.
+    """
+    if not isinstance(policy, ChoiceSetPolicy) or data.prompts is None:
+        return policy
+    return policy.answering(ChoiceSets.logged(data.prompts, data.texts, data.weight))
 
 
 def as_subject(policy: Evaluable) -> ModelPolicy | ExternalPolicy | ScoredPolicy | LoggedPolicy:

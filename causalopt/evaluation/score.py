@@ -7,7 +7,7 @@ from itertools import repeat
 
 import numpy as np
 
-from causalopt.backends.contracts import EnumerablePolicy, Policy
+from causalopt.backends.contracts import ChoiceSetPolicy, EnumerablePolicy, Policy
 from causalopt.backends.listed_policy import ListedPolicy
 from causalopt.behavior import BehaviorPolicy
 from causalopt.data.dataset import DirectOutcomeDataset
@@ -58,10 +58,14 @@ def _called(subject: Subject, data: DirectOutcomeDataset, source: BehaviorPolicy
 
 def _log_prob(policy: Policy, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
     """Log-probabilities of any texts, shape [m], nats; -inf for a text that a policy over known texts does not know."""
-    if not isinstance(policy, EnumerablePolicy) or not len(texts):
+    if not isinstance(policy, EnumerablePolicy | ChoiceSetPolicy) or not len(texts):
         return policy.log_prob(prompts, texts)
-    candidates = set(policy.distribution(None if prompts is None else list(prompts[:1]))[0])
-    some = [i for i, text in enumerate(texts) if text in candidates]
+    if isinstance(policy, ChoiceSetPolicy):
+        known = policy.knows(prompts or [], texts)
+    else:
+        candidates = set(policy.distribution(None if prompts is None else list(prompts[:1]))[0])
+        known = [text in candidates for text in texts]
+    some = [i for i, one in enumerate(known) if one]
     found = np.full(len(texts), -np.inf)
     if some:
         asked = None if prompts is None else [prompts[i] for i in some]

@@ -14,7 +14,7 @@ from causalopt.errors import CausalOptWarning, MissingPartError, OverlapError
 from causalopt.evaluation.comparison import compared, overlap_of
 from causalopt.evaluation.divergence import Divergence, divergence
 from causalopt.evaluation.logged_law import look_at_logged_law
-from causalopt.evaluation.policies import Draws, ModelPolicy, context_rows, population_of
+from causalopt.evaluation.policies import Draws, ModelPolicy, context_rows, over_choices_of, population_of
 from causalopt.evaluation.terms import PolicyTerms, policy_terms
 from causalopt.optimization.path import FACTORS, at, factors_of
 from causalopt.progress import track
@@ -62,10 +62,11 @@ def frontier(
     population:
         The population that the value refers to; None follows the policy, see `causalopt.evaluation.evaluate`.
     """
-    data, old = pseudo.dataset, ModelPolicy(reference)
+    data = pseudo.dataset
+    old = ModelPolicy(over_choices_of(reference, data))
     chosen = population or population_of(ModelPolicy(end))
     source = behavior_source(data, reference, behavior_policy)
-    behavior = None if source == "embedding" else behavior_log_prob(data, reference, source)
+    behavior = None if source == "embedding" else behavior_log_prob(data, old.policy, source)
     row = context_rows(data, draws, seed)
 
     def seen(policy: ModelPolicy) -> tuple[Draws, PolicyTerms, float | None]:
@@ -77,9 +78,9 @@ def frontier(
         return drawn, terms, None if law.support is None else law.support.outside
 
     def point(factor: float) -> Point:
-        new = ModelPolicy(at(end, reference, factor))
+        new = ModelPolicy(over_choices_of(at(end, reference, factor), data))
         drawn, terms, outside = seen(new)
-        distance = divergence(new.policy, reference, data, drawn) or Divergence(math.inf, 0.0)
+        distance = divergence(new.policy, old.policy, data, drawn) or Divergence(math.inf, 0.0)
         pair = compared(
             {"policy": terms, "reference": terms_of_reference},
             {"policy": new, "reference": old},

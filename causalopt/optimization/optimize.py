@@ -160,6 +160,7 @@ def fit_policy(
         behavior,
         samples if objective.needs_samples else None,
         second_stage=objective.second_stage,
+        reference=reference,
     )
     if on_checkpoint is None:
         return backend.fit(problem, objective, reference=reference, seed=seed, progress=progress)

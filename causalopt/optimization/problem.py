@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from causalopt.backends.conditional_logit import ConditionalLogitPolicy
 from causalopt.backends.contracts import Policy, PolicyProblem
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.errors import DataError
+from causalopt.optimization.choice_problem import choice_problem
 from causalopt.optimization.second_stage import expected_residual
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.typing import Float64, Int64
@@ -60,6 +62,7 @@ def policy_problem(
     behavior: Float64,
     sampled_texts: Sequence[Sequence[str]] | None,
     second_stage: Any = None,
+    reference: Policy | None = None,
 ) -> PolicyProblem:
     """Orient, centre and scale the pseudo-outcomes.
 
@@ -79,6 +82,9 @@ def policy_problem(
         Model of the residual given the text, whose predictions replace the residuals
         (`causalopt.optimization.second_stage.expected_residual`); None keeps the residuals. It is a setting of some
         objectives (`causalopt.objectives.paper.DRCPO`).
+    reference:
+        P^f0. If it chooses among each prompt's own candidates, the problem is
+        `causalopt.optimization.choice_problem.choice_problem`.
 
     Raises
     ------
@@ -95,6 +101,8 @@ def policy_problem(
             f"{data.source}: all outcomes of the {len(data)} training rows {what}, so that no text is "
             "better than another: use another seed, or a larger share of training rows"
         )
+    if isinstance(reference, ConditionalLogitPolicy):
+        return choice_problem(pseudo, behavior, sampled_texts, reference, second_stage)
     residual = pseudo.residual
     if second_stage is not None:
         x = pseudo.fitted().embed(data.prompts, data.texts)

@@ -10,6 +10,7 @@ import numpy as np
 
 from causalopt import plugins
 from causalopt.backends.contracts import BACKEND, Backend, CandidateBackend
+from causalopt.data.choice_sets import ChoiceSets
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.population import DRAWN, Population
 from causalopt.data.reader_groups import check_names
@@ -88,7 +89,8 @@ def prepare(config: RunConfig) -> Plan:
     world = None if config.data.world is None else plugins.worlds.create(config.data.world)
     everything, test_table = read_rows(config, world)
     texts = {*everything.texts, *(() if test_table is None else test_table.texts)}
-    backend = build_backend(config, sorted(texts) if world is None else world.texts)
+    sets = None if world is not None else _logged_sets(everything, test_table)
+    backend = build_backend(config, sorted(texts) if world is None else world.texts, sets)
     config = _with_population(config, backend.population)
     train, test = _divide(config, everything, test_table)
     train, apart = _set_apart(config, train)
@@ -223,12 +225,27 @@ def check_groups(config: RunConfig, data: DirectOutcomeDataset) -> None:
         check_names(named, data.covariates.columns, "evaluation.groups")
 
 
-def build_backend(config: RunConfig, texts: list[str]) -> Backend:
-    """Build the backend; a backend that chooses among candidates receives the texts."""
+def _logged_sets(data: DirectOutcomeDataset, apart: DirectOutcomeDataset | None) -> ChoiceSets | None:
+    """Collect the texts that were logged with each prompt, in all rows; None without prompts.
+
+    Test rows add candidates and how often they were shown; their outcomes are not read.
+    """
+    parts = [data] if apart is None else [data, apart]
+    if any(part.prompts is None for part in parts):
+        return None
+    prompts = [prompt for part in parts for prompt in part.prompts or ()]
+    weight = np.concatenate([part.weight for part in parts])
+    return ChoiceSets.logged(prompts, [text for part in parts for text in part.texts], weight)
+
+
+def build_backend(config: RunConfig, texts: list[str], sets: ChoiceSets | None = None) -> Backend:
+    """Build the backend; a backend that chooses among candidates receives the texts, and those of each prompt."""
     backend: Backend = plugins.backends.create(config.backend)
     check_contract("backend", backend, BACKEND, "a backend")
-    if isinstance(backend, CandidateBackend) and backend.candidates is None:
-        return backend.with_candidates(texts)
+    if isinstance(backend, CandidateBackend) and (
+        backend.candidates is None or isinstance(backend.candidates, ChoiceSets)
+    ):
+        return backend.with_candidates(texts, sets)
     return backend
 
 

@@ -1,0 +1,49 @@
+"""The command `causalopt choose`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from causalopt.cli.console import console, escaped, stderr
+from causalopt.errors import ConfigError
+
+SHOWN = 40
+"""Largest number of candidates that are printed."""
+
+
+def choose(
+    run_directory: Annotated[Path, typer.Argument(help="Directory of a run.", show_default=False)],
+    candidates: Annotated[
+        Path, typer.Argument(help="Table of candidates: a column of texts, and of prompts.", show_default=False)
+    ],
+    out: Annotated[Path | None, typer.Option(help="Write the ranking to this CSV file.")] = None,
+    level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
+) -> None:
+    """Rank candidate texts within each prompt: the policy's probability, and the predicted effect of each text."""
+    from causalopt.run.choose import choose as rank
+
+    if out is not None and out.resolve() == candidates.resolve():
+        raise ConfigError(f"{out}: is the table of candidates; name another file with --out")
+    found = rank(run_directory, candidates, level=level)
+    if out is not None:
+        found.to_csv(out, index=False)
+    interval = f"{100 * level:g}% interval"
+    named = "prompt" in found
+    table = Table(*(["prompt"] if named else []), "rank", "text", "probability", "score", interval, "readings")
+    for row in found.head(SHOWN).to_dict(orient="records"):
+        numbers = f"{row['probability']:.3f}", f"{row['score']:+.3g}", f"{row['ci_low']:+.3g} to {row['ci_high']:+.3g}"
+        first = [escaped(row["prompt"])] if named else []
+        table.add_row(*first, str(row["rank"]), escaped(row["text"]), *numbers, f"{row['readings']:g}")
+    table.caption = (
+        "score: predicted outcome minus the mean over the candidates of the prompt; readings: exposure of the text in "
+        "the training rows, by which it is judged too"
+    )
+    console.print(table)
+    if len(found) > SHOWN:
+        stderr.print(f"{SHOWN} of {len(found)} candidates are shown" + ("" if out else "; --out writes all of them"))
+    if out is not None:
+        console.print(f"Wrote {out}", soft_wrap=True, highlight=False)
