@@ -58,7 +58,7 @@ def frontier(
     draws:
         Number of texts drawn from each policy.
     furthest:
-        Largest factor.
+        Largest factor. Beyond 1, the end of the fit, the path is followed while its points may be chosen.
     population:
         The population that the value refers to; None follows the policy, see `causalopt.evaluation.evaluate`.
     """
@@ -104,5 +104,9 @@ def frontier(
         warnings.simplefilter("ignore", CausalOptWarning)  # the table says which points are thin
         _, terms_of_reference, outside_of_reference = seen(old)
         factors = factors_of(end, furthest)
-        points = [point(factor) for factor in track(factors, "the frontier", len(factors))]
+        points: list[Point] = []
+        for factor in track(factors, "how far to go", len(factors)):
+            points.append(point(factor))
+            if factor >= 1 and points[-1].barred is not None:
+                break  # beyond its end, a path is followed while its points may be chosen
     return choose_point(points, rows=len(data), direction=data.direction, level=level, seed=seed)

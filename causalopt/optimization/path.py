@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 from causalopt.backends.contracts import InterpolablePolicy, Policy
 from causalopt.errors import CausalOptWarning
 
-FACTORS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+FACTORS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0)
 """Points of a path: 0 is the reference, 1 the end of the fit."""
 PRECISION = 0.02
 """Relative error of the KL at which a search for a target ends."""
@@ -72,15 +72,15 @@ def factor_at_kl(end: Policy, reference: Policy, target_kl: float, kl: Callable[
                 stacklevel=3,
             )
         return 1.0
-    furthest = 1.0 if excess(1.0) >= 0 else FACTORS[-1]
-    if excess(furthest) < 0:
-        warnings.warn(
-            f"the path ends at a KL of {known[furthest]:.3g} nats, before target_kl = {target_kl:g}: lower "
-            "objective.kl and objective.forward_kl, or raise training.num_train_epochs",
-            CausalOptWarning,
-            stacklevel=3,
-        )
-        return furthest
-    if excess(furthest) == 0:
-        return furthest
-    return float(brentq(excess, 0.0, furthest, xtol=1e-4, maxiter=40))
+    below = 0.0
+    for factor in (factor for factor in FACTORS if factor >= 1):  # no further than needed: far out, texts fall apart
+        if excess(factor) >= 0:
+            return factor if excess(factor) == 0 else float(brentq(excess, below, factor, xtol=1e-4, maxiter=40))
+        below = factor
+    warnings.warn(
+        f"the path ends at a KL of {known[below]:.3g} nats, before target_kl = {target_kl:g}: lower objective.kl and "
+        "objective.forward_kl, or raise training.num_train_epochs",
+        CausalOptWarning,
+        stacklevel=3,
+    )
+    return below
