@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -36,7 +37,7 @@ class Bar:
 def write(
     out: Path, name: str, results: pd.DataFrame, bars: Sequence[Bar], settings: Mapping[str, Any], seconds: float
 ) -> None:
-    """Write ``results.parquet`` and ``summary.json``."""
+    """Write ``results.parquet`` and ``summary.json``; then forget the replications, as a later run is of later code."""
     out.mkdir(parents=True, exist_ok=True)
     results.to_parquet(out / "results.parquet", index=False)
     summary = {
@@ -48,6 +49,7 @@ def write(
         "machine": {"system": platform.platform(), "processor": platform.machine()},
     }
     (out / "summary.json").write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    shutil.rmtree(out / "unfinished", ignore_errors=True)
 
 
 def bars_as_text(bars: Sequence[Bar]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,13 +29,13 @@ def replicate_all(
 ) -> pd.DataFrame:
     """Rows of ``replicate(*arguments)`` over all of ``work``, in the order in which they end.
 
-    Each replication is kept in ``out/unfinished`` until all have ended: a run that was killed goes on where it stopped.
+    Each replication is kept in ``out/unfinished`` until `benchmarks.output.write` has written the results: a run that
+    was killed goes on where it stopped.
     """
     kept = Memory(out / "unfinished", verbose=0)
     with show_progress(), parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
         done = Parallel(return_as="generator_unordered")(delayed(kept.cache(replicate))(*cell) for cell in work)
         rows = [row for part in track(done, "replications", total=len(work)) for row in part]
-    shutil.rmtree(out / "unfinished")  # a later run is of later code
     return pd.DataFrame(rows)
 
 

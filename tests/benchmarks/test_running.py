@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.output import write
 from benchmarks.running import replicate_all
 
 
@@ -28,4 +29,6 @@ def test_a_run_that_was_cut_off_goes_on_where_it_stopped(tmp_path: Path) -> None
     results = replicate_all(replicate, work, 1, tmp_path / "out")
     assert sorted(results["seed"]) == [0, 1, 2]
     assert (tmp_path / "calls").read_text().split() == ["0", "1", "2", "2"]
+    assert (tmp_path / "out" / "unfinished").exists(), "kept until the results are written"
+    write(tmp_path / "out", "some", results, [], {}, 1.0)
     assert not (tmp_path / "out" / "unfinished").exists()
