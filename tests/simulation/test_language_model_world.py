@@ -26,6 +26,7 @@ from causalopt.run.pipeline import run
 from causalopt.run.plan import prepare
 from causalopt.simulation import LanguageModelWorld, OpenWorld, World
 from causalopt.simulation.everyday_prompts import COLD, PROMPTS, SPREAD, WARM
+from causalopt.simulation.grading import truth_metrics
 from causalopt.simulation.language_model_world import balanced_centre
 from causalopt.testing import check_open_world
 
@@ -211,6 +212,38 @@ def test_the_value_of_a_policy() -> None:
     assert abs(found.value - truth) < 5 * se
     assert found.se == pytest.approx(se, rel=0.05)
     assert warm.mean() > cold.mean() + 0.2
+
+
+class Warm:
+    """Always the same answer, so that its value has no Monte Carlo error."""
+
+    def sample(self, prompts: Sequence[str], n: int, seed: int) -> list[str]:
+        return [WARM[1]] * n
+
+
+def test_prompts_count_by_how_often_they_are_asked() -> None:
+    world = make()
+    g = world.true_dose_response([WARM[1]] * len(PROMPTS), list(PROMPTS))
+    found = world.sampled_value(Warm())
+    assert found.value == pytest.approx(world.prompt_probability @ g, abs=1e-10)
+    assert abs(found.value - g.mean()) > 1e-4
+    assert found.se == pytest.approx(0, abs=1e-10)
+
+
+class Cold:
+    def sample(self, prompts: Sequence[str], n: int, seed: int) -> list[str]:
+        return [COLD[1]] * n
+
+
+def test_true_gain() -> None:
+    world = make()
+    warm, cold = (world.true_dose_response([text] * len(PROMPTS), list(PROMPTS)) for text in (WARM[1], COLD[1]))
+    found = truth_metrics(world, policy=Warm(), reference=Cold(), draws={})
+    assert found["reference"] == pytest.approx(world.prompt_probability @ cold, abs=1e-10)
+    assert found["policy"] == pytest.approx(world.prompt_probability @ warm, abs=1e-10)
+    assert found["difference"] == pytest.approx(world.prompt_probability @ (warm - cold), abs=1e-10)
+    coin = world.sampled_value(Coin())
+    assert truth_metrics(world, policy=Coin(), reference=Coin(), draws={})["se"] == pytest.approx(np.sqrt(2) * coin.se)
 
 
 @pytest.mark.filterwarnings("ignore::causalopt.errors.CausalOptWarning")  # a small run has much to warn of
