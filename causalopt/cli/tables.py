@@ -37,7 +37,7 @@ def summary_table(metrics: dict[str, Any]) -> Table:
     caption = f"effective {overlap['unit']}: {overlap['ess']:.0f} of {overlap['clusters']}"
     if metrics["kl"] is not None:
         caption += f", KL to the reference {metrics['kl']:.2f} nats"
-    if truth:
+    if truth and "gain_share" in truth:
         caption += f", {100 * truth['gain_share']:.0f}% of the achievable gain at that KL"
     if "policies" in metrics:
         caption += "; reference: {reference}, policy: {policy}".format(**metrics["policies"])

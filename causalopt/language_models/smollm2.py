@@ -86,6 +86,10 @@ def _gguf() -> Path:
     return files[0]
 
 
+def cache_folder() -> Path:
+    """Return ``$CAUSALOPT_CACHE``, or ``~/.cache/causalopt``."""
+    return Path(os.environ.get("CAUSALOPT_CACHE") or Path.home() / ".cache" / "causalopt")
+
+
 def _target() -> Path:
-    cache = Path(os.environ.get("CAUSALOPT_CACHE") or Path.home() / ".cache" / "causalopt")
-    return cache / "smollm2-135m-instruct-bf16"
+    return cache_folder() / "smollm2-135m-instruct-bf16"

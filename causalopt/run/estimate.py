@@ -31,7 +31,7 @@ from causalopt.run.plan import (
 )
 from causalopt.run.replacement import run_of
 from causalopt.run.tables import read_dataset
-from causalopt.simulation.contracts import World
+from causalopt.simulation.contracts import SimulatedWorld
 from causalopt.simulation.grading import truth_metrics
 
 
@@ -72,7 +72,7 @@ def estimate_value(config: RunConfig) -> dict[str, Any]:
     for source in (asked.policy, asked.reference):
         if source is not None:
             _refuse_training_rows(Path(source), config)
-    world: World | None = None if config.data.world is None else plugins.worlds.create(config.data.world)
+    world: SimulatedWorld | None = None if config.data.world is None else plugins.worlds.create(config.data.world)
     with collected_warnings() as messages:
         if world is not None:
             rows = world.sample(config.data.rows, config.seed)
@@ -110,7 +110,7 @@ def evaluated(
     outcome_data: DirectOutcomeDataset | None = None,
     behavior_reference: Policy | None = None,
     draws: int | None = None,
-    world: World | None = None,
+    world: SimulatedWorld | None = None,
     found_groups: ReaderGroups | None = None,
 ) -> dict[str, Any]:
     """Fit the nuisances on ``rows`` alone and evaluate; if ``reference`` is None, compare with the texts as logged."""

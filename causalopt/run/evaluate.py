@@ -19,7 +19,7 @@ from causalopt.run.named_policies import NamedPolicy, external_policy, named_pol
 from causalopt.run.plan import read_data, read_outcome_rows
 from causalopt.run.replacement import COMPARISONS, read_manifest, run_of
 from causalopt.run.tables import read_dataset
-from causalopt.simulation.contracts import World
+from causalopt.simulation.contracts import SimulatedWorld
 
 
 def evaluate_run(
@@ -144,9 +144,9 @@ def _config_of(run_directory: Path) -> RunConfig:
 
 def _rows(
     config: RunConfig, data: Path | None
-) -> tuple[DirectOutcomeDataset, DirectOutcomeDataset | None, World | None]:
+) -> tuple[DirectOutcomeDataset, DirectOutcomeDataset | None, SimulatedWorld | None]:
     """Return the evaluation rows, the rows of a second data set for their outcome model, and the world."""
-    world: World | None = None if config.data.world is None else plugins.worlds.create(config.data.world)
+    world: SimulatedWorld | None = None if config.data.world is None else plugins.worlds.create(config.data.world)
     rows = read_data(config, world)[1] if data is None else read_dataset(data, config.data)
     return rows, read_outcome_rows(config, world).test, world
 

@@ -14,7 +14,7 @@ from causalopt.optimization.kl_limit import kl_to
 from causalopt.optimization.path import at, factor_at_kl
 from causalopt.run.config import load_config
 from causalopt.run.plan import read_data
-from causalopt.simulation.contracts import World
+from causalopt.simulation.contracts import SimulatedWorld
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def write_point(run_directory: Path, kl: float, out: Path) -> PathPoint:
         raise ConfigError(f"{out}: already exists; name another folder with --out")
     config = load_config(run_directory / "config.yaml")
     reference, end = (load_policy(run_directory / name) for name in ("reference", "end"))
-    world: World | None = None if config.data.world is None else plugins.worlds.create(config.data.world)
+    world: SimulatedWorld | None = None if config.data.world is None else plugins.worlds.create(config.data.world)
     distance = kl_to(reference, read_data(config, world)[0], config.seed, config.evaluation.draws)
     factor = factor_at_kl(end, reference, kl, distance)
     policy = at(end, reference, factor)

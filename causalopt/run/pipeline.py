@@ -36,7 +36,7 @@ from causalopt.run.directory import RunDirectory
 from causalopt.run.metrics import comparison_metrics, run_metrics
 from causalopt.run.plan import Arm, Plan, fit_without, pilot_rows
 from causalopt.run.replacement import COMPARISONS
-from causalopt.simulation.contracts import World
+from causalopt.simulation.contracts import SimulatedWorld
 from causalopt.simulation.grading import true_responses, truth_metrics
 
 
@@ -299,7 +299,7 @@ class _Stages:
         return config.evaluation.groups or None
 
     def truth(self, policy: Policy, reference: Policy, evaluation: Evaluation) -> dict[str, float] | None:
-        world: World | None = self.plan.world
+        world: SimulatedWorld | None = self.plan.world
         return None if world is None else truth_metrics(world, policy, reference, evaluation.draws)
 
     def draws_frame(self, name: str, draws: Draws) -> pd.DataFrame:

@@ -25,7 +25,7 @@ from causalopt.plugins import Registry
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
 from causalopt.run.config import Part, RunConfig
 from causalopt.run.tables import read_dataset
-from causalopt.simulation.contracts import TwoSampleWorld, World
+from causalopt.simulation.contracts import SimulatedWorld, TwoSampleWorld, World
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Plan:
     apart: DirectOutcomeDataset | None
     test: DirectOutcomeDataset
     outcome_rows: OutcomeRows
-    world: World | None
+    world: SimulatedWorld | None
     backend: Backend
     main: Arm
     comparisons: dict[str, Arm]
@@ -90,7 +90,7 @@ def prepare(config: RunConfig) -> Plan:
     everything, test_table = read_rows(config, world)
     texts = {*everything.texts, *(() if test_table is None else test_table.texts)}
     sets = None if world is not None else _logged_sets(everything, test_table)
-    backend = build_backend(config, sorted(texts) if world is None else world.texts, sets)
+    backend = build_backend(config, world.texts if isinstance(world, World) else sorted(texts), sets)
     config = _with_population(config, backend.population)
     train, test = _divide(config, everything, test_table)
     train, apart = _set_apart(config, train)
@@ -145,7 +145,7 @@ def _with_population(config: RunConfig, default: Population) -> RunConfig:
     return config.model_copy(update={"data": config.data.model_copy(update={"population": filled})})
 
 
-def read_data(config: RunConfig, world: World | None) -> tuple[DirectOutcomeDataset, DirectOutcomeDataset]:
+def read_data(config: RunConfig, world: SimulatedWorld | None) -> tuple[DirectOutcomeDataset, DirectOutcomeDataset]:
     """Return the training and the test rows, which share no drawn unit unless the test rows have a separate table.
 
     The drawn units are determined by ``data.population`` (see `DirectOutcomeDataset.with_population`): if texts are
@@ -154,7 +154,9 @@ def read_data(config: RunConfig, world: World | None) -> tuple[DirectOutcomeData
     return _divide(config, *read_rows(config, world))
 
 
-def read_rows(config: RunConfig, world: World | None) -> tuple[DirectOutcomeDataset, DirectOutcomeDataset | None]:
+def read_rows(
+    config: RunConfig, world: SimulatedWorld | None
+) -> tuple[DirectOutcomeDataset, DirectOutcomeDataset | None]:
     """Return all rows, and those of a test table if there is one."""
     settings = config.data
     if world is not None:
@@ -186,7 +188,7 @@ def _set_apart(
     return train.split(test_size=config.choose.size, seed=config.seed)
 
 
-def read_outcome_data(config: RunConfig, world: World | None) -> DirectOutcomeDataset | None:
+def read_outcome_data(config: RunConfig, world: SimulatedWorld | None) -> DirectOutcomeDataset | None:
     """Return the second data set, if the configuration or the world has one."""
     settings = config.outcome_data
     if settings is None:
@@ -194,13 +196,13 @@ def read_outcome_data(config: RunConfig, world: World | None) -> DirectOutcomeDa
             return world.sample_outcome_data(config.data.outcome_rows or config.data.rows, config.seed)
         return None
     if settings.world is not None:
-        other: World = plugins.worlds.create(settings.world)
+        other: SimulatedWorld = plugins.worlds.create(settings.world)
         return other.sample(settings.rows, config.seed + 1)  # rows other than those of data.world
     assert settings.path is not None
     return DirectOutcomeDataset.from_path(settings.path, **settings.roles(config.data))
 
 
-def read_outcome_rows(config: RunConfig, world: World | None) -> OutcomeRows:
+def read_outcome_rows(config: RunConfig, world: SimulatedWorld | None) -> OutcomeRows:
     """Divide the second data set in the same way as the first."""
     data = read_outcome_data(config, world)
     if data is None:

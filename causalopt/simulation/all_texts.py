@@ -9,21 +9,12 @@ drawn from the policy, and is the only part with a Monte Carlo error.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from causalopt.backends.contracts import Policy
 from causalopt.errors import ConfigError
-from causalopt.simulation.contracts import AnyTextWorld
-
-
-@dataclass(frozen=True)
-class SampledValue:
-    """A true value that is estimated from draws, and its Monte Carlo standard error, outcome units."""
-
-    value: float
-    se: float
+from causalopt.simulation.contracts import AnyTextWorld, SampledValue
 
 
 def value_of_all_texts(world: AnyTextWorld, policy: Policy, drawn: Sequence[str]) -> SampledValue:

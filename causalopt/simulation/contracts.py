@@ -29,25 +29,26 @@ class TrueValue:
     mass: float
 
 
+@dataclass(frozen=True)
+class SampledValue:
+    """A true value that is estimated from draws, and its Monte Carlo standard error, outcome units."""
+
+    value: float
+    se: float
+
+
 @runtime_checkable
-class World(Protocol):
-    """A population of readers and texts whose causal effects are known exactly.
+class SimulatedWorld(Protocol):
+    """A population of readers and texts whose causal effects are known: what all worlds have in common.
 
-    Values are in outcome units, log-probabilities and KL in nats. All quantities of a policy are conditional on the
-    world's own texts; `true_value` also returns the policy's probability of these texts.
-
-    In a world with prompts every text may answer every prompt. A policy must then provide log P(x | c), expectations
-    are also over the world's own distribution of prompts, and ``prompts`` must be given if it is an argument.
+    In a world with prompts, ``prompts`` must be given if it is an argument.
 
     Attributes
     ----------
-    texts:
-        The distinct texts whose outcomes are known.
     prompts:
         The distinct prompts; None in a world without prompts.
     """
 
-    texts: list[str]
     prompts: list[str] | None
 
     def sample(self, n: int, seed: int) -> DirectOutcomeDataset:
@@ -55,7 +56,7 @@ class World(Protocol):
         ...
 
     def true_dose_response(self, texts: Sequence[str], prompts: Sequence[str] | None = None) -> Float64:
-        """g(c, x) = E[Y(x) | c] of each text, shape [k]; a text that is not in the world raises `DataError`."""
+        """g(c, x) = E[Y(x) | c] of each text, shape [k]; a text whose effect is not known raises `DataError`."""
         ...
 
     def true_stabilized_weight(
@@ -63,6 +64,29 @@ class World(Protocol):
     ) -> Float64:
         """s(x_i, w_i) = q(x_i | c_i) / p(x_i | c_i, w_i) given the covariates of a data set, shape [n]."""
         ...
+
+    def describe(self) -> Mapping[str, Any]:
+        """Return the world's name and every dial, for manifests and tables."""
+        ...
+
+
+@runtime_checkable
+class World(SimulatedWorld, Protocol):
+    """A world whose texts are listed, so that true values are exact.
+
+    Values are in outcome units, log-probabilities and KL in nats. All quantities of a policy are conditional on the
+    world's own texts; `true_value` also returns the policy's probability of these texts.
+
+    In a world with prompts every text may answer every prompt. A policy must then provide log P(x | c), and
+    expectations are also over the world's own distribution of prompts.
+
+    Attributes
+    ----------
+    texts:
+        The distinct texts whose outcomes are known.
+    """
+
+    texts: list[str]
 
     def true_value(self, policy: Policy) -> TrueValue:
         """V(f), exactly."""
@@ -76,8 +100,16 @@ class World(Protocol):
         """Exact KL(policy || reference), nats; its mean over the prompts if there are prompts."""
         ...
 
-    def describe(self) -> Mapping[str, Any]:
-        """Return the world's name and every dial, for manifests and tables."""
+
+@runtime_checkable
+class OpenWorld(SimulatedWorld, Protocol):
+    """A world that knows the effect of any text, and whose texts cannot be listed.
+
+    The value of a policy is the mean of g(c, x) over texts drawn from it.
+    """
+
+    def sampled_value(self, policy: Policy) -> SampledValue:
+        """V(f) of all texts that the policy draws, with the Monte Carlo standard error of the draws."""
         ...
 
 

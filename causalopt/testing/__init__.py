@@ -9,7 +9,7 @@ from causalopt.testing.backends import check_backend
 from causalopt.testing.embedders import check_embedder
 from causalopt.testing.nuisances import check_assignment_model, check_observation_model, check_outcome_model
 from causalopt.testing.objectives import check_objective
-from causalopt.testing.worlds import check_world
+from causalopt.testing.worlds import check_open_world, check_world
 
 __all__ = [
     "check_assignment_model",
@@ -17,6 +17,7 @@ __all__ = [
     "check_embedder",
     "check_objective",
     "check_observation_model",
+    "check_open_world",
     "check_outcome_model",
     "check_world",
 ]
