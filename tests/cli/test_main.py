@@ -87,7 +87,7 @@ def test_a_run_prints_each_warning_as_a_line_before_its_table(call, survey, monk
         "value": dict.fromkeys(("reference", "policy", "difference"), part),
         "overlap": {"unit": "texts", "ess": 12.0, "clusters": 27},
         "warnings": ["too thin:\n  [bold] weights", "too few " + 50 * "texts "],
-        **{"outcome": "resp", "estimator": "sndr", "level": 0.95, "kl": None, "verdict": "Unclear."},
+        **{"outcome": "resp", "estimator": "sndr", "level": 0.95, "kl": None, "verdict": "Unclear.", "frontier": None},
     }
     monkeypatch.setattr("causalopt.run.pipeline.run", lambda *_, **__: found)
     code, out, err = call("run", survey / "survey.yaml", "--out", survey / "run")

@@ -13,8 +13,9 @@ import causalopt as co
 from causalopt.backends.listed_policy import ListedPolicy
 from causalopt.data.population import DRAWN, FIXED
 from causalopt.errors import DataError, MissingPartError, ModelError
-from causalopt.evaluation.evaluate import _apart, leave_out
+from causalopt.evaluation.evaluate import leave_out
 from causalopt.evaluation.policies import ExternalPolicy, LoggedPolicy, ScoredPolicy
+from causalopt.evaluation.score import _apart
 from causalopt.run.metrics import evaluation_metrics
 
 pytestmark = pytest.mark.filterwarnings("ignore::causalopt.errors.CausalOptWarning")

@@ -11,7 +11,7 @@ import torch
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
 from gradients import OBJECTIVES, load_problem, step_gradient
-from toy_policies import TEXTS, furthest_within
+from toy_policies import TEXTS, until_kl
 
 from causalopt.backends.contracts import PolicyProblem, Progress
 from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
@@ -50,7 +50,7 @@ def fit(
             **training,
         },
     )
-    rule, progress = furthest_within(50.0, reference, problem), Progress(directory)
+    rule, progress = until_kl(50.0, reference, problem), Progress(directory)
     policy = backend.fit(problem, DRCPO(), reference=reference, seed=0, progress=progress, on_checkpoint=rule)
     return policy.log_prob(None, TEXTS).tolist()
 

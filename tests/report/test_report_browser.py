@@ -43,7 +43,7 @@ def test_the_page_draws_offline_without_complaint(browser: sync_api.Browser, ful
     page.wait_for_function("document.querySelectorAll('.plot .main-svg').length > 0")
     assert [heading.inner_text()[:2] for heading in page.locator("h2").all()] == ["1.", "2.", "3.", "Ho"]
     # Each plot has drawn marks, not merely an empty frame.
-    assert page.locator(".plot").count() == 6
+    assert page.locator(".plot").count() == 7
     for plot in page.locator(".plot").all():
         assert plot.locator(".trace path").count() > 0, plot.get_attribute("id")
     assert complaints == []

@@ -57,7 +57,7 @@ def test_each_is_a_policy_in_a_folder_and_in_the_manifest(directory):
 def test_it_is_scored_like_the_main_one(directory):
     found = json.loads((directory / "metrics.json").read_text())
     other = found["comparisons"][NAME]
-    only_a_run_has = {"outcome", "direction", "objective", "data", "nuisance", "comparisons", "warnings"}
+    only_a_run_has = {"outcome", "direction", "objective", "data", "nuisance", "comparisons", "warnings", "frontier"}
     assert set(other) - {"path"} == set(found) - only_a_run_has
     assert {row["estimator"] for row in other["estimates"]} == {row["estimator"] for row in found["estimates"]}
     assert [row["confounder"] for row in other["evidence"]["bounds"]] == [

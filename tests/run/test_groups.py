@@ -52,6 +52,7 @@ def config(path, **evaluation):
         "assignment_model": "randomized",
         "objective": {"kl": 0.3},
         "backend": "finite",
+        "choose": None,  # groups are found in all training rows
         "evaluation": {"draws": 100, "estimators": ["sndr"], **evaluation},
     }
 

@@ -33,6 +33,7 @@ def config(micro_batch: int) -> dict[str, Any]:
             "training": {"num_train_epochs": 1, "save_steps": 2, "per_device_train_batch_size": micro_batch},
         },
         "samples": {"per_row": 1},
+        "choose": None,  # the same policy in both: a choice can turn on the last digits of a ratio
         "evaluation": {"draws": 40, "estimators": ["sndr", "dm"]},
         "comparisons": {"naive": {"outcome_model": "zero", "assignment_model": "randomized"}},
     }

@@ -72,7 +72,7 @@ def chosen():
     nuisances = co.PseudoOutcomeEstimator(outcome_model="ridge", assignment_model="randomized")
     train, validation = (nuisances.fit_transform(data(table(seed), f"table {seed}")) for seed in (0, 1))
     backend = {"name": "finite", "candidates": TEXTS, "max_kl": 0.5}
-    return co.optimize(train, backend=backend, validation=validation), train, validation
+    return co.optimize(train, backend=backend, choose=validation), train, validation
 
 
 def test_a_policy_is_not_evaluated_on_rows_that_made_it(chosen):
@@ -100,7 +100,7 @@ def runs(tmp_path_factory):
             "outcome_model": "ridge",
             "assignment_model": "randomized",
             "backend": "finite",
-            "selection": {"size": 0.4},
+            "choose": {"size": 0.4},
             "evaluation": {"draws": 50},
         }
         run(prepare(parse_config(settings)), folder / f"run{seed}")
@@ -108,7 +108,7 @@ def runs(tmp_path_factory):
     return folder
 
 
-def test_a_run_is_not_evaluated_on_its_training_or_selection_rows(runs, tmp_path):
+def test_a_run_is_not_evaluated_on_its_training_rows_or_those_set_apart(runs, tmp_path):
     first, second, fresh = runs / "run0", runs / "run1", runs / "fresh.csv"
     table(0).sample(frac=1.0, random_state=0).to_csv(tmp_path / "copy.csv", index=False)
     with pytest.raises(
