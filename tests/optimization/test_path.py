@@ -25,9 +25,12 @@ def kl_of(policy, reference):
     return float(policy.probability @ (policy.candidate_log_prob - reference.candidate_log_prob))
 
 
+@pytest.mark.parametrize("tuned_before", [False, True])
 @pytest.mark.parametrize("factor", [0.4, 1.3])
-def test_a_finite_policy_is_tilted_by_a_power_of_its_ratio(factor):
+def test_a_finite_policy_is_tilted_by_a_power_of_its_ratio(factor, tuned_before):
     reference, end = policies()
+    if tuned_before:
+        reference = reference.with_theta(np.array([0.5, -1.0, 0.3]))
     tilted = reference.probability * (end.probability / reference.probability) ** factor
     np.testing.assert_allclose(at(end, reference, factor).probability, tilted / tilted.sum(), rtol=1e-12)
 
