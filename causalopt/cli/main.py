@@ -83,7 +83,7 @@ def run(
     if by_group is not None:
         console.print(by_group)
     console.print(escaped(metrics["verdict"]), soft_wrap=True)
-    if metrics["frontier"] is not None:
+    if metrics["frontier"] is not None and metrics["frontier"]["sentence"] not in metrics["verdict"]:
         console.print(escaped(metrics["frontier"]["sentence"]), soft_wrap=True)
     console.print(f"Report: {directory / 'report.html'}", soft_wrap=True, highlight=False)
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from causalopt.diagnostics.verdict import TOO_FEW
 from causalopt.estimators.estimate import Estimate
 from causalopt.estimators.simultaneous import simultaneous
 
@@ -79,8 +80,11 @@ class Frontier:
         """Rows set apart from which a bound would exceed zero, if gain and noise are as they seem; None without a gain.
 
         The smallest n (z se / gain)^2 of all points that may be chosen, as a standard error falls with the square root
-        of the number of rows.
+        of the number of rows. If no point may be chosen for want of effective units, the rows that would give enough.
         """
+        most = float(self.frame["ess"].max())
+        if self.frame["barred"].notna().all():
+            return int(np.ceil(self.rows * TOO_FEW / most)) if 0 < most < TOO_FEW else None
         some = self.frame[self.frame["barred"].isna() & self.frame["gain"].notna()]
         gain = self._sign * some["gain"]
         margin = gain - self._sign * some["bound"]  # z se
@@ -98,10 +102,10 @@ class Frontier:
                 f"{row['kl']:.2g} nats was chosen: on {apart}, its gain has the best {self.level:.0%} bound "
                 f"({row['bound']:+.3g})."
             )
-        barred = self.frame["barred"].dropna()
+        barred, needed = self.frame["barred"].dropna(), self.rows_needed
         if len(barred) == len(self.frame):
-            return f"The policy is the reference: on {apart}, no other can be judged. {barred.iloc[0]}"
-        needed = self.rows_needed
+            more = "" if needed is None else f" At least {needed:,} rows set apart are needed."
+            return f"The policy is the reference: on {apart}, no other can be judged. {barred.iloc[0]}{more}"
         hint = (
             "no policy on the path seems to gain anything"
             if needed is None

@@ -58,6 +58,15 @@ def test_the_reference_has_bound_zero_and_the_rows_that_would_tell_are_said():
     assert "no policy on the path seems to gain anything" in choose_point([point(1.0, -0.1, 2.0)], rows=400).sentence
 
 
+def test_too_few_units_say_how_many_rows_would_be_enough():
+    """43 rows count as 24 units: 30 of them need 43 * 30 / 24 = 53.75 rows."""
+    few = Point(0.5, 0.5, 0.01, estimate(0.4, 2.0), 24.0, 0.0, "Overlap is too thin.")
+    found = choose_point([few, Point(1.0, 1.0, 0.01, estimate(0.4, 2.0), 9.0, 0.0, "Thinner.")], rows=43)
+    assert found.rows_needed == 54
+    assert "Overlap is too thin. At least 54 rows set apart are needed." in found.sentence
+    assert choose_point([point(1.0, 0.9, 1.0, "a heavy tail")], rows=43).rows_needed is None
+
+
 def test_plain_numbers_have_null_for_what_is_not_known():
     unknown = Point(1.5, 2.0, 0.1, None, 0.0, None, "one row")
     plain = choose_point([point(0.5, 0.4, 2.0), unknown], rows=400).to_dict()
