@@ -243,10 +243,10 @@ class _Stages:
         if config.choose is None:
             return None
         if rows is None:
-            units = self.plan.train.units()[0]
             warnings.warn(
-                f"how far to go was not chosen by the data: of {self.plan.train.unit_count():,} training {units}, "
-                f"{config.choose.size:.0%} are fewer than {TOO_FEW:.0f}. The policy is the end of the fit",
+                f"how far to go was not chosen by the data: {config.choose.size:.0%} of "
+                f"{self.plan.train.unit_count():,} training {' or '.join(self.plan.train.units())} are fewer than "
+                f"{TOO_FEW:.0f}. The policy is the end of the fit",
                 CausalOptWarning,
                 stacklevel=2,
             )

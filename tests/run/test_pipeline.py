@@ -114,6 +114,18 @@ def test_the_policy_is_the_chosen_point_of_the_path(finite):
     assert f"{metrics(finite)['kl']:.2g} nats was chosen" in found["sentence"]
 
 
+def test_too_few_rows_set_none_apart_and_say_so(tmp_path):
+    """80 rows: a fifth of 56 training rows are 11, from which nothing could be concluded."""
+    plan = prepare(parse_config({**FINITE, "data": {"world": {"name": "template"}, "rows": 80}, "comparisons": {}}))
+    assert plan.apart is None
+    found = run(plan, tmp_path / "run")
+    assert found["frontier"] is None
+    assert not (tmp_path / "run" / "frontier.parquet").exists()
+    assert any("20% of 56 training rows are fewer than 30" in one for one in found["warnings"])
+    policy, end = (load_policy(tmp_path / "run" / name).theta for name in ("policy", "end"))
+    np.testing.assert_array_equal(policy, end)
+
+
 def test_no_outcome_of_the_test_rows_takes_part_in_the_choice(tmp_path):
     """With other outcomes in the test rows, and nothing else changed, the policy and its path are the same."""
     frame = co.simulation.TemplateWorld().sample(900, 0).to_frame().rename(columns={"covariate:age": "age"})
