@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from benchmarks.coverage.generators import GENERATORS
 from benchmarks.coverage.replication import DRAWS, HEADLINE, KL, replicate
 from benchmarks.coverage.summary import bars, table, write_plot, write_table
@@ -21,7 +23,11 @@ WRITTEN_TABLES = 60
 def run(
     out: Path, *, replications: int = 200, generators: Sequence[str] = tuple(GENERATORS), jobs: int = 2
 ) -> list[Bar]:
-    """Replicate, write ``results.parquet``, ``summary.json``, ``table.md`` and ``plots.html``, and return the bars."""
+    """Replicate, write ``results.parquet``, ``summary.json``, ``table.md`` and ``plots.html``, and return the bars.
+
+    Tables that ``out/results.parquet`` holds already, of fewer replications or of another machine, are not computed
+    again.
+    """
     start = time.perf_counter()
     seeds = range(FIRST_SEED, FIRST_SEED + replications)
     # A language model takes a minute: 60 tables of each of its generators.
@@ -31,14 +37,20 @@ def run(
         for name in generators
         if GENERATORS[name].population != "written" or seed < FIRST_SEED + WRITTEN_TABLES
     ]
-    results = replicate_all(replicate, work, jobs, out)
+    kept = out / "results.parquet"
+    known = pd.read_parquet(kept) if kept.exists() else pd.DataFrame(columns=["generator", "replication"])
+    cells = pd.MultiIndex.from_tuples(work, names=["generator", "replication"])
+    known = known[pd.MultiIndex.from_frame(known[cells.names]).isin(cells)]
+    done = set(zip(known["generator"], known["replication"], strict=True))
+    new = replicate_all(replicate, [cell for cell in work if cell not in done], jobs, out)
+    results = pd.concat([part for part in (known, new) if len(part)], ignore_index=True)
     order = {name: i for i, name in enumerate(GENERATORS)}
     results = results.sort_values(
         ["generator", "replication"], key=lambda column: column.map(order) if column.name == "generator" else column,
         kind="stable", ignore_index=True,
     )  # fmt: skip
-    cells = table(results)
-    found = bars(cells)
+    summary = table(results)
+    found = bars(summary)
     settings = {
         "replications": replications,
         "seeds": f"{seeds[0]} to {seeds[-1]}",
@@ -48,7 +60,7 @@ def run(
         "processes": jobs,
     }
     write(out, "coverage", results, found, settings, time.perf_counter() - start)
-    write_table(cells, out / "table.md")
+    write_table(summary, out / "table.md")
     write_plot(results, out / "plots.html")
     return found
 

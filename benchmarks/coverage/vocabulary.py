@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from causalopt.typing import Float64
@@ -28,6 +30,11 @@ def texts(count: int, rng: np.random.Generator, shortest: int = 4, longest: int 
 
 def counts(strings: list[str]) -> Float64:
     """Return which words each text has, shape [k, number of words]; words of no plea do not count."""
+    return _counts(tuple(strings)).copy()
+
+
+@lru_cache(maxsize=8)  # a law asks for the words of the same texts and prompts some hundred times
+def _counts(strings: tuple[str, ...]) -> Float64:
     position = {word: j for j, word in enumerate(WORDS)}
     held = np.zeros((len(strings), len(WORDS)))
     for i, string in enumerate(strings):
