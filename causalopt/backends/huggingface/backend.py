@@ -22,7 +22,7 @@ from causalopt.backends.huggingface.likelihood import Likelihood
 from causalopt.backends.huggingface.metrics import likelihood_metrics, policy_metrics
 from causalopt.backends.huggingface.on_policy import Refresh
 from causalopt.backends.huggingface.policy import HuggingFacePolicy, context_length
-from causalopt.backends.huggingface.window import check_window, rows_to_repeat
+from causalopt.backends.huggingface.window import check_window, rows_to_repeat, with_enough_updates
 from causalopt.data.population import DRAWN
 from causalopt.errors import ConfigError, DataError, ModelError
 from causalopt.language_models import scratch
@@ -72,7 +72,8 @@ class HuggingFaceBackend:
     lora:
         Settings of `peft.LoraConfig` by name; False trains all weights. ``lora_alpha`` is 2 r by default.
     training:
-        Settings of `transformers.TrainingArguments` by name.
+        Settings of `transformers.TrainingArguments` by name. Unless ``num_train_epochs`` or ``max_steps`` is among
+        them, the policy's fit has as many epochs as make 100 updates: at least 3 (2 for ``scratch:tiny``), at most 20.
     reference:
         ``tune`` (whether the reference is tuned on the logged texts; required for a model from scratch) and
         ``training``, as above. All weights of a model from scratch are trained.
@@ -145,6 +146,7 @@ class HuggingFaceBackend:
             **(TINY_TRAINING if model == scratch.NAME else ADAPTER_TRAINING),
             **check_training(training or {}, "backend.training"),
         }
+        self._length_is_set = not {"num_train_epochs", "max_steps"}.isdisjoint(training or {})
         self.reference_settings: ReferenceSettings = parse_section(ReferenceSettings, reference, "backend.reference")
         self.reference_training = {
             **(SCRATCH_TRAINING if model == scratch.NAME else ADAPTER_TRAINING),
@@ -254,12 +256,13 @@ class HuggingFaceBackend:
         per_row = rows.sampled_g.shape[1]
         window = check_window(objective, per_row, training_arguments({}, self.training, Path(tempfile.gettempdir()), 0))
         rows.repeated = rows_to_repeat(len(rows), window, objective, per_row)
+        updates = self.training if self._length_is_set else with_enough_updates(self.training, len(rows), window)
         fit = Fit(
             stage="policy",
             rows=rows,
             objective=objective,
             describe=partial(policy_metrics, clip_fraction=objective.clip_fraction),
-            training=self.training,
+            training=updates,
             seed=seed,
             bf16=self.bf16,
             as_policy=reference.with_model,

@@ -1,10 +1,15 @@
-"""Number of rows in one step of the optimiser, and whether an objective can learn from so few."""
+"""Number of rows in one update, whether an objective can learn from so few, and how many updates a fit has."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
 
 from transformers import TrainingArguments
 
 from causalopt.errors import ConfigError, DataError
+from causalopt.language_models.settings import FEWEST_UPDATES, MOST_EPOCHS
 from causalopt.objectives.contract import Objective
 from causalopt.objectives.probes import fewest_rows
 
@@ -25,6 +30,27 @@ def check_window(objective: Objective, per_row: int, args: TrainingArguments) ->
             "rows in all are a good start)"
         )
     return rows
+
+
+def with_enough_updates(training: Mapping[str, Any], rows: int, window: int) -> dict[str, Any]:
+    """Return the settings with as many epochs as `FEWEST_UPDATES` need, if these are more; at most `MOST_EPOCHS`.
+
+    Parameters
+    ----------
+    training:
+        With ``num_train_epochs``.
+    rows, window:
+        Rows of an epoch, and of an update.
+
+    Examples
+    --------
+    >>> from causalopt.backends.huggingface.window import with_enough_updates
+    >>> tables = [with_enough_updates({"num_train_epochs": 2}, rows, window=64) for rows in (50, 640, 30_000)]
+    >>> [training["num_train_epochs"] for training in tables]
+    [20, 10, 2]
+    """
+    enough = min(math.ceil(FEWEST_UPDATES / math.ceil(rows / window)), MOST_EPOCHS)
+    return {**training, "num_train_epochs": max(training["num_train_epochs"], enough)}
 
 
 def rows_to_repeat(rows: int, window: int, objective: Objective, per_row: int) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from toy_policies import make_problem
+from transformers import TrainerCallback
 
 from causalopt.backends.contracts import PolicyProblem, Progress
 from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
@@ -150,3 +151,36 @@ def test_ordinary_fits_do_not_collapse(reference: HuggingFacePolicy, problem: Po
     for objective in (DRCPO(), CPO(kl=0.0, forward_kl=0.0)):
         backend = HuggingFaceBackend(training={"num_train_epochs": 2})
         backend.fit(harder, objective, reference=reference, seed=0, progress=Progress())
+
+
+@pytest.mark.parametrize(
+    ("training", "updates"),
+    [
+        ({}, 105),  # fifteen an epoch
+        ({"num_train_epochs": 3}, 45),
+        ({"max_steps": 2}, 2),
+    ],
+)
+def test_few_rows_are_passed_over_until_the_policy_has_moved(
+    reference: HuggingFacePolicy, problem: PolicyProblem, training: dict[str, Any], updates: int
+) -> None:
+    few = replace(
+        problem,
+        texts=problem.texts[:60],
+        **{name: getattr(problem, name)[:60] for name in ("behavior_log_prob", "residual", "g", "weight")},
+        sampled_texts=problem.sampled_texts[:60],
+        sampled_g=problem.sampled_g[:60],
+    )
+    counted = _Updates()
+    backend = HuggingFaceBackend(training={"per_device_train_batch_size": 4, **training}, callbacks=[counted])
+    backend.fit(few, DRCPO(), reference=reference, seed=0, progress=Progress())
+    assert counted.made == updates
+
+
+class _Updates(TrainerCallback):
+    """Counts the updates of a fit."""
+
+    made = 0
+
+    def on_optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        self.made += 1
