@@ -103,8 +103,11 @@ def test_weights_and_clusters_enter_the_all_knowing_error() -> None:
 def test_a_run_leaves_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("400 rows", "half-hidden confounding"):
         monkeypatch.setitem(GENERATORS, name, replace(GENERATORS[name], rows=300))
+    run(tmp_path, replications=1, generators=("400 rows",), jobs=1)
+    pd.read_parquet(tmp_path / "results.parquet").assign(estimate=7.0).to_parquet(tmp_path / "results.parquet")
     found = run(tmp_path, replications=1, generators=("400 rows", "half-hidden confounding"), jobs=1)
     results = pd.read_parquet(tmp_path / "results.parquet")
+    assert ((results["estimate"] == 7.0) == (results["generator"] == "400 rows")).all()  # not computed again
     assert set(results["policy"]) == {"learned", "no gain", "loss"}
     assert set(results["estimator"]) >= {*ESTIMATORS, "all-knowing"}
     assert {path.name for path in tmp_path.iterdir()} == {"results.parquet", "summary.json", "table.md", "plots.html"}
