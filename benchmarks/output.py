@@ -46,7 +46,7 @@ def write(
         "settings": dict(settings),
         "seconds": round(seconds, 1),
         "versions": {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
-        "machine": {"system": platform.platform(), "processor": platform.machine()},
+        "machine": {"system": platform.system(), "processor": platform.machine()},
     }
     (out / "summary.json").write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     shutil.rmtree(out / "unfinished", ignore_errors=True)
