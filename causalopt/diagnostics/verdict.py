@@ -12,8 +12,11 @@ from causalopt.estimators.estimate import Estimate
 TOO_FEW = 30.0
 """Effective number of units below which nothing is concluded: the interval relies on a central limit theorem."""
 THIN_FRACTION = 0.1
-THIN_SIZE = 100.0
-"""Or a third of the units: a policy that always shows one of two arms keeps half of them."""
+THIN_SIZE = 50.0
+"""Or a third of the units: a policy that always shows one of two arms keeps half of them.
+
+On seeds 3000 to 3013 of four generators of `benchmarks/coverage` whose texts are a sample, all 42 intervals with 30 to
+80 effective texts of some 240 contained the truth (100 was the limit before)."""
 HEAVY_TAIL = 0.7
 
 Outlook = Literal["better", "worse", "unclear"]
@@ -23,7 +26,7 @@ def thin_overlap(overlap: Overlap) -> str | None:
     """Explain in words why overlap is too thin for a conclusion, or return None if it is not.
 
     Overlap is thin if the effective number of units (texts, prompts or readers: what was drawn) is below 30, below a
-    tenth of the units, or below the smaller of 100 and a third of the units; or if the tail of their weights is heavy:
+    tenth of the units, or below the smaller of 50 and a third of the units; or if the tail of their weights is heavy:
     a Pareto k above 0.7.
 
     Examples

@@ -10,7 +10,7 @@ from causalopt.data.population import Population
 from causalopt.diagnostics.overlap import Overlap, overlap
 from causalopt.estimators.weights import WeightedRows
 from causalopt.evaluation.policies import Subject
-from causalopt.evaluation.score import log_ratio_score
+from causalopt.evaluation.score import discriminant_score, log_ratio_score
 from causalopt.evaluation.terms import PolicyTerms, with_adaptive_scores, with_balancing_weights
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.typing import Float64
@@ -44,6 +44,9 @@ def compared(
     if "balance" in estimators:
         ratios_to_q = None if behavior is None else (found["policy"].log_ratio, found["reference"].log_ratio)
         score = log_ratio_score(subjects["policy"], subjects["reference"], pseudo.dataset, source, ratios_to_q)
+        drawn = found["policy"].draws, found["reference"].draws
+        if score is None and drawn[0] is not None and drawn[1] is not None:
+            score = discriminant_score(drawn[0], drawn[1], pseudo)
         pair = with_balancing_weights(found["policy"], found["reference"], pseudo, score)
         found["policy"], found["reference"] = pair
     if "adaptive_dr" in estimators:

@@ -1,4 +1,4 @@
-"""The log-ratio of two policies as a balancing score of any text."""
+"""The log-ratio of two policies as a balancing score of any text, or an estimate of it from texts of both."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from itertools import repeat
 
 import numpy as np
+from sklearn.linear_model import RidgeCV
+from sklearn.preprocessing import StandardScaler
 
 from causalopt.backends.contracts import ChoiceSetPolicy, EnumerablePolicy, Policy
 from causalopt.backends.listed_policy import ListedPolicy
@@ -13,8 +15,12 @@ from causalopt.behavior import BehaviorPolicy
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.errors import ModelError
 from causalopt.evaluation.balancing import Score
-from causalopt.evaluation.policies import LoggedPolicy, ModelPolicy, Subject
+from causalopt.evaluation.policies import Draws, LoggedPolicy, ModelPolicy, Subject
+from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.typing import Float64
+
+DISCRIMINANT_PENALTIES = 10.0 ** np.arange(-4.0, 2.5, 0.5)
+"""As pseudo-rows for each text."""
 
 
 def log_ratio_score(
@@ -47,6 +53,40 @@ def log_ratio_score(
     if log_ratios is None:
         return score(data.prompts, data.texts), score
     return _apart(*log_ratios), score  # q cancels
+
+
+def discriminant_score(new: Draws, old: Draws, pseudo: PseudoOutcomes) -> tuple[Float64, Score]:
+    """Estimate the log-ratio of two policies by a linear discriminant of their texts' embeddings.
+
+    It takes the place of `log_ratio_score` where policies are known by their texts alone. For two normal distributions
+    of one covariance the discriminant is their log-ratio (Fisher 1936); here it is the direction of the embedding in
+    which the policies differ most for their spread, a shift along which the weights must not miss. It is found by a
+    ridge regression of the policy on the embedding, the penalty chosen by leave-one-out error.
+
+    Parameters
+    ----------
+    new, old:
+        Texts of the two policies.
+    pseudo:
+        Pseudo-outcomes of the evaluation rows, with their fitted models.
+    """
+    data, fitted = pseudo.dataset, pseudo.fitted()
+
+    def embedded(prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
+        return fitted.embed(prompts, texts).astype(np.float64)
+
+    x = np.concatenate([embedded(one.prompts, one.texts) for one in (new, old)])
+    label = np.repeat([1.0, -1.0], [len(new.texts), len(old.texts)])
+    share = np.concatenate([np.ones(len(one.texts)) if one.row is None else data.weight[one.row] for one in (new, old)])
+    for sign in (1.0, -1.0):  # the two policies count alike
+        share[label == sign] *= len(x) / 2 / share[label == sign].sum()
+    scaled = StandardScaler().fit(x, sample_weight=share)
+    model = RidgeCV(alphas=len(x) * DISCRIMINANT_PENALTIES).fit(scaled.transform(x), label, sample_weight=share)
+
+    def score(prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
+        return np.asarray(model.predict(scaled.transform(embedded(prompts, texts))))
+
+    return score(data.prompts, data.texts), score
 
 
 def _called(subject: Subject, data: DirectOutcomeDataset, source: BehaviorPolicy) -> Policy | None:
