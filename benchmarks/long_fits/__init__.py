@@ -1,0 +1,1 @@
+"""Fits on long texts: which objectives still gain where ratios of sequence probabilities give out."""
