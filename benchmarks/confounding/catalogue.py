@@ -55,10 +55,15 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "dr_cpo": _as_a_run("dr_cpo", valued=False),
     "cpo": _as_a_run("cpo", valued=False),
     "oo_rlhf": _as_a_run("oo_rlhf", valued=False),
-    "dr_cpo, learning rate 4e-3": _as_a_run("dr_cpo", {"learning_rate": 4e-3}, valued=False),
-    "dr_cpo, learning rate 4e-3, weak penalties": _as_a_run(
-        "dr_cpo", {"learning_rate": 4e-3}, valued=False, kl=0.02, forward_kl=0.1
+    "dr_cpo, penalties 0.05 and 0.2": _as_a_run("dr_cpo", valued=False, kl=0.05, forward_kl=0.2),
+    "dr_cpo, penalties 0.02 and 0.1": _as_a_run("dr_cpo", valued=False, kl=0.02, forward_kl=0.1),
+    "dr_cpo, penalties 0.02 and 0.1, pessimism 2": _as_a_run(
+        "dr_cpo", valued=False, kl=0.02, forward_kl=0.1, pessimism=2.0
     ),
+    "dr_cpo, taper": _as_a_run("dr_cpo", valued=False, taper=True),
+    "dr_cpo, band 0.3": _as_a_run("dr_cpo", valued=False, band=0.3),
+    "wll": _as_a_run("wll", valued=False),
+    "dr_cpo, learning rate 4e-3": _as_a_run("dr_cpo", {"learning_rate": 4e-3}, valued=False),
     "dr_cpo, 300 updates": _as_a_run("dr_cpo", {"max_steps": 300}, valued=False),
 }
 """The default and its alternatives, which differ in one setting each: compared on validation seeds."""

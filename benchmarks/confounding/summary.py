@@ -63,6 +63,8 @@ def results_frames(cells: Sequence[Cell], store: Store) -> tuple[pd.DataFrame, p
         )
     for name in ("error", "run_error", "run_thin_overlap", "run_nuisance_failed"):
         results[name] = results.get(name)
+    for name in ("run_estimate", "all_estimate", "gain_all", "gain_far"):  # some parts have none of them
+        results[name] = results.get(name, np.nan)
     return results, pd.DataFrame(points)
 
 
@@ -267,14 +269,13 @@ def _reached_table(rows: pd.DataFrame) -> list[str]:
     ]
     for (strength, n, method), own in rows.groupby(["strength", "n", "method"], sort=False):
         seen = rows[(rows["strength"] == strength) & (rows["n"] == n) & rows["seed"].isin(own["seed"])]
-        far = seen.loc[seen["method"] == "oracle", "gain_far"].mean() if "gain_far" in seen else np.nan
+        far = seen.loc[seen["method"] == "oracle", "gain_far"].mean()
         gain = own["reached_gain"]
-        valued = own[own["all_estimate"].notna()] if "all_estimate" in own else own.iloc[:0]
+        valued = own[own["all_estimate"].notna()]
         covered = f"{int(covers(valued, 'all').sum())} of {len(valued)}" if len(valued) else ""
-        all_texts = own["gain_all"].mean() if "gain_all" in own else np.nan
         lines.append(
             f"| {strength:g} | {n} | `{method}` | {gain.count()} | {gain.mean():+.3f} | {gain.std():.3f} "
-            f"| {all_texts:+.3f} | {own['reached_kl'].mean():.2f} | {gain.mean() / far:.2f} | {own['mass'].mean():.2f} "
+            f"| {own['gain_all'].mean():+.3f} | {own['reached_kl'].mean():.2f} | {gain.mean() / far:.2f} | {own['mass'].mean():.2f} "
             f"| {int((gain < 0).sum())} | {covered} | {own['seconds'].mean():.0f} |"
         )
     return lines
