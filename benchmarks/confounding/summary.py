@@ -275,8 +275,8 @@ def _reached_table(rows: pd.DataFrame) -> list[str]:
         covered = f"{int(covers(valued, 'all').sum())} of {len(valued)}" if len(valued) else ""
         lines.append(
             f"| {strength:g} | {n} | `{method}` | {gain.count()} | {gain.mean():+.3f} | {gain.std():.3f} "
-            f"| {own['gain_all'].mean():+.3f} | {own['reached_kl'].mean():.2f} | {gain.mean() / far:.2f} | {own['mass'].mean():.2f} "
-            f"| {int((gain < 0).sum())} | {covered} | {own['seconds'].mean():.0f} |"
+            f"| {own['gain_all'].mean():+.3f} | {own['reached_kl'].mean():.2f} | {gain.mean() / far:.2f} "
+            f"| {own['mass'].mean():.2f} | {int((gain < 0).sum())} | {covered} | {own['seconds'].mean():.0f} |"
         )
     return lines
 
