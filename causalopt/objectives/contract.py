@@ -6,6 +6,7 @@ the gradient in the model's parameters is that of a weighted likelihood: ``sum_i
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol, runtime_checkable
@@ -124,7 +125,7 @@ OBJECTIVE = (
 """Attributes that an object needs to be an `Objective`."""
 
 
-class BaseObjective:
+class BaseObjective(ABC):
     """Default properties of an objective: a class that inherits from it only has to be callable.
 
     Examples
@@ -175,6 +176,10 @@ class BaseObjective:
     def clip_fraction(self, inputs: ObjectiveInputs) -> float | None:
         """Share of the logged weight whose ratio is clipped or truncated; None if the objective does neither."""
         return None
+
+    @abstractmethod
+    def __call__(self, inputs: ObjectiveInputs) -> Tensor:
+        """Return the loss, a float64 scalar."""
 
 
 def coefficients(objective: Objective, inputs: ObjectiveInputs) -> tuple[Tensor, Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, replace
 
 import torch
@@ -82,9 +83,9 @@ class Modifiers(Anchored):
             return self
         return Pessimistic(replace(self, pessimism=0.0), self.terms, moments(self.terms(whole)), self.pessimism)
 
+    @abstractmethod
     def terms(self, inputs: ObjectiveInputs) -> list[tuple[Tensor, Tensor]]:
         """Return the summands rho * reward of each of the objective's means, and their weights."""
-        raise NotImplementedError
 
     def expectation(self, log_ratio: Tensor, reward: Tensor, weight: Tensor, length: Tensor) -> Tensor:
         """Importance-weighted mean of ``reward`` under the policy, in reward units."""
