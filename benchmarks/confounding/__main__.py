@@ -32,6 +32,8 @@ def run(out: Path, design: Design, *, jobs: int = 2) -> list[Bar]:
     found = bars(results)
     settings = {
         "seeds": list(design.seeds),
+        "reached_seeds": list(design.reached_seeds),
+        "validation_seeds": list(design.validation_seeds),
         "sizes": list(design.sizes),
         "strengths": list(design.strengths),
         "common_kl": COMMON_KL,
@@ -65,6 +67,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--part", action="append", choices=list(PARTS), help="one part alone; may be repeated")
     parser.add_argument("--strength", action="append", type=float, help="one confounding alone; may be repeated")
+    parser.add_argument("--only", action="append", metavar="METHOD", help="one of our methods alone; may be repeated")
+    parser.add_argument("--size", action="append", type=int, help="one number of rows alone, for the last two parts")
+    parser.add_argument("--seed", action="append", type=int, help="one seed alone, for the last two parts")
     parser.add_argument("--texts", metavar="FILE", help="a table of real texts, for the part 'texts'")
     parser.add_argument("--text-column", default="text", help="its column of texts")
     parser.add_argument("--tune", action="store_true", help=f"tune every method, rewrite {TUNED.name}, and stop")
@@ -76,9 +81,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     design = QUICK if arguments.quick else Design()
     parts = tuple(arguments.part or design.parts)
+    if not {"reached", "settings"}.issuperset(parts) and (arguments.size or arguments.seed):
+        parser.error("--size and --seed are for the parts 'reached' and 'settings' alone")
     design = replace(
         design,
-        methods=(*design.methods, *arguments.method),
+        methods=(*(arguments.only or design.methods), *arguments.method),
+        settings=tuple(arguments.only or design.settings),
+        sizes=tuple(arguments.size or design.sizes),
+        reached_sizes=tuple(arguments.size or design.reached_sizes),
+        reached_seeds=tuple(arguments.seed or design.reached_seeds),
+        validation_seeds=tuple(arguments.seed or design.validation_seeds),
         parts=parts,
         strengths=tuple(arguments.strength or design.strengths),
         texts=arguments.texts,

@@ -40,6 +40,34 @@ CATALOGUE: dict[str, dict[str, Any]] = {
 }
 """What tables call a method, and how it is made before tuning."""
 
+
+def _as_a_run(
+    name: str, training: Mapping[str, Any] | None = None, valued: bool = True, **settings: Any
+) -> dict[str, Any]:
+    spec = {"method": f"{_METHODS}.reached:AsARun", "objective": {"name": name, **settings}}
+    return {**spec, **({"training": dict(training)} if training else {}), **({} if valued else {"valued": False})}
+
+
+RUNS: dict[str, dict[str, Any]] = {name: _as_a_run(name) for name in ("dr_cpo", "cpo", "oo_rlhf")}
+"""Methods with the package's defaults, whose policy is chosen on rows set apart: nothing of them is tuned here."""
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "dr_cpo": _as_a_run("dr_cpo", valued=False),
+    "cpo": _as_a_run("cpo", valued=False),
+    "oo_rlhf": _as_a_run("oo_rlhf", valued=False),
+    "dr_cpo, penalties 0.05 and 0.2": _as_a_run("dr_cpo", valued=False, kl=0.05, forward_kl=0.2),
+    "dr_cpo, penalties 0.02 and 0.1": _as_a_run("dr_cpo", valued=False, kl=0.02, forward_kl=0.1),
+    "dr_cpo, penalties 0.02 and 0.1, pessimism 2": _as_a_run(
+        "dr_cpo", valued=False, kl=0.02, forward_kl=0.1, pessimism=2.0
+    ),
+    "dr_cpo, taper": _as_a_run("dr_cpo", valued=False, taper=True),
+    "dr_cpo, band 0.3": _as_a_run("dr_cpo", valued=False, band=0.3),
+    "wll": _as_a_run("wll", valued=False),
+    "dr_cpo, learning rate 4e-3": _as_a_run("dr_cpo", {"learning_rate": 4e-3}, valued=False),
+    "dr_cpo, 300 updates": _as_a_run("dr_cpo", {"max_steps": 300}, valued=False),
+}
+"""The default and its alternatives, which differ in one setting each: compared on validation seeds."""
+
 NAIVE = ("cpo_naive", "oo_rlhf_naive", "sft", "sft_top", "rwr", "kto", "dpo")
 """Methods that take the outcome for the text's doing."""
 

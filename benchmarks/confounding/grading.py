@@ -29,6 +29,10 @@ FRONTIER = (0.025, 0.05, 0.1, 0.15, 0.25, 0.4, 0.6, 1.0)
 """Nats at which the frontier is written down."""
 DRAWS = 1000
 """Texts drawn from a policy for the true value of those that are not the world's."""
+FAR_KL = 1.5
+"""Nats at which the oracle is a measure of what there was to be gained."""
+LONGEST = 8.0
+"""Largest multiple of a policy's own distance to which its path is followed."""
 ROUNDING = 1e-6
 """Mass outside the world's texts that is none."""
 
@@ -47,6 +51,7 @@ class Grader:
 
     def __init__(self, world: World, reference: Policy) -> None:
         self.world = world
+        self._given_reference = reference
         self.reference = Tabulated(reference)
         self.start = world.true_value(self.reference)
 
@@ -65,11 +70,21 @@ class Grader:
         }
         return numbers, [*frontier, own]
 
+    def far(self, policy: Policy) -> dict[str, float]:
+        """Return the numbers of the path's point at `FAR_KL`, beyond the policy itself where that is nearer."""
+        tabulated = Tabulated(policy)
+        furthest = 1.0
+        while self._kl(tabulated, furthest) < FAR_KL and furthest < LONGEST:
+            furthest *= 2
+        return self._numbers(self.at_kl(tabulated, FAR_KL, furthest), "_far")
+
     def gain_of_all_texts(self, policy: Policy) -> dict[str, float]:
         """True gain over all texts that policy and reference write, with its Monte Carlo standard error.
 
         Unknown (nan) where they write texts that the world knows nothing of.
         """
+        if policy is self._given_reference:
+            return {"gain_all": 0.0, "gain_all_se": 0.0}
         start, end = self._start_of_all_texts, self._of_all_texts(policy, seed=1)
         return {"gain_all": end.value - start.value, "gain_all_se": float(np.hypot(start.se, end.se))}
 
@@ -83,11 +98,11 @@ class Grader:
         exact = self.world.true_value(policy)
         return SampledValue(exact.value if exact.mass > 1 - ROUNDING else np.nan, 0.0)
 
-    def at_kl(self, policy: Policy, kl: float) -> Point:
-        """Return the point of the path at ``kl`` nats, or its end where that is nearer."""
-        if self._kl(policy, 1.0) <= kl:
-            return self._point(policy, 1.0)
-        return self._point(policy, brentq(lambda share: self._kl(policy, share) - kl, 0.0, 1.0, xtol=1e-9))
+    def at_kl(self, policy: Policy, kl: float, furthest: float = 1.0) -> Point:
+        """Return the point of the path at ``kl`` nats, or its end, at ``furthest``, where that is nearer."""
+        if self._kl(policy, furthest) <= kl:
+            return self._point(policy, furthest)
+        return self._point(policy, brentq(lambda share: self._kl(policy, share) - kl, 0.0, furthest, xtol=1e-9))
 
     def _kl(self, policy: Policy, share: float) -> float:
         return self.world.kl(Mixed(self.reference, policy, share), self.reference)

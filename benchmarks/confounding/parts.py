@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from benchmarks.confounding.catalogue import CATALOGUE, method_spec
+from benchmarks.confounding.catalogue import CATALOGUE, NAIVE, RUNS, SETTINGS, method_spec
 from benchmarks.confounding.cells import Cell
 
 REVERSING = 1.0
@@ -29,6 +29,10 @@ class Design:
         Labels, or factories of the user's own.
     parts:
         Names in `PARTS`.
+    reached_sizes, reached_seeds:
+        Rows and test seeds of the part "reached". Its seeds are its own: the others were looked at before it was there.
+    settings, validation_seeds:
+        Labels and seeds of the part "settings", by which defaults are decided.
     texts, text_column:
         A table of real texts for the part "texts", and its column; without one that part is empty.
     """
@@ -37,7 +41,11 @@ class Design:
     sizes: tuple[int, ...] = (2000, 500)
     seeds: tuple[int, ...] = tuple(range(200, 210))
     methods: tuple[str, ...] = tuple(CATALOGUE)
-    parts: tuple[str, ...] = ("strength", "size", "paper", "grid", "failures", "traffic", "texts")
+    parts: tuple[str, ...] = ("strength", "size", "paper", "grid", "failures", "traffic", "texts", "reached")
+    reached_sizes: tuple[int, ...] = (2000, 8000)
+    reached_seeds: tuple[int, ...] = tuple(range(300, 310))
+    settings: tuple[str, ...] = (*SETTINGS, "oracle")
+    validation_seeds: tuple[int, ...] = tuple(range(1000, 1010))
     texts: str | None = None
     text_column: str = "text"
 
@@ -47,7 +55,9 @@ QUICK = Design(
     sizes=(1000,),
     seeds=(0, 1),
     methods=("dr_cpo", "cpo", "oo_rlhf", "cpo_naive", "sft_top", "kto", "oracle"),
-    parts=("strength", "paper", "grid"),
+    parts=("strength", "paper", "grid", "reached"),
+    reached_sizes=(1000,),
+    reached_seeds=(0, 1),
 )
 
 FEW = ("dr_cpo", "dr_cpo_raw", "cpo", "oo_rlhf", "cpo_naive", "kto", "oracle")
@@ -65,6 +75,8 @@ PAPER_METHODS = ("dr_cpo", "dr_cpo_raw", "oo_rlhf", "cpo_naive", "oracle")
 
 FINITE_METHODS = ("dr_cpo", "dr_cpo_raw", "cpo", "oo_rlhf", "cpo_naive", "oo_rlhf_naive", "sft_top", "rwr", "oracle")
 """Methods that can tune a choice among known texts as well as a language model."""
+REACHED_METHODS = (*RUNS, "grpo", *NAIVE, "oracle")
+"""Methods of the part "reached": of our objectives those that are somebody's default, and all others."""
 MOST_TEXTS = 1000
 """Distinct texts of a table that are kept, drawn anew by each seed."""
 
@@ -175,6 +187,34 @@ def _traffic(design: Design) -> list[Cell]:
     ]
 
 
+def _reached(design: Design) -> list[Cell]:
+    """What a user reaches: our methods with their defaults and their own choice, others with what they end at."""
+    methods = {name: RUNS.get(name, spec) for name, spec in _chosen(design, REACHED_METHODS).items()}
+    return [
+        cell
+        for n in design.reached_sizes
+        for strength in design.strengths
+        for cell in _cells("reached", "template", template(confounding=strength), n, design.reached_seeds, methods)
+    ]
+
+
+def _settings(design: Design) -> list[Cell]:
+    """Settings of the objective and of the fit, one at a time, on validation seeds; on many rows and on few."""
+    return [
+        cell
+        for n in design.sizes
+        for strength in (0.0, REVERSING)
+        for cell in _cells(
+            "settings",
+            "template",
+            template(confounding=strength),
+            n,
+            design.validation_seeds,
+            {name: method_spec("oracle") if name == "oracle" else SETTINGS[name] for name in design.settings},
+        )
+    ]
+
+
 def _texts(design: Design) -> list[Cell]:
     """Real texts with simulated readers: a policy that chooses among them, by the finite backend."""
     if design.texts is None:
@@ -202,6 +242,8 @@ PARTS: dict[str, Callable[[Design], list[Cell]]] = {
     "failures": _failures,
     "traffic": _traffic,
     "texts": _texts,
+    "reached": _reached,
+    "settings": _settings,
 }
 
 

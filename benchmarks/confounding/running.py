@@ -17,6 +17,8 @@ from benchmarks.confounding.cells import Cell, Store
 from benchmarks.confounding.grading import Grader
 from benchmarks.confounding.methods.contract import make_method
 from benchmarks.confounding.methods.objectives import ObjectiveMethod
+from benchmarks.confounding.methods.oracle import OracleMethod
+from benchmarks.confounding.methods.reached import AsARun
 from benchmarks.confounding.restriction import OnTexts
 from causalopt import plugins
 from causalopt.backends.contracts import CandidateBackend, Policy, Progress
@@ -74,6 +76,12 @@ def _compute(
     seconds = time.perf_counter() - start
     numbers, frontier = grader.grade(policy)
     result: dict[str, Any] = {**numbers, "seconds": seconds, "frontier": [asdict(point) for point in frontier]}
+    if isinstance(method, OracleMethod):
+        result |= grader.far(policy)
+    if isinstance(method, AsARun):
+        result |= grader.gain_of_all_texts(policy)
+        if method.valued:
+            result["evaluation_all_texts"] = own_evidence(method, policy, reference, test)
     if isinstance(method, ObjectiveMethod) and method.is_a_run:
         result |= grader.gain_of_all_texts(policy)
         result["evaluation_all_texts"] = own_evidence(method, policy, reference, test)
@@ -84,7 +92,7 @@ def _compute(
 
 
 def own_evidence(
-    method: ObjectiveMethod, policy: Policy, reference: Policy, test: DirectOutcomeDataset
+    method: ObjectiveMethod | AsARun, policy: Policy, reference: Policy, test: DirectOutcomeDataset
 ) -> dict[str, Any]:
     """Return what a run reports of its policy: the difference with its interval, and what would warn a reader."""
     try:

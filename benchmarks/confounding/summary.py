@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 from scipy.stats import t as student
 
 from benchmarks.confounding.catalogue import NAIVE
 from benchmarks.confounding.cells import Cell, Store
-from benchmarks.confounding.grading import COMMON_KL
+from benchmarks.confounding.grading import COMMON_KL, FAR_KL
 from benchmarks.confounding.parts import FAILURES, REVERSING
 from benchmarks.output import Bar
 
@@ -24,6 +25,16 @@ IMBALANCED = 2.0
 """Correlation of readers and texts after weighting, over what chance shows, from which a run is warned."""
 FRAGILE = 0.1
 """Robustness value (of the interval) below which a run is warned."""
+
+REACHED = ("reached", "settings")
+"""Parts whose policies are what a user is left with: the default's own choice, or a method's own end."""
+OF_ORACLE = {2000: 0.75, 8000: 0.85}
+"""Share of the oracle's gain at its far point that the default must reach, by rows."""
+OF_OTHERS = 0.9
+"""Share of the best other method's gain that it must reach where confounding is none or mild."""
+MILD = (0.0, 0.35)
+LOSSES = 0.025
+"""Rate of true losses that is allowed for."""
 
 TRUTH = {"run": "gain", "all": "gain_all"}
 """The true gain that an interval is for: given the world's texts, or of all texts that policy and reference write."""
@@ -44,8 +55,16 @@ def results_frames(cells: Sequence[Cell], store: Store) -> tuple[pd.DataFrame, p
         rows.append({**cell.columns(), **plain, **evaluation})
         points += [{**cell.columns(), **point} for point in kept.get("frontier", [])]
     results = pd.DataFrame(rows)
+    if "gain" in results:
+        own_choice = results["part"].isin(REACHED)
+        results["reached_gain"], results["reached_kl"] = (
+            results["gain"].where(own_choice),
+            results["kl"].where(own_choice),
+        )
     for name in ("error", "run_error", "run_thin_overlap", "run_nuisance_failed"):
         results[name] = results.get(name)
+    for name in ("run_estimate", "all_estimate", "gain_all", "gain_far"):  # some parts have none of them
+        results[name] = results.get(name, np.nan)
     return results, pd.DataFrame(points)
 
 
@@ -65,6 +84,7 @@ def bars(results: pd.DataFrame) -> list[Bar]:
         *_grid_bars(results),
         *_coverage_bars(results),
         *_failure_bars(results),
+        *_reached_bars(results),
     ]
 
 
@@ -160,6 +180,35 @@ def _failure_bars(results: pd.DataFrame) -> list[Bar]:
     return found
 
 
+def _reached_bars(results: pd.DataFrame) -> list[Bar]:
+    """Of the default's own choice: how much of what there was, how often a loss, and whether its interval holds."""
+    part = results[results["part"] == "reached"]
+    runs = part[part["method"] == "dr_cpo"]
+    if runs.empty:
+        return []
+    found = []
+    for (n, strength), rows in part.groupby(["n", "strength"]):
+        gain = rows.groupby("method")["reached_gain"].mean()
+        seeds, where = int((rows["method"] == "dr_cpo").sum()), f"{n} rows, confounding {strength:g}"
+        if "oracle" in gain and n in OF_ORACLE:
+            share = gain["dr_cpo"] / rows.loc[rows["method"] == "oracle", "gain_far"].mean()
+            name = f"{where}: reached gain of dr_cpo over the oracle's at {FAR_KL} nats ({seeds} seeds)"
+            found.append(Bar.at_least(OF_ORACLE[n], name, share))
+        others = gain.drop(["dr_cpo", "oracle"], errors="ignore")
+        if strength in MILD and len(others):
+            name = f"{where}: reached gain of dr_cpo over the best other method's ({others.idxmax()}, {seeds} seeds)"
+            found.append(Bar.at_least(OF_OTHERS, name, gain["dr_cpo"] / others.max()))
+    lost = int((runs["reached_gain"] < 0).sum())
+    name = f"reached: p-value of {lost} true losses in {len(runs)} runs of dr_cpo against a rate of {LOSSES:.1%}"
+    found.append(Bar.at_least(0.05, name, binomtest(lost, len(runs), LOSSES, alternative="greater").pvalue))
+    valued = runs[runs["all_estimate"].notna()]
+    if len(valued):
+        held = int(covers(valued, "all").sum())
+        name = f"reached: p-value of {held} intervals of dr_cpo that cover in {len(valued)} runs against a rate of 95%"
+        found.append(Bar.at_least(0.05, name, binomtest(held, len(valued), 0.95, alternative="less").pvalue))
+    return found
+
+
 def failing(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Runs of dr_cpo in each failure that gained less than enough, or whose interval misses the truth."""
     settings = {
@@ -176,7 +225,7 @@ def markdown(results: pd.DataFrame, found: Sequence[Bar]) -> str:
     lines = ["## Bars", "", "| | bar | value | threshold |", "|---|---|---|---|"]
     lines += [f"| {'holds' if b.holds else '**fails**'} | {b.name} | {b.value:.3g} | {b.threshold} |" for b in found]
     for part, rows in results.groupby("part", sort=False):
-        lines += ["", f"## {part}", "", *_table(rows)]
+        lines += ["", f"## {part}", "", *(_reached_table(rows) if part in REACHED else _table(rows))]
     evaluated = results[results["run_estimate"].notna()] if "run_estimate" in results else results.iloc[:0]
     if len(evaluated):
         lines += ["", "## The runs' own intervals", "", *_coverage_table(evaluated)]
@@ -207,6 +256,27 @@ def _table(rows: pd.DataFrame) -> list[str]:
             f"| {row['world']} | {row['strength']:g} | {row['n']} | `{row['method']}` | {interval('gain_common')} "
             f"| {interval('gain_share_common')} | {cells['kl']['mean']:.2f} | {interval('gain')} "
             f"| {interval('gain_share')} | {cells['mass']['mean']:.2f} | {cells['seconds']['mean']:.1f} |"
+        )
+    return lines
+
+
+def _reached_table(rows: pd.DataFrame) -> list[str]:
+    """Mean over seeds with its standard deviation; what runs that stay at the reference gain is 0."""
+    lines = [
+        "| strength | n | method | seeds | reached gain | sd | of all texts | KL "
+        f"| share of the oracle's at {FAR_KL} nats | mass | losses | intervals that cover | seconds |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for (strength, n, method), own in rows.groupby(["strength", "n", "method"], sort=False):
+        seen = rows[(rows["strength"] == strength) & (rows["n"] == n) & rows["seed"].isin(own["seed"])]
+        far = seen.loc[seen["method"] == "oracle", "gain_far"].mean()
+        gain = own["reached_gain"]
+        valued = own[own["all_estimate"].notna()]
+        covered = f"{int(covers(valued, 'all').sum())} of {len(valued)}" if len(valued) else ""
+        lines.append(
+            f"| {strength:g} | {n} | `{method}` | {gain.count()} | {gain.mean():+.3f} | {gain.std():.3f} "
+            f"| {own['gain_all'].mean():+.3f} | {own['reached_kl'].mean():.2f} | {gain.mean() / far:.2f} "
+            f"| {own['mass'].mean():.2f} | {int((gain < 0).sum())} | {covered} | {own['seconds'].mean():.0f} |"
         )
     return lines
 

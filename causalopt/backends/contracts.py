@@ -98,6 +98,8 @@ class PolicyProblem:
     dose_response:
         ``dose_response(texts, row)``, shape [k], of texts written for rows (``row`` holds the position of each text's
         row), in the units of ``sampled_g``: for a backend that draws new texts during the fit. None if unknown.
+    noise:
+        What a second stage left out of ``residual``, shape [n], for the variance of an estimated value; None for none.
     """
 
     texts: Sequence[str]
@@ -109,10 +111,11 @@ class PolicyProblem:
     sampled_texts: Sequence[Sequence[str]]
     sampled_g: Float64
     dose_response: Callable[[Sequence[str], Int64], Float64] | None = field(default=None, repr=False)
+    noise: Float64 | None = None
 
     def __post_init__(self) -> None:
         n = len(self.texts)
-        for name in ("behavior_log_prob", "residual", "g", "weight"):
+        for name in ("behavior_log_prob", "residual", "g", "weight", *(() if self.noise is None else ("noise",))):
             values = getattr(self, name)
             if values.shape != (n,):
                 raise DataError(f"{name} has shape {values.shape}; it must be ({n},), one value for each text")

@@ -26,7 +26,7 @@ from causalopt.data.population import CHOICE, FIXED, Population
 from causalopt.embedding.contracts import Embedder
 from causalopt.errors import CausalOptWarning, ConfigError, DataError, ModelError
 from causalopt.objectives.contract import Objective, ObjectiveInputs
-from causalopt.objectives.modifiers import Modifiers
+from causalopt.objectives.distance import Anchored
 from causalopt.typing import Float64, Int64
 
 __all__ = ["FiniteBackend", "FinitePolicy"]
@@ -269,7 +269,7 @@ class FiniteBackend:
         if self.max_kl is None or kl >= 0.9 * self.max_kl:
             return
         named = {}
-        if isinstance(objective, Modifiers):
+        if isinstance(objective, Anchored):
             named = {"objective.kl": objective.kl, "objective.forward_kl": objective.forward_kl}
         named["backend.l2"] = self.l2
         held = " and ".join(f"{name} = {value:g}" for name, value in named.items() if value > 0)
@@ -332,7 +332,7 @@ class _Loss:
         l2: float,
     ) -> None:
         self._l2, self._objective, self._regularizer = l2, objective, None
-        if isinstance(objective, Modifiers) and type(objective).regularizer is Modifiers.regularizer:
+        if isinstance(objective, Anchored) and type(objective).regularizer is Anchored.regularizer:
             self._objective = replace(objective, kl=0.0, forward_kl=0.0, entropy=0.0)
             self._regularizer = objective.regularizer
         self._features, self._log_base = _tensor(reference.features), _tensor(reference.log_base)
@@ -349,6 +349,7 @@ class _Loss:
         self._row, self._drawn = torch.from_numpy(row), torch.from_numpy(drawn)
         self._behavior = _tensor(problem.behavior_log_prob)
         self._residual, self._g, self._weight = _tensor(problem.residual), _tensor(problem.g), _tensor(problem.weight)
+        self._noise = None if problem.noise is None else _tensor(problem.noise)
         self._drawn_g, self._drawn_weight = _tensor(drawn_g), _tensor(drawn_weight)
 
     def __call__(self, theta: Tensor, penalty: float) -> Tensor:
@@ -364,8 +365,10 @@ class _Loss:
             sampled_weight=self._drawn_weight,
             sampled_length=torch.ones_like(self._drawn_weight),
             sampled_reference_log_prob=self._reference[self._drawn],
+            noise=self._noise,
         )
-        loss = self._objective(inputs)
+        fixed = {name: getattr(inputs, name).detach() for name in ("log_ratio", "sampled_log_ratio")}
+        loss = self._objective.given(replace(inputs, **fixed))(inputs)  # the window is the whole set
         if self._regularizer is not None:
             # Every candidate once, weighted by its probability under the reference: the exact expectation.
             candidates = replace(

@@ -54,5 +54,6 @@ def objective_inputs(problem: PolicyProblem, policy: Policy, reference: Policy) 
         "sampled_weight": np.repeat(problem.weight, per_row),
         "sampled_length": np.ones(len(texts)),
         "sampled_reference_log_prob": at_reference,
+        "noise": np.zeros(len(problem)) if problem.noise is None else problem.noise,
     }
     return ObjectiveInputs(**{name: torch.as_tensor(value, dtype=torch.float64) for name, value in values.items()})

@@ -6,6 +6,7 @@ the gradient in the model's parameters is that of a weighted likelihood: ``sum_i
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol, runtime_checkable
@@ -36,6 +37,9 @@ class ObjectiveInputs:
         Shape [m], 1 for a text drawn from the policy of an earlier step and 0 for one drawn from the reference; None if
         all are from the reference. For the former, the two logarithms above refer to the policy that drew the text.
         Such texts enter the g term, and those of the reference enter all terms that measure the distance from it.
+    noise:
+        What a second stage left out of ``residual``, whose mean given the text is zero, shape [n]: it has a part in the
+        variance of an estimated value and none in the value. None if nothing was left out.
     """
 
     log_ratio: Tensor
@@ -49,6 +53,7 @@ class ObjectiveInputs:
     sampled_length: Tensor
     sampled_reference_log_prob: Tensor
     sampled_on_policy: Tensor | None = None
+    noise: Tensor | None = None
 
     def of_reference(self) -> ObjectiveInputs:
         """Keep the sampled texts that were drawn from the reference."""
@@ -89,6 +94,15 @@ class Objective(Protocol):
         """Whether the objective can use texts drawn from a later policy, see `BaseObjective`."""
         ...
 
+    @property
+    def reads_whole_set(self) -> bool:
+        """Whether `given` is to be called at the start of each pass over the rows, see `BaseObjective`."""
+        ...
+
+    def given(self, whole: ObjectiveInputs) -> Objective:
+        """Return the objective of the next pass, see `BaseObjective`."""
+        ...
+
     def clip_fraction(self, inputs: ObjectiveInputs) -> float | None:
         """Share of the logged weight whose ratio is clipped or truncated, see `BaseObjective`."""
         ...
@@ -98,11 +112,20 @@ class Objective(Protocol):
         ...
 
 
-OBJECTIVE = ("needs_samples", "couples_batch", "second_stage", "takes_on_policy_texts", "clip_fraction", "__call__")
+OBJECTIVE = (
+    "needs_samples",
+    "couples_batch",
+    "second_stage",
+    "takes_on_policy_texts",
+    "reads_whole_set",
+    "given",
+    "clip_fraction",
+    "__call__",
+)
 """Attributes that an object needs to be an `Objective`."""
 
 
-class BaseObjective:
+class BaseObjective(ABC):
     """Default properties of an objective: a class that inherits from it only has to be callable.
 
     Examples
@@ -135,9 +158,28 @@ class BaseObjective:
         """Whether texts drawn from the policy of a later step can be used: False by default."""
         return False
 
+    @property
+    def reads_whole_set(self) -> bool:
+        """Whether the objective depends on the whole training set beyond its window: False by default."""
+        return False
+
+    def given(self, whole: ObjectiveInputs) -> Objective:
+        """Return the objective of the next pass: itself, by default.
+
+        Parameters
+        ----------
+        whole:
+            The scalars of all rows at the start of the pass, without gradient.
+        """
+        return self
+
     def clip_fraction(self, inputs: ObjectiveInputs) -> float | None:
         """Share of the logged weight whose ratio is clipped or truncated; None if the objective does neither."""
         return None
+
+    @abstractmethod
+    def __call__(self, inputs: ObjectiveInputs) -> Tensor:
+        """Return the loss, a float64 scalar."""
 
 
 def coefficients(objective: Objective, inputs: ObjectiveInputs) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,18 +1,21 @@
-"""Settings that the objectives of the paper share: ratios, weights, distance to the reference, entropy."""
+"""Settings that the objectives of the paper share: ratios, their limits, weights, pessimism."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from abc import abstractmethod
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from causalopt.errors import ConfigError
-from causalopt.objectives.contract import BaseObjective, ObjectiveInputs
+from causalopt.objectives.contract import Objective, ObjectiveInputs
+from causalopt.objectives.distance import Anchored
+from causalopt.objectives.pessimism import Pessimistic, moments
 
 
 @dataclass(frozen=True)
-class Modifiers(BaseObjective):
+class Modifiers(Anchored):
     """The settings shared by the objectives of the paper, independent of each other.
 
     Attributes
@@ -25,37 +28,41 @@ class Modifiers(BaseObjective):
         Ratios above this quantile of the batch are truncated to it and get no gradient (Ionides 2008).
     per_token:
         Use the geometric mean of the per-token ratios, exp(log_ratio / length), in place of the ratio.
-    kl:
-        Coefficient of KL(P^f || P^f0), reward units per nat, on the sampled texts.
-    forward_kl:
-        Coefficient of KL(P^f0 || P^f), reward units per nat, on the sampled texts. It anchors the probability mass:
-        only this term detects that mass moves from the reference's texts to texts that were never sampled, which the
-        self-normalised terms and, on a finite sample, KL(P^f || P^f0) do not.
-    entropy:
-        Coefficient of the entropy of P^f, reward units per nat, on the sampled texts.
+    taper:
+        A text with a negative reward has a coefficient of at most one: its term rho * reward becomes h(rho) * reward
+        with h = rho up to 1 and 1 + log rho above, whose derivative by log rho is min(rho, 1). A bad text that the
+        policy has made more probable is then not pushed away the harder the more probable it is (the negative half of
+        TOPR: Le Roux et al. 2025, "Tapered off-policy REINFORCE", arXiv 2503.14286, with [rho]_0^1).
+    band:
+        Limits log rho to plus or minus band times the square root of the text's number of tokens, nats; texts outside
+        of the band get no gradient. A log-ratio is a sum over tokens, whose spread grows like that square root
+        (truncated importance sampling, Ionides 2008, with a bound that has the scale of Azuma's inequality).
+    pessimism:
+        Number of standard errors of the estimated value that are subtracted from it, with the variance of the whole
+        training set, computed once a pass (`causalopt.objectives.pessimism`; Swaminathan and Joachims 2015).
+    kl, forward_kl, entropy:
+        See `causalopt.objectives.distance.Anchored`.
     """
 
     self_normalize: bool = True
     clip: float | None = None
     truncation_quantile: float | None = None
     per_token: bool = False
-    kl: float = 0.1
-    forward_kl: float = 0.3
-    entropy: float = 0.0
+    taper: bool = False
+    band: float | None = None
+    pessimism: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.clip is not None and self.clip <= 0:
             raise ConfigError(f"objective.clip must be positive or null, not {self.clip}")
         quantile = self.truncation_quantile
         if quantile is not None and not 0 < quantile < 1:
             raise ConfigError(f"objective.truncation_quantile must be in (0, 1) or null, not {quantile}")
-        if min(self.kl, self.forward_kl, self.entropy) < 0:
-            raise ConfigError("objective.kl, objective.forward_kl and objective.entropy must not be negative")
-
-    @property
-    def regularized(self) -> bool:
-        """Whether any term penalises the distance to the reference or rewards entropy."""
-        return max(self.kl, self.forward_kl, self.entropy) > 0
+        if self.band is not None and self.band <= 0:
+            raise ConfigError(f"objective.band must be positive or null, not {self.band}")
+        if self.pessimism < 0:
+            raise ConfigError(f"objective.pessimism must not be negative, not {self.pessimism}")
 
     @property
     def couples_batch(self) -> bool:
@@ -66,10 +73,28 @@ class Modifiers(BaseObjective):
         """Whether there is a g term that can use texts of a later policy."""
         return False
 
+    @property
+    def reads_whole_set(self) -> bool:
+        return self.pessimism > 0
+
+    def given(self, whole: ObjectiveInputs) -> Objective:
+        """Return the objective minus ``pessimism`` standard errors, with the variance of the whole training set."""
+        if not self.pessimism:
+            return self
+        return Pessimistic(replace(self, pessimism=0.0), self.terms, moments(self.terms(whole)), self.pessimism)
+
+    @abstractmethod
+    def terms(self, inputs: ObjectiveInputs) -> list[tuple[Tensor, Tensor]]:
+        """Return the summands rho * reward of each of the objective's means, and their weights."""
+
     def expectation(self, log_ratio: Tensor, reward: Tensor, weight: Tensor, length: Tensor) -> Tensor:
         """Importance-weighted mean of ``reward`` under the policy, in reward units."""
         reward, weight = reward.double(), weight.double()
-        ratio, _ = self._ratio(log_ratio, weight, length)
+        log_ratio, _ = self._log_ratio(log_ratio, weight, length)
+        ratio = log_ratio.exp()
+        if self.taper:
+            # min(rho, 1) is the derivative by log rho of rho below one, and of 1 + log rho above.
+            ratio = torch.where((reward < 0) & (log_ratio > 0), 1 + log_ratio, ratio)
         # E_q[rho * reward] = E_f[reward]; the exposures are divided by their sum, so that their scale has no effect.
         gain = ratio * reward
         if self.clip is not None:
@@ -78,52 +103,32 @@ class Modifiers(BaseObjective):
         return (weight * gain).sum() / weight.sum()
 
     def clip_fraction(self, inputs: ObjectiveInputs) -> float:
-        """Share of the logged weight whose ratio is truncated, or outside of [1 - clip, 1 + clip]."""
+        """Share of the logged weight whose ratio is limited: by quantile, by band, or to [1 - clip, 1 + clip]."""
         weight = inputs.weight.double()
-        ratio, cut = self._ratio(inputs.log_ratio, weight, inputs.length)
+        log_ratio, cut = self._log_ratio(inputs.log_ratio, weight, inputs.length)
         if self.clip is not None:
-            cut = cut | ((ratio - 1).abs() > self.clip)
+            cut = cut | ((log_ratio.exp() - 1).abs() > self.clip)
         return float((weight * cut).sum() / weight.sum())
 
-    def _ratio(self, log_ratio: Tensor, weight: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        """Ratios as used in `expectation`, before clipping, and a mask of those that were truncated."""
-        log_ratio = log_ratio.double()
-        if self.per_token:
-            log_ratio = log_ratio / length.double()
+    def _log_ratio(self, log_ratio: Tensor, weight: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-ratios as used in `expectation`, before clipping and tapering, and a mask of those that were limited."""
+        log_ratio, length = log_ratio.double(), length.double()
         cut = torch.zeros_like(log_ratio, dtype=torch.bool)
+        if self.band is not None:
+            limit = self.band * length.sqrt()
+            cut = log_ratio.abs() > limit
+            log_ratio = torch.where(cut, limit.copysign(log_ratio.detach()), log_ratio)
+        if self.per_token:
+            log_ratio = log_ratio / length
         if self.truncation_quantile is not None:
             bound = torch.quantile(log_ratio.detach(), self.truncation_quantile)
-            cut = log_ratio > bound
-            log_ratio = torch.where(cut, bound, log_ratio)
+            above = log_ratio > bound
+            cut, log_ratio = cut | above, torch.where(above, bound, log_ratio)
         if self.self_normalize:
             # rho_i / mean(rho), in logarithms; the mean is also differentiated, which couples the batch.
             log_mean = torch.logsumexp(log_ratio + weight.log(), 0) - weight.sum().log()
             log_ratio = log_ratio - log_mean
-        return log_ratio.exp(), cut
-
-    def regularizer(self, inputs: ObjectiveInputs) -> Tensor:
-        """KL and entropy terms, to be added to the loss.
-
-        With texts drawn from the reference, E[rho log rho - rho + 1] = KL(P^f || P^f0) and
-        E[rho - 1 - log rho] = KL(P^f0 || P^f); the term ``rho - 1`` has mean zero and makes every summand non-negative
-        (the k3 estimator of Schulman 2020, "Approximating KL divergence"). Neither is self-normalised.
-        """
-        total = inputs.log_ratio.new_zeros((), dtype=torch.float64)
-        if not self.regularized:
-            return total
-        inputs = inputs.of_reference()
-        log_ratio, weight = inputs.sampled_log_ratio.double(), inputs.sampled_weight.double()
-        share = weight / weight.sum()
-        ratio = log_ratio.exp()
-        # E_f0[rho log rho - (rho - 1)] = KL(f || f0), E_f0[(rho - 1) - log rho] = KL(f0 || f), E_f0[rho log f] = -H(f).
-        if self.kl:
-            total = total + self.kl * (share * (ratio * log_ratio - ratio + 1)).sum()
-        if self.forward_kl:
-            total = total + self.forward_kl * (share * (ratio - 1 - log_ratio)).sum()
-        if self.entropy:
-            log_prob = log_ratio + inputs.sampled_reference_log_prob.double()
-            total = total + self.entropy * (share * ratio * log_prob).sum()
-        return total
+        return log_ratio, cut
 
     def _data_term(self, inputs: ObjectiveInputs, reward: Tensor) -> Tensor:
         return self.expectation(inputs.log_ratio, reward, inputs.weight, inputs.length)
@@ -133,3 +138,15 @@ class Modifiers(BaseObjective):
         return self.expectation(
             inputs.sampled_log_ratio, inputs.sampled_g, inputs.sampled_weight, inputs.sampled_length
         )
+
+
+def data_summands(inputs: ObjectiveInputs, reward: Tensor) -> tuple[Tensor, Tensor]:
+    """Summands rho_i * (reward_i + noise_i) of a mean over the logged texts, and their weights."""
+    noise = 0.0 if inputs.noise is None else inputs.noise.double()
+    return inputs.log_ratio.double().exp() * (reward.double() + noise), inputs.weight.double()
+
+
+def sampled_summands(inputs: ObjectiveInputs) -> tuple[Tensor, Tensor]:
+    """Summands rho~_j * g_j of a mean over the reference's texts, and their weights."""
+    inputs = inputs.of_reference()
+    return inputs.sampled_log_ratio.double().exp() * inputs.sampled_g.double(), inputs.sampled_weight.double()

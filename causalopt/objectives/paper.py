@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from causalopt.objectives.contract import ObjectiveInputs
-from causalopt.objectives.modifiers import Modifiers
+from causalopt.objectives.modifiers import Modifiers, data_summands, sampled_summands
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,9 @@ class CPO(Modifiers):
     @property
     def needs_samples(self) -> bool:
         return self.regularized
+
+    def terms(self, inputs: ObjectiveInputs) -> list[tuple[Tensor, Tensor]]:
+        return [data_summands(inputs, inputs.residual + inputs.g)]
 
     def __call__(self, inputs: ObjectiveInputs) -> Tensor:
         return self.regularizer(inputs) - self._data_term(inputs, inputs.residual + inputs.g)
@@ -35,6 +38,9 @@ class OORLHF(Modifiers):
     @property
     def takes_on_policy_texts(self) -> bool:
         return True
+
+    def terms(self, inputs: ObjectiveInputs) -> list[tuple[Tensor, Tensor]]:
+        return [sampled_summands(inputs)]
 
     def __call__(self, inputs: ObjectiveInputs) -> Tensor:
         return self.regularizer(inputs) - self._sampled_term(inputs)
@@ -66,6 +72,9 @@ class DRCPO(Modifiers):
     @property
     def takes_on_policy_texts(self) -> bool:
         return True
+
+    def terms(self, inputs: ObjectiveInputs) -> list[tuple[Tensor, Tensor]]:
+        return [data_summands(inputs, inputs.residual), sampled_summands(inputs)]
 
     def __call__(self, inputs: ObjectiveInputs) -> Tensor:
         return self.regularizer(inputs) - self._data_term(inputs, inputs.residual) - self._sampled_term(inputs)

@@ -103,7 +103,7 @@ def policy_problem(
         )
     if isinstance(reference, ConditionalLogitPolicy):
         return choice_problem(pseudo, behavior, sampled_texts, reference, second_stage)
-    residual = pseudo.residual
+    residual, noise = pseudo.residual, None
     if second_stage is not None:
         x = pseudo.fitted().embed(data.prompts, data.texts)
         # A text is identified together with its prompt: the policy's ratio depends on both.
@@ -112,6 +112,7 @@ def policy_problem(
         # outcome have no weight in it, and its prediction: fitted to their zeros instead, it would be noisier.
         weight = data.weight * pseudo.observation_weight
         residual = expected_residual(x, pseudo.s * pseudo.error, weight, pseudo.fold, text, second_stage)
+        noise = pseudo.residual - residual
     center = float(np.average(pseudo.g, weights=data.weight))
     _, scale = data.outcome_mean_and_spread()
     factor = (1.0 if data.direction == "maximize" else -1.0) / scale
@@ -141,4 +142,5 @@ def policy_problem(
         sampled_texts=sampled_texts,
         sampled_g=sampled_g,
         dose_response=dose_response,
+        noise=None if noise is None else factor * noise,
     )

@@ -16,7 +16,8 @@ def check_objective(objective: Objective) -> None:
     """Check an objective against its contract (`causalopt.objectives.contract.Objective`).
 
     The check covers a scalar loss, finite coefficients also far from the reference, independence of the order of the
-    rows, ``needs_samples`` and ``couples_batch`` as declared, and no dependence on random numbers.
+    rows, ``needs_samples`` and ``couples_batch`` as declared, no dependence on random numbers, and
+    all of this for the objective that is given the whole training set, if it depends on that.
 
     Raises
     ------
@@ -58,6 +59,8 @@ def check_objective(objective: Objective) -> None:
         assert torch.allclose(data, scale * apart, atol=1e-8), (
             f"{name} declares that it does not couple the batch, but a row's coefficient depends on other rows"
         )
+    if objective.reads_whole_set:
+        check_objective(objective.given(window))
 
 
 _LOGGED = [field.name for field in fields(ObjectiveInputs) if not field.name.startswith("sampled_")]
@@ -73,7 +76,9 @@ def _window() -> ObjectiveInputs:
 
     one, many = torch.ones(ROWS, dtype=torch.float64), torch.ones(2 * ROWS, dtype=torch.float64)
     return ObjectiveInputs(
-        draw(ROWS), draw(ROWS), draw(ROWS), one, 10 * one, draw(2 * ROWS), draw(2 * ROWS), many, 10 * many, -20 * many
+        *(draw(ROWS), draw(ROWS), draw(ROWS), one, 10 * one),
+        *(draw(2 * ROWS), draw(2 * ROWS), many, 10 * many, -20 * many),
+        noise=draw(ROWS),
     )
 
 

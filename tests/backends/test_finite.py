@@ -167,6 +167,26 @@ def test_loss_is_the_objective_of_the_policy_s_own_log_probabilities() -> None:
     assert loss.exact_kl(theta) == pytest.approx(kl, abs=1e-12)
 
 
+def test_pessimism_subtracts_the_standard_error_of_the_whole_set() -> None:
+    """Value and gradient along theta, with the noise that a second stage left out of the residuals."""
+    problem, reference = problem_of(FiniteWorld(texts=40, readers=30, seed=5), 60, 2, seed=1)
+    problem = replace(problem, noise=np.random.default_rng(0).normal(size=60), weight=np.ones(60))
+
+    def standard_error(theta: np.ndarray) -> float:
+        policy = reference.with_theta(theta)
+        ratio = np.exp(policy.log_prob(None, problem.texts) - problem.behavior_log_prob)
+        drawn = [text for row in problem.sampled_texts for text in row]
+        sampled = np.exp(policy.log_prob(None, drawn) - reference.log_prob(None, drawn)) * problem.sampled_g.ravel()
+        return float(np.sqrt((ratio * (problem.residual + problem.noise)).var() / 60 + sampled.var() / 120))
+
+    theta, step = np.array([0.3, -0.4, 0.2, 0.1]), np.array([1e-6, 0.0, 0.0, 0.0])
+    plain, pessimistic = (_Loss(problem, DRCPO(pessimism=p, **NEAR), reference, l2=0.0) for p in (0.0, 1.5))
+    (at, slope), (start, start_slope) = (one.value_and_gradient(theta) for one in (pessimistic, plain))
+    assert at - start == pytest.approx(1.5 * standard_error(theta), abs=1e-12)
+    derivative = (standard_error(theta + step) - standard_error(theta - step)) / 2e-6
+    assert slope[0] - start_slope[0] == pytest.approx(1.5 * derivative, abs=1e-6)
+
+
 def test_an_objective_of_another_make_is_used_as_it_is() -> None:
     problem, reference = problem_of(FiniteWorld(texts=40, readers=30, seed=5), 60, 1, seed=1)
 

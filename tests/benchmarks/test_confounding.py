@@ -13,10 +13,11 @@ import torch
 from scipy.special import log_softmax, logsumexp
 
 from benchmarks.confounding.__main__ import run
-from benchmarks.confounding.catalogue import CATALOGUE, NAIVE, SPACES, TUNED, method_spec, with_settings
+from benchmarks.confounding.catalogue import CATALOGUE, NAIVE, RUNS, SPACES, TUNED, method_spec, with_settings
 from benchmarks.confounding.cells import Store
 from benchmarks.confounding.estimation import TextOnlyOutcome
-from benchmarks.confounding.grading import COMMON_KL, Grader
+from benchmarks.confounding.grading import COMMON_KL, FAR_KL, Grader
+from benchmarks.confounding.methods import reached
 from benchmarks.confounding.methods.contract import make_method
 from benchmarks.confounding.parts import QUICK, Design, plan
 from benchmarks.confounding.restriction import OnTexts
@@ -97,6 +98,22 @@ def test_a_policy_nearer_than_the_common_kl_stays(world: TemplateWorld) -> None:
     assert numbers["kl"] < COMMON_KL
     assert numbers["kl_common"] == numbers["kl"]
     assert numbers["gain_common"] == numbers["gain"] < 0
+
+
+def test_the_far_point_lies_beyond_a_policy_that_is_near(world: TemplateWorld) -> None:
+    """A policy on the optimal path, followed to 1.5 nats: the optimum there, whatever the policy's own distance."""
+    g = world.true_dose_response(world.texts)
+    grader = Grader(world, policy_of(world, world.log_behavior))
+    for tilt in (0.5, 3.0):
+        found = grader.far(policy_of(world, world.log_behavior + tilt * g))
+        assert found["kl_far"] == pytest.approx(FAR_KL, abs=1e-6)
+        assert found["gain_share_far"] == pytest.approx(1, abs=1e-6)
+
+
+def test_the_reference_gains_exactly_nothing(world: TemplateWorld) -> None:
+    """A run that chooses the reference is no loss by the Monte Carlo error of two samples of it."""
+    reference = policy_of(world, world.log_behavior)
+    assert Grader(world, reference).gain_of_all_texts(reference) == {"gain_all": 0.0, "gain_all_se": 0.0}
 
 
 # Methods.
@@ -290,6 +307,46 @@ def test_a_run_keeps_its_cells_takes_a_users_method_and_goes_on(tmp_path: Path) 
     assert {k: v for k, v in after.items() if k != "seconds"} == {k: v for k, v in before.items() if k != "seconds"}
 
 
+@pytest.mark.filterwarnings("ignore::causalopt.errors.CausalOptWarning")  # of 200 rows
+def test_what_is_reached_is_the_runs_own_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One cell: four fifths of the rows are fitted, one fifth chooses, and new rows give the interval."""
+    seen: dict[str, set[int]] = {}
+
+    def remember(name, function):
+        def called(first, *args, **settings):
+            rows = args[1] if name == "choose" else first
+            seen[name] = set(rows.dataset.row.tolist())
+            return function(first, *args, **settings)
+
+        return called
+
+    monkeypatch.setattr(reached, "fit_policy", remember("fit", reached.fit_policy))
+    monkeypatch.setattr(reached, "frontier", remember("choose", reached.frontier))
+    monkeypatch.setitem(RUNS, "dr_cpo", {**RUNS["dr_cpo"], "training": {"max_steps": 4, "learning_rate": 1e-2}})
+    design = Design(strengths=(1.0,), methods=("dr_cpo", "oracle"), parts=("reached",), reached_sizes=(200,))
+    run(tmp_path, replace(design, reached_seeds=(5,)), jobs=1)
+    assert not seen["fit"] & seen["choose"]
+    assert len(seen["fit"]) + len(seen["choose"]) == 200
+    assert 0.1 < len(seen["choose"]) / 200 < 0.3
+    results = pd.read_parquet(tmp_path / "results.parquet").set_index("method")
+    ours, oracle = results.loc["dr_cpo"], results.loc["oracle"]
+    assert ours["reached_gain"] == ours["gain"]
+    assert ours["reached_kl"] == ours["kl"]
+    assert ours["all_ci_low"] <= ours["all_ci_high"]
+    assert oracle["kl_far"] == pytest.approx(FAR_KL, abs=1e-3)
+    assert oracle["gain_far"] > ours["reached_gain"]
+    assert "reached gain" in (tmp_path / "table.md").read_text()
+
+
+def test_seeds_by_which_settings_are_decided_are_no_test_seeds() -> None:
+    design = Design()
+    assert not set(design.validation_seeds) & {*design.seeds, *design.reached_seeds}
+    assert not set(design.reached_seeds) & {*design.seeds, *range(200)}
+    assert "settings" not in design.parts
+    decided = {cell.seed for cell in plan(replace(design, parts=("settings",)))}
+    assert decided == set(design.validation_seeds)
+
+
 def test_cells_of_two_parts_that_are_alike_are_one() -> None:
     cells = plan(Design())
     grid = {cell.key for cell in cells if cell.part == "grid" and cell.method == "outcome right, assignment right"}
@@ -326,6 +383,10 @@ def ideal_results() -> pd.DataFrame:
             share, imbalance = (-0.5, 4.0) if outcome == assignment == "wrong" else (0.9, 1.0)
             method = f"outcome {outcome}, assignment {assignment}"
             rows.append(row("grid", "template", 1.0, method, share, run_imbalance=imbalance))
+        for strength, n, method in product((0.0, 1.0), (2000, 8000), ("dr_cpo", "kto", "oracle")):
+            gain = 0.9 + 0.001 * seed
+            left = {"n": n, "reached_gain": gain, "reached_kl": 1.0, "gain_far": 1.0 + 0.001 * seed}
+            rows.append(row("reached", "template", strength, method, 0.9, all_ci_low=0.5, **left))
         rows.append(row("failures", "thin overlap", 1.0, "dr_cpo", 0.5, run_thin_overlap=True))
         rows.append(row("failures", "hidden confounder", 1.0, "dr_cpo", 0.1, run_robustness_value_interval=0.01))
     return pd.DataFrame(rows)
@@ -354,6 +415,17 @@ def test_bars_see_what_they_should() -> None:
         assert len(found) == 1
         assert found[0].startswith("coverage")
         assert name in found[0]
+    ours = {"part": "reached", "method": "dr_cpo"}
+    below = failing({"reached_gain": 0.7}, **ours, strength=1.0, n=2000)
+    assert below == ["2000 rows, confounding 1: reached gain of dr_cpo over the oracle's at 1.5 nats (10 seeds)"]
+    assert "8000 rows" in failing({"reached_gain": 0.8}, **ours, strength=1.0, n=8000)[0]
+    assert "best other method's (kto" in failing({"reached_gain": 1.2}, part="reached", method="kto", strength=0.0)[0]
+    few = {"part": "reached", "method": "dr_cpo", "strength": 1.0}
+    losing = failing({"reached_gain": -1e-3}, **few, n=2000)
+    assert any("10 true losses in 40 runs" in name for name in losing)
+    assert any(
+        "30 intervals of dr_cpo that cover in 40" in name for name in failing({"all_ci_low": 0.6}, **few, n=2000)
+    )
     assert "thin overlap" in failing({"run_thin_overlap": False}, world="thin overlap")[0]
     assert failing({"run_thin_overlap": False, "run_nuisance_failed": True}, world="thin overlap") == []
     noisy = good.copy()

@@ -28,6 +28,7 @@ OBJECTIVES: dict[str, Objective] = {
     "truncated": DRCPO(truncation_quantile=0.8, clip=0.5, per_token=True, entropy=0.02),
     "cpo, not coupled": CPO(self_normalize=False, kl=0.1),
     "cpo, no samples": CPO(kl=0.0, forward_kl=0.0),
+    "pessimistic": DRCPO(kl=0.1, pessimism=2.0),
 }
 
 

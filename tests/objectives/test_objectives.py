@@ -69,7 +69,8 @@ def test_each_objective_equals_its_formula(inputs, normalize):
 
 @pytest.mark.parametrize("objective", [
     CPO(), OORLHF(), DRCPO(), DRCPO(self_normalize=False), DRCPO(clip=0.2), DRCPO(self_normalize=False, clip=0.3),
-    DRCPO(per_token=True), DRCPO(entropy=0.1), DRCPO(kl=0.0), DRCPO(**FREE),
+    DRCPO(per_token=True), DRCPO(entropy=0.1), DRCPO(kl=0.0), DRCPO(**FREE), DRCPO(taper=True), DRCPO(band=0.3),
+    DRCPO(taper=True, self_normalize=False), CPO(band=0.2, self_normalize=False, per_token=True),
 ])  # fmt: skip
 def test_coefficients_are_the_derivatives(inputs, objective):
     _, data, sampled = coefficients(objective, inputs)
@@ -114,6 +115,36 @@ def test_truncation_cuts_the_largest_ratios_and_their_gradient(inputs):
     assert (data != 0).tolist() == [True] * 4 + [False] * 3
 
 
+def test_bad_texts_have_a_ratio_of_at_most_one():
+    """Two good texts and two bad ones, each at ratios 1/2 and 3: only the bad one at 3 is tapered."""
+    ratio, reward = torch.tensor([0.5, 3.0, 0.5, 3.0]), torch.tensor([2.0, 2.0, -2.0, -2.0])
+    inputs = logged(ratio.log(), reward)
+    loss, data, _ = coefficients(CPO(self_normalize=False, taper=True, **FREE), inputs)
+    assert data.tolist() == pytest.approx([-0.25, -1.5, 0.25, 0.5])  # minus min(rho, 1) * reward / 4 for the bad ones
+    assert float(loss) == pytest.approx(-(1.0 + 6.0 - 1.0 - 2 * (1 + math.log(3))) / 4)
+    # Self-normalised, what is compared with one is the normalised ratio: 3 / 1.75 and 0.5 / 1.75.
+    loss, _, _ = coefficients(CPO(taper=True, **FREE), inputs)
+    up, down = 3 / 1.75, 0.5 / 1.75
+    assert float(loss) == pytest.approx(-(2 * down + 2 * up - 2 * down - 2 * (1 + math.log(up))) / 4)
+
+
+def test_a_band_grows_with_the_root_of_the_length_and_stops_the_gradient():
+    """Half a nat times sqrt(4) = 1 and times sqrt(16) = 2, on both sides."""
+    log_ratio, length = torch.tensor([1.5, 1.5, -1.5, -2.5]), torch.tensor([4.0, 16.0, 4.0, 16.0])
+    inputs = replace(logged(log_ratio, torch.ones(4)), length=length)
+    objective = CPO(self_normalize=False, band=0.5, **FREE)
+    loss, data, _ = coefficients(objective, inputs)
+    assert data.tolist() == pytest.approx([0.0, -math.exp(1.5) / 4, 0.0, 0.0])
+    assert float(loss) == pytest.approx(-(math.exp(1) + math.exp(1.5) + math.exp(-1) + math.exp(-2)) / 4)
+    assert objective.clip_fraction(inputs) == pytest.approx(0.75)
+
+
+def logged(log_ratio: torch.Tensor, reward: torch.Tensor) -> ObjectiveInputs:
+    """Logged texts of one token and no others."""
+    one, none = torch.ones(len(reward)), torch.zeros(0)
+    return ObjectiveInputs(log_ratio, reward, torch.zeros_like(one), one, one, none, none, none, none, none)
+
+
 def test_kl_estimate_is_the_divergence_by_enumeration():
     reference = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
     policy = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64)
@@ -128,7 +159,9 @@ def test_kl_estimate_is_the_divergence_by_enumeration():
     assert float(OORLHF(self_normalize=False, **FREE, entropy=1.0)(inputs)) == pytest.approx(-entropy, abs=1e-12)
 
 
-@pytest.mark.parametrize("settings", [{"clip": 0.0}, {"truncation_quantile": 1.0}, {"kl": -1.0}, {"forward_kl": -1.0}])
+@pytest.mark.parametrize("settings", [
+    {"clip": 0.0}, {"truncation_quantile": 1.0}, {"kl": -1.0}, {"forward_kl": -1.0}, {"band": 0.0}, {"pessimism": -1.0},
+])  # fmt: skip
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(ConfigError):
         DRCPO(**settings)

@@ -54,6 +54,17 @@ def test_rewards_are_centred_and_in_standard_deviations_of_the_outcome(pseudo):
     assert np.corrcoef(problem.sampled_g[:, 0], problem.g)[0, 1] > 0.9
 
 
+def test_what_a_second_stage_leaves_out_is_noise_of_the_problem(pseudo):
+    """Residual and noise add up to the residuals themselves, oriented and scaled alike."""
+    for found in pseudo.values():
+        behavior = np.zeros(160)
+        plain = policy_problem(found, behavior, None)
+        smoothed = policy_problem(found, behavior, None, second_stage="ridge-text")
+        assert plain.noise is None
+        assert np.abs(smoothed.noise).max() > 0.1
+        assert smoothed.residual + smoothed.noise == pytest.approx(plain.residual)
+
+
 def test_minimising_turns_the_sign_of_every_reward_and_of_nothing_else(pseudo):
     behavior = -np.arange(160.0)
     up, down = (policy_problem(found, behavior, [[text] for text in found.dataset.texts]) for found in pseudo.values())

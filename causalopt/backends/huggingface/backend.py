@@ -320,4 +320,5 @@ class HuggingFaceBackend:
 
 def _parts(problem: PolicyProblem) -> list[Any]:
     texts = [problem.prompts, problem.texts, problem.sampled_texts]
-    return [*texts, problem.behavior_log_prob, problem.residual, problem.g, problem.weight, problem.sampled_g]
+    scalars = [problem.behavior_log_prob, problem.residual, problem.g, problem.weight, problem.sampled_g]
+    return [*texts, *scalars, *(() if problem.noise is None else (problem.noise,))]

@@ -17,7 +17,7 @@ from causalopt.language_models.tokenization import Tokens
 from causalopt.objectives.contract import Objective, ObjectiveInputs
 from causalopt.typing import Float64
 
-_DATA = ("log_ratio", "residual", "g", "weight", "length")
+_DATA = ("log_ratio", "residual", "g", "weight", "length", "noise")
 _SAMPLED = tuple(field.name for field in fields(ObjectiveInputs) if field.name not in _DATA)
 
 
@@ -38,8 +38,8 @@ class TrainingRows:
     ----------
     logged, sampled:
         n sequences, and n lists of k.
-    behavior_log_prob, residual, g, weight:
-        Shape [n].
+    behavior_log_prob, residual, g, weight, noise:
+        Shape [n]; no noise is zeros.
     sampled_g, sampled_reference_log_prob:
         Shape [n, k].
     on_policy:
@@ -58,6 +58,7 @@ class TrainingRows:
     sampled_reference_log_prob: Float64
     on_policy: OnPolicyTexts | None = None
     repeated: int = 0
+    noise: Float64 | None = None
 
     def __len__(self) -> int:
         return len(self.logged) + self.repeated
@@ -83,6 +84,7 @@ class TrainingRows:
             "residual": self.residual[index],
             "g": self.g[index],
             "weight": self.weight[index],
+            "noise": np.zeros(len(index)) if self.noise is None else self.noise[index],
             "sampled_g": np.hstack(g).reshape(-1),
             "sampled_weight": np.repeat(self.weight[index], sum(part.shape[1] for part in g)),
             "sampled_reference_log_prob": np.hstack(log_prob).reshape(-1),
@@ -117,6 +119,7 @@ def tokenize_problem(problem: PolicyProblem, objective: Objective, reference: Hu
         weight=problem.weight,
         sampled_g=problem.sampled_g[:, :k],
         sampled_reference_log_prob=reference.log_prob(prompts, texts).reshape(n, k) if texts else np.zeros((n, 0)),
+        noise=problem.noise,
     )
 
 
@@ -136,6 +139,7 @@ def objective_inputs(batch: dict[str, Tensor], log_prob: Tensor) -> ObjectiveInp
         sampled_length=scored[n:],
         sampled_reference_log_prob=batch["sampled_reference_log_prob"],
         sampled_on_policy=batch["sampled_on_policy"],
+        noise=batch["noise"],
     )
 
 
@@ -153,7 +157,7 @@ def within(window: ObjectiveInputs, part: ObjectiveInputs, first: int, first_sam
 
 
 def to_tables(inputs: ObjectiveInputs, behavior_log_prob: Tensor) -> tuple[Tensor, Tensor]:
-    """Stack the scalars, detached, into the tables [n, 6] and [m, 6] that processes exchange."""
+    """Stack the scalars, detached, into the tables [n, 7] and [m, 6] that processes exchange."""
     data = [*(getattr(inputs, name) for name in _DATA), behavior_log_prob]
     sampled = [getattr(inputs, name) for name in _SAMPLED]
     return torch.stack(data, 1).detach(), torch.stack(sampled, 1).detach()

@@ -54,7 +54,7 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
     rows:
         The data.
     objective:
-        Objective of the whole window.
+        Objective of the whole window; one that depends on the whole training set is shown it at the start of each pass.
     describe:
         Metrics of a window from its scalars and the log-probabilities of its logged texts.
     bf16:
@@ -102,7 +102,9 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
         model.derivative_dtype = torch.bfloat16 if bf16 else None
         super().__init__(model=model, args=args, train_dataset=rows, data_collator=rows.collate)
         self.remove_callback(PrinterCallback)
-        self.objective = objective
+        self._maximand = objective
+        self.objective = objective  # of the present pass over the rows
+        self._rows = rows
         self.describe = describe
         self.bf16 = bf16
         self.score_first = score_first
@@ -264,6 +266,20 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
         warnings.warn(message, CollapseWarning, stacklevel=2)
 
     @torch.no_grad()
+    def start_pass(self) -> None:
+        """Show the scalars of all rows to an objective that depends on them; every process scores them all."""
+        if not self._maximand.reads_whole_set:
+            return
+        self.model.train()
+        tables = []
+        n, size = len(self._rows.logged), self.args.per_device_train_batch_size
+        for first in range(0, n, size):
+            batch = self._rows.collate(range(first, min(first + size, n)))
+            tables.append(self._score(send_to_device(batch, self.args.device)))
+        data, sampled = (torch.cat(parts) for parts in zip(*tables, strict=True))
+        self.objective = self._maximand.given(from_tables(data, sampled)[0])
+
+    @torch.no_grad()
     def _attach_coefficients(self, window: list[Batch]) -> None:
         """Score the window and differentiate its loss by each log-probability, once for all processes."""
         parts = [self._score(batch) for batch in window[1:]]
@@ -400,6 +416,11 @@ class _StepCallback(TrainerCallback):  # type: ignore[misc]
         if state.is_world_process_zero:
             self._bar = iter(track(range(state.global_step, state.max_steps), f"training the {self._trainer.stage}"))
             next(self._bar, None)
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._trainer.start_pass()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self._trainer.end_step()

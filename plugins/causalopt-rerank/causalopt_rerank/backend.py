@@ -72,7 +72,12 @@ class RerankBackend:
         if on_checkpoint is not None:
             best = on_checkpoint.best([on_checkpoint.judge(candidate) for candidate in candidates])
             return reference if best is None else candidates[best]
-        return min(candidates, key=lambda one: float(objective(objective_inputs(problem, one, reference))))
+
+        def loss(policy):
+            inputs = objective_inputs(problem, policy, reference)  # of the whole training set
+            return float(objective.given(inputs)(inputs))
+
+        return min(candidates, key=loss)
 
     @staticmethod
     def load_policy(source, cache):

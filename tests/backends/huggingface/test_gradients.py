@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from causalopt.objectives.contract import BaseObjective, Objective, ObjectiveInp
 
 @pytest.fixture(scope="module")
 def sixteen(reference: HuggingFacePolicy) -> PolicyProblem:
-    """One window of rows with unequal weights."""
-    return make_problem(reference, n=16)
+    """One window of rows with unequal weights, whose residuals come from a second stage."""
+    return replace(make_problem(reference, n=16), noise=np.random.default_rng(2).normal(size=16))
 
 
 def independent(
@@ -52,8 +53,11 @@ def independent(
         sampled_weight=torch.tensor(np.repeat(problem.weight, k)),
         sampled_length=torch.tensor([length[text] for text in drawn]),
         sampled_reference_log_prob=of_reference,
+        noise=torch.tensor(problem.noise),
     )
-    loss = objective(inputs)
+    # The window is the whole training set here, and its moments are those of the first pass.
+    fixed = {name: getattr(inputs, name).detach() for name in ("log_ratio", "sampled_log_ratio")}
+    loss = objective.given(replace(inputs, **fixed))(inputs)
     loss.backward()
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}, loss.item()
 

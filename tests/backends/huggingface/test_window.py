@@ -95,6 +95,30 @@ def test_a_last_window_of_one_is_widened(reference: HuggingFacePolicy) -> None:
     assert rows[-1] - rows[-2] > max(tokens)
 
 
+def test_each_pass_starts_with_the_scalars_of_all_rows(reference: HuggingFacePolicy) -> None:
+    """Seven rows in windows of two, two passes: the first at the reference, the second where the first has led."""
+    problem = replace(make_problem(reference, n=7), noise=np.arange(7.0))
+    seen: list[ObjectiveInputs] = []
+
+    class Watching(CPO):
+        reads_whole_set = True
+
+        def given(self, whole: ObjectiveInputs) -> CPO:
+            seen.append(whole)
+            return CPO(kl=0.1)
+
+    training = {"per_device_train_batch_size": 2, "num_train_epochs": 2, "learning_rate": 1e-2}
+    HuggingFaceBackend(training=training).fit(problem, Watching(), reference=reference, seed=0, progress=Progress())
+    assert len(seen) == 2
+    for whole in seen:
+        torch.testing.assert_close(whole.residual, torch.tensor(problem.residual))
+        torch.testing.assert_close(whole.noise, torch.tensor(problem.noise))
+        assert len(whole.sampled_g) == 14
+        assert not whole.log_ratio.requires_grad
+    assert seen[0].log_ratio.abs().max() < 1e-3
+    assert seen[1].log_ratio.abs().max() > 1e-2
+
+
 def test_rows_are_repeated_only_where_one_is_left_alone() -> None:
     assert [rows_to_repeat(n, 16, CPO(), 0) for n in (16, 17, 18, 33)] == [0, 1, 0, 1]
     assert rows_to_repeat(17, 16, SFT(), 0) == 0
