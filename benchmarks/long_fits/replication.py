@@ -29,7 +29,10 @@ METHODS: dict[str, dict[str, Any]] = {
     "cpo": {"objective": {"name": "cpo"}},
     "oo_rlhf": {"objective": {"name": "oo_rlhf"}},
     "dr_cpo, per token": {"objective": {"name": "dr_cpo", "per_token": True}},
+    "dr_cpo, band 0.2": {"objective": {"name": "dr_cpo", "band": 0.2}},
+    "dr_cpo, taper": {"objective": {"name": "dr_cpo", "taper": True}},
     "oo_rlhf, refreshed": {"objective": {"name": "oo_rlhf"}, "backend": {"refresh": {"every_steps": 8}}},
+    "wll": {"objective": {"name": "wll"}},
 }
 
 
