@@ -15,6 +15,8 @@ from causalopt.objectives.contract import BaseObjective, ObjectiveInputs
 class Anchored(BaseObjective):
     """The settings that keep a policy near its reference.
 
+    The defaults of the two coefficients were chosen by what a run reaches (docs/benchmarks.md, "What a user reaches").
+
     Attributes
     ----------
     kl:
@@ -27,8 +29,8 @@ class Anchored(BaseObjective):
         Coefficient of the entropy of P^f, reward units per nat, on the sampled texts.
     """
 
-    kl: float = 0.1
-    forward_kl: float = 0.3
+    kl: float = 0.05
+    forward_kl: float = 0.2
     entropy: float = 0.0
 
     def __post_init__(self) -> None:

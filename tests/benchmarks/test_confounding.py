@@ -112,7 +112,9 @@ def test_the_far_point_lies_beyond_a_policy_that_is_near(world: TemplateWorld) -
 
 def test_the_reference_gains_exactly_nothing(world: TemplateWorld) -> None:
     """A run that chooses the reference is no loss by the Monte Carlo error of two samples of it."""
-    reference = policy_of(world, world.log_behavior)
+    texts = [*world.texts, "please give today", "Hello friend, and feel proud."]
+    log_prob = np.append(world.log_behavior + np.log(0.7), np.log([0.1, 0.2]))
+    reference = FinitePolicy(texts, log_prob, np.zeros((1802, 1)), np.zeros(1))
     assert Grader(world, reference).gain_of_all_texts(reference) == {"gain_all": 0.0, "gain_all_se": 0.0}
 
 
