@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import repeat
 
 import numpy as np
@@ -23,16 +23,17 @@ def log_ratio_score(
     data: DirectOutcomeDataset,
     source: BehaviorPolicy,
     log_ratios: tuple[Float64, Float64] | None = None,
+    known: Mapping[tuple[str | None, str], float] | None = None,
 ) -> tuple[Float64, Score] | None:
     """Log-ratio of two policies, of the rows' texts and as a function of others; None unless both can be called.
 
     ``source`` is that of q, and ``log_ratios`` are the log-ratios of the rows' texts to it, if they are known. Each
-    text is scored once.
+    text is scored once, and not at all if its pair with its prompt is among the ``known``, nats.
     """
     policy, reference = (_called(one, data, source) for one in (new, old))
     if policy is None or reference is None:
         return None
-    known: dict[tuple[str | None, str], float] = {}
+    known = dict(known or {})
 
     def score(prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
         asked = list(zip(repeat(None) if prompts is None else prompts, texts, strict=False))
@@ -46,7 +47,10 @@ def log_ratio_score(
 
     if log_ratios is None:
         return score(data.prompts, data.texts), score
-    return _apart(*log_ratios), score  # q cancels
+    of_rows = _apart(*log_ratios)  # q cancels
+    pairs = zip(repeat(None) if data.prompts is None else data.prompts, data.texts, strict=False)
+    known.update(zip(pairs, of_rows.tolist(), strict=True))
+    return of_rows, score
 
 
 def _called(subject: Subject, data: DirectOutcomeDataset, source: BehaviorPolicy) -> Policy | None:
