@@ -41,13 +41,13 @@ def log_ratio_score(
         if new:
             some = None if prompts is None else [str(prompt) for prompt, _ in new]
             written = [text for _, text in new]
-            found = _apart(_log_prob(policy, some, written), _log_prob(reference, some, written))
+            found = log_ratio(_log_prob(policy, some, written), _log_prob(reference, some, written))
             known.update(zip(new, found.tolist(), strict=True))
         return np.array([known[pair] for pair in asked])
 
     if log_ratios is None:
         return score(data.prompts, data.texts), score
-    of_rows = _apart(*log_ratios)  # q cancels
+    of_rows = log_ratio(*log_ratios)  # q cancels
     pairs = zip(repeat(None) if data.prompts is None else data.prompts, data.texts, strict=False)
     known.update(zip(pairs, of_rows.tolist(), strict=True))
     return of_rows, score
@@ -77,8 +77,8 @@ def _log_prob(policy: Policy, prompts: Sequence[str] | None, texts: Sequence[str
     return found
 
 
-def _apart(one: Float64, other: Float64) -> Float64:
-    """Difference of log-probabilities; zero for a text that neither policy writes, and for nothing else."""
+def log_ratio(one: Float64, other: Float64) -> Float64:
+    """Difference of log-probabilities, nats; zero for a text that neither policy writes, and for nothing else."""
     unknown = np.isnan(one) | np.isnan(other)
     if unknown.any():
         raise ModelError(f"a policy's log-probability of text {int(unknown.argmax())} is not a number")

@@ -12,7 +12,7 @@ from causalopt.diagnostics.verdict import not_to_be_relied_on
 from causalopt.errors import CausalOptWarning, MissingPartError, OverlapError
 from causalopt.evaluation.comparison import compared, overlap_of
 from causalopt.evaluation.policies import ModelPolicy, over_choices_of, population_of
-from causalopt.optimization.path import FACTORS, at, factors_of
+from causalopt.optimization.path import FACTORS, at, ends_of, factors_of
 from causalopt.optimization.seen_policy import OwnTexts, Setting, SharedTexts, Texts
 from causalopt.progress import track
 from causalopt.pseudo_outcome import PseudoOutcomes
@@ -53,8 +53,9 @@ def frontier(
     level, seed:
         See `causalopt.diagnostics.frontier.choose_point`; the seed is also that of the drawn texts.
     draws:
-        Number of texts drawn from each end of the path, and from points that these texts cannot be weighted to. From a
-        policy over known texts, or if q is that of embeddings, as many are drawn at each point.
+        Number of texts drawn from the reference and from each of the path's `causalopt.optimization.path.ENDS`; at the
+        points between them, these texts are weighted. If the policies are over known texts, or q is that of embeddings,
+        as many are drawn at each point.
     furthest:
         Largest factor. Beyond 1, the end of the fit, the path is followed while its points may be chosen.
     population:
@@ -72,12 +73,14 @@ def frontier(
         seed=seed,
     )
 
+    def path(factor: float) -> Policy:
+        return old if factor == 0 else over_choices_of(at(end, reference, factor), data)
+
     def point(factor: float, texts: Texts) -> Point:
-        new = over_choices_of(at(end, reference, factor), data)
-        seen = texts.see(new)
+        seen = texts.see(factor)
         pair = compared(
             {"policy": seen.terms, "reference": seen.reference},
-            {"policy": ModelPolicy(new), "reference": ModelPolicy(old)},
+            {"policy": ModelPolicy(seen.policy), "reference": ModelPolicy(old)},
             pseudo,
             setting.behavior,
             source,
@@ -99,11 +102,13 @@ def frontier(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CausalOptWarning)  # the table says which points are thin
         listed = isinstance(end, EnumerablePolicy | ChoiceSetPolicy)
-        if listed or source == "embedding" or estimator == "adaptive_dr":
-            texts: Texts = OwnTexts(old, setting)
-        else:
-            texts = SharedTexts(end, old, setting)
         factors = factors_of(end, furthest)
+        if not factors:
+            return choose_point([], rows=len(data), direction=data.direction, level=level, seed=seed)
+        if listed or source == "embedding" or estimator == "adaptive_dr":
+            texts: Texts = OwnTexts(path, setting)
+        else:
+            texts = SharedTexts(path, ends_of(factors), setting)
         points: list[Point] = []
         for factor in track(factors, "how far to go", len(factors)):
             points.append(point(factor, texts))

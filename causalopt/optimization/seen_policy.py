@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,11 +15,14 @@ from causalopt.data.population import Population
 from causalopt.evaluation.divergence import Divergence, divergence
 from causalopt.evaluation.logged_law import look_at_logged_law, outside_of_logged
 from causalopt.evaluation.policies import Draws, ModelPolicy, context_rows
+from causalopt.evaluation.score import log_ratio
 from causalopt.evaluation.shared_draws import SharedDraws, effective_number
 from causalopt.evaluation.terms import PolicyTerms, policy_terms
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.typing import Array, Float64
 
+Path = Callable[[float], Policy]
+"""The policy at each factor."""
 FEWEST = 0.5
 """Effective number of shared texts, as a share of those that are drawn at one point, below which more are drawn."""
 
@@ -30,8 +33,10 @@ class SeenPolicy:
 
     Attributes
     ----------
+    policy:
+        The policy.
     terms, reference:
-        Inputs of the estimators.
+        Inputs of the estimators for the policy and its reference.
     divergence:
         KL of the policy to its reference.
     outside, outside_of_reference:
@@ -40,6 +45,7 @@ class SeenPolicy:
         Log-ratio of the two, nats, of each pair of prompt and text that was scored.
     """
 
+    policy: Policy
     terms: PolicyTerms
     reference: PolicyTerms
     divergence: Divergence
@@ -86,24 +92,26 @@ class Setting:
 class Texts(Protocol):
     """Where the texts behind the values of a path's policies come from."""
 
-    def see(self, policy: Policy) -> SeenPolicy:
-        """Return what the rows show of a policy."""
+    def see(self, factor: float) -> SeenPolicy:
+        """Return what the rows show of the policy at ``factor``; policies are asked for from the reference outwards."""
         ...
 
 
 class OwnTexts:
     """Texts that each policy writes: for policies over known texts, whose sums are exact, and ratios of embeddings."""
 
-    def __init__(self, reference: Policy, setting: Setting) -> None:
+    def __init__(self, path: Path, setting: Setting) -> None:
         self._setting = setting
-        self._reference = reference
+        self._path = path
+        self._reference = path(0.0)
         self._row = context_rows(setting.pseudo.dataset, setting.draws, setting.seed)
-        _, self._terms, self._outside = self._look(reference)
+        _, self._terms, self._outside = self._look(self._reference)
 
-    def see(self, policy: Policy) -> SeenPolicy:
+    def see(self, factor: float) -> SeenPolicy:
+        policy = self._path(factor)
         drawn, terms, outside = self._look(policy)
         apart = divergence(policy, self._reference, self._setting.pseudo.dataset, drawn) or Divergence(math.inf, 0.0)
-        return SeenPolicy(terms, self._terms, apart, outside, self._outside, {})
+        return SeenPolicy(policy, terms, self._terms, apart, outside, self._outside, {})
 
     def _look(self, policy: Policy) -> tuple[Draws, PolicyTerms, float | None]:
         given, subject = self._setting, ModelPolicy(policy)
@@ -123,52 +131,71 @@ class OwnTexts:
 
 
 class SharedTexts:
-    """Texts of the two ends of a path, weighted to the policies between them; further out, more are drawn.
+    """Texts of a few policies of a path, the reference among them, weighted to those that lie between them.
 
-    To score a text costs less than to write it. The policies have their Monte Carlo error in common, so that the
-    difference of two that are near each other has next to none.
+    To score a text costs less than to write it, and policies that share their texts share their Monte Carlo error: that
+    of a small difference is small. Texts are never weighted to a policy further out than those that wrote them. Beyond
+    the end of a fit a language model may turn to texts that it had hardly written before: a sample without them has a
+    large effective number, and shows neither their value nor that they lie outside of what was logged.
+
+    Parameters
+    ----------
+    path:
+        The policy at each factor.
+    ends:
+        Factors of the policies that write texts, each when a policy up to it is first asked for.
+    setting:
+        The rows, and the number of texts of each policy that writes some.
     """
 
-    def __init__(self, end: Policy, reference: Policy, setting: Setting) -> None:
+    def __init__(self, path: Path, ends: Sequence[float], setting: Setting) -> None:
         self._setting = setting
-        self._from = [reference, end]
-        pseudo = setting.pseudo
-        row = context_rows(pseudo.dataset, setting.draws, setting.seed)
-        self._shared = SharedDraws.of(self._from, pseudo, setting.draws, setting.seed, row)
+        self._path = path
+        self._ends = sorted(ends)
+        self._writers = {factor: path(factor) for factor in (0.0, self._ends[0])}
+        row = context_rows(setting.pseudo.dataset, setting.draws, setting.seed)
+        self._shared = SharedDraws.of([*self._writers.values()], setting.pseudo, setting.draws, setting.seed, row)
         self._outside = self._outside_flags()
 
-    def see(self, policy: Policy) -> SeenPolicy:
+    def see(self, factor: float) -> SeenPolicy:
         given = self._setting
-        log_prob, weight = self._weigh(policy)
+        end = next(end for end in self._ends if end >= factor)
+        if end not in self._writers:
+            self._draw(end, self._path(end))
+        policy = self._writers[factor] if factor in self._writers else self._path(factor)
+        log_prob = self._log_prob(factor, policy)
+        weight = self._shared.weight(log_prob)
         if effective_number(weight) < FEWEST * given.draws:
-            self._shared = self._shared.with_draws_of(policy, given.pseudo, self._from)
-            self._from.append(policy)
-            self._outside = self._outside_flags()
-            log_prob, weight = self._weigh(policy)
-        shared, reference = self._shared, self._from[0]
-        known = self._shared.log_prob[0]
-        of_reference = shared.weight(known)
-        exposure = given.pseudo.dataset.weight
-        texts = shared.texts
-        prompts = [None] * len(texts.texts) if texts.prompts is None else texts.prompts
-        with np.errstate(invalid="ignore"):
-            ratio = np.where(np.isneginf(log_prob) & np.isneginf(known), 0.0, log_prob - known)
+            self._draw(factor, policy)
+            log_prob = self._log_prob(factor, policy)
+            weight = self._shared.weight(log_prob)
+        of_reference = self._shared.log_prob[0]
+        reference = self._shared.weight(of_reference)
         return SeenPolicy(
-            given.terms(policy, shared.weighted(weight)),
-            given.terms(reference, shared.weighted(of_reference)),
-            shared.divergence(weight, of_reference, exposure),
+            policy,
+            given.terms(policy, self._shared.weighted(weight)),
+            given.terms(self._writers[0.0], self._shared.weighted(reference)),
+            self._shared.divergence(weight, reference, given.pseudo.dataset.weight),
             self._share_outside(weight),
-            self._share_outside(of_reference),
-            dict(zip(zip(prompts, texts.texts, strict=True), ratio.tolist(), strict=True)),
+            self._share_outside(reference),
+            self._by_pair(log_ratio(log_prob, of_reference)),
         )
 
-    def _weigh(self, policy: Policy) -> tuple[Float64, Float64]:
-        """Log-probability of each shared text under a policy, nats, and its weight, shape [M]."""
-        for one, log_prob in zip(self._from, self._shared.log_prob, strict=True):
-            if one is policy:
-                return log_prob, self._shared.weight(log_prob)
-        log_prob = policy.log_prob(self._shared.texts.prompts, self._shared.texts.texts)
-        return log_prob, self._shared.weight(log_prob)
+    def _draw(self, factor: float, policy: Policy) -> None:
+        self._shared = self._shared.with_draws_of(policy, self._setting.pseudo, [*self._writers.values()])
+        self._writers[factor] = policy
+        self._outside = self._outside_flags()
+
+    def _log_prob(self, factor: float, policy: Policy) -> Float64:
+        """Log-probability of each text, shape [M], nats."""
+        if factor in self._writers:
+            return np.asarray(self._shared.log_prob[list(self._writers).index(factor)], dtype=np.float64)
+        return policy.log_prob(self._shared.texts.prompts, self._shared.texts.texts)
+
+    def _by_pair(self, values: Float64) -> dict[tuple[str | None, str], float]:
+        texts = self._shared.texts
+        prompts = [None] * len(texts.texts) if texts.prompts is None else texts.prompts
+        return dict(zip(zip(prompts, texts.texts, strict=True), values.tolist(), strict=True))
 
     def _outside_flags(self) -> Array | None:
         given = self._setting
