@@ -137,9 +137,6 @@ def outside_draws(
 ) -> Array:
     """Whether each draw lies outside of the logged texts' support, by the rules of `support`, shape [m].
 
-    The draws may be those of several policies: the classifier's ratio is then that of their mixture, which is large
-    wherever the ratio of one of them is. The share of a policy is the mean of the flags under its weights.
-
     Parameters
     ----------
     x_logged, x_drawn, weight, cluster, row, seed:

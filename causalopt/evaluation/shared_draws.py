@@ -103,6 +103,17 @@ class SharedDraws:
             texts, self.logged, np.vstack([known, own]), np.append(self.count, len(new.texts)), self.seed
         )
 
+    def texts_of(self, k: int) -> Draws:
+        """Return the texts of the k-th policy, unweighted."""
+        own = slice(int(self.count[:k].sum()), int(self.count[: k + 1].sum()))
+        drawn = self.texts
+        return Draws(
+            drawn.texts[own],
+            None if drawn.prompts is None else drawn.prompts[own],
+            drawn.g[own],
+            None if drawn.row is None else drawn.row[own],
+        )
+
     def weight(self, log_prob: Float64) -> Float64:
         """Weight of each text for a policy, shape [M], with mean one, from its log-probabilities of the texts, nats.
 

@@ -155,7 +155,7 @@ class SharedTexts:
         self._writers = {factor: path(factor) for factor in (0.0, self._ends[0])}
         row = context_rows(setting.pseudo.dataset, setting.draws, setting.seed)
         self._shared = SharedDraws.of([*self._writers.values()], setting.pseudo, setting.draws, setting.seed, row)
-        self._outside = self._outside_flags()
+        self._outside = [self._outside_of(k) for k in range(2)]
 
     def see(self, factor: float) -> SeenPolicy:
         given = self._setting
@@ -184,7 +184,7 @@ class SharedTexts:
     def _draw(self, factor: float, policy: Policy) -> None:
         self._shared = self._shared.with_draws_of(policy, self._setting.pseudo, [*self._writers.values()])
         self._writers[factor] = policy
-        self._outside = self._outside_flags()
+        self._outside.append(self._outside_of(len(self._outside)))
 
     def _log_prob(self, factor: float, policy: Policy) -> Float64:
         """Log-probability of each text, shape [M], nats."""
@@ -197,9 +197,17 @@ class SharedTexts:
         prompts = [None] * len(texts.texts) if texts.prompts is None else texts.prompts
         return dict(zip(zip(prompts, texts.texts, strict=True), values.tolist(), strict=True))
 
-    def _outside_flags(self) -> Array | None:
+    def _outside_of(self, k: int) -> Array | None:
+        """Whether each text of the k-th policy that wrote some lies outside of the logged ones' support.
+
+        Each policy is compared with the logs by itself: in a mixture with the reference, which is like the logs, a
+        classifier sees fewer of the texts that are not.
+        """
         given = self._setting
-        return outside_of_logged(given.pseudo, self._shared.texts, given.population, given.seed)
+        return outside_of_logged(given.pseudo, self._shared.texts_of(k), given.population, given.seed)
 
     def _share_outside(self, weight: Float64) -> float | None:
-        return None if self._outside is None else float(weight @ self._outside / weight.sum())
+        known = [flags for flags in self._outside if flags is not None]
+        if len(known) < len(self._outside):
+            return None
+        return float(weight @ np.concatenate(known) / weight.sum())

@@ -139,6 +139,26 @@ def test_weights_do_not_depend_on_constants_of_the_log_probabilities(ends, pseud
             assert one.weight(law.log_prob(None, one.texts.texts)).max() < 3.0  # M / n_k = 2, up to the constants
 
 
+def test_each_policy_writes_texts_of_its_own(ends, pseudo):
+    """Common random numbers would make the texts of two policies near each other the same, and half as many."""
+    shared = shared_by([ends[0], ends[0]], pseudo, 0)
+    assert shared.texts_of(0).texts == shared.texts.texts[:150]
+    assert shared.texts_of(1).texts == shared.texts.texts[150:]
+    assert shared.texts_of(0).texts != shared.texts_of(1).texts
+
+
+def test_resampled_texts_follow_the_policy(ends, pseudo):
+    shared = shared_by(ends, pseudo, 6, n=2000)
+    far = ends[0].between(ends[1], 1.5)
+    drawn = shared.weighted(shared.weight(far.log_prob(None, shared.texts.texts)))
+    np.testing.assert_allclose(drawn.share(pseudo.dataset.weight), drawn.weight / 4000)
+    texts, _ = drawn.sample(pseudo.dataset.weight, seed=0)
+    share = np.array([texts.count(text) for text in TEXTS]) / 4000
+    np.testing.assert_allclose(share, np.exp(far.table), atol=0.05)
+    mixture = (np.exp(ends[0].table) + np.exp(ends[1].table)) / 2
+    assert np.abs(np.exp(far.table) - mixture).max() > 0.15
+
+
 def test_texts_of_a_further_policy_bring_its_weights_back(ends, pseudo):
     far = ends[0].between(ends[1], 4.0)
     shared = shared_by(ends, pseudo, 5)
