@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -165,3 +166,27 @@ def test_texts_of_a_few_points_give_the_gains_that_sums_give():
         assert np.all(np.abs(error.mean(axis=0)) < 4 * spread / np.sqrt(10) + 0.003)
         assert np.all(np.diff(spread) > -0.01)  # near the reference, the draws' errors cancel
         assert spread.max() < 0.1
+
+
+def test_with_prompts_texts_of_a_few_points_give_the_gains_that_sums_give():
+    """Readers of two prompts, whose own levels are as large as the texts' effects: these cancel in every gain."""
+    data, _ = table(2, rows=400)
+    frame = data.to_frame().rename(columns={"covariate:age": "age"})[["text", "outcome", "age"]]
+    frame["asked"] = np.where(np.arange(400) % 2, "morning?", "evening?")
+    rows = co.DirectOutcomeDataset.from_frame(frame, prompt="asked", covariates=["age"]).with_population(FIXED)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pseudo = nuisances().fit_transform(rows)
+    reference = FiniteBackend(TEXTS).reference(rows.prompts, rows.texts, rows.weight, seed=0, progress=Progress())
+    end = reference.with_theta(0.5 * np.random.default_rng(0).normal(size=len(reference.theta)))
+    settings = {"behavior_policy": "reference", "population": FIXED, "furthest": 1.25, "draws": 400}
+    exact = frontier(end, reference, pseudo, **settings).frame
+    errors, ses = [], []
+    for seed in range(6):
+        found = frontier(Written(end, []), Written(reference, []), pseudo, seed=seed, **settings).frame
+        errors.append(found["gain"] - exact["gain"])
+        ses.append(found["se"])
+    spread = np.array(errors).std(axis=0)
+    assert np.all(np.abs(np.mean(errors, axis=0)) < 4 * spread / np.sqrt(6) + 0.003)
+    assert np.all(spread < np.mean(ses, axis=0))
+    assert spread[0] < 0.5 * spread[-1]
