@@ -57,7 +57,7 @@ class SharedDraws:
     >>> import causalopt as co
     >>> from causalopt.backends.listed_policy import ListedPolicy
     >>> from causalopt.evaluation.shared_draws import SharedDraws
-    >>> world = co.simulation.TemplateWorld(seed=0)
+    >>> world = co.simulation.TemplateWorld(confounding=0.0, seed=0)
     >>> pseudo = co.PseudoOutcomeEstimator(outcome_model="ridge").fit_transform(world.sample(300, seed=1))
     >>> one, other = (ListedPolicy(world.texts[:2], [p, 1 - p]) for p in (0.2, 0.6))
     >>> shared = SharedDraws.of([one, other], pseudo, 500, seed=0)
