@@ -49,8 +49,8 @@ def balance_rows(
     x = fitted.embed(data.prompts, data.texts)[some]
     place = np.full(len(data), -1)
     place[some] = np.arange(len(some))
-    policies = []
-    for one in drawn:
+    policies: list[PolicyTexts] = []
+    for k, one in enumerate(drawn):
         if one.support is not None:
             texts, share = one.support
             of_texts = None if score is None else score[1](None, texts)
@@ -60,8 +60,13 @@ def balance_rows(
         if data.prompts is None and one.row is not None:  # one text for each row, which any reader may read
             share = share * data.weight[one.row]
         row = None if data.prompts is None or one.row is None else place[one.row]
+        share = share / share.sum()
+        if k and drawn[0].support is None and (one.prompts, one.texts) == (drawn[0].prompts, drawn[0].texts):
+            # Shared texts are embedded and scored once.
+            policies.append(replace(policies[0], share=share, row=row))
+            continue
         of_texts = None if score is None else score[1](one.prompts, one.texts)
-        policies.append(PolicyTexts(fitted.embed(one.prompts, one.texts), share / share.sum(), row, of_texts))
+        policies.append(PolicyTexts(fitted.embed(one.prompts, one.texts), share, row, of_texts))
     columns = 0 if data.prompts is None else x.shape[1] // 2
     return balancing_weights(
         x,
