@@ -117,16 +117,12 @@ def support(
     """
     sample, unit = two_samples(x_logged, x_policy, weight, cluster, row, 5, seed)
     logged = sample.label == 0
-    exposure, drawn_text = sample.weight[logged], sample.text[~logged]
+    exposure = sample.weight[logged]
     log_ratio = best_log_odds(candidates(sample.x), sample)
+    outside = _outside(sample, log_ratio)
     mass = exposure * np.exp(log_ratio[logged] - log_ratio[logged].max())
     sums = cluster_sums(mass, np.unique(unit[logged], return_inverse=True)[1].astype(np.int64))
     mean_ratio = float(mass.mean() * np.exp(log_ratio[logged].max()))
-    outside = np.zeros(len(drawn_text), dtype=bool)
-    for statistic in (_distance_to_other_folds(sample), log_ratio):
-        limit = _upper_quantile(statistic[logged], exposure, 1 - LEVEL / 2)
-        outside |= statistic[~logged] > limit
-    outside &= ~np.isin(drawn_text, sample.text[logged & (sample.weight > 0)])
     return Support(
         clusters=len(sums),
         effective_clusters=float(sums.sum() ** 2 / np.sum(sums**2)) * min(mean_ratio, 1.0),
@@ -134,6 +130,38 @@ def support(
         outside=float(outside.mean()),
         draws=len(outside),
     )
+
+
+def outside_draws(
+    x_logged: Any, x_drawn: Any, *, weight: Any = None, cluster: Any = None, row: Any = None, seed: int = 0
+) -> Array:
+    """Whether each draw lies outside of the logged texts' support, by the rules of `support`, shape [m].
+
+    Parameters
+    ----------
+    x_logged, x_drawn, weight, cluster, row, seed:
+        As in `support`, with the same errors.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalopt.diagnostics.support import outside_draws
+    >>> rng = np.random.default_rng(0)
+    >>> logged = rng.normal(size=(500, 2))
+    >>> outside_draws(logged, np.concatenate([logged[:2], [[9.0, 9.0], [8.0, 9.0]]])).tolist()
+    [False, False, True, True]
+    """
+    sample, _ = two_samples(x_logged, x_drawn, weight, cluster, row, 5, seed)
+    return _outside(sample, best_log_odds(candidates(sample.x), sample))
+
+
+def _outside(sample: TwoSamples, log_ratio: Float64) -> Array:
+    logged = sample.label == 0
+    outside = np.zeros(int((~logged).sum()), dtype=bool)
+    for statistic in (_distance_to_other_folds(sample), log_ratio):
+        limit = _upper_quantile(statistic[logged], sample.weight[logged], 1 - LEVEL / 2)
+        outside |= statistic[~logged] > limit
+    return np.asarray(outside & ~np.isin(sample.text[~logged], sample.text[logged & (sample.weight > 0)]))
 
 
 def _distance_to_other_folds(sample: TwoSamples) -> Float64:

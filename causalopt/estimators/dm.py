@@ -30,24 +30,48 @@ class ContextDraws:
         Position of the row in whose context each was drawn, shape [m].
     n:
         Number of rows.
+    weight:
+        Factor on each draw's share of its row's exposure, shape [m], with the same mean in every row; it may be
+        negative. None for ones.
     """
 
     g: Float64
     row: Int64
     n: int
+    weight: Float64 | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class WeightedDraws:
+    """Draws from several policies, weighted to one (importance sampling, self-normalised).
+
+    Attributes
+    ----------
+    g:
+        Dose response of each draw, shape [m], outcome units.
+    weight:
+        Shape [m], not negative.
+    sample:
+        Name of the sample. Means of one sample under the weights of two policies subtract draw by draw.
+    """
+
+    g: Float64
+    weight: Float64
+    sample: str
 
 
 @dataclass(frozen=True, eq=False)
 class PlugIn:
     """Mean of g over a policy, outcome units, with its Monte Carlo error.
 
-    ``g_policy`` has one of four forms:
+    ``g_policy`` has one of five forms:
 
     * [m]: g at m independent draws from the policy; their variance over m is part of the value's variance.
     * [n, k]: k draws in the context (prompt) of each of the n logged rows. The mean over k is then one more term of
       the row, and its variance between rows includes that of the draws and that of the contexts.
     * `ContextDraws`: the same if only some rows, chosen at random, have draws. Each draw is weighted by its row's
       exposure, and its part of the error is attributed to the row.
+    * `WeightedDraws`: independent draws from other policies, whose weighted mean estimates this one's.
     * a single number: the mean is known exactly (a finite policy summed over its texts), and adds no error.
 
     Attributes
@@ -72,6 +96,8 @@ class PlugIn:
         """Read ``g_policy``; ``exposure`` is [n] with mean one, or None if the rows are unknown."""
         if isinstance(g_policy, ContextDraws):
             return cls._in_context(g_policy, exposure)
+        if isinstance(g_policy, WeightedDraws):
+            return cls._weighted(g_policy)
         shape = np.shape(g_policy)
         if len(shape) == 0:
             return cls(float(as_vector("g_policy", [g_policy])[0]))
@@ -95,12 +121,23 @@ class PlugIn:
         if len(g) < 2:
             raise DataError(f"g_policy holds {len(g)} draws: their Monte Carlo error needs two")
         share = np.ones(len(g)) if exposure is None else exposure[drawn.row]
+        share = share if drawn.weight is None else share * as_vector("weight of g_policy", drawn.weight, len(g))
         share = share / share.sum()
         value = float(share @ g)
         influence, leverage = np.zeros(drawn.n), np.zeros(drawn.n)
         np.add.at(influence, drawn.row, drawn.n * share * (g - value))
         np.add.at(leverage, drawn.row, share)
         return cls(value, influence, leverage)
+
+    @classmethod
+    def _weighted(cls, drawn: WeightedDraws) -> PlugIn:
+        g = as_vector("g_policy", drawn.g)
+        weight = as_vector("weight of g_policy", drawn.weight, len(g))
+        if len(g) < 2 or np.any(weight < 0) or not weight.sum() > 0:
+            raise DataError("g_policy holds weighted draws: it needs two or more, and weights that are not negative")
+        share = weight / weight.sum()
+        value = float(share @ g)
+        return cls(value, draws={drawn.sample: len(g) * share * (g - value)})
 
     def estimate(self, cluster: tuple[Int64, ...]) -> Estimate:
         """Return the mean as an estimate, based on the rows if they are the contexts."""

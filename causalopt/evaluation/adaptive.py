@@ -192,6 +192,8 @@ def _plug_in(
     fit: ForwardFit, rows: Rows, drawn: Draws, fitted: FittedNuisances, seed: int
 ) -> tuple[Float64, Mapping[str, Float64]]:
     """Mean of each row's model over the policy's texts for the row's reader, [n], and the error of common draws."""
+    if drawn.weight is not None:
+        raise MissingPartError("it averages over a policy's own texts, and these are weighted")
     n = len(rows)
     found, draws = fit.m.copy(), {}  # of block 0, where the prediction is one number
     row, texts, share = drawn.row, drawn.texts, None

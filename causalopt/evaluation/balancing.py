@@ -49,19 +49,24 @@ def balance_rows(
     x = fitted.embed(data.prompts, data.texts)[some]
     place = np.full(len(data), -1)
     place[some] = np.arange(len(some))
-    policies = []
-    for one in drawn:
+    policies: list[PolicyTexts] = []
+    for k, one in enumerate(drawn):
         if one.support is not None:
             texts, share = one.support
             of_texts = None if score is None else score[1](None, texts)
             policies.append(PolicyTexts(fitted.embed(None, texts), share, score=of_texts))
             continue
-        share = np.ones(len(one.texts))
+        share = np.ones(len(one.texts)) if one.weight is None else one.weight
         if data.prompts is None and one.row is not None:  # one text for each row, which any reader may read
-            share = data.weight[one.row]
+            share = share * data.weight[one.row]
         row = None if data.prompts is None or one.row is None else place[one.row]
+        share = share / share.sum()
+        if k and drawn[0].support is None and (one.prompts, one.texts) == (drawn[0].prompts, drawn[0].texts):
+            # Shared texts are embedded and scored once.
+            policies.append(replace(policies[0], share=share, row=row))
+            continue
         of_texts = None if score is None else score[1](one.prompts, one.texts)
-        policies.append(PolicyTexts(fitted.embed(one.prompts, one.texts), share / share.sum(), row, of_texts))
+        policies.append(PolicyTexts(fitted.embed(one.prompts, one.texts), share, row, of_texts))
     columns = 0 if data.prompts is None else x.shape[1] // 2
     return balancing_weights(
         x,
@@ -135,8 +140,7 @@ def with_regression(draws: Draws, weights: BalancingWeights, policy: int, residu
     if draws.logged or isinstance(draws.mean, float):
         return draws
     fitted = weights.fitted_at_texts(residual, policy)
-    share = np.ones(len(fitted)) if draws.row is None else weight[draws.row]
-    share = share / share.sum()
+    share = draws.share(weight)
     fitted = fitted - share @ fitted
     if draws.mean is None or draws.row is None:
         return replace(draws, g=draws.g + fitted)

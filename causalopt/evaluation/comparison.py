@@ -24,6 +24,7 @@ def compared(
     source: BehaviorPolicy,
     estimators: Sequence[str],
     seed: int,
+    known: Mapping[tuple[str | None, str], float] | None = None,
 ) -> dict[str, PolicyTerms]:
     """Add to the terms of "policy" and "reference" what the estimators fit for both together.
 
@@ -39,11 +40,13 @@ def compared(
         Names of those that will be applied.
     seed:
         Seed of the folds of adaptively weighted estimates.
+    known:
+        Log-ratio of the two policies, nats, of pairs of prompt and text that have been scored.
     """
     found = dict(terms)
     if "balance" in estimators:
         ratios_to_q = None if behavior is None else (found["policy"].log_ratio, found["reference"].log_ratio)
-        score = log_ratio_score(subjects["policy"], subjects["reference"], pseudo.dataset, source, ratios_to_q)
+        score = log_ratio_score(subjects["policy"], subjects["reference"], pseudo.dataset, source, ratios_to_q, known)
         drawn = found["policy"].draws, found["reference"].draws
         if score is None and drawn[0] is not None and drawn[1] is not None:
             score = discriminant_score(drawn[0], drawn[1], pseudo)

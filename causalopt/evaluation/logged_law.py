@@ -11,11 +11,12 @@ from causalopt.behavior import BehaviorPolicy
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.population import Population
 from causalopt.diagnostics.behavior_fit import BehaviorFit, behavior_fit
-from causalopt.diagnostics.support import Support, support
+from causalopt.diagnostics.support import Support, outside_draws, support
 from causalopt.errors import DataError
 from causalopt.estimators.cluster import pair_codes
 from causalopt.evaluation.policies import Draws, ModelPolicy, Subject
 from causalopt.pseudo_outcome import PseudoOutcomes
+from causalopt.typing import Array
 
 ROWS_PER_TEXT = 5
 """Mean number of rows of a logged text above which it is known by its own rows; below, embeddings share strength."""
@@ -115,8 +116,7 @@ def look_at_logged_law(
         Seed of the classifiers' folds.
     """
     data = pseudo.dataset
-    ways = data.cluster(population)
-    cluster = pair_codes(*ways) if isinstance(ways, tuple) else ways
+    cluster = _cluster(data, population)
     fit: BehaviorFit | None = None
     reach: dict[str, Support] = {}
     few = few_texts(data)
@@ -139,6 +139,26 @@ def look_at_logged_law(
     except DataError as error:  # for example a single unit, on which no classifier can be evaluated
         return law(str(error))
     return law()
+
+
+def outside_of_logged(pseudo: PseudoOutcomes, drawn: Draws, population: Population, seed: int) -> Array | None:
+    """Whether each text that models wrote lies outside of the logged texts' support, shape [m].
+
+    None if that cannot be measured, for example with a single logged text.
+    """
+    data = pseudo.dataset
+    try:
+        x, x_drawn = pseudo.fitted().embed_together(data.prompts, data.texts, drawn.prompts, drawn.texts)
+        return outside_draws(
+            x, x_drawn, weight=data.weight, cluster=_cluster(data, population), row=drawn.row, seed=seed
+        )
+    except DataError:
+        return None
+
+
+def _cluster(data: DirectOutcomeDataset, population: Population) -> Array | None:
+    ways = data.cluster(population)
+    return pair_codes(*ways) if isinstance(ways, tuple) else ways
 
 
 def _is_measured(subject: Subject, who: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from causalopt.data.choice_sets import ChoiceSets
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.population import CHOICE, DRAWN, FIXED, Population
 from causalopt.errors import DataError
-from causalopt.estimators.dm import ContextDraws
+from causalopt.estimators.dm import ContextDraws, WeightedDraws
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.typing import Float64, Int64
 
@@ -44,6 +45,9 @@ class Draws:
         For a policy over known texts: the sum over all of them, or over each row's, in place of a mean over draws.
     support:
         All texts of a policy over known texts and their probabilities, without prompts; None for any other policy.
+    weight:
+        Weight of each text, shape [m], if they are those of several policies (`SharedDraws`): every mean over them is
+        weighted. With prompts its mean is the same in every row, and it may be negative. None for the policy's own.
     """
 
     texts: list[str]
@@ -54,6 +58,7 @@ class Draws:
     exact: Callable[[PseudoOutcomes], float | ContextDraws] | None = None
     mean: float | ContextDraws | None = None
     support: tuple[list[str], Float64] | None = None
+    weight: Float64 | None = None
 
     @classmethod
     def of(
@@ -77,7 +82,7 @@ class Draws:
         """Return the same texts with the dose response of other nuisances."""
         if self.logged:
             return replace(self, g=pseudo.g)
-        return Draws.of(pseudo, self.texts, self.row, self.exact, self.support)
+        return replace(Draws.of(pseudo, self.texts, self.row, self.exact, self.support), weight=self.weight)
 
     def among(self, rows: Int64, pseudo: PseudoOutcomes) -> Draws:
         """Return the draws as the readers of some rows, at positions ``rows``, respond to them.
@@ -93,27 +98,43 @@ class Draws:
                 own = np.isin(mean.row, rows)
                 mean = ContextDraws(mean.g[own], mean.row[own], mean.n)
             chosen = [self.texts[j] for j in kept], [self.prompts[j] for j in kept]
-            return Draws(*chosen, self.g[kept], self.row[kept], self.logged, mean=mean)
+            weight = None if self.weight is None else self.weight[kept]
+            return Draws(*chosen, self.g[kept], self.row[kept], self.logged, mean=mean, weight=weight)
         g = pseudo.dose_response_of(rows, self.texts)
         mean = None
         if self.support is not None:
             texts, share = self.support
             mean = float(share @ pseudo.dose_response_of(rows, texts))
-        return Draws(self.texts, None, g, self.row, self.logged, mean=mean, support=self.support)
+        return Draws(self.texts, None, g, self.row, self.logged, mean=mean, support=self.support, weight=self.weight)
 
-    def for_plug_in(self, n: int) -> float | Float64 | ContextDraws:
+    def share(self, exposure: Float64) -> Float64:
+        """Share of each text in a mean over them, shape [m], summing to one; ``exposure`` is that of the rows, [n]."""
+        share = np.ones(len(self.texts)) if self.row is None else exposure[self.row]
+        share = share if self.weight is None else share * self.weight
+        return np.asarray(share / share.sum(), dtype=np.float64)
+
+    def for_plug_in(self, n: int) -> float | Float64 | ContextDraws | WeightedDraws:
         """Return g in the form that estimators on ``n`` rows take."""
         if self.mean is not None:
             return self.mean
-        return self.g if self.row is None else ContextDraws(self.g, self.row, n)
+        if self.row is not None:
+            return ContextDraws(self.g, self.row, n, self.weight)
+        if self.weight is None:
+            return self.g
+        return WeightedDraws(self.g, self.weight, hashlib.sha256("\0".join(self.texts).encode()).hexdigest())
 
     def sample(self, weight: Float64, seed: int) -> tuple[list[str], list[str] | None]:
-        """Texts and prompts of equal weight; those of rows are resampled if rows differ in ``weight``, [n]."""
-        if self.row is None or np.ptp(weight) == 0:
+        """Texts and prompts of equal weight; they are resampled if they, or their rows' ``weight``, [n], differ.
+
+        Without prompts, that is: texts weighted in the contexts of rows may have negative weights.
+        """
+        if self.weight is None and (self.row is None or np.ptp(weight) == 0):
             return self.texts, self.prompts
         rng = np.random.default_rng(seed)
-        share = weight[self.row]
-        chosen = rng.choice(len(self.texts), size=len(self.texts), p=share / share.sum())
+        share = self.share(weight)
+        if share.min() < 0:
+            raise DataError("texts with negative weights cannot be resampled: draw the policy's own")
+        chosen = rng.choice(len(self.texts), size=len(self.texts), p=share)
         prompts = None if self.prompts is None else [self.prompts[i] for i in chosen]
         return [self.texts[i] for i in chosen], prompts
 

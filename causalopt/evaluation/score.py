@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import repeat
 
 import numpy as np
@@ -29,16 +29,17 @@ def log_ratio_score(
     data: DirectOutcomeDataset,
     source: BehaviorPolicy,
     log_ratios: tuple[Float64, Float64] | None = None,
+    known: Mapping[tuple[str | None, str], float] | None = None,
 ) -> tuple[Float64, Score] | None:
     """Log-ratio of two policies, of the rows' texts and as a function of others; None unless both can be called.
 
     ``source`` is that of q, and ``log_ratios`` are the log-ratios of the rows' texts to it, if they are known. Each
-    text is scored once.
+    text is scored once, and not at all if its pair with its prompt is among the ``known``, nats.
     """
     policy, reference = (_called(one, data, source) for one in (new, old))
     if policy is None or reference is None:
         return None
-    known: dict[tuple[str | None, str], float] = {}
+    known = dict(known or {})
 
     def score(prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
         asked = list(zip(repeat(None) if prompts is None else prompts, texts, strict=False))
@@ -46,13 +47,16 @@ def log_ratio_score(
         if new:
             some = None if prompts is None else [str(prompt) for prompt, _ in new]
             written = [text for _, text in new]
-            found = _apart(_log_prob(policy, some, written), _log_prob(reference, some, written))
+            found = log_ratio(_log_prob(policy, some, written), _log_prob(reference, some, written))
             known.update(zip(new, found.tolist(), strict=True))
         return np.array([known[pair] for pair in asked])
 
     if log_ratios is None:
         return score(data.prompts, data.texts), score
-    return _apart(*log_ratios), score  # q cancels
+    of_rows = log_ratio(*log_ratios)  # q cancels
+    pairs = zip(repeat(None) if data.prompts is None else data.prompts, data.texts, strict=False)
+    known.update(zip(pairs, of_rows.tolist(), strict=True))
+    return of_rows, score
 
 
 def discriminant_score(new: Draws, old: Draws, pseudo: PseudoOutcomes) -> tuple[Float64, Score]:
@@ -77,9 +81,8 @@ def discriminant_score(new: Draws, old: Draws, pseudo: PseudoOutcomes) -> tuple[
 
     x = np.concatenate([embedded(one.prompts, one.texts) for one in (new, old)])
     label = np.repeat([1.0, -1.0], [len(new.texts), len(old.texts)])
-    share = np.concatenate([np.ones(len(one.texts)) if one.row is None else data.weight[one.row] for one in (new, old)])
-    for sign in (1.0, -1.0):  # the two policies count alike
-        share[label == sign] *= len(x) / 2 / share[label == sign].sum()
+    # The two policies count alike, and texts of a policy as they do in a mean over them.
+    share = len(x) / 2 * np.concatenate([one.share(data.weight) for one in (new, old)])
     scaled = StandardScaler().fit(x, sample_weight=share)
     model = RidgeCV(alphas=len(x) * DISCRIMINANT_PENALTIES).fit(scaled.transform(x), label, sample_weight=share)
 
@@ -113,8 +116,8 @@ def _log_prob(policy: Policy, prompts: Sequence[str] | None, texts: Sequence[str
     return found
 
 
-def _apart(one: Float64, other: Float64) -> Float64:
-    """Difference of log-probabilities; zero for a text that neither policy writes, and for nothing else."""
+def log_ratio(one: Float64, other: Float64) -> Float64:
+    """Difference of log-probabilities, nats; zero for a text that neither policy writes, and for nothing else."""
     unknown = np.isnan(one) | np.isnan(other)
     if unknown.any():
         raise ModelError(f"a policy's log-probability of text {int(unknown.argmax())} is not a number")

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import GenerationConfig
+from peft import PeftModel
+from transformers import DynamicCache, GenerationConfig
 
 from causalopt.language_models.scoring import CausalLM
 from causalopt.progress import track
@@ -70,6 +71,64 @@ def generate(
 @torch.inference_mode()
 def _draw(model: CausalLM, heads: Ids, end: int, max_new_tokens: int, seed: int) -> Ids:
     """Continue the prompts of one batch."""
+    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        if _keeps_keys_and_values(model, end):
+            return _continue(model, heads, end, max_new_tokens)
+        return _generate(model, heads, end, max_new_tokens)
+
+
+def _keeps_keys_and_values(model: CausalLM, token: int) -> bool:
+    """Whether what the model remembers of a text are keys and values alone, which can be selected text by text."""
+    ids = torch.full((1, 1), token, device=model.device)
+    return type(model(input_ids=ids, use_cache=True).past_key_values) is DynamicCache
+
+
+def _continue(model: CausalLM, heads: Ids, end: int, max_new_tokens: int) -> Ids:
+    """Read each distinct prompt once, and go on with the texts that have not ended: finished ones cost nothing."""
+    distinct = {head: k for k, head in enumerate(dict.fromkeys(tuple(head) for head in heads))}
+    width = max(len(head) for head in distinct) - 1
+    device = model.device
+    row = torch.tensor([distinct[tuple(head)] for head in heads], device=device)
+    # All but the last token of a prompt: its own output is the first of the text.
+    mask = torch.tensor([[0] * (width + 1 - len(head)) + [1] * (len(head) - 1) for head in distinct], device=device)
+    cache = None
+    if width:
+        ids = torch.tensor([[end] * (width + 1 - len(head)) + list(head[:-1]) for head in distinct], device=device)
+        base = model.get_base_model() if isinstance(model, PeftModel) else model
+        position = (mask.cumsum(1) - 1).clamp(min=0)
+        cache = base.base_model(
+            input_ids=ids, attention_mask=mask, position_ids=position, use_cache=True
+        ).past_key_values
+        cache.batch_select_indices(row)
+    mask = mask[row].long()
+    token = torch.tensor([head[-1] for head in heads], device=device)
+    drawn: Ids = [[] for _ in heads]
+    going = list(range(len(heads)))
+    for _ in range(max_new_tokens):
+        mask = torch.cat([mask, mask.new_ones(len(going), 1)], dim=1)
+        output = model(
+            input_ids=token[:, None],
+            attention_mask=mask,
+            position_ids=mask.sum(1, keepdim=True) - 1,
+            past_key_values=cache,
+            use_cache=True,
+        )
+        cache = output.past_key_values
+        token = torch.multinomial(output.logits[:, -1].float().softmax(-1), 1)[:, 0]
+        for i, one in zip(going, token.tolist(), strict=True):
+            drawn[i].append(one)
+        left = (token != end).nonzero()[:, 0]
+        if not len(left):
+            break
+        if len(left) < len(token):
+            cache.batch_select_indices(left)
+            token, mask, going = token[left], mask[left], [going[i] for i in left.tolist()]
+    return drawn
+
+
+def _generate(model: CausalLM, heads: Ids, end: int, max_new_tokens: int) -> Ids:
+    """Let transformers continue the prompts, whatever the model remembers."""
     width = max(len(head) for head in heads)
     ids = torch.tensor([[end] * (width - len(head)) + head for head in heads])
     mask = torch.tensor([[0] * (width - len(head)) + [1] * len(head) for head in heads])
@@ -83,9 +142,7 @@ def _draw(model: CausalLM, heads: Ids, end: int, max_new_tokens: int, seed: int)
         use_cache=True,
         max_new_tokens=max_new_tokens,
     )
-    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        output = model.generate(
-            input_ids=ids.to(model.device), attention_mask=mask.to(model.device), generation_config=config
-        )
+    output = model.generate(
+        input_ids=ids.to(model.device), attention_mask=mask.to(model.device), generation_config=config
+    )
     return [new[: new.index(end) + 1] if end in new else new for new in output[:, width:].tolist()]

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 
-from causalopt.backends.contracts import Policy
+from causalopt.backends.contracts import ChoiceSetPolicy, EnumerablePolicy, Policy
 from causalopt.behavior import BehaviorPolicy, behavior_log_prob, behavior_source
 from causalopt.data.population import Population
 from causalopt.diagnostics.frontier import Frontier, Point, choose_point
 from causalopt.diagnostics.verdict import not_to_be_relied_on
 from causalopt.errors import CausalOptWarning, MissingPartError, OverlapError
 from causalopt.evaluation.comparison import compared, overlap_of
-from causalopt.evaluation.divergence import Divergence, divergence
-from causalopt.evaluation.logged_law import look_at_logged_law
-from causalopt.evaluation.policies import Draws, ModelPolicy, context_rows, over_choices_of, population_of
-from causalopt.evaluation.terms import PolicyTerms, policy_terms
-from causalopt.optimization.path import FACTORS, at, factors_of
+from causalopt.evaluation.policies import ModelPolicy, over_choices_of, population_of
+from causalopt.optimization.path import FACTORS, at, ends_of, factors_of
+from causalopt.optimization.seen_policy import OwnTexts, Setting, SharedTexts, Texts
 from causalopt.progress import track
 from causalopt.pseudo_outcome import PseudoOutcomes
 
@@ -56,57 +53,65 @@ def frontier(
     level, seed:
         See `causalopt.diagnostics.frontier.choose_point`; the seed is also that of the drawn texts.
     draws:
-        Number of texts drawn from each policy.
+        Number of texts drawn from the reference and from each of the path's `causalopt.optimization.path.ENDS`; at the
+        points between them, these texts are weighted. If the policies are over known texts, or q is that of embeddings,
+        as many are drawn at each point.
     furthest:
         Largest factor. Beyond 1, the end of the fit, the path is followed while its points may be chosen.
     population:
         The population that the value refers to; None follows the policy, see `causalopt.evaluation.evaluate`.
     """
     data = pseudo.dataset
-    old = ModelPolicy(over_choices_of(reference, data))
-    chosen = population or population_of(ModelPolicy(end))
+    old = over_choices_of(reference, data)
     source = behavior_source(data, reference, behavior_policy)
-    behavior = None if source == "embedding" else behavior_log_prob(data, old.policy, source)
-    row = context_rows(data, draws, seed)
+    setting = Setting(
+        pseudo=pseudo,
+        behavior=None if source == "embedding" else behavior_log_prob(data, old, source),
+        source=source,
+        population=population or population_of(ModelPolicy(end)),
+        draws=draws,
+        seed=seed,
+    )
 
-    def seen(policy: ModelPolicy) -> tuple[Draws, PolicyTerms, float | None]:
-        """Return its texts, the inputs of the estimator, and the share of the texts that nothing logged is like."""
-        drawn = policy.draw(pseudo, draws, seed, row)
-        assert drawn is not None
-        terms = policy_terms(policy, pseudo, behavior, drawn, marginal=False, seed=seed, population=chosen)
-        law = look_at_logged_law(pseudo, source, policy, None, {"policy": policy}, {"policy": drawn}, chosen, seed)
-        return drawn, terms, None if law.support is None else law.support.outside
+    def path(factor: float) -> Policy:
+        return old if factor == 0 else over_choices_of(at(end, reference, factor), data)
 
-    def point(factor: float) -> Point:
-        new = ModelPolicy(over_choices_of(at(end, reference, factor), data))
-        drawn, terms, outside = seen(new)
-        distance = divergence(new.policy, old.policy, data, drawn) or Divergence(math.inf, 0.0)
+    def point(factor: float, texts: Texts) -> Point:
+        seen = texts.see(factor)
         pair = compared(
-            {"policy": terms, "reference": terms_of_reference},
-            {"policy": new, "reference": old},
+            {"policy": seen.terms, "reference": seen.reference},
+            {"policy": ModelPolicy(seen.policy), "reference": ModelPolicy(old)},
             pseudo,
-            behavior,
+            setting.behavior,
             source,
             [estimator],
             seed,
+            seen.log_ratio,
         )
+        kl, kl_se, outside = seen.divergence.kl, seen.divergence.se, seen.outside
         try:
             difference = pair["policy"].estimate(estimator) - pair["reference"].estimate(estimator)
-            shared = overlap_of(pair, estimator, data, chosen)
+            shared = overlap_of(pair, estimator, data, setting.population)
         except (OverlapError, MissingPartError) as error:
-            return Point(factor, distance.kl, distance.se, None, 0.0, outside, str(error))
+            return Point(factor, kl, kl_se, None, 0.0, outside, str(error))
         barred = not_to_be_relied_on(shared)
-        if barred is None and outside is not None and outside > EXTRAPOLATED + (outside_of_reference or 0.0):
+        if barred is None and outside is not None and outside > EXTRAPOLATED + (seen.outside_of_reference or 0.0):
             barred = f"{outside:.0%} of its texts lie outside of what was logged."
-        return Point(factor, distance.kl, distance.se, difference, shared.ess, outside, barred)
+        return Point(factor, kl, kl_se, difference, shared.ess, outside, barred)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CausalOptWarning)  # the table says which points are thin
-        _, terms_of_reference, outside_of_reference = seen(old)
+        listed = isinstance(end, EnumerablePolicy | ChoiceSetPolicy)
         factors = factors_of(end, furthest)
+        if not factors:
+            return choose_point([], rows=len(data), direction=data.direction, level=level, seed=seed)
+        if listed or source == "embedding" or estimator == "adaptive_dr":
+            texts: Texts = OwnTexts(path, setting)
+        else:
+            texts = SharedTexts(path, ends_of(factors), setting)
         points: list[Point] = []
         for factor in track(factors, "how far to go", len(factors)):
-            points.append(point(factor))
+            points.append(point(factor, texts))
             if factor >= 1 and points[-1].barred is not None:
                 break  # beyond its end, a path is followed while its points may be chosen
     return choose_point(points, rows=len(data), direction=data.direction, level=level, seed=seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from scipy.optimize import brentq
 
@@ -12,6 +12,8 @@ from causalopt.errors import CausalOptWarning
 
 FACTORS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0)
 """Points of a path: 0 is the reference, 1 the end of the fit."""
+ENDS = (1.0, 1.5, 2.0, 3.0)
+"""Points whose texts are drawn; those of the points between them are weighted."""
 PRECISION = 0.02
 """Relative error of the KL at which a search for a target ends."""
 
@@ -21,6 +23,18 @@ def factors_of(end: Policy, furthest: float = FACTORS[-1]) -> tuple[float, ...]:
     if not isinstance(end, InterpolablePolicy):
         return (1.0,)
     return tuple(factor for factor in FACTORS if factor <= furthest)
+
+
+def ends_of(factors: Sequence[float]) -> tuple[float, ...]:
+    """Those of some points whose texts are drawn: the `ENDS` among them, and the last.
+
+    Examples
+    --------
+    >>> from causalopt.optimization.path import ends_of
+    >>> ends_of([0.25, 0.5]), ends_of([0.25, 0.5, 0.75, 1.0, 1.25])
+    ((0.5,), (1.0, 1.25))
+    """
+    return tuple(factor for factor in factors if factor in ENDS or factor == factors[-1])
 
 
 def at(end: Policy, reference: Policy, factor: float) -> Policy:

@@ -199,7 +199,7 @@ class ChooseConfig(Section):
 
     size: float = Field(0.2, gt=0, lt=1, description="share of the training rows' groups")
     level: float = Field(0.9, gt=0.5, lt=1, description="level of the interval whose lower end is the bound")
-    draws: int = Field(400, ge=20, description="texts drawn from each policy of the path")
+    draws: int = Field(400, ge=20, description="texts of each policy of the path that writes some")
 
 
 class EvaluationConfig(Section):

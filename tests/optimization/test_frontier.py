@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import pytest
 from scipy import stats
 
 import causalopt as co
+from causalopt.backends.contracts import Progress
 from causalopt.backends.finite import FiniteBackend
 from causalopt.data.population import FIXED
 from causalopt.optimization.frontier import frontier
@@ -117,3 +119,74 @@ def test_few_effective_units_and_texts_that_nobody_logged_are_no_candidates():
         assert found.frame["factor"].tolist() == [1.0]
         assert why in found.frame["barred"][0]
         assert found.chosen == 0.0
+
+
+class Written:
+    """A finite policy that cannot be asked for its distribution, as a language model cannot."""
+
+    def __init__(self, policy, asked):
+        self.policy, self.asked = policy, asked
+
+    def log_prob(self, prompts, texts):
+        return self.policy.log_prob(prompts, texts)
+
+    def sample(self, prompts, n, seed):
+        self.asked.append(self.policy)
+        return self.policy.sample(prompts, n, seed)
+
+    def interpolated(self, reference, factor):
+        return Written(self.policy.interpolated(reference.policy, factor), self.asked)
+
+    def save(self, directory):
+        raise NotImplementedError
+
+    load = save
+
+
+def test_texts_of_a_few_points_give_the_gains_that_sums_give():
+    """The exact frontier of a finite policy, and that of 400 texts of the reference and of factors 1 and 1.5 each."""
+    data, _ = table(1)
+    pseudo = nuisances().fit_transform(data.with_population(FIXED))
+    reference = FiniteBackend(TEXTS).reference(None, data.texts, data.weight, seed=0, progress=Progress())
+    end = reference.with_theta(0.5 * np.random.default_rng(0).normal(size=len(reference.theta)))
+    settings = {"behavior_policy": "reference", "population": FIXED, "furthest": 1.5}
+    exact = frontier(end, reference, pseudo, **settings).frame
+    assert exact["kl"].max() > 0.2
+    errors, kl_errors, asked = [], [], []
+    for seed in range(10):
+        asked.clear()
+        found = frontier(Written(end, asked), Written(reference, asked), pseudo, seed=seed, **settings).frame
+        assert found["factor"].tolist() == [0.25, 0.5, 0.75, 1.0, 1.25, 1.5]
+        assert len(asked) == 3
+        assert asked[:2] == [reference, end]
+        errors.append(found["gain"] - exact["gain"])
+        kl_errors.append(found["kl"] - exact["kl"])
+    for error in (np.array(errors), np.array(kl_errors)):
+        spread = error.std(axis=0)
+        assert np.all(np.abs(error.mean(axis=0)) < 4 * spread / np.sqrt(10) + 0.003)
+        assert np.all(np.diff(spread) > -0.01)  # near the reference, the draws' errors cancel
+        assert spread.max() < 0.1
+
+
+def test_with_prompts_texts_of_a_few_points_give_the_gains_that_sums_give():
+    """Readers of two prompts, whose own levels are as large as the texts' effects: these cancel in every gain."""
+    data, _ = table(2, rows=400)
+    frame = data.to_frame().rename(columns={"covariate:age": "age"})[["text", "outcome", "age"]]
+    frame["asked"] = np.where(np.arange(400) % 2, "morning?", "evening?")
+    rows = co.DirectOutcomeDataset.from_frame(frame, prompt="asked", covariates=["age"]).with_population(FIXED)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pseudo = nuisances().fit_transform(rows)
+    reference = FiniteBackend(TEXTS).reference(rows.prompts, rows.texts, rows.weight, seed=0, progress=Progress())
+    end = reference.with_theta(0.5 * np.random.default_rng(0).normal(size=len(reference.theta)))
+    settings = {"behavior_policy": "reference", "population": FIXED, "furthest": 1.25, "draws": 400}
+    exact = frontier(end, reference, pseudo, **settings).frame
+    errors, ses = [], []
+    for seed in range(6):
+        found = frontier(Written(end, []), Written(reference, []), pseudo, seed=seed, **settings).frame
+        errors.append(found["gain"] - exact["gain"])
+        ses.append(found["se"])
+    spread = np.array(errors).std(axis=0)
+    assert np.all(np.abs(np.mean(errors, axis=0)) < 4 * spread / np.sqrt(6) + 0.003)
+    assert np.all(spread < np.mean(ses, axis=0))
+    assert spread[0] < 0.5 * spread[-1]

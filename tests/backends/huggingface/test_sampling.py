@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import random
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 import torch
 from scipy import stats
 from toy_policies import TEXTS
+from transformers import GenerationConfig
 
 from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
 from causalopt.errors import ConfigError, DataError, ModelError, TruncationWarning
@@ -34,6 +36,38 @@ def test_frequencies_are_the_probabilities(letters: HuggingFacePolicy) -> None:
     assert set("".join(drawn)) == {"a", "b"}
     test = stats.chisquare(counts, probability / probability.sum() * counts.sum())
     assert test.pvalue > 1e-4
+
+
+def test_the_likeliest_texts_are_those_of_transformers(
+    letters: HuggingFacePolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prompts of unlike length, some of them twice, whose likeliest texts end at different times."""
+    prompts = ["".join(letter) for n in (1, 2, 3, 4, 7) for letter in itertools.product("ab", repeat=n)] * 2
+    heads = letters.codec.encode_prompts(prompts, len(prompts))
+    end, width = letters.codec.end, max(len(head) for head in heads)
+    greedy = GenerationConfig(do_sample=False, eos_token_id=end, pad_token_id=end, max_new_tokens=12)
+    output = letters.model.generate(
+        input_ids=torch.tensor([[end] * (width - len(head)) + head for head in heads]),
+        attention_mask=torch.tensor([[0] * (width - len(head)) + [1] * len(head) for head in heads]),
+        generation_config=greedy,
+    )
+    expected = [ids[: ids.index(end) + 1] if end in ids else ids for ids in output[:, width:].tolist()]
+    assert len({len(ids) for ids in expected}) > 1
+    monkeypatch.setattr(torch, "multinomial", lambda probability, n: probability.topk(n).indices)
+    limits = {"end": end, "max_new_tokens": 12, "max_length": 64, "batch_size": 400, "generator_seed": 0}
+    assert generate(letters.model, heads, **limits) == expected
+
+
+def test_a_model_that_remembers_otherwise_is_left_to_transformers(
+    letters: HuggingFacePolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampling_module, "_keeps_keys_and_values", lambda *args: False)
+    n = 3000
+    drawn = letters.with_limits(60).sample(None, n, seed=5)
+    texts = [text for text, _ in Counter(drawn).most_common(15)]
+    probability = np.exp(letters.log_prob(None, texts))
+    counts = np.array([drawn.count(text) for text in texts])
+    assert stats.chisquare(counts, probability / probability.sum() * counts.sum()).pvalue > 1e-4
 
 
 def test_a_wrong_temperature_would_be_seen(letters: HuggingFacePolicy) -> None:
