@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 from causalopt.backends.contracts import InterpolablePolicy, Policy
 from causalopt.errors import CausalOptWarning
 
-FACTORS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0)
+FACTORS = (0.25, 0.5, 0.625, 0.75, 0.875, 1.0, 1.125, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
 """Points of a path: 0 is the reference, 1 the end of the fit."""
 ENDS = (1.0, 1.5, 2.0, 3.0)
 """Points whose texts are drawn; those of the points between them are weighted."""
@@ -87,7 +87,7 @@ def factor_at_kl(end: Policy, reference: Policy, target_kl: float, kl: Callable[
             )
         return 1.0
     below = 0.0
-    for factor in (factor for factor in FACTORS if factor >= 1):  # no further than needed: far out, texts fall apart
+    for factor in ENDS:  # no further than needed: far out, texts fall apart
         if excess(factor) >= 0:
             return factor if excess(factor) == 0 else float(brentq(excess, below, factor, xtol=1e-4, maxiter=40))
         below = factor

@@ -15,7 +15,7 @@ from causalopt.data.population import DRAWN, FIXED
 from causalopt.errors import DataError, MissingPartError, ModelError
 from causalopt.evaluation.evaluate import leave_out
 from causalopt.evaluation.policies import ExternalPolicy, LoggedPolicy, ScoredPolicy
-from causalopt.evaluation.score import _apart
+from causalopt.evaluation.score import log_ratio
 from causalopt.run.metrics import evaluation_metrics
 
 pytestmark = pytest.mark.filterwarnings("ignore::causalopt.errors.CausalOptWarning")
@@ -236,9 +236,9 @@ def test_a_fixed_answer_to_each_prompt_is_valued_by_the_readers_of_the_prompt():
 def test_minus_infinity_is_weight_zero_and_nothing_else_is():
     one = np.array([-np.inf, -np.inf, -1.0, 0.0])
     other = np.array([-np.inf, -2.0, -np.inf, -1.0])
-    np.testing.assert_array_equal(_apart(one, other), [0.0, -np.inf, np.inf, 1.0])
+    np.testing.assert_array_equal(log_ratio(one, other), [0.0, -np.inf, np.inf, 1.0])
     with pytest.raises(ModelError, match="of text 1 is not a number"):
-        _apart(np.array([0.0, np.nan]), np.zeros(2))
+        log_ratio(np.array([0.0, np.nan]), np.zeros(2))
     frame = trial(300, 3, 9)
     found = compared(frame, always(NOTES[2]), always(NOTES[1]), covariates=("hour",))
     json.dumps(evaluation_metrics(found, co.DirectOutcomeDataset.from_frame(frame, outcome="wait")), allow_nan=False)
