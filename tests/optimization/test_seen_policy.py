@@ -79,6 +79,28 @@ def test_where_too_few_texts_count_more_are_drawn(texts, laws):
     assert laws[0.75].sampled == 1
 
 
+def test_a_policy_that_turns_to_other_texts_further_out_is_seen_to(texts, laws):
+    """At 1.5 six of ten texts have words that nobody logged; the reference and the policy at 1 write none of these."""
+
+    class Strange(Law):
+        def log_prob(self, prompts, texts):
+            return np.array([np.log(0.4) - np.log(12) if text in TEXTS else np.log(0.6) for text in texts])
+
+        def sample(self, prompts, n, seed):
+            known = super().sample(prompts, n, seed)
+            return [text if i % 10 < 4 else f"quartz violin {i % 3}" for i, text in enumerate(known)]
+
+    for law in (laws[0.0], laws[1.0]):
+        own = law.log_prob
+        law.log_prob = lambda prompts, texts, own=own: np.array(
+            [own(None, [text])[0] if text in TEXTS else -np.inf for text in texts]
+        )
+    assert texts.see(1.0).outside < 0.1
+    laws[1.5] = Strange(np.zeros(12))
+    assert texts.see(1.5).outside == pytest.approx(0.6, abs=0.1)
+    assert texts.see(1.5).outside_of_reference < 0.1
+
+
 def test_the_points_that_write_texts():
     assert ends_of(FACTORS) == ENDS == (1.0, 1.5, 2.0, 3.0)
     assert ends_of(FACTORS[:5]) == (1.0, 1.25)
