@@ -33,8 +33,8 @@ def test_a_run_leaves_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_bars_see_a_timid_default_a_silent_collapse_and_intervals_that_fail() -> None:
     good = pd.DataFrame(
         [
-            {"length": 200, "method": method, "replication": seed, "gain": 0.5, "gain_se": 0.01, "kl": 0.3, "ess": 200.0,
-             "collapsed": False, "estimate": 0.5, "se": 0.1, "ci_low": 0.3, "ci_high": 0.7}
+            {"length": 200, "method": method, "replication": seed, "gain": 0.5, "gain_se": 0.01, "kl": 0.3,
+             "ess": 200.0, "collapsed": False, "estimate": 0.5, "se": 0.1, "ci_low": 0.3, "ci_high": 0.7}
             for method in ("dr_cpo", "cpo")
             for seed in range(2)
         ]
