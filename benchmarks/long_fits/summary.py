@@ -28,7 +28,7 @@ ALONE = 2.0
 
 
 def table(results: pd.DataFrame) -> pd.DataFrame:
-    """One row for each length and method; ``of_best`` is the mean gain's share of the best method's, 1 if none gains."""
+    """One row for each length and method; ``of_best`` is the gain as a share of the best one, 1 if none gains."""
     covers = (results["ci_low"] <= results["gain"]) & (results["gain"] <= results["ci_high"])
     frame = results.assign(coverage=covers.astype(float), width=results["ci_high"] - results["ci_low"])
     grouped = frame.groupby(CELL, sort=False)
