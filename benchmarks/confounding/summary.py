@@ -270,14 +270,25 @@ def _reached_table(rows: pd.DataFrame) -> list[str]:
     for (strength, n, method), own in rows.groupby(["strength", "n", "method"], sort=False):
         seen = rows[(rows["strength"] == strength) & (rows["n"] == n) & rows["seed"].isin(own["seed"])]
         far = seen.loc[seen["method"] == "oracle", "gain_far"].mean()
-        gain = own["reached_gain"]
+        gain, of_all = own["reached_gain"], own["gain_all"].mean()
         valued = own[own["all_estimate"].notna()]
         covered = f"{int(covers(valued, 'all').sum())} of {len(valued)}" if len(valued) else ""
-        lines.append(
-            f"| {strength:g} | {n} | `{method}` | {gain.count()} | {gain.mean():+.3f} | {gain.std():.3f} "
-            f"| {own['gain_all'].mean():+.3f} | {own['reached_kl'].mean():.2f} | {gain.mean() / far:.2f} "
-            f"| {own['mass'].mean():.2f} | {int((gain < 0).sum())} | {covered} | {own['seconds'].mean():.0f} |"
-        )
+        cells = [
+            f"{strength:g}",
+            f"{n}",
+            f"`{method}`",
+            f"{gain.count()}",
+            f"{gain.mean():+.3f}",
+            "" if gain.count() < 2 else f"{gain.std():.3f}",
+            "" if np.isnan(of_all) else f"{of_all:+.3f}",
+            f"{own['reached_kl'].mean():.2f}",
+            f"{gain.mean() / far:.2f}",
+            f"{own['mass'].mean():.2f}",
+            f"{int((gain < 0).sum())}",
+            covered,
+            f"{own['seconds'].mean():.0f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 

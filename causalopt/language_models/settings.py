@@ -75,7 +75,8 @@ FEWEST_UPDATES = 100
 """Updates of a policy's fit by default: on few rows it has more epochs than those above, unless their number is set.
 
 On 300 rows two epochs in batches of 64 are 10 updates, which end at 0.03 nats; 100 end at 0.4 to 1.5 nats with four to
-six times the gain, and 200 gain 6% more (docs/backend.md). How much of that way is gone is chosen on rows set apart.
+six times the gain, and 200 gain 6% more (docs/backend.md; with penalties of 0.1 and 0.3). How much of that way is gone
+is chosen on rows set apart.
 """
 MOST_EPOCHS = 20
 """Largest number of epochs for the sake of updates: 100 epochs over 56 rows ended at 7 nats."""
