@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import pytest
 
 import causalopt as co
 from causalopt.evaluation.balancing import balance_rows
-from causalopt.evaluation.policies import ExternalPolicy
+from causalopt.evaluation.policies import Draws, ExternalPolicy
 from causalopt.evaluation.score import discriminant_score
 
 WORDS = [
@@ -65,6 +66,21 @@ def test_rows_are_balanced_in_the_log_ratio(seed):
         alpha = balance_rows(pseudo, drawn, score).alpha
         missed.append(of_new.mean() - of_old.mean() - (alpha[0] - alpha[1]) @ of_rows / len(of_rows))
     assert 0 < missed[0] < 0.95 * missed[1]
+
+
+def test_texts_of_rows_count_by_their_exposure():
+    """Rows of next to no exposure might as well be left out of a policy's texts."""
+    pseudo, drawn, _ = table(0)
+    texts, n = pseudo.dataset.texts, len(pseudo.dataset)
+    exposure = np.where(np.arange(n) < n // 2, 1.0, 1e-9)
+    weighted = SimpleNamespace(
+        dataset=SimpleNamespace(weight=exposure, prompts=None, texts=texts), fitted=pseudo.fitted
+    )
+    some, every = (Draws(texts[:k], None, np.zeros(k), np.arange(k)) for k in (n // 2, n))
+    expected, found = (discriminant_score(drawn[0], one, weighted)[0] for one in (some, every))
+    assert np.corrcoef(expected, found)[0, 1] > 0.999
+    unweighted = discriminant_score(drawn[0], every, pseudo)[0]
+    assert np.corrcoef(expected, unweighted)[0, 1] < 0.99
 
 
 def test_an_evaluation_uses_it():
