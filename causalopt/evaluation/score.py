@@ -65,8 +65,8 @@ def discriminant_score(new: Draws, old: Draws, pseudo: PseudoOutcomes) -> tuple[
     It takes the place of `log_ratio_score` where policies are known by their texts alone. For two normal distributions
     of one covariance the discriminant is their log-ratio (Fisher 1936); here it is the direction of the embedding in
     which the policies differ most for their spread, a shift along which the weights must not miss. It is found by a
-    ridge regression of the policy on the embedding, the penalty chosen by leave-one-out error. Its scale has no meaning:
-    functions of the score are balanced, whatever that is.
+    ridge regression of the policy on the embedding, the penalty chosen by leave-one-out error. Its scale has no
+    meaning: functions of the score are balanced.
 
     Parameters
     ----------
