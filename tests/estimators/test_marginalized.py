@@ -4,9 +4,14 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy.special import expit
+from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from causalopt.density_ratio import TwoSamples
+from causalopt.density_ratio import TwoSamples, _fit, candidates, held_out_log_odds
 from causalopt.errors import DataError, OverlapWarning
 from causalopt.evaluation import marginal_log_ratio, mdr, mips, overlap, snipw
 
@@ -52,6 +57,66 @@ def test_any_classifier_will_do():
     found = marginal_log_ratio(logged, policy[keep], classifier=trees)
     assert np.corrcoef(truth, found)[0, 1] > 0.95
     assert slope(truth, found) == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "far", "tolerance"),
+    [(4, 10.0, 1e-4), (140, 1.0, 0.01)],  # 140 columns are left to L-BFGS
+)
+def test_candidates_are_the_pipelines_of_scikit_learn_on_all_rows(dimensions, far, tolerance):
+    """Texts repeat in several folds, exposures differ, some texts are far off; one column is rounding.
+
+    The pipelines do without that column.
+    """
+    rng = np.random.default_rng(12)
+    texts = rng.normal(1.0, size=(90, dimensions))
+    texts[:9] *= far
+    texts[:, -1] = np.pi + rng.choice([0.0, 5e-16], 90)
+    logged, policy = rng.integers(0, 90, 300), 89 - (90 * rng.beta(1, 2, 200)).astype(int)
+    sample = TwoSamples.of(texts[logged], texts[policy], weight=rng.uniform(0.1, 3.0, 300))
+    sample = sample.with_draws_of_rows(rng.integers(0, 300, 200))
+    unit = np.sqrt(np.mean(np.var(sample.x, axis=0)))
+    x = sample.x[:, :-1]
+    raw = FunctionTransformer(lambda x: x / unit)
+    squared = StandardScaler(), FunctionTransformer(lambda x: np.hstack([x, x**2])), StandardScaler()
+    pipelines = [
+        make_pipeline(*features, LogisticRegression(C=strength, tol=1e-10, max_iter=10_000))
+        for strength in (0.001, 0.01, 0.1, 1.0)
+        for features in ([raw], squared)
+    ]
+    for candidate, pipeline in zip(candidates(sample.x), pipelines, strict=True):
+        expected = np.empty(500)
+        for fold in range(5):
+            held, rest = sample.fold == fold, sample.fold != fold
+            model = clone(pipeline).fit(
+                x[rest], sample.label[rest], logisticregression__sample_weight=sample.weight[rest]
+            )
+            expected[held] = model.decision_function(x[held])
+        np.testing.assert_allclose(held_out_log_odds(candidate, sample), expected, rtol=tolerance, atol=tolerance)
+    assert np.ptp(expected) > 1
+
+
+def test_log_odds_of_a_text_far_off_are_bounded():
+    rng = np.random.default_rng(14)
+    logged, policy = rng.normal(size=(100, 1)), rng.normal(0.7, 1.0, size=(100, 1))
+    logged[0] = -1000.0
+    sample = TwoSamples.of(logged, policy)
+    for candidate in candidates(rng.normal(size=(10, 1))):
+        assert np.abs(held_out_log_odds(candidate, sample)).max() < 20.8  # that of one in 1e9
+    assert held_out_log_odds(candidate, sample)[0] < -20
+
+
+def test_steps_that_overshoot_are_shortened():
+    """A few texts far off, and weights that differ by powers of ten: with full steps, the slope is -8,000."""
+    rng = np.random.default_rng(1501)
+    z = rng.standard_t(0.3, size=(50, 1))
+    z /= z.std()
+    label, weight = rng.permutation(50) % 2, np.exp(4 * rng.normal(size=50))
+    slope, intercept = _fit(z, label, weight, 1.0)
+    residual = weight * (expit(slope * z[:, 0] + intercept) - label)
+    # The gradient of the penalised likelihood is zero.
+    assert residual.sum() / weight.sum() == pytest.approx(0.0, abs=1e-6)
+    assert (z[:, 0] @ residual + slope) / weight.sum() == pytest.approx(0.0, abs=1e-6)
 
 
 def test_an_over_confident_classifier_is_pulled_back():
