@@ -144,6 +144,9 @@ class Population:
         key = self.readers["prompt"] if self._by_prompt else np.zeros(len(shown))
         self._shown = shown.groupby(np.asarray(key)).mean()
         self._law = law
+        # A policy sees the prompt alone: without prompts, one reader stands for all of them.
+        self._seen = self.readers if self._by_prompt else self.readers[:1]
+        self._worth = self.mean if self._by_prompt else self.mean.mean(axis=0, keepdims=True)
 
     def logged(self, readers: pd.DataFrame) -> Float64:
         """log p(x | c) of the logged texts, shape [n, k], nats; for a prompt that is asked once p(x | c, w)."""
@@ -154,8 +157,8 @@ class Population:
 
     def difference(self, policy: Matrix, reference: Matrix) -> float:
         """V(policy) - V(reference), outcome units."""
-        change = np.exp(policy(self.readers)) - np.exp(reference(self.readers))
-        return float(np.sum(change * self.mean) / len(change))
+        change = np.exp(policy(self._seen)) - np.exp(reference(self._seen))
+        return float(np.sum(change * self._worth) / len(change))
 
     def value_of(self, texts: list[str]) -> float:
         """Mean over readers of m of any texts, for texts drawn from a policy: its value up to their sampling error."""
@@ -165,23 +168,28 @@ class Population:
 
     def kl(self, policy: Matrix, reference: Matrix) -> float:
         """KL(policy || reference), nats, the mean over prompts."""
-        log_p = policy(self.readers)
-        return float(np.sum(np.exp(log_p) * (log_p - reference(self.readers))) / len(log_p))
+        return _kl(policy(self._seen), reference(self._seen))
 
     def tilted(self, reference: Matrix, score: Matrix, kl: float) -> Matrix:
         """Return the reference tilted by exp(a score), with a for which its KL to the reference is ``kl`` nats."""
+        log_q, scores = reference(self._seen), score(self._seen)
 
-        def at(size: float) -> Matrix:
-            return lambda readers: np.asarray(log_softmax(reference(readers) + size * score(readers), axis=1))
+        def excess(size: float) -> float:
+            return _kl(np.asarray(log_softmax(log_q + size * scores, axis=1)), log_q) - kl
 
-        spread = float(np.std(score(self.readers[:1])))
-        return at(brentq(lambda size: self.kl(at(size), reference) - kl, 0.0, 50 / spread, xtol=1e-6 / spread))
+        spread = float(np.std(scores[:1]))
+        size = brentq(excess, 0.0, 50 / spread, xtol=1e-6 / spread)
+        return lambda readers: np.asarray(log_softmax(reference(readers) + size * score(readers), axis=1))
 
     def without_gain(self, reference: Matrix, one: Matrix, other: Matrix) -> Matrix:
         """Return the mixture of two policies, of which one gains and the other loses, that gains nothing."""
         gain, loss = self.difference(one, reference), self.difference(other, reference)
         share = loss / (loss - gain)
         return lambda readers: np.asarray(np.log(share * np.exp(one(readers)) + (1 - share) * np.exp(other(readers))))
+
+
+def _kl(log_p: Float64, log_q: Float64) -> float:
+    return float(np.sum(np.exp(log_p) * (log_p - log_q)) / len(log_p))
 
 
 def finite_policy(law: Law, policy: Matrix, readers: pd.DataFrame) -> FinitePolicy:

@@ -38,6 +38,18 @@ def test_the_all_knowing_estimate_is_that_of_the_truth(name: str) -> None:
     assert truth > 5 * se
 
 
+@pytest.mark.parametrize("name", ["base", "repeated prompts"])
+def test_gains_and_divergences_are_means_over_all_readers(name: str) -> None:
+    law, population = make(name)
+    policy = population.tilted(population.logged, law.score, 0.3)
+    log_p, log_q = policy(population.readers), population.logged(population.readers)
+    gain = ((np.exp(log_p) - np.exp(log_q)) * law.mean(population.readers)).sum(axis=1).mean()
+    assert population.difference(policy, population.logged) == pytest.approx(gain, rel=1e-11)
+    kl = (np.exp(log_p) * (log_p - log_q)).sum(axis=1).mean()
+    assert population.kl(policy, population.logged) == pytest.approx(kl, rel=1e-11)
+    assert kl == pytest.approx(0.3, abs=1e-5)
+
+
 def test_outcomes_have_the_mean_that_the_law_says_and_texts_are_shown_as_it_says() -> None:
     """Over 6,000 rows, within five standard errors (failure probability 6e-7 each)."""
     for name in ("base", "binary", "count", "skewed", "exposure", "panel"):
