@@ -170,6 +170,36 @@ def test_every_setting_is_what_it_is_alone(d, f, stretched):
                 assert not found[:, coordinates:].any()
 
 
+def test_collinear_covariates_are_the_few_directions_they_vary_in():
+    """A ridge regression does not change if phi is rotated into more columns; further ranks add nothing."""
+    rng = np.random.default_rng(0)
+    few = rng.normal(size=(300, 3)) + 0.4
+    rotation = np.linalg.qr(rng.normal(size=(8, 3)))[0].T
+    out = np.arange(300) % 3 == 0
+    x = 0.3 * few @ rng.normal(size=(3, 12)) + rng.normal(size=(300, 12))
+    u = PrincipalCoordinates.of(x[~out], np.ones(200)).transform(x)
+    narrow, wide = (
+        RegressionSplit(*(RegressionMoments.of(u[part], phi[part], np.ones(part.sum())) for part in (~out, out)))
+        for phi in (few, few @ rotation)
+    )
+    path, collinear = RegressionPath.of(narrow.fitted), RegressionPath.of(wide.fitted)
+    assert collinear.axes.shape == (8, 3)
+    for coordinates, ranks in ((12, 8), (4, 4)):
+        gains = collinear.gains(wide.left_out, coordinates)
+        assert gains.shape[-1] == ranks
+        alone = path.gains(narrow.left_out, coordinates)
+        np.testing.assert_allclose(gains[..., :3], alone, rtol=1e-8, atol=1e-7)
+        np.testing.assert_array_equal(gains[..., 3:], gains[..., 2:-1])
+    settings = CanonicalSettings(coordinates=12, rank=2, penalty=0.01, shrinkage=0.1)
+    np.testing.assert_allclose(collinear.slope(settings), rotation.T @ path.slope(settings), rtol=1e-8, atol=1e-9)
+
+
+def test_covariates_that_are_all_constant_leave_a_direction_that_gains_nothing():
+    u = np.random.default_rng(0).normal(size=(60, 3))
+    moments = RegressionMoments.of(u - u.mean(axis=0), np.zeros((60, 2)), np.ones(60))
+    np.testing.assert_allclose(RegressionPath.of(moments).gains(moments, 3), 0.0, atol=1e-6)
+
+
 def test_of_settings_that_tie_the_first_is_chosen():
     """A constant covariate adds directions of no spread, whose gains are the last bits of zero."""
     rng = np.random.default_rng(0)
