@@ -42,8 +42,14 @@ class RegressionMoments:
         constant = np.column_stack([np.ones(len(phi)), phi])
         weighted = constant * weight[:, None]
         if texts is None:
-            texts = (u * weight[:, None]).T @ u
+            texts = weighted_squares(u, weight)
         return cls(weighted.T @ constant, weighted.T @ u, texts, float(weight.sum()))
+
+
+def weighted_squares(u: Float64, weight: Float64) -> Float64:
+    """U'AU; a matrix times its own transpose is half the work of any other product."""
+    rooted = u * np.sqrt(weight)[:, None]
+    return np.asarray(rooted.T @ rooted)
 
 
 @dataclass(frozen=True, eq=False)
