@@ -60,8 +60,8 @@ class PrincipalCoordinates:
         x = np.asarray(x, dtype=np.float64)
         center = share @ x
         scaled = (x - center) * np.sqrt(share)[:, None]
-        spread = np.sqrt(np.sum(scaled**2, axis=0))
-        size = np.sqrt(share @ x**2)
+        spread = np.sqrt(np.einsum("ij,ij->j", scaled, scaled))
+        size = np.hypot(spread, center)  # the mean of x^2, with no further pass over the rows
         varies = spread > np.maximum(ROUNDING * size, DOUBLE * size.max(initial=0.0))
         scaled[:, ~varies] = 0.0
         variance, directions = _principal(scaled)

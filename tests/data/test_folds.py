@@ -39,6 +39,11 @@ def test_row_codes_know_equal_rows():
     for last_bit in (moved, np.nextafter(moved, -9.0), -moved):
         assert row_codes(last_bit).tolist() == [0, 1], "codes go by first appearance, not by size"
     assert row_codes(np.zeros((3, 0))).tolist() == [0, 0, 0]
+    drawn = np.random.default_rng(0).integers(0, 3, size=(200, 4)).astype(float)
+    seen: list[list[float]] = []
+    for row in drawn.tolist():
+        seen += [] if row in seen else [row]
+    assert row_codes(drawn).tolist() == [seen.index(row) for row in drawn.tolist()]
 
 
 def test_inner_folds_keep_a_text_together():

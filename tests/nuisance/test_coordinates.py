@@ -124,3 +124,12 @@ def test_an_attribute_of_thousands_hides_no_attribute_of_ones():
         else:
             effect = found.g
         assert effect[shown].mean() - effect[~shown].mean() == pytest.approx(0.0 if confounded else 1.0, abs=0.12)
+
+
+def test_variation_at_the_rounding_of_a_column_or_of_the_largest_is_none():
+    rng = np.random.default_rng(0)
+    column, noise = rng.normal(size=(2, 50))
+    noise -= noise.mean()
+    assert len(PrincipalCoordinates.of(np.c_[column, 1e6 + 0.1 * noise], np.ones(50)).variance) == 1
+    assert len(PrincipalCoordinates.of(np.c_[column - column.mean(), 1e-12 * noise], np.ones(50)).variance) == 1
+    assert len(PrincipalCoordinates.of(np.c_[column, 1e6 + 10 * noise], np.ones(50)).variance) == 2

@@ -14,6 +14,7 @@ from causalopt.nuisance.assignment.reduced_rank import (
     RegressionPath,
     RegressionSplit,
     choose_settings,
+    weighted_squares,
 )
 from causalopt.nuisance.assignment.sinkhorn import Normalizer, log_sums, margins
 from causalopt.nuisance.coordinates import PrincipalCoordinates
@@ -94,7 +95,7 @@ class GaussianAssignment(BaseEstimator):  # type: ignore[misc]
         texts = [part.transform(x) for part in parts]
         # The coordinates of each part with its rows, and the sums that all features of readers share.
         halves = [[(u[part], part) for part in (~rows, rows)] for u, rows in zip(texts, out, strict=True)]
-        squares = [[(u * weight[part][:, None]).T @ u for u, part in both] for both in halves]
+        squares = [[weighted_squares(u, weight[part]) for u, part in both] for both in halves]
         best = -np.inf
         for features in ReaderFeatures.candidates(w, weight):
             phi = features.transform(w)
@@ -113,8 +114,8 @@ class GaussianAssignment(BaseEstimator):  # type: ignore[misc]
         if best <= 0:
             return self
         phi = self.features_.transform(w)
-        readers = [phi @ RegressionPath.of(split.fitted).slope(self.settings_) for split in chosen]
-        self._choose_strength(texts, readers, weight, fold)
+        slopes = [RegressionPath.of(split.fitted).slope(self.settings_) for split in chosen]
+        self._choose_strength(texts, phi, slopes, weight, fold)
         if self.strength_ > 0:
             self._fit_slope(x, phi, weight)
         return self
@@ -132,8 +133,8 @@ class GaussianAssignment(BaseEstimator):  # type: ignore[misc]
     def _fit_slope(self, x: Array, phi: Float64, weight: Float64) -> None:
         u = self.coordinates_.transform(x)
         self.slope_ = self.strength_ * RegressionPath.of(RegressionMoments.of(u, phi, weight)).slope(self.settings_)
-        texts, readers = drawn_rows(u, phi @ self.slope_, weight, self.sample, self.seed)
-        self.normalizer_ = Normalizer.of(texts[0], readers[0], texts[1], readers[1])
+        (texts, text_weight), (readers, reader_weight) = drawn_rows(weight, self.sample, self.seed)
+        self.normalizer_ = Normalizer.of(u[texts], phi[readers] @ self.slope_, text_weight, reader_weight)
 
     def stabilized_weight(self, x: Array, w: Array) -> Float64:
         if self.strength_ == 0:
@@ -143,20 +144,24 @@ class GaussianAssignment(BaseEstimator):  # type: ignore[misc]
         log_ratio = self.normalizer_.log_ratio(self.coordinates_.transform(x), readers)
         return np.asarray(np.exp(np.clip(-log_ratio, -LARGEST, LARGEST)))
 
-    def _choose_strength(self, texts: list[Float64], readers: list[Float64], weight: Float64, fold: Int64) -> None:
+    def _choose_strength(
+        self, texts: list[Float64], phi: Float64, slopes: list[Float64], weight: Float64, fold: Int64
+    ) -> None:
         parts = []
-        for k, (u, slopes) in enumerate(zip(texts, readers, strict=True)):
-            rest, held_out = fold != k, np.flatnonzero(fold == k)
+        for k, (u, slope) in enumerate(zip(texts, slopes, strict=True)):
+            held_out = np.flatnonzero(fold == k)
             held_out = held_out[:: -(-len(held_out) // SEARCH_ROWS)]
-            (sample, share), (of_readers, reader_share) = (
-                distinct_rows(*drawn)
-                for drawn in drawn_rows(u[rest], slopes[rest], weight[rest], SEARCH_SAMPLE, self.seed)
+            (rows, row_weight), (others, other_weight) = drawn_rows(
+                np.where(fold == k, 0.0, weight), SEARCH_SAMPLE, self.seed
             )
+            sample, share = distinct_rows(u[rows], row_weight)
+            of_readers, reader_share = distinct_rows(phi[others] @ slope, other_weight)
+            readers = phi[held_out] @ slope
             new_text, text = _distinct(u[held_out])
-            new_reader, reader = _distinct(slopes[held_out])
+            new_reader, reader = _distinct(readers)
             # The strength multiplies every interaction of a text and a reader, so that each is computed once.
             known, of_text, of_reader = sample @ of_readers.T, new_text @ of_readers.T, new_reader @ sample.T
-            real = np.einsum("ij,ij->i", u[held_out], slopes[held_out])
+            real = np.einsum("ij,ij->i", u[held_out], readers)
             gains = [weight[held_out]]
             for strength in STRENGTHS:
                 log_text, log_reader = margins(strength * known, share, reader_share, SEARCH_TOLERANCE, SEARCH_STEPS)
@@ -183,21 +188,19 @@ def _folds(text_id: Int64, seed: int) -> Int64 | None:
     return inner_folds(np.arange(len(text_id)) if few else text_id, INNER_FOLDS, seed)
 
 
-def drawn_rows(
-    texts: Float64, readers: Float64, weight: Float64, size: int, seed: int
-) -> tuple[tuple[Float64, Float64], tuple[Float64, Float64]]:
-    """Return texts with their weights, and readers with theirs: all rows that count, or at most ``size`` of them.
+def drawn_rows(weight: Float64, size: int, seed: int) -> tuple[tuple[Int64, Float64], tuple[Int64, Float64]]:
+    """Return positions of texts with their weights, and of readers with theirs: all rows that count, or a sample.
 
-    Those are drawn with probabilities proportional to their weights, and then weigh the same.
+    At most ``size`` rows are drawn, with probabilities proportional to their weights, and then weigh the same.
     """
-    counts = weight > 0
-    texts, readers, weight = texts[counts], readers[counts], weight[counts]
-    if len(texts) <= size:
-        return (texts, weight), (readers, weight)
+    counts = np.flatnonzero(weight > 0)
+    weight = weight[counts]
+    if len(counts) <= size:
+        return (counts, weight), (counts, weight)
     rng = np.random.default_rng(seed)
     share = weight / weight.sum()
-    drawn_texts, drawn_readers = (rng.choice(len(texts), size, p=share) for _ in range(2))
-    return (texts[drawn_texts], np.ones(size)), (readers[drawn_readers], np.ones(size))
+    texts, readers = (counts[rng.choice(len(counts), size, p=share)] for _ in range(2))
+    return (texts, np.ones(size)), (readers, np.ones(size))
 
 
 def _distinct(rows: Float64) -> tuple[Float64, Int64]:

@@ -19,6 +19,8 @@ NEGLIGIBLE = 1e-9
 """Added to each penalty, so that collinear covariates leave the regression defined."""
 WHITENED = 1e-9
 """Largest distance from one of a variance that counts as one."""
+CONSTANT = 1e-13
+"""Variance of covariates along a direction, as a share of the largest, that may be rounding."""
 ROUNDING = 1e-10
 """Nats per row that are no reason to prefer one setting to another."""
 COORDINATES = (4, 8, 16, 32, 64, 128)
@@ -40,8 +42,14 @@ class RegressionMoments:
         constant = np.column_stack([np.ones(len(phi)), phi])
         weighted = constant * weight[:, None]
         if texts is None:
-            texts = (u * weight[:, None]).T @ u
+            texts = weighted_squares(u, weight)
         return cls(weighted.T @ constant, weighted.T @ u, texts, float(weight.sum()))
+
+
+def weighted_squares(u: Float64, weight: Float64) -> Float64:
+    """U'AU; a matrix times its own transpose is half the work of any other product."""
+    rooted = u * np.sqrt(weight)[:, None]
+    return np.asarray(rooted.T @ rooted)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,14 +113,15 @@ class RegressionPath:
     The slopes of a penalty are axes diag(1 / (variance + penalty)) loadings. The coordinates u must have mean zero over
     the rows of the moments. Since they are whitened (see `PrincipalCoordinates`), the residual covariance is the
     identity except in the directions that vary with phi, at most f of them, and in those few of negligible variance
-    whose whitening is not exact: no larger matrix needs an eigendecomposition.
+    whose whitening is not exact: no larger matrix needs an eigendecomposition. Products of dummies are collinear, so
+    that phi varies in fewer than f directions, and only these are kept.
 
     Attributes
     ----------
     mean, variance, axes:
-        Mean of phi, and the eigenvalues and eigenvectors of its covariance, shapes [f], [f] and [f, f].
+        Mean of phi, and the eigenvalues and eigenvectors of its covariance, shapes [f], [a] and [f, a].
     loadings:
-        Covariances of axes' phi with u, shape [f, q].
+        Covariances of axes' phi with u, shape [a, q].
     excess:
         Covariance of u less the identity, shape [q, q].
     """
@@ -128,6 +137,9 @@ class RegressionPath:
         mean = moments.features[0, 1:] / moments.total
         covariance = moments.features[1:, 1:] / moments.total - np.outer(mean, mean)
         variance, axes = np.linalg.eigh(covariance)
+        varies = variance > CONSTANT * variance[-1]
+        varies[-1] = True  # a direction is needed even if all are constant
+        variance, axes = variance[varies], axes[:, varies]
         cross = (moments.cross[1:] - np.outer(mean, moments.cross[0])) / moments.total
         excess = moments.texts / moments.total - np.eye(len(moments.texts))
         return cls(mean, np.maximum(variance, 0.0), axes, axes.T @ cross, excess)
@@ -145,7 +157,7 @@ class RegressionPath:
         return np.asarray(np.linalg.qr(spanning)[0])
 
     def slopes(self, basis: Float64, penalties: tuple[float, ...]) -> Float64:
-        """Slopes of basis' u on axes' (phi - mean), shape [penalties, f, k]."""
+        """Slopes of basis' u on axes' (phi - mean), shape [penalties, a, k]."""
         added = np.array(penalties) + NEGLIGIBLE
         return (self.loadings[:, : len(basis)] @ basis) / (self.variance + added[:, None])[:, :, None]
 
@@ -176,14 +188,16 @@ class RegressionPath:
         across = np.swapaxes(slopes, -1, -2)
         explained = across @ cross
         residual = texts - explained - np.swapaxes(explained, -1, -2) + across @ features @ slopes
-        return np.cumsum(pairs.gains(texts, residual[:, None], held_out.total), axis=-1)
+        gains = np.cumsum(pairs.gains(texts, residual[:, None], held_out.total), axis=-1)
+        constant = min(len(mean), len(basis)) - gains.shape[-1]  # directions that do not vary with phi add nothing
+        return np.pad(gains, [(0, 0), (0, 0), (0, constant)], mode="edge")
 
     def slope(self, settings: CanonicalSettings) -> Float64:
         """Return S for all coordinates of u, shape [f, q]: phi' S u is their interaction in log p(u | phi)."""
         basis = self.basis(settings.coordinates)
         pairs, slopes = self.pairs(basis, (settings.penalty,), (settings.shrinkage,))
         text = pairs.text[0, 0][:, : settings.rank]
-        full = np.zeros(self.loadings.shape)
+        full = np.zeros((len(self.mean), self.loadings.shape[1]))
         full[:, : settings.coordinates] = (self.axes @ slopes[0] @ text) @ (basis @ text).T
         return full
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -16,8 +17,8 @@ TEXTS = 64
 """Number of texts in a sampled average."""
 READERS_A_DIRECTION = 4
 """Smallest number of sampled readers for each direction of the covariates on which the sample is calibrated."""
-CHUNK = 200_000
-"""Number of pairs that are predicted at once."""
+CHUNK = 20_000
+"""Number of pairs that are predicted at once: their columns fit a processor's cache."""
 
 Predict = Callable[[Array, Array], Float64]
 
@@ -50,12 +51,19 @@ def mean_over_readers(
     >>> mean.tolist(), se.tolist()
     ([4.0], [0.0])
     """
+    return mean_of_pairs(partial(all_pairs, predict), x, w_reference, weight_reference, readers=readers, seed=seed)
+
+
+def mean_of_pairs(
+    pairs: Predict, x: Array, w_reference: Array, weight_reference: Float64, *, readers: int = READERS, seed: int = 0
+) -> tuple[Float64, Float64]:
+    """`mean_over_readers` of a model whose ``pairs(x, w)`` are the predictions m(x_i, w_k), shape [n, k]."""
     w, weight = distinct_rows(w_reference, weight_reference)
     if len(w) <= readers:
-        return _pairs(predict, x, w) @ (weight / weight.sum()), np.zeros(len(x))
+        return pairs(x, w) @ (weight / weight.sum()), np.zeros(len(x))
     sample = _systematic(w, weight, readers, seed)
     covariates = _leading(w, weight, readers // READERS_A_DIRECTION)[sample]
-    values = _pairs(predict, x, w[sample])
+    values = pairs(x, w[sample])
     spread = covariates - covariates.mean(axis=0)
     share = 1 / readers - np.linalg.lstsq(spread.T, covariates.mean(axis=0))[0]  # all readers have mean zero
     fitted = np.linalg.svd(np.column_stack([np.ones(readers), spread]), full_matrices=False)[0]
@@ -80,7 +88,7 @@ def mean_over_texts(
     reader = row_codes(w)
     _, first = np.unique(reader, return_index=True)
     position = np.arange(len(x_draws))
-    values = _pairs(
+    values = all_pairs(
         lambda readers, j: predict(x_draws[j[:, 0]], readers, text_id[j[:, 0]]), w[first], position[:, None]
     )
     return np.asarray(values.mean(axis=1)[reader])
@@ -93,7 +101,7 @@ def distinct_rows(rows: Array, weight: Float64) -> tuple[Array, Float64]:
     return rows[first], np.bincount(codes, weights=weight).astype(np.float64)
 
 
-def _pairs(predict: Predict, rows: Array, others: Array) -> Float64:
+def all_pairs(predict: Predict, rows: Array, others: Array) -> Float64:
     """predict(rows_i, others_k), shape [n, k], a block of rows at a time."""
     step = max(1, CHUNK // len(others))
     blocks = []

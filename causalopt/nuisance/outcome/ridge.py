@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
-from scipy.linalg.lapack import dposv
+from scipy.linalg.lapack import dposv, dpotrf, dtrtrs
 from sklearn.base import BaseEstimator
 
 from causalopt.data.folds import inner_folds, text_ids
@@ -163,9 +163,9 @@ class Moments:
     @classmethod
     def of_each(cls, z: Float64, outcomes: Float64, weight: Float64) -> list[Moments]:
         """Sum over rows for each column of ``outcomes`` [n, k]."""
-        constant = np.column_stack([np.ones(len(z)), z])
-        weighted = constant * weight[:, None]
-        zz, zy = weighted.T @ constant, weighted.T @ outcomes
+        root = np.sqrt(weight)[:, None]
+        rooted = np.column_stack([np.ones(len(z)), z]) * root
+        zz, zy = rooted.T @ rooted, rooted.T @ (outcomes * root)  # a matrix with its own transpose: half the work
         yy, total = weight @ outcomes**2, float(weight.sum())
         return [cls(zz, np.ascontiguousarray(zy[:, j]), float(yy[j]), total) for j in range(outcomes.shape[1])]
 
@@ -174,24 +174,76 @@ class Moments:
 
         A column with a penalty of `DROPPED` or more has the coefficient zero.
         """
-        kept = np.concatenate([[0], 1 + np.flatnonzero(penalty < DROPPED)])
-        if len(kept) < len(self.zy):
-            coefficients = np.zeros(len(self.zy))
-            rest = Moments(self.zz[kept[:, None], kept], self.zy[kept], self.yy, self.total)
-            coefficients[kept] = rest.solve(penalty[kept[1:] - 1])
-            return coefficients
-        matrix = self.zz.copy()
-        # A pseudo-row of 1e-9 keeps the system positive definite if columns are collinear.
-        np.einsum("ii->i", matrix)[...] += self.total * np.concatenate([[0.0], penalty]) + 1e-9 * self.total
-        # Some hundred small systems are solved for each fit: call the routine itself, without the checks around it.
-        # The transpose of the symmetric matrix has the order of columns that it reads.
-        _, solution, failed = dposv(matrix.T, self.zy, lower=1)
-        return np.asarray(np.linalg.lstsq(matrix, self.zy)[0] if failed else solution, dtype=np.float64)
+        return np.asarray(self.solve_each(penalty[None])[0])
 
-    def loss(self, coefficients: Float64) -> float:
-        """Weighted sum of squared errors."""
+    def solve_each(self, penalties: Float64) -> Float64:
+        """`solve` for each row of ``penalties`` [k, p], shape [k, 1 + p]; fast if they differ in few columns."""
+        coefficients = np.zeros((len(penalties), len(self.zy)))
+        kept = np.column_stack([np.ones(len(penalties), dtype=bool), penalties < DROPPED])
+        for columns in {columns.tobytes(): columns for columns in kept}.values():
+            rows = np.flatnonzero((kept == columns).all(axis=1))
+            added = penalties[np.ix_(rows, columns[1:])]
+            coefficients[np.ix_(rows, columns)] = self._among(np.flatnonzero(columns))._solve_path(added)
+        return coefficients
+
+    def _among(self, columns: Int64) -> Moments:
+        """Return the sums of some columns, which include the constant."""
+        if len(columns) == len(self.zy):
+            return self
+        return Moments(_block(self.zz, columns, columns), self.zy[columns], self.yy, self.total)
+
+    def _solve_path(self, penalties: Float64) -> Float64:
+        """`solve_each` if no column is dropped.
+
+        Columns of one penalty throughout are eliminated first and once; each row of ``penalties`` then costs a system
+        in the others (their Schur complement).
+        """
+        # A pseudo-row of 1e-9 keeps the system positive definite if columns are collinear.
+        added = self.total * (np.column_stack([np.zeros(len(penalties)), penalties]) + 1e-9)
+        varies = np.ptp(added, axis=0) > 0
+        same, other = np.flatnonzero(~varies), np.flatnonzero(varies)
+        # Some hundred small systems are solved for each fit: call the routines themselves, without the checks around
+        # them. The transpose of a symmetric matrix has the order of columns that they read.
+        factor, failed = dpotrf(_with_diagonal(_block(self.zz, same, same), added[0, same]).T, lower=1, overwrite_a=1)
+        if failed:
+            return self._least_squares(added)
+        known = np.column_stack([_block(self.zz, same, other), self.zy[same]])
+        halfway = dtrtrs(factor, known, lower=1)[0]
+        across, target = halfway[:, :-1], halfway[:, -1]
+        rest = _block(self.zz, other, other) - across.T @ across
+        rest_target = self.zy[other] - across.T @ target
+        coefficients = np.empty(added.shape)
+        for solution, own in zip(coefficients, added[:, other], strict=True):
+            if len(other) == 0:
+                break
+            system = _with_diagonal(rest.copy(), own)
+            _, solution[other], failed = dposv(system.T, rest_target, lower=1, overwrite_a=1)
+            if failed:
+                return self._least_squares(added)
+        found = dtrtrs(factor, target[:, None] - across @ coefficients[:, other].T, lower=1, trans=1)[0]
+        coefficients[:, same] = found.T
+        return coefficients
+
+    def _least_squares(self, added: Float64) -> Float64:
+        """Solutions of smallest norm, for each row of numbers that are added to the diagonal."""
+        systems = [_with_diagonal(self.zz.copy(), own) for own in added]
+        return np.stack([np.asarray(np.linalg.lstsq(matrix, self.zy)[0]) for matrix in systems])
+
+    def loss(self, coefficients: Float64) -> Float64:
+        """Weighted sum of squared errors for each row of ``coefficients`` [k, 1 + p], shape [k]."""
         # sum_i a_i (y_i - z_i'b)^2 from the sums alone: no pass over the rows for each of some hundred penalties.
-        return self.yy - 2 * float(coefficients @ self.zy) + float(coefficients @ self.zz @ coefficients)
+        squares = np.sum((coefficients @ self.zz) * coefficients, axis=1)
+        return np.asarray(self.yy - 2 * coefficients @ self.zy + squares)
+
+
+def _block(matrix: Float64, rows: Int64, columns: Int64) -> Float64:
+    return np.asarray(matrix.take(rows, axis=0).take(columns, axis=1))  # three times as fast as indexing with both
+
+
+def _with_diagonal(matrix: Float64, added: Float64) -> Float64:
+    """Add to the diagonal, in place."""
+    np.einsum("ii->i", matrix)[...] += added
+    return matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,13 +260,13 @@ class Split:
     block: Int64
     variance: Float64
 
-    def solve(self, penalty: Penalty) -> Float64:
-        """Coefficients fitted on the training part, shape [1 + p]."""
-        return self.fitted.solve(penalty.vector(self.block, self.variance))
+    def solve(self, penalties: list[Penalty]) -> Float64:
+        """Coefficients fitted on the training part, shape [k, 1 + p]; fast if the penalties differ in one field."""
+        return self.fitted.solve_each(np.stack([each.vector(self.block, self.variance) for each in penalties]))
 
-    def loss(self, penalty: Penalty) -> float:
-        """Weighted sum of squared errors on the held-out part."""
-        return self.left_out.loss(self.solve(penalty))
+    def loss(self, penalties: list[Penalty]) -> Float64:
+        """Weighted sums of squared errors on the held-out part, shape [k]."""
+        return self.left_out.loss(self.solve(penalties))
 
 
 def choose_penalty(splits: list[Split]) -> tuple[Penalty, float]:
@@ -231,20 +283,22 @@ def choose_penalty(splits: list[Split]) -> tuple[Penalty, float]:
         The best penalty, and its held-out mean squared error, squared outcome units.
     """
     total = sum(split.left_out.total for split in splits)
-    known: dict[Penalty, float] = {}
 
-    def held_out(penalty: Penalty) -> float:
-        if penalty not in known:
-            known[penalty] = sum(split.loss(penalty) for split in splits) / total
-        return known[penalty]
+    def held_out(penalties: list[Penalty]) -> dict[Penalty, float]:
+        losses = np.sum([split.loss(penalties) for split in splits], axis=0) / total
+        return dict(zip(penalties, losses.tolist(), strict=True))
 
-    grids = [("text", TEXT, 0), ("product", PRODUCT, 2), ("anisotropy", ANISOTROPY, 0), ("reader", READER, 1)]
     best = Penalty()
+    known = held_out([best])
+    grids = [("text", TEXT, 0), ("product", PRODUCT, 2), ("anisotropy", ANISOTROPY, 0), ("reader", READER, 1)]
     for _ in range(SWEEPS):
         for field, grid, needs in grids:
             if any((split.block == needs).any() for split in splits):
-                best = min([best, *(replace(best, **{field: value}) for value in grid)], key=held_out)
-    return best, held_out(best)
+                tried = [replace(best, **{field: value}) for value in grid]
+                if new := [penalty for penalty in tried if penalty not in known]:
+                    known.update(held_out(new))
+                best = min([best, *tried], key=known.__getitem__)
+    return best, known[best]
 
 
 INNER_FOLDS = 5
@@ -282,7 +336,7 @@ def held_out_fits(
     for j, of_outcome in enumerate(zip(*splits, strict=True)):
         penalty, _ = choose_penalty(list(of_outcome))
         for design, split, rows in zip(designs, of_outcome, out, strict=True):
-            held_out[rows, j] += design.function(split.solve(penalty)).predict(x[rows], w[rows])
+            held_out[rows, j] += design.function(split.solve([penalty])[0]).predict(x[rows], w[rows])
         if not _better(outcomes[:, j], held_out[:, j], float(center[j]), weight, text_id):
             penalty, held_out[:, j] = NOTHING, center[j]
         found.append((penalty, held_out[:, j].copy()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -14,7 +15,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
 from causalopt.errors import ConfigError, DataError
-from causalopt.nuisance.outcome.averaging import READERS, mean_over_readers
+from causalopt.nuisance.outcome.averaging import READERS, all_pairs, mean_of_pairs
+from causalopt.nuisance.outcome.tree_averages import LeafSum
 from causalopt.typing import Array, Float64
 
 LIBRARIES = ("sklearn.", "lightgbm.")
@@ -99,7 +101,9 @@ class SklearnOutcome(BaseEstimator):  # type: ignore[misc]
 
     def marginal_with_error(self, x: Array, w_reference: Array, weight_reference: Float64) -> tuple[Float64, Float64]:
         """Mean over a sample of readers and its Monte Carlo standard error, shape [n] each."""
-        return mean_over_readers(self.predict, x, w_reference, weight_reference, readers=self.readers, seed=self.seed)
+        leaves = LeafSum.of_regressor(self.model_, x.shape[1])
+        pairs = partial(all_pairs, self.predict) if leaves is None else leaves.pairs
+        return mean_of_pairs(pairs, x, w_reference, weight_reference, readers=self.readers, seed=self.seed)
 
 
 def build_estimator(estimator: Any, settings: Mapping[str, Any], seed: int) -> Any:

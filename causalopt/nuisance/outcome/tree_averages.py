@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from lightgbm import LGBMRegressor
 
 from causalopt.typing import Array, Float64
 
@@ -42,12 +43,34 @@ class LeafSum:
         trees = booster.dump_model(num_iteration=rounds)["tree_info"]
         return cls([tree["tree_structure"] for tree in trees], dimensions, scale)
 
+    @classmethod
+    def of_regressor(cls, model: Any, dimensions: int) -> Self | None:
+        """Read a fitted `LGBMRegressor`; None of any other estimator, and if its prediction is no such sum of leaves.
+
+        It is not with a link function, with missing values or categories in a split, or with regressions in the leaves.
+        """
+        if type(model) is not LGBMRegressor:
+            return None
+        dump = model.booster_.dump_model()
+        trees = [tree["tree_structure"] for tree in dump["tree_info"]]
+        plain = dump["objective"] == "regression" and not dump["average_output"]
+        return cls(trees, dimensions) if plain and all(_is_plain(tree) for tree in trees) else None
+
     def predict(self, x: Array, w: Array) -> Float64:
         """f(x_i, w_i), shape [n]."""
         total = np.zeros(len(x))
         for value, in_text, in_reader in self._leaves(x, w):
             both = in_reader if in_text is None else in_text if in_reader is None else in_text & in_reader
             _add(total, value, both)
+        return self.scale * total
+
+    def pairs(self, x: Array, w: Array) -> Float64:
+        """f(x_i, w_k), shape [n, k]: for each tree a product of two tables, of texts in leaves and of readers."""
+        total = np.zeros((len(x), len(w)))
+        columns = _columns(x, w)
+        for root in self.trees:
+            values, in_text, in_reader = zip(*self._leaves_of(root, columns), strict=True)
+            total += _table(in_text, len(x)).T @ (np.array(values)[:, None] * _table(in_reader, len(w)))
         return self.scale * total
 
     def marginal(self, x: Array, w_reference: Array, weight_reference: Float64) -> Float64:
@@ -66,21 +89,42 @@ class LeafSum:
         return self.scale * total
 
     def _leaves(self, x: Array, w: Array) -> Iterator[tuple[float, Mask, Mask]]:
-        columns = [np.ascontiguousarray(column, dtype=np.float64) for column in (*x.T, *w.T)]
+        columns = _columns(x, w)
         for root in self.trees:
-            pending: list[tuple[dict[str, Any], Mask, Mask]] = [(root, None, None)]
-            while pending:
-                node, in_text, in_reader = pending.pop()
-                if "split_feature" not in node:
-                    yield float(node["leaf_value"]), in_text, in_reader
-                    continue
-                feature = int(node["split_feature"])
-                left = columns[feature] <= node["threshold"]
-                for child, side in ((node["left_child"], left), (node["right_child"], ~left)):
-                    if feature < self.dimensions:
-                        pending.append((child, side if in_text is None else in_text & side, in_reader))
-                    else:
-                        pending.append((child, in_text, side if in_reader is None else in_reader & side))
+            yield from self._leaves_of(root, columns)
+
+    def _leaves_of(self, root: dict[str, Any], columns: list[Float64]) -> Iterator[tuple[float, Mask, Mask]]:
+        """Value of each leaf of a tree, and the texts and the readers that lie in it."""
+        pending: list[tuple[dict[str, Any], Mask, Mask]] = [(root, None, None)]
+        while pending:
+            node, in_text, in_reader = pending.pop()
+            if "split_feature" not in node:
+                yield float(node["leaf_value"]), in_text, in_reader
+                continue
+            feature = int(node["split_feature"])
+            left = columns[feature] <= node["threshold"]
+            for child, side in ((node["left_child"], left), (node["right_child"], ~left)):
+                if feature < self.dimensions:
+                    pending.append((child, side if in_text is None else in_text & side, in_reader))
+                else:
+                    pending.append((child, in_text, side if in_reader is None else in_reader & side))
+
+
+def _is_plain(node: dict[str, Any]) -> bool:
+    """Whether a tree compares numbers that are not missing, and has constants in its leaves."""
+    if "split_feature" not in node:
+        return "leaf_coeff" not in node
+    compares = node["decision_type"] == "<=" and node["missing_type"] == "None"
+    return compares and _is_plain(node["left_child"]) and _is_plain(node["right_child"])
+
+
+def _columns(x: Array, w: Array) -> list[Float64]:
+    return [np.ascontiguousarray(column, dtype=np.float64) for column in (*x.T, *w.T)]
+
+
+def _table(masks: tuple[Mask, ...], rows: int) -> Float64:
+    """Which rows lie in each leaf, as zeros and ones, shape [leaves, rows]."""
+    return np.array([np.ones(rows) if mask is None else mask for mask in masks], dtype=np.float64)
 
 
 def _add(total: Float64, value: float, mask: Mask) -> None:

@@ -4,7 +4,8 @@ from nuisance_laws import binary_texts, fit_quality, gaussian_texts
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
-from causalopt.nuisance.assignment.gaussian import GaussianAssignment
+from causalopt.data.folds import inner_folds
+from causalopt.nuisance.assignment.gaussian import GaussianAssignment, drawn_rows
 from causalopt.nuisance.assignment.reduced_rank import (
     PENALTIES,
     SHRINKAGES,
@@ -168,6 +169,87 @@ def test_every_setting_is_what_it_is_alone(d, f, stretched):
                 found = path.slope(CanonicalSettings(coordinates, rank, penalty, shrinkage))
                 np.testing.assert_allclose(found[:, :coordinates], slope, rtol=1e-8, atol=1e-8)
                 assert not found[:, coordinates:].any()
+
+
+def test_collinear_covariates_are_the_few_directions_they_vary_in():
+    """A ridge regression does not change if phi is rotated into more columns; further ranks add nothing."""
+    rng = np.random.default_rng(0)
+    few = rng.normal(size=(300, 3)) + 0.4
+    rotation = np.linalg.qr(rng.normal(size=(8, 3)))[0].T
+    out = np.arange(300) % 3 == 0
+    x = 0.3 * few @ rng.normal(size=(3, 12)) + rng.normal(size=(300, 12))
+    u = PrincipalCoordinates.of(x[~out], np.ones(200)).transform(x)
+    narrow, wide = (
+        RegressionSplit(*(RegressionMoments.of(u[part], phi[part], np.ones(part.sum())) for part in (~out, out)))
+        for phi in (few, few @ rotation)
+    )
+    path, collinear = RegressionPath.of(narrow.fitted), RegressionPath.of(wide.fitted)
+    assert collinear.axes.shape == (8, 3)
+    for coordinates, ranks in ((12, 8), (4, 4)):
+        gains = collinear.gains(wide.left_out, coordinates)
+        assert gains.shape[-1] == ranks
+        alone = path.gains(narrow.left_out, coordinates)
+        np.testing.assert_allclose(gains[..., :3], alone, rtol=1e-8, atol=1e-7)
+        np.testing.assert_array_equal(gains[..., 3:], gains[..., 2:-1])
+    settings = CanonicalSettings(coordinates=12, rank=2, penalty=0.01, shrinkage=0.1)
+    np.testing.assert_allclose(collinear.slope(settings), rotation.T @ path.slope(settings), rtol=1e-8, atol=1e-9)
+
+
+def test_covariates_that_are_all_constant_leave_a_direction_that_gains_nothing():
+    u = np.random.default_rng(0).normal(size=(60, 3))
+    moments = RegressionMoments.of(u - u.mean(axis=0), np.zeros((60, 2)), np.ones(60))
+    np.testing.assert_allclose(RegressionPath.of(moments).gains(moments, 3), 0.0, atol=1e-6)
+
+
+def test_sums_of_weighted_rows_are_sums_over_rows():
+    rng = np.random.default_rng(0)
+    u, phi, weight = rng.normal(size=(30, 3)), rng.normal(size=(30, 2)), rng.integers(0, 4, 30).astype(float)
+    moments = RegressionMoments.of(u, phi, weight)
+    rows = list(zip(u, np.c_[np.ones(30), phi], weight, strict=True))
+    np.testing.assert_allclose(moments.texts, sum(a * np.outer(one, one) for one, _, a in rows), atol=1e-12)
+    np.testing.assert_allclose(moments.cross, sum(a * np.outer(f, one) for one, f, a in rows), atol=1e-12)
+    np.testing.assert_allclose(moments.features, sum(a * np.outer(f, f) for _, f, a in rows), atol=1e-12)
+
+
+def test_a_sample_is_drawn_in_proportion_to_the_weights_of_the_rows_that_count():
+    weight = np.tile([0.0, 1.0, 3.0], 400)
+    (texts, text_weight), (readers, reader_weight) = drawn_rows(weight, 700, seed=0)
+    for rows, drawn_weight in ((texts, text_weight), (readers, reader_weight)):
+        assert drawn_weight.tolist() == [1.0] * 700
+        assert set(rows % 3) == {1, 2}
+        assert np.mean(rows % 3 == 2) == pytest.approx(0.75, abs=0.06)  # 3.7 standard errors
+    assert not np.array_equal(texts, readers)
+    for rows, own_weight in drawn_rows(weight, 800, seed=0):
+        assert rows.tolist() == np.flatnonzero(weight).tolist()
+        np.testing.assert_array_equal(own_weight, weight[rows])
+
+
+def test_information_is_the_mean_log_ratio_of_rows_whose_margins_are_of_the_others():
+    rng = np.random.default_rng(3)
+    x, w, _ = gaussian_texts(900, 4, 2, 1.0, seed=3)
+    weight = rng.integers(0, 3, 900).astype(float)
+    model = GaussianAssignment().fit(x, w, weight)
+    phi, fold = model.features_.transform(w), inner_folds(np.arange(900), 5, 0)
+    log_ratio = np.empty(900)
+    for k in range(5):
+        rest, out = fold != k, fold == k
+        u = PrincipalCoordinates.of(x[rest], weight[rest]).transform(x)
+        path = RegressionPath.of(RegressionMoments.of(u[rest], phi[rest], weight[rest]))
+        readers = phi @ path.slope(model.settings_) * model.strength_
+        (texts, text_weight), (others, other_weight) = drawn_rows(weight * rest, 400, seed=0)
+        assert not np.array_equal(texts, others)
+        normalizer = Normalizer.of(u[texts], readers[others], text_weight, other_weight)
+        log_ratio[out] = normalizer.log_ratio(u[out], readers[out])
+    assert model.information_ == pytest.approx(np.average(log_ratio, weights=weight), rel=1e-4)
+
+
+def test_margins_of_the_fit_are_over_a_sample_of_texts_and_another_of_readers():
+    x, w, _ = gaussian_texts(300, 4, 2, 1.0, seed=3)
+    model = GaussianAssignment(sample=50).fit(x, w, np.ones(300))
+    (texts, _), (readers, _) = drawn_rows(np.ones(300), 50, seed=0)
+    u, slopes = model.coordinates_.transform(x), model.features_.transform(w) @ model.slope_
+    for found, rows in ((model.normalizer_.texts, u[texts]), (model.normalizer_.readers, slopes[readers])):
+        np.testing.assert_allclose(np.unique(found, axis=0), np.unique(rows, axis=0), atol=1e-9)
 
 
 def test_of_settings_that_tie_the_first_is_chosen():

@@ -169,6 +169,41 @@ def test_dropped_columns_are_not_there():
     np.testing.assert_allclose(found[[0, 1, 3]], alone, rtol=1e-12)
 
 
+@pytest.mark.parametrize("moving", [[0, 1, 2], [3], [0, 2, 3, 4, 5], []])
+@pytest.mark.parametrize("collinear", [False, True])
+def test_penalties_solved_together_are_dense_solutions(moving, collinear):
+    """Some columns keep their penalty, the others take each of five, and the last of these drops them."""
+    rng = np.random.default_rng(0)
+    z, y, weight = rng.normal(size=(40, 6)), rng.normal(size=40), rng.random(40) + 0.1
+    if collinear:
+        z[:, 3] = z[:, 0] - z[:, 4]
+    penalties = np.tile(rng.random(6), (5, 1))
+    penalties[:, moving] *= np.array([1e-4, 0.1, 1.0, 30.0, 10 * DROPPED])[:, None]
+    moments = Moments.of(z, y, weight)
+    found = moments.solve_each(penalties)
+    design = np.c_[np.ones(40), z]
+    for coefficients, penalty in zip(found, penalties, strict=True):
+        kept = np.r_[0, 1 + np.flatnonzero(penalty < DROPPED)]
+        added = weight.sum() * (np.r_[0.0, penalty] + 1e-9)
+        system = (design.T * weight) @ design + np.diag(added)
+        expected = np.zeros(7)
+        expected[kept] = np.linalg.solve(system[np.ix_(kept, kept)], (design.T @ (weight * y))[kept])
+        np.testing.assert_allclose(coefficients, expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(moments.loss(found), (y - found @ design.T) ** 2 @ weight, rtol=1e-9)
+
+
+def test_a_system_that_is_not_positive_definite_has_its_solution_of_smallest_norm():
+    rng = np.random.default_rng(0)
+    z, y = rng.normal(size=(40, 3)), rng.normal(size=40)
+    moments = Moments.of(z, y, np.ones(40))
+    penalties = np.array([[-2.0, 1.0, 1.0], [-3.0, 1.0, 1.0], [-3.0, 1.0, 2.0]])
+    design = np.c_[np.ones(40), z]
+    for rows in ([0], [0, 1], [1, 2]):  # negative among the columns that differ, and among those that do not
+        for found, penalty in zip(moments.solve_each(penalties[rows]), penalties[rows], strict=True):
+            system = design.T @ design + 40 * np.diag(np.r_[0.0, penalty])
+            np.testing.assert_allclose(found, np.linalg.solve(system, design.T @ y), rtol=1e-6)
+
+
 def test_outcomes_fitted_together_are_those_fitted_alone():
     law = additive_and_crossed(200, 5, seed=0)
     noise = np.random.default_rng(1).normal(size=200)

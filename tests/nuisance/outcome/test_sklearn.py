@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from lightgbm import LGBMRegressor
 from nuisance_laws import additive_and_crossed
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRegressor
@@ -11,6 +12,7 @@ from sklearn.svm import LinearSVC
 from causalopt.errors import ConfigError, DataError
 from causalopt.nuisance import models
 from causalopt.nuisance.cross_fitting import cross_fit
+from causalopt.nuisance.outcome.averaging import mean_over_readers
 from causalopt.nuisance.outcome.sklearn import SklearnOutcome
 
 
@@ -107,3 +109,20 @@ def test_what_is_no_model():
         models.assignment_model({})
     with pytest.raises(ConfigError, match="no candidate to choose the outcome model from"):
         cross_fit(np.arange(6.0)[:, None], None, np.arange(6.0), outcome_model=[], folds=2)
+
+
+@pytest.mark.parametrize("known", [5, 80])
+def test_average_of_lightgbm_over_readers_is_that_of_its_predictions(known, monkeypatch):
+    """The trees are read in place of predicting every pair: the same sample of readers, and the same error."""
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(300, 3)), rng.normal(size=(known, 2))[rng.integers(0, known, 300)]
+    y = np.abs(x[:, 0]) * w[:, 0] + w[:, 1] ** 2
+    estimator = LGBMRegressor(n_estimators=20, verbosity=-1, n_jobs=1)
+    model = SklearnOutcome(estimator, readers=40).fit(x, w, y, np.ones(300))
+    weight = rng.random(300)
+    expected = mean_over_readers(model.predict, x[:30], w, weight, readers=40)
+    monkeypatch.setattr(LGBMRegressor, "predict", None)  # it is slow
+    mean, error = model.marginal_with_error(x[:30], w, weight)
+    np.testing.assert_allclose(mean, expected[0], atol=1e-12)
+    np.testing.assert_allclose(error, expected[1], atol=1e-12)
+    assert (error.max() > 0.001) == (known > 40)
