@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from causalopt.errors import ConfigError, DataError, OverlapWarning
-from causalopt.estimators.cluster import cluster_codes
+from causalopt.estimators.cluster import cluster_codes, cluster_sums
 from causalopt.estimators.estimate import Estimate
 from causalopt.estimators.ipw import clipped_mass, ionides_log_clip
 from causalopt.estimators.weights import LARGEST_LOG, WeightedRows
-from causalopt.typing import Float64
+from causalopt.typing import Float64, Int64
 
 FACTOR, ERRORS = 2.0, 4.0
 """Factor by which the mean ratio may differ from one, and by how many standard errors."""
@@ -35,13 +35,14 @@ class Overlap:
         Number of units.
     ess:
         Kish's effective number of units, ``(sum_g a_g)^2 / sum_g a_g^2``, with a_g the sum of exposure times ratio over
-        the rows of unit g.
+        the rows of unit g. Balancing weights of both signs leave fewer units than their sizes alone: what they weight
+        positively and negatively cancels in the sum, and not in the variance.
     ess_fraction:
         ``ess / clusters``.
     ess_rows:
         The same number, counted in rows.
     max_weight_share:
-        Share of the sum of weights that the largest unit carries.
+        Size of the largest unit's weight, as a share of the sum of all weights.
     pareto_k:
         Shape of the generalized Pareto distribution of the largest units' weights (the larger one with two-way
         clusters). Below 0.5 their variance exists; up to 0.7 the estimate is usable; above 1 even their mean does not
@@ -70,7 +71,11 @@ class Overlap:
 
 
 def overlap(
-    log_ratio: Any, weight: Any = None, cluster: Any = None, unit: str | tuple[str, ...] | None = None
+    log_ratio: Any,
+    weight: Any = None,
+    cluster: Any = None,
+    unit: str | tuple[str, ...] | None = None,
+    sign: Float64 | None = None,
 ) -> Overlap:
     """Measure overlap from log-ratios.
 
@@ -85,6 +90,9 @@ def overlap(
         None, labels [n] of the unit that was drawn, or a tuple of two arrays of labels (two-way).
     unit:
         Name of a cluster in messages: one name, or one for each clustering; see `DirectOutcomeDataset.units`.
+    sign:
+        Sign of each row's weight, shape [n], if ``log_ratio`` is the log of the size of weights of both signs; None if
+        all are positive.
 
     Raises
     ------
@@ -103,30 +111,45 @@ def overlap(
     >>> report = overlap(np.log([2.0, 2.0, 1.0, 1.0]), cluster=["a", "a", "b", "b"], unit="texts")
     >>> round(report.ess, 3), report.clusters, report.unit, round(report.ess_rows, 3)
     (1.8, 2, 'texts', 3.6)
+    >>> round(overlap(np.log([3.0, 3.0, 2.0]), sign=np.array([1.0, 1.0, -1.0])).ess, 3)  # 4^2 / 22
+    0.727
     """
     rows = WeightedRows.of(log_ratio, weight)
     ways = cluster_codes(cluster, rows.n) or (None,)
     if unit is None:
-        unit = "rows" if ways == (None,) else "clusters"
+        unit = "rows" if ways[0] is None else "clusters"
     names = (unit,) * len(ways) if isinstance(unit, str) else unit
     if len(names) != len(ways):
         raise DataError(f"unit names {len(names)} kinds of clusters, of which there are {len(ways)}")
-    size, name, codes = min(
-        ((rows.effective_size(codes), name, codes) for name, codes in zip(names, ways, strict=True)),
-        key=lambda way: way[0],
-    )
-    log_weight = rows.cluster_log_weight(codes)
+    found = [(_unit_weights(rows, codes, sign), name) for codes, name in zip(ways, names, strict=True)]
+    units, name = min(found, key=lambda way: _effective_number(way[0]))
+    size = _effective_number(units)
     return Overlap(
         n=rows.n,
         unit=name,
-        clusters=len(log_weight),
+        clusters=len(units),
         ess=size,
-        ess_fraction=size / len(log_weight),
-        ess_rows=rows.effective_size(),
-        max_weight_share=float(np.exp(log_weight.max() - np.logaddexp.reduce(log_weight))),
-        pareto_k=max(pareto_k(rows.cluster_log_weight(codes)) for codes in ways),
+        ess_fraction=size / len(units),
+        ess_rows=_effective_number(_unit_weights(rows, None, sign)),
+        max_weight_share=float(np.abs(units).max() / abs(units.sum())),
+        pareto_k=max(pareto_k(_log_size(weights)) for weights, _ in found),
         truncated_mass=clipped_mass(rows, ionides_log_clip(rows)),
     )
+
+
+def _unit_weights(rows: WeightedRows, codes: Int64 | None, sign: Float64 | None) -> Float64:
+    """Sum of exposure times ratio in each cluster, shape [G], or of each row, up to a positive factor."""
+    weights = np.exp(rows.log_weight - rows.log_weight.max()) * (1.0 if sign is None else sign)
+    return weights if codes is None else cluster_sums(weights, codes)
+
+
+def _effective_number(weights: Float64) -> float:
+    return float(weights.sum() ** 2 / np.sum(weights**2))
+
+
+def _log_size(weights: Float64) -> Float64:
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(np.abs(weights)), dtype=np.float64)
 
 
 def warn_if_mean_ratio_is_not_one(log_ratio: Any, *, weight: Any = None, cluster: Any = None) -> None:

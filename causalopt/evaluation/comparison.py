@@ -74,7 +74,8 @@ def overlap_of(
     rated = data.subset(data.rated)
     found = []
     for who in ("policy", "reference"):
-        log_weight = terms[who].log_weight_of(estimator)
-        WeightedRows.of(log_weight, data.weight).refuse_single_row()
-        found.append(overlap(log_weight[data.rated], rated.weight, rated.cluster(population), rated.units(population)))
+        log_size, sign = terms[who].weights_of(estimator)
+        WeightedRows.of(log_size, data.weight).refuse_single_row()
+        units = rated.cluster(population), rated.units(population)
+        found.append(overlap(log_size[data.rated], rated.weight, *units, sign[data.rated]))
     return min(found, key=lambda one: one.ess)

@@ -87,13 +87,14 @@ class PolicyTerms:
         """Log of the weights of y - m, apart from s: the ratio times observed / pi, shape [n], nats."""
         return self.ratio_of(estimator) + self.log_observed
 
-    def log_weight_of(self, estimator: str) -> Float64:
-        """Log of the size of the weight that each row's y - m has, shape [n], nats; without s if that failed."""
+    def weights_of(self, estimator: str) -> tuple[Float64, Float64]:
+        """Log of the size of the weight of each y - m, and its sign, shape [n]; without s if that failed."""
         with np.errstate(divide="ignore"):
             if estimator == "balance" and not isinstance(self.balancing, str):
                 weights, position = self.balancing
-                return np.asarray(np.log(np.abs(weights.alpha[position])), dtype=np.float64)
-            return self.correction_of(estimator) + (np.log(self.s) if self.s.any() else 0.0)
+                alpha = weights.alpha[position]
+                return np.asarray(np.log(np.abs(alpha)), dtype=np.float64), np.sign(alpha)
+            return self.correction_of(estimator) + (np.log(self.s) if self.s.any() else 0.0), np.ones(len(self.g))
 
     def estimate(self, name: str) -> Estimate:
         """Apply an estimator by name.
@@ -252,7 +253,7 @@ def with_balancing_weights(
     if policy.draws is None or reference.draws is None:
         return policy, reference
     try:
-        weights = balance_rows(pseudo, (policy.draws, reference.draws), score)
+        weights = balance_rows(pseudo, (policy.draws, reference.draws), score, cluster=policy.cluster)
     except (DataError, ModelError) as error:  # the other estimators do not need them
         return replace(policy, balancing=str(error)), replace(reference, balancing=str(error))
     return replace(policy, balancing=(weights, 0), score=score), replace(reference, balancing=(weights, 1), score=score)

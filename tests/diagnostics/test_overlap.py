@@ -167,3 +167,15 @@ def test_log_probabilities_that_do_not_belong_together_are_reported():
         warn_if_mean_ratio_is_not_one(policy - 1.2 * logged)  # one word more than the policy was asked about
     with pytest.warns(OverlapWarning, match=r"mean exp\(-1400\)"):
         warn_if_mean_ratio_is_not_one(policy - logged - 1400)
+
+
+def test_weights_of_both_signs_count_by_the_variance_of_the_sum():
+    """Var(sum_i a_i e_i) / (sum_i a_i)^2 = 1 / ess for errors of variance one, and of their cluster sums likewise."""
+    rng = np.random.default_rng(5)
+    weights, codes = rng.normal(0.3, 1.0, size=60), np.arange(60) % 20
+    error = rng.normal(size=(200_000, 20))
+    sums = np.bincount(codes, weights)
+    found = overlap(np.log(np.abs(weights)), cluster=codes, sign=np.sign(weights))
+    np.testing.assert_allclose(found.ess, weights.sum() ** 2 / np.var(error @ sums), rtol=0.02)  # four standard errors
+    np.testing.assert_allclose(found.ess_rows, weights.sum() ** 2 / np.sum(weights**2), rtol=1e-10)
+    assert found.ess < 0.7 * overlap(np.log(np.abs(weights)), cluster=codes).ess

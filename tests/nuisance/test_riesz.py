@@ -234,7 +234,8 @@ def test_they_adjust_for_readers_who_choose_their_texts():
 
 
 def test_the_penalty_is_a_tenth_of_the_one_with_the_smallest_held_out_loss_of_the_difference():
-    x, w, weight, fold = sample(200)
+    """Where that leaves enough effective units, as it does for these rows."""
+    x, w, weight, fold = sample(400)
     one, other = policies()
     phi, text, of_reader, pairs = features(x, w, weight)
 
@@ -437,3 +438,47 @@ def test_a_policy_without_texts_for_the_rows_is_an_error():
     empty = PolicyTexts(x[:0], np.ones(0), np.zeros(0, dtype=np.int64))
     with pytest.raises(DataError, match="no text in the context"):
         balancing_weights(x, w, [empty], weight, fold, penalty=0.1)
+
+
+class TestDirectionsInWhichTheRowsHardlyVary:
+    """Rows that are the same but for a thousandth in their third coordinate; the policy's texts are not."""
+
+    @staticmethod
+    def rows(n=600, seed=0):
+        """Every text twice."""
+        rng = np.random.default_rng(seed)
+        x = np.repeat(rng.normal(size=(n // 2, 3)) * [1.0, 1.0, 1e-3], 2, axis=0)
+        away = rng.normal(size=(400, 3)) * [1.0, 1.0, 1e-3] + np.outer(rng.random(400) < 0.1, [0.0, 0.0, 0.3])
+        return x, np.zeros((n, 0)), PolicyTexts(away, np.full(400, 1 / 400)), np.arange(n) // 2
+
+    @staticmethod
+    def units(alpha, codes):
+        sums = np.bincount(codes, alpha / alpha.sum())
+        return 1 / np.sum(sums**2)
+
+    def test_a_penalty_that_is_chosen_leaves_fifty_effective_units(self):
+        """The representer's own second moment is that of a shift by 30 standard deviations: 600 / (1 + 30^2) < 1."""
+        x, w, policy, text = self.rows()
+        found = balancing_weights(x, w, [policy], np.ones(600), text % 5, cluster=(text,))
+        below = balancing_weights(x, w, [policy], np.ones(600), text % 5, found.penalty / 10**0.25)
+        assert self.units(below.alpha[0], text) < 50 <= self.units(found.alpha[0], text)
+        wanted = balancing_weights(x, w, [policy], np.ones(600), text % 5, 1e-9)
+        assert self.units(wanted.alpha[0], text) < 1
+
+    def test_units_of_every_clustering_count(self):
+        x, w, policy, text = self.rows()
+        reader = np.arange(600) % 40
+        found = balancing_weights(x, w, [policy], np.ones(600), text % 5, cluster=(text, reader))
+        assert self.units(found.alpha[0], text) >= 50
+        assert self.units(found.alpha[0], reader) >= 40 / 3
+
+    def test_what_they_need_is_left_to_the_outcome_model(self):
+        x, w, policy, text = self.rows()
+        found = balancing_weights(x, w, [policy], np.ones(600), text % 5, cluster=(text,))
+        y = np.random.default_rng(1).normal(size=600)
+        plain = balancing_weights(x[:, :2], w, [replace(policy, x=policy.x[:, :2])], np.ones(600), text % 5)
+        shift = policy.x.mean(axis=0) - x.mean(axis=0)
+        kept = shift - found.alpha[0] @ (x - x.mean(axis=0)) / 600
+        np.testing.assert_allclose(kept[:2], 0.0, atol=0.05 * np.linalg.norm(shift[:2]) + 0.01)
+        assert kept[2] > 0.5 * shift[2]
+        assert found.worst_case_bias(y) > plain.worst_case_bias(y)
