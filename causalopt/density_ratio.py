@@ -8,8 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
-from scipy.special import expit, logit
+from scipy.special import logit
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
@@ -23,10 +22,6 @@ _LARGEST_PROBABILITY = 1 - 1e-9
 _LARGEST = float(logit(_LARGEST_PROBABILITY))
 _FEW_COLUMNS = 128
 """Up to so many columns, a few Newton steps take less time than the many gradients of L-BFGS."""
-_NEWTON_STEPS = 100
-_CONVERGED = 1e-8
-"""Gain of a step of Newton's method, nats per text, from which on it is the last: the next would gain about its square.
-"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,29 +172,10 @@ class _Logistic:
 
 def _fit(z: Float64, label: Int64, weight: Float64, strength: float) -> Float64:
     """Coefficients of a penalised logistic regression, and its intercept, shape [number of columns + 1]."""
-    if z.shape[1] > _FEW_COLUMNS:
-        model = LogisticRegression(C=strength, tol=1e-6, max_iter=5000).fit(z, label, sample_weight=weight)
-        return np.append(model.coef_[0], model.intercept_[0])
-    columns = np.column_stack([z, np.ones(len(z))])
-    penalty = np.append(np.full(z.shape[1], 1 / strength), 0.0)
-
-    def loss(coefficients: Float64) -> float:
-        log_odds = columns @ coefficients
-        return float(weight @ (np.logaddexp(0.0, log_odds) - label * log_odds) + penalty @ coefficients**2 / 2)
-
-    found = np.zeros(len(penalty))
-    for _ in range(_NEWTON_STEPS):
-        probability = expit(columns @ found)
-        gradient = columns.T @ (weight * (probability - label)) + penalty * found
-        root = columns * np.sqrt(weight * probability * (1 - probability))[:, None]
-        curvature = root.T @ root + np.diag(penalty)
-        step = cho_solve(cho_factor(curvature), gradient)
-        if gradient @ step <= _CONVERGED * weight.sum():
-            return np.asarray(found - step)
-        while loss(found - step) > loss(found):
-            step = step / 2
-        found = found - step
-    return found
+    solver = "newton-cholesky" if z.shape[1] <= _FEW_COLUMNS else "lbfgs"
+    model = LogisticRegression(C=strength, solver=solver, tol=1e-6, max_iter=5000)
+    model.fit(z, label, sample_weight=weight)
+    return np.append(model.coef_[0], model.intercept_[0])
 
 
 def _standardised(x: Float64, count: Float64) -> Float64:
