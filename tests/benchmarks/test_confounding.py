@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 from scipy.special import log_softmax, logsumexp
 
+from benchmarks.confounding import grading, running
 from benchmarks.confounding.__main__ import run
 from benchmarks.confounding.catalogue import CATALOGUE, NAIVE, RUNS, SPACES, TUNED, method_spec, with_settings
 from benchmarks.confounding.cells import Store
@@ -280,6 +282,14 @@ def test_the_gain_of_all_texts_is_unknown_where_other_texts_have_no_truth() -> N
 # The whole way.
 
 
+@pytest.fixture
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """300 texts of each policy in place of 1,000: drawing them takes most of the time."""
+    monkeypatch.setattr(grading, "DRAWS", 300)
+    monkeypatch.setattr(running, "evaluate", partial(running.evaluate, draws=300))
+
+
+@pytest.mark.usefixtures("few_draws")
 def test_a_run_keeps_its_cells_takes_a_users_method_and_goes_on(tmp_path: Path) -> None:
     mine = f"{__name__}:TiltedToY"
     sys.modules.setdefault(__name__, sys.modules[TiltedToY.__module__])
@@ -309,6 +319,7 @@ def test_a_run_keeps_its_cells_takes_a_users_method_and_goes_on(tmp_path: Path) 
     assert {k: v for k, v in after.items() if k != "seconds"} == {k: v for k, v in before.items() if k != "seconds"}
 
 
+@pytest.mark.usefixtures("few_draws")
 @pytest.mark.filterwarnings("ignore::causalopt.errors.CausalOptWarning")  # of 200 rows
 def test_what_is_reached_is_the_runs_own_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One cell: four fifths of the rows are fitted, one fifth chooses, and new rows give the interval."""

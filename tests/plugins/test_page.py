@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from commands import in_turn
 from places import ROOT
 
 PAGE = ROOT / "docs" / "plugins.md"
@@ -36,20 +37,6 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(target), "COLUMNS": "200"}
 
 
-def call(environment: dict[str, str], folder: Path, *command: str) -> str:
-    done = subprocess.run(
-        [sys.executable, *command],
-        env=environment,
-        cwd=folder,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_a_backend_takes_less_than_sixty_lines() -> None:
     backend = next(block for block in blocks("python") if "class TableBackend" in block)
     assert lines(backend) < 60
@@ -57,7 +44,11 @@ def test_a_backend_takes_less_than_sixty_lines() -> None:
 
 @pytest.mark.slow
 def test_its_checks_pass(environment: dict[str, str], tmp_path: Path) -> None:
-    call(environment, tmp_path, "-c", "import my_parts; my_parts.test_my_parts()")
+    command = [sys.executable, "-c", "import my_parts; my_parts.test_my_parts()"]
+    done = subprocess.run(
+        command, env=environment, cwd=tmp_path, check=False, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
@@ -70,15 +61,25 @@ def test_its_configuration_runs_and_its_policy_is_evaluated_compared_and_generat
     frame["resp"] = 2.0 * frame["text"].str.contains("please") + frame["age"] + 0.3 * rng.normal(size=600)
     frame.to_csv(tmp_path / "survey.csv", index=False)
     (tmp_path / "mine.yaml").write_text(blocks("yaml")[0], encoding="utf-8")
-    assert "ready to run" in call(environment, tmp_path, "-m", "causalopt", "check", "mine.yaml")
-    call(environment, tmp_path, "-m", "causalopt", "run", "mine.yaml", "--out", "mild")
-    call(environment, tmp_path, "-m", "causalopt", "run", "mine.yaml", "--out", "bold", "--set", "backend.tilt=1.0")
+    checked, _, _ = in_turn(
+        environment,
+        tmp_path,
+        ("check", "mine.yaml"),
+        ("run", "mine.yaml", "--out", "mild"),
+        ("run", "mine.yaml", "--out", "bold", "--set", "backend.tilt=1.0"),
+    )
+    assert "ready to run" in checked
     found = json.loads((tmp_path / "mild" / "metrics.json").read_text())
     assert found["nuisance"]["test"]["outcome_model"] == "linear"
     assert found["value"]["difference"]["estimate"] > 0
-    call(environment, tmp_path, "-m", "causalopt", "evaluate", "mild", "--out", "again.json")
+    # A process that knows nothing of the runs but their files.
+    _, compared, drawn = in_turn(
+        environment,
+        tmp_path,
+        ("evaluate", "mild", "--out", "again.json"),
+        ("compare", "mild", "bold"),
+        ("generate", "mild", "--n", "3"),
+    )
     assert json.loads((tmp_path / "again.json").read_text())["value"] == found["value"]
-    compared = call(environment, tmp_path, "-m", "causalopt", "compare", "mild", "bold")
     assert "difference" in compared
-    drawn = call(environment, tmp_path, "-m", "causalopt", "generate", "mild", "--n", "3")
     assert [json.loads(line)["text"] in texts for line in drawn.splitlines()] == [True] * 3

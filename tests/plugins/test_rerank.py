@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from commands import in_turn
 from places import ROOT
 
 PLUGIN = ROOT / "plugins" / "causalopt-rerank"
@@ -77,21 +78,16 @@ def test_a_model_behind_a_server_from_a_table_to_its_texts(
     }
     (tmp_path / "rerank.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
 
-    def call(*command: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "causalopt", *command],
-            env=environment, cwd=tmp_path, check=False, capture_output=True, text=True, timeout=300,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    assert "ready to run" in call("check", "rerank.yaml")
-    call("run", "rerank.yaml", "--out", "run")
+    checked, _ = in_turn(environment, tmp_path, ("check", "rerank.yaml"), ("run", "rerank.yaml", "--out", "run"))
+    assert "ready to run" in checked
     found = json.loads((tmp_path / "run" / "metrics.json").read_text())
     # The texts of "please" are a third; the best of four is one of them with probability 1 - (2/3)^4 = 0.80.
     assert found["value"]["difference"]["ci_low"] < 2 * (0.80 - 1 / 3) < found["value"]["difference"]["ci_high"]
     assert found["value"]["difference"]["ci_low"] > 0.5
-    call("evaluate", "run", "--out", "again.json")
+    # A process that knows nothing of the run but its files.
+    _, lines = in_turn(
+        environment, tmp_path, ("evaluate", "run", "--out", "again.json"), ("generate", "run", "--n", "40")
+    )
     assert json.loads((tmp_path / "again.json").read_text())["value"] == found["value"]
-    drawn = [json.loads(line)["text"] for line in call("generate", "run", "--n", "40").splitlines()]
+    drawn = [json.loads(line)["text"] for line in lines.splitlines()]
     assert np.mean(["please" in text for text in drawn]) > 0.5
