@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 
 from causalopt.estimators.balance import balance
-from causalopt.estimators.cluster import cluster_codes
 from causalopt.estimators.dm import ContextDraws
 from causalopt.estimators.estimate import Estimate
 from causalopt.evaluation.policies import Draws
@@ -25,7 +24,6 @@ def balance_rows(
     drawn: Sequence[Draws],
     score: tuple[Float64, Score] | None = None,
     rows: Int64 | None = None,
-    cluster: Array | tuple[Array, Array] | None = None,
 ) -> BalancingWeights:
     """Weight the rows of ``pseudo`` to resemble the texts of each policy, with one penalty for all of them.
 
@@ -40,8 +38,6 @@ def balance_rows(
     rows:
         Positions of the rows that are weighted, shape [k], for a value among their readers; None for all. With prompts,
         ``drawn`` are then the texts in the contexts of these rows.
-    cluster:
-        Labels of the units that were drawn, among the rows that are weighted, as in `causalopt.evaluation.balance`.
 
     Raises
     ------
@@ -81,7 +77,6 @@ def balance_rows(
         prompt_columns=columns,
         score=None if score is None else score[0][some],
         observed=None if data.observed is None else data.observed[some],
-        cluster=cluster_codes(cluster, len(some)),
     )
 
 

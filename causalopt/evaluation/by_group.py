@@ -162,8 +162,7 @@ def _gain(
     if estimator == "balance":
         if drawn[0] is None or drawn[1] is None:
             raise MissingPartError(NO_DRAWS)
-        units = _some(terms[0].cluster, rows)
-        weights = balance_rows(pseudo, (drawn[0], drawn[1]), terms[0].score, rows, units)
+        weights = balance_rows(pseudo, (drawn[0], drawn[1]), terms[0].score, rows)
     values, row_weights = [], []
     for position, (one, own) in enumerate(zip(terms, drawn, strict=True)):
         with warnings.catch_warnings():

@@ -253,7 +253,7 @@ def with_balancing_weights(
     if policy.draws is None or reference.draws is None:
         return policy, reference
     try:
-        weights = balance_rows(pseudo, (policy.draws, reference.draws), score, cluster=policy.cluster)
+        weights = balance_rows(pseudo, (policy.draws, reference.draws), score)
     except (DataError, ModelError) as error:  # the other estimators do not need them
         return replace(policy, balancing=str(error)), replace(reference, balancing=str(error))
     return replace(policy, balancing=(weights, 0), score=score), replace(reference, balancing=(weights, 1), score=score)

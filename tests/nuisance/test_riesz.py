@@ -234,8 +234,7 @@ def test_they_adjust_for_readers_who_choose_their_texts():
 
 
 def test_the_penalty_is_a_tenth_of_the_one_with_the_smallest_held_out_loss_of_the_difference():
-    """Where that leaves enough effective units, as it does for these rows."""
-    x, w, weight, fold = sample(400)
+    x, w, weight, fold = sample(200)
     one, other = policies()
     phi, text, of_reader, pairs = features(x, w, weight)
 
@@ -451,30 +450,32 @@ class TestDirectionsInWhichTheRowsHardlyVary:
         away = rng.normal(size=(400, 3)) * [1.0, 1.0, 1e-3] + np.outer(rng.random(400) < 0.1, [0.0, 0.0, 0.3])
         return x, np.zeros((n, 0)), PolicyTexts(away, np.full(400, 1 / 400)), np.arange(n) // 2
 
-    @staticmethod
-    def units(alpha, codes):
-        sums = np.bincount(codes, alpha / alpha.sum())
-        return 1 / np.sum(sums**2)
-
-    def test_a_penalty_that_is_chosen_leaves_fifty_effective_units(self):
-        """The representer's own second moment is that of a shift by 30 standard deviations: 600 / (1 + 30^2) < 1."""
+    def test_a_penalty_that_is_chosen_leaves_weights_of_mean_size_two_at_most(self):
         x, w, policy, text = self.rows()
-        found = balancing_weights(x, w, [policy], np.ones(600), text % 5, cluster=(text,))
+        found = balancing_weights(x, w, [policy], np.ones(600), text % 5)
         below = balancing_weights(x, w, [policy], np.ones(600), text % 5, found.penalty / 10**0.25)
-        assert self.units(below.alpha[0], text) < 50 <= self.units(found.alpha[0], text)
+        assert np.mean(np.abs(found.alpha)) <= 2 < np.mean(np.abs(below.alpha))
         wanted = balancing_weights(x, w, [policy], np.ones(600), text % 5, 1e-9)
-        assert self.units(wanted.alpha[0], text) < 1
+        assert np.mean(np.abs(wanted.alpha)) > 20  # a shift by 30 standard deviations
 
-    def test_units_of_every_clustering_count(self):
+    def test_weights_of_every_policy_count(self):
         x, w, policy, text = self.rows()
-        reader = np.arange(600) % 40
-        found = balancing_weights(x, w, [policy], np.ones(600), text % 5, cluster=(text, reader))
-        assert self.units(found.alpha[0], text) >= 50
-        assert self.units(found.alpha[0], reader) >= 40 / 3
+        near = PolicyTexts(x, np.full(600, 1 / 600))
+        for pair in ([policy, near], [near, policy]):
+            found = balancing_weights(x, w, pair, np.ones(600), text % 5)
+            assert np.abs(found.alpha).mean(axis=1).max() <= 2
+
+    def test_exposure_counts(self):
+        x, w, policy, text = self.rows()
+        weight = np.where(np.abs(x[:, 2]) < 5e-4, 10.0, 0.1)  # its size is smallest where x[:, 2] is near its mean
+        found = balancing_weights(x, w, [policy], weight, text % 5)
+        below = balancing_weights(x, w, [policy], weight, text % 5, found.penalty / 10**0.25)
+        assert np.average(np.abs(found.alpha[0]), weights=weight) <= 2
+        assert np.average(np.abs(below.alpha[0]), weights=weight) > 2
 
     def test_what_they_need_is_left_to_the_outcome_model(self):
         x, w, policy, text = self.rows()
-        found = balancing_weights(x, w, [policy], np.ones(600), text % 5, cluster=(text,))
+        found = balancing_weights(x, w, [policy], np.ones(600), text % 5)
         y = np.random.default_rng(1).normal(size=600)
         plain = balancing_weights(x[:, :2], w, [replace(policy, x=policy.x[:, :2])], np.ones(600), text % 5)
         shift = policy.x.mean(axis=0) - x.mean(axis=0)
@@ -482,3 +483,11 @@ class TestDirectionsInWhichTheRowsHardlyVary:
         np.testing.assert_allclose(kept[:2], 0.0, atol=0.05 * np.linalg.norm(shift[:2]) + 0.01)
         assert kept[2] > 0.5 * shift[2]
         assert found.worst_case_bias(y) > plain.worst_case_bias(y)
+
+    def test_a_rare_arm_keeps_its_weight(self):
+        """12 of 300 rows show the second text, and the policy always shows it: no weight is negative, none is cut."""
+        x = np.zeros((300, 1))
+        x[:12] = 1.0
+        policy = PolicyTexts(np.ones((1, 1)), np.ones(1))
+        found = balancing_weights(x, np.zeros((300, 0)), [policy], np.ones(300), np.arange(300) % 5)
+        assert found.alpha[0, :12].sum() / 300 > 0.99
