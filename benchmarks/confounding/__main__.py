@@ -16,7 +16,7 @@ from benchmarks.confounding.grading import COMMON_KL
 from benchmarks.confounding.parts import PARTS, QUICK, Design, plan
 from benchmarks.confounding.plots import write_plots
 from benchmarks.confounding.running import run_cells
-from benchmarks.confounding.summary import bars, markdown, results_frames
+from benchmarks.confounding.summary import REACHED, bars, markdown, results_frames
 from benchmarks.confounding.tuning import tune
 from benchmarks.output import Bar, bars_as_text, write
 from causalopt.progress import show_progress
@@ -68,9 +68,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--part", action="append", choices=list(PARTS), help="one part alone; may be repeated")
     parser.add_argument("--strength", action="append", type=float, help="one confounding alone; may be repeated")
     parser.add_argument("--only", action="append", metavar="METHOD", help="one of our methods alone; may be repeated")
-    parser.add_argument("--size", action="append", type=int, help="one number of rows alone, for the last two parts")
-    parser.add_argument("--seed", action="append", type=int, help="one seed alone, for the last two parts")
-    parser.add_argument("--texts", metavar="FILE", help="a table of real texts, for the part 'texts'")
+    parser.add_argument("--size", action="append", type=int, help="one number of rows alone, for the last parts")
+    parser.add_argument("--seed", action="append", type=int, help="one seed alone, for the last parts")
+    parser.add_argument("--texts", metavar="FILE", help="a table of real texts, for the parts on texts")
     parser.add_argument("--text-column", default="text", help="its column of texts")
     parser.add_argument("--tune", action="store_true", help=f"tune every method, rewrite {TUNED.name}, and stop")
     arguments = parser.parse_args(argv)
@@ -81,8 +81,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     design = QUICK if arguments.quick else Design()
     parts = tuple(arguments.part or design.parts)
-    if not {"reached", "settings"}.issuperset(parts) and (arguments.size or arguments.seed):
-        parser.error("--size and --seed are for the parts 'reached' and 'settings' alone")
+    if not set(REACHED).issuperset(parts) and (arguments.size or arguments.seed):
+        parser.error(f"--size and --seed are for the parts {', '.join(REACHED)} alone")
     design = replace(
         design,
         methods=(*(arguments.only or design.methods), *arguments.method),

@@ -30,18 +30,21 @@ class Design:
     parts:
         Names in `PARTS`.
     reached_sizes, reached_seeds:
-        Rows and test seeds of the part "reached". Its seeds are its own: the others were looked at before it was there.
+        Rows and test seeds of the part "reached"; the seeds are also those of "reached texts". They are its own: the
+        others were looked at before it was there.
     settings, validation_seeds:
         Labels and seeds of the part "settings", by which defaults are decided.
     texts, text_column:
-        A table of real texts for the part "texts", and its column; without one that part is empty.
+        A table of real texts for the parts on texts, and its column; without one they are empty.
     """
 
     strengths: tuple[float, ...] = (0.0, 0.35, 0.65, REVERSING)
     sizes: tuple[int, ...] = (2000, 500)
     seeds: tuple[int, ...] = tuple(range(200, 210))
     methods: tuple[str, ...] = tuple(CATALOGUE)
-    parts: tuple[str, ...] = ("strength", "size", "paper", "grid", "failures", "traffic", "texts", "reached")
+    parts: tuple[str, ...] = (
+        "strength", "size", "paper", "grid", "failures", "traffic", "texts", "reached", "reached texts",
+    )  # fmt: skip
     reached_sizes: tuple[int, ...] = (2000, 8000)
     reached_seeds: tuple[int, ...] = tuple(range(300, 310))
     settings: tuple[str, ...] = (*SETTINGS, "oracle")
@@ -89,6 +92,11 @@ FAILURES: dict[str, dict[str, Any]] = {
 def template(**dials: Any) -> dict[str, Any]:
     """Return the template world's settings."""
     return {"name": "template", **dials}
+
+
+def real_texts(design: Design) -> dict[str, Any]:
+    """Return the settings of a world of the design's real texts."""
+    return {"name": "semi-synthetic", "path": design.texts, "text": design.text_column, "texts": MOST_TEXTS}
 
 
 def _cells(
@@ -198,6 +206,16 @@ def _reached(design: Design) -> list[Cell]:
     ]
 
 
+def _reached_texts(design: Design) -> list[Cell]:
+    """The same of a choice among real texts with simulated readers, without confounding."""
+    if design.texts is None:
+        return []
+    methods = {name: RUNS.get(name, spec) for name, spec in _chosen(design, FINITE_METHODS).items()}
+    world = {**real_texts(design), "confounding": 0.0}
+    cells = _cells("reached texts", "semi-synthetic", world, design.sizes[0], design.reached_seeds, methods)
+    return [replace(cell, backend="finite") for cell in cells]
+
+
 def _settings(design: Design) -> list[Cell]:
     """Settings of the objective and of the fit, one at a time, on validation seeds; on many rows and on few."""
     return [
@@ -219,14 +237,13 @@ def _texts(design: Design) -> list[Cell]:
     """Real texts with simulated readers: a policy that chooses among them, by the finite backend."""
     if design.texts is None:
         return []
-    dials = {"name": "semi-synthetic", "path": design.texts, "text": design.text_column, "texts": MOST_TEXTS}
     return [
         replace(cell, backend="finite")
         for strength in (0.0, REVERSING)
         for cell in _cells(
             "texts",
             "semi-synthetic",
-            {**dials, "confounding": strength},
+            {**real_texts(design), "confounding": strength},
             design.sizes[0],
             design.seeds,
             _chosen(design, FINITE_METHODS),
@@ -243,6 +260,7 @@ PARTS: dict[str, Callable[[Design], list[Cell]]] = {
     "traffic": _traffic,
     "texts": _texts,
     "reached": _reached,
+    "reached texts": _reached_texts,
     "settings": _settings,
 }
 

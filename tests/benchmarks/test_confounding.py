@@ -351,6 +351,24 @@ def test_what_is_reached_is_the_runs_own_choice(tmp_path: Path, monkeypatch: pyt
     assert "reached gain" in (tmp_path / "table.md").read_text()
 
 
+@pytest.mark.filterwarnings("ignore::causalopt.errors.CausalOptWarning")  # of 200 rows
+def test_on_real_texts_the_run_chooses_among_them(tmp_path: Path) -> None:
+    """Half of the words of 60 sentences are worth more: the default's own choice gains, within its path's end."""
+    rng = np.random.default_rng(0)
+    words = rng.choice(["sun", "rain", "wind", "snow", "hail", "mist", "dew", "frost"], size=(60, 4))
+    pd.DataFrame({"text": [" ".join(row) for row in words]}).to_csv(tmp_path / "texts.csv", index=False)
+    design = Design(
+        strengths=(1.0,), methods=("dr_cpo", "oracle"), parts=("reached texts",), sizes=(600,), reached_seeds=(5,)
+    )
+    run(tmp_path, replace(design, texts=str(tmp_path / "texts.csv")), jobs=1)
+    results = pd.read_parquet(tmp_path / "results.parquet").set_index("method")
+    ours = results.loc["dr_cpo"]
+    assert (ours["part"], ours["strength"], ours["mass"]) == ("reached texts", 0.0, pytest.approx(1.0))
+    assert ours["reached_gain"] > 0
+    assert ours["all_ci_low"] <= ours["gain_all"] <= ours["all_ci_high"]
+    assert plan(replace(design, texts=None)) == []
+
+
 def test_seeds_by_which_settings_are_decided_are_no_test_seeds() -> None:
     design = Design()
     assert not set(design.validation_seeds) & {*design.seeds, *design.reached_seeds}
@@ -400,6 +418,8 @@ def ideal_results() -> pd.DataFrame:
             gain = 0.9 + 0.001 * seed
             left = {"n": n, "reached_gain": gain, "reached_kl": 1.0, "gain_far": 1.0 + 0.001 * seed}
             rows.append(row("reached", "template", strength, method, 0.9, all_ci_low=0.5, **left))
+        for method in ("dr_cpo", "cpo"):
+            rows.append(row("reached texts", "semi-synthetic", 0.0, method, 0.9, reached_gain=0.9 + jitter))
         rows.append(row("failures", "thin overlap", 1.0, "dr_cpo", 0.5, run_thin_overlap=True))
         rows.append(row("failures", "hidden confounder", 1.0, "dr_cpo", 0.1, run_robustness_value_interval=0.01))
     return pd.DataFrame(rows)
@@ -439,6 +459,8 @@ def test_bars_see_what_they_should() -> None:
     assert any(
         "30 intervals of dr_cpo that cover in 40" in name for name in failing({"all_ci_low": 0.6}, **few, n=2000)
     )
+    real = failing({"reached_gain": 0.8}, part="reached texts", method="dr_cpo")
+    assert real == ["real texts, no confounding: reached gain of dr_cpo over that of cpo (10 seeds)"]
     assert "thin overlap" in failing({"run_thin_overlap": False}, world="thin overlap")[0]
     assert failing({"run_thin_overlap": False, "run_nuisance_failed": True}, world="thin overlap") == []
     noisy = good.copy()

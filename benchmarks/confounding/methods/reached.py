@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks.confounding.estimation import reference_samples
 from causalopt import plugins
 from causalopt.backends.contracts import Policy, Progress
+from causalopt.backends.finite import FiniteBackend, FinitePolicy
 from causalopt.backends.huggingface import HuggingFaceBackend
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.objectives.contract import Objective
@@ -29,14 +30,14 @@ class AsARun:
     """An objective with the package's own defaults: a fit on four fifths of the rows, and a choice on the others.
 
     Every setting that is not given is the package's default, as in `causalopt.optimize` with ``choose``; the reference
-    alone is the one that all methods share.
+    alone is the one that all methods share, and decides the backend: a choice among known texts, or a language model.
 
     Attributes
     ----------
     objective:
         Name and settings of a registered objective.
     training:
-        Settings of `transformers.TrainingArguments`.
+        Settings of `transformers.TrainingArguments`; of no effect on a choice among known texts.
     valued:
         Whether the chosen policy is valued on new rows too, with an interval.
     seed:
@@ -59,7 +60,7 @@ class AsARun:
         end = fit_policy(
             self.pseudo_outcomes(rows),
             objective,
-            HuggingFaceBackend(training=self.training),
+            FiniteBackend() if isinstance(reference, FinitePolicy) else HuggingFaceBackend(training=self.training),
             reference,
             samples,
             behavior_policy=None,
