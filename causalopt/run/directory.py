@@ -9,7 +9,7 @@ import platform
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from causalopt.run.replacement import (
 )
 
 PACKAGES = ("causalopt", "torch", "transformers", "peft", "scikit-learn", "lightgbm", "numpy", "pandas")
+WARNINGS = "warnings.json"
 TABLES = ("data.path", "data.test.path", "outcome_data.path")
 
 
@@ -61,6 +62,8 @@ class RunDirectory:
         self._replacement = Replacement(path)
         self._manifest: dict[str, Any] = {}
         self._written: set[str] = set()
+        self._issued: Callable[[], list[str]] = list
+        self._issued_before: set[str] = set()
 
     @property
     def work(self) -> Path:
@@ -190,7 +193,8 @@ class RunDirectory:
             )
 
     def _finish(self) -> None:
-        written = {name for name in (*FILES, *self._written) if (self.path / name).is_file()}
+        kept = (name for name in (*FILES, *self._written) if Path(name).parts[0] != self.work.name)
+        written = {name for name in kept if (self.path / name).is_file()}
         found = (path for name in FOLDERS for path in (self.path / name).rglob("*") if name != "work")
         written |= {path.relative_to(self.path).as_posix() for path in found if path.is_file()}
         self._manifest |= {"finished": True, "files": sorted(written)}
@@ -202,6 +206,25 @@ class RunDirectory:
     def _swap(self) -> None:
         self._replacement.swap()
         self.path = self._target
+
+    def collect(self, issued: Callable[[], list[str]]) -> None:
+        """Keep the warnings that ``issued`` returns, for the process that resumes the run if this one is killed.
+
+        They are written before every other file: a stage that left one, and so is not repeated, has left its warnings.
+        """
+        self._issued = issued
+        kept = self.work / WARNINGS
+        self._issued_before = set(json.loads(kept.read_text(encoding="utf-8"))) if kept.exists() else set()
+
+    def warnings(self) -> list[str]:
+        """Return the distinct warnings of this run, of interrupted processes too, in alphabetical order."""
+        return sorted(self._issued_before.union(self._issued()))
+
+    def _keep_warnings(self) -> None:
+        found = self.warnings()
+        if set(found) != self._issued_before and self.work.is_dir():
+            _write_whole(self.work / WARNINGS, json.dumps(found, ensure_ascii=False) + "\n")
+            self._issued_before = set(found)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -220,10 +243,8 @@ class RunDirectory:
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file completely or not at all."""
-        target = self.path / name
-        partial = target.with_name(f".{target.name}.partial")
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, target)
+        self._keep_warnings()
+        _write_whole(self.path / name, text)
         self._written.add(name)
 
     def write_json(self, name: str, value: Any) -> None:
@@ -232,6 +253,7 @@ class RunDirectory:
 
     def write_frame(self, name: str, frame: pd.DataFrame) -> None:
         """Write a Parquet table completely or not at all."""
+        self._keep_warnings()
         target = self.path / name
         partial = target.with_name(f".{target.name}.partial")
         frame.to_parquet(partial, index=False)
@@ -249,12 +271,19 @@ class RunDirectory:
             Whether this is the first step of the policy that this process logs: steps from this one on, which an
             interrupted process had logged after its last checkpoint, are removed.
         """
+        self._keep_warnings()
         path = self.path / "training.jsonl"
         if first and path.exists():
             kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _stays(line, policy, metrics)]
             self.write_text("training.jsonl", "".join(f"{line}\n" for line in kept))
         with path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"policy": policy, **metrics}) + "\n")
+
+
+def _write_whole(target: Path, text: str) -> None:
+    partial = target.with_name(f".{target.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, target)
 
 
 def _stays(line: str, policy: str, metrics: Mapping[str, Any]) -> bool:

@@ -83,8 +83,9 @@ def run(
         shared(lambda: files.path)
         if shared(lambda: finished):
             return shared(lambda: dict(json.loads((directory / "metrics.json").read_text(encoding="utf-8"))))
+        files.collect(messages)
         metrics = _Stages(plan, files).carry_out()
-        metrics["warnings"] = messages()
+        metrics["warnings"] = files.warnings()
         files.write_json("metrics.json", metrics)
         with files.stage("report"):
             write_report(files.path)
@@ -184,7 +185,7 @@ class _Stages:
 
             def save() -> None:
                 reference.save(target)
-                finished.touch()
+                self.files.write_text("work/reference.finished", "")
 
             shared(save)
         return load_policy(target, cache=self.files.work / "computed")

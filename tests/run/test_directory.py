@@ -83,3 +83,24 @@ def test_a_value_that_is_not_finite_leaves_no_file(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         files.write_json("metrics.json", {"value": float("nan")})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_warnings_of_a_process_that_was_killed_are_those_of_the_run(tmp_path):
+    """What was warned of before the last file that the first process wrote is not lost; nor is it said twice."""
+
+    def interrupted() -> None:
+        files, issued = RunDirectory(tmp_path / "run"), []
+        with files.open("", resume=False, overwrite=False, facts={}):
+            files.collect(lambda: issued)
+            issued += ["thin", "no end"]
+            files.write_json("work/samples.json", [])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    files = RunDirectory(tmp_path / "run")
+    with files.open("", resume=True, overwrite=False, facts={}):
+        files.collect(lambda: ["no end", "drift"])
+        assert files.warnings() == ["drift", "no end", "thin"]
+    assert not files.work.exists()
+    assert "work/samples.json" not in json.loads((tmp_path / "run" / "manifest.json").read_text())["files"]

@@ -43,6 +43,7 @@ TINY = {
         "model": "scratch:tiny",
         "reference": {"training": {"num_train_epochs": 2}},
         "training": {"num_train_epochs": 1, "save_steps": 2},
+        "sampling": {"max_new_tokens": 32},  # some texts have no end by then, of which a run warns before it is killed
     },
     "samples": {"per_row": 1},
     "evaluation": {"draws": 40, "estimators": ["sndr", "dm"]},
@@ -69,6 +70,8 @@ def finite(tmp_path_factory) -> Path:
 def test_a_run_leaves_every_file_and_no_other(finite):
     assert sorted(path.name for path in finite.iterdir()) == sorted(FILES)
     assert not list(finite.parent.glob(".*"))
+    listed = json.loads((finite / "manifest.json").read_text())["files"]
+    assert sorted(listed) == sorted(str(path.relative_to(finite)) for path in finite.rglob("*") if path.is_file())
 
 
 def test_the_adjusted_policy_gains_and_the_naive_one_is_fooled(finite):
@@ -261,3 +264,4 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_numbers(tiny, tmp_path):
     assert not (directory / "metrics.json").exists()
     subprocess.run([*command, "--resume"], check=True, capture_output=True, timeout=300)
     assert metrics(directory) == metrics(tiny)
+    assert any("have no end" in one for one in metrics(directory)["warnings"])
