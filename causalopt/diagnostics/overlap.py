@@ -50,6 +50,9 @@ class Overlap:
         the shape cannot be estimated.
     truncated_mass:
         Share of the sum of weights in rows above sqrt(n) times the mean weight, which `clipped_ipw` would cut.
+    unbalanced:
+        Share of what distinguishes the policies that balancing weights leave out, lest they extrapolate; 0 for other
+        weights.
     """
 
     n: int
@@ -61,6 +64,7 @@ class Overlap:
     max_weight_share: float
     pareto_k: float
     truncated_mass: float
+    unbalanced: float = 0.0
 
     def to_dict(self) -> dict[str, float | int | str | None]:
         """Return plain values for JSON; an infinite ``pareto_k`` becomes None."""

@@ -11,13 +11,18 @@ from causalopt.estimators.estimate import Estimate
 
 TOO_FEW = 30.0
 """Effective number of units below which nothing is concluded: the interval relies on a central limit theorem."""
+THIN_FRACTION = 0.1
 THIN_SIZE = 50.0
 """Or a third of the units: a policy that always shows one of two arms keeps half of them.
 
 On seeds 3000 to 3013 of four generators of `benchmarks/coverage` whose texts are a sample, all 42 intervals with 30 to
-80 effective texts of some 240 contained the truth (100 was the limit before). On validation seeds 1000 to 1005 of
-`benchmarks/confounding` so did all 15 with 51 to 121 of some 1,000: a tenth of the units was a limit before, but what
-an interval needs does not grow with the rows."""
+80 effective texts of some 240 contained the truth (100 was the limit before)."""
+MOST_UNBALANCED = 0.25
+"""Largest share of what distinguishes two policies that balancing weights may leave out, lest they extrapolate.
+
+Along paths of policies over 1,000 real texts (seeds 300 to 303 of `benchmarks/confounding`, rows set apart) it was 0.08
+to 0.2 up to 1.7 nats; where a policy all but repeats a few texts 0.4 to 0.7, and the interval that of a policy nearer
+to the logs."""
 HEAVY_TAIL = 0.7
 
 Outlook = Literal["better", "worse", "unclear"]
@@ -26,8 +31,9 @@ Outlook = Literal["better", "worse", "unclear"]
 def thin_overlap(overlap: Overlap) -> str | None:
     """Explain in words why overlap is too thin for a conclusion, or return None if it is not.
 
-    Overlap is thin if the effective number of units (texts, prompts or readers: what was drawn) is below 30, or below
-    the smaller of 50 and a third of the units; or if the tail of their weights is heavy: a Pareto k above 0.7.
+    Overlap is thin if the effective number of units (texts, prompts or readers: what was drawn) is below 30, below a
+    tenth of the units, or below the smaller of 50 and a third of the units; if the tail of their weights is heavy: a
+    Pareto k above 0.7; or if balancing weights leave a quarter of what distinguishes the policies unbalanced.
 
     Examples
     --------
@@ -38,24 +44,35 @@ def thin_overlap(overlap: Overlap) -> str | None:
     >>> thin_overlap(overlap(np.linspace(0, 60, 500)))
     'Overlap is thin: 500 logged rows count as 17 for this policy.'
     """
-    if overlap.ess < max(TOO_FEW, min(THIN_SIZE, overlap.clusters / 3)):
+    few = overlap.ess < max(TOO_FEW, min(THIN_SIZE, overlap.clusters / 3))
+    if few or overlap.ess_fraction < THIN_FRACTION:
         return f"Overlap is thin: {_logged(overlap)} count as {overlap.ess:.0f} for this policy."
-    return _heavy_tail(overlap)
+    return _unbalanced(overlap) or _heavy_tail(overlap)
 
 
 def not_to_be_relied_on(overlap: Overlap) -> str | None:
     """Say why an interval is not to be relied on at all, or return None: a part of what makes overlap thin.
 
-    With fewer than 30 effective units the central limit theorem does not hold, nor where a few units carry the answer.
+    With fewer than 30 effective units the central limit theorem does not hold, nor where a few units carry the answer;
+    and weights that leave much unbalanced are those of another policy.
     """
     if overlap.ess < TOO_FEW:
         return f"Overlap is too thin: {_logged(overlap)} count as {overlap.ess:.0f} for this policy."
-    return _heavy_tail(overlap)
+    return _unbalanced(overlap) or _heavy_tail(overlap)
 
 
 def _logged(overlap: Overlap) -> str:
     logged = f"{overlap.clusters:,} logged {overlap.unit}"
     return f"{logged} ({overlap.n:,} rows)" if overlap.unit != "rows" and overlap.clusters < overlap.n else logged
+
+
+def _unbalanced(overlap: Overlap) -> str | None:
+    if overlap.unbalanced <= MOST_UNBALANCED:
+        return None
+    return (
+        f"Overlap is thin: no weights of {_logged(overlap)} resemble what this policy writes "
+        f"({overlap.unbalanced:.0%} of its distance from the reference is left unbalanced)."
+    )
 
 
 def _heavy_tail(overlap: Overlap) -> str | None:

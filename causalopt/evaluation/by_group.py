@@ -116,7 +116,7 @@ def gains_by_group(
             "share": float(data.weight[rows].sum() / data.weight.sum()),
         }
         try:
-            found, log_size, sign = _gain(pseudo, (policy, reference), estimator, rows, codes, clusters)
+            found, weighted = _gain(pseudo, (policy, reference), estimator, rows, codes, clusters)
         except (OverlapError, MissingPartError, DataError) as error:
             records.append({**record, "thin": True, "reason": str(error)})
             continue
@@ -124,7 +124,9 @@ def gains_by_group(
         rated = data.rated[rows]  # as for all rows, a share of those that have an outcome
         own = rows[rated]
         units = _some(policy.cluster, own), data.units(population)
+        log_size, sign = weighted.weights_of(estimator)
         shared = overlap(log_size[rated], data.weight[own], *units, sign[rated])
+        shared = replace(shared, unbalanced=weighted.unbalanced_by(estimator))
         records.append({**record, "ess": shared.ess, "thin": thin_overlap(shared) is not None, "reason": None})
     columns = ["gain", "se", "ci_low", "ci_high", "p_value", "ess", "thin", "reason"]
     frame = pd.DataFrame(records, columns=["group", "division", "rows", "clusters", "share", *columns])
@@ -148,11 +150,8 @@ def _gain(
     rows: Int64,
     codes: tuple[Int64, ...],
     clusters: int,
-) -> tuple[Estimate, Float64, Float64]:
-    """Policy minus reference among the readers of some rows, as an estimate of all rows.
-
-    Also the log of the size of its weights, and their sign.
-    """
+) -> tuple[Estimate, PolicyTerms]:
+    """Policy minus reference among the readers of some rows, as an estimate of all rows, and the policy's inputs."""
     if len(rows) < 2:
         raise DataError("no rows" if len(rows) == 0 else "one row")
     if clusters < 2:
@@ -163,14 +162,14 @@ def _gain(
         if drawn[0] is None or drawn[1] is None:
             raise MissingPartError(NO_DRAWS)
         weights = balance_rows(pseudo, (drawn[0], drawn[1]), terms[0].score, rows)
-    values, row_weights = [], []
+    values, inputs = [], []
     for position, (one, own) in enumerate(zip(terms, drawn, strict=True)):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OverlapWarning)  # the table says which groups are thin
             balancing = None if weights is None else (weights, position)
             restricted = _restricted(one, pseudo, estimator, rows, balancing)
             part = restricted.estimate(estimator)
-        row_weights.append(restricted.weights_of(estimator))
+        inputs.append(restricted)
         value = part.on_all_rows(rows, codes, len(pseudo))
         if estimator not in RATIO_ONLY:
             if own is None or one.draws is None:
@@ -179,7 +178,7 @@ def _gain(
                 own = with_regression(own, weights, position, one.error[rows], pseudo.dataset.weight)
             value = value + _plug_in(own, one.draws, pseudo, codes)
         values.append(value)
-    return replace(values[0] - values[1], estimator=estimator), *row_weights[0]
+    return replace(values[0] - values[1], estimator=estimator), inputs[0]
 
 
 def _restricted(

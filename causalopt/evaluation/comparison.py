@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from causalopt.behavior import BehaviorPolicy
 from causalopt.data.dataset import DirectOutcomeDataset
@@ -77,5 +78,6 @@ def overlap_of(
         log_size, sign = terms[who].weights_of(estimator)
         WeightedRows.of(log_size, data.weight).refuse_single_row()
         units = rated.cluster(population), rated.units(population)
-        found.append(overlap(log_size[data.rated], rated.weight, *units, sign[data.rated]))
+        own = overlap(log_size[data.rated], rated.weight, *units, sign[data.rated])
+        found.append(replace(own, unbalanced=terms[who].unbalanced_by(estimator)))
     return min(found, key=lambda one: one.ess)

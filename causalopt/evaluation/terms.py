@@ -96,6 +96,12 @@ class PolicyTerms:
                 return np.asarray(np.log(np.abs(alpha)), dtype=np.float64), np.sign(alpha)
             return self.correction_of(estimator) + (np.log(self.s) if self.s.any() else 0.0), np.ones(len(self.g))
 
+    def unbalanced_by(self, estimator: str) -> float:
+        """Share of what distinguishes the policies that the weights leave out; 0 if none are balanced."""
+        if estimator != "balance" or isinstance(self.balancing, str):
+            return 0.0
+        return self.balancing[0].unbalanced
+
     def estimate(self, name: str) -> Estimate:
         """Apply an estimator by name.
 

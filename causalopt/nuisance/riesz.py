@@ -62,16 +62,20 @@ class BalancingWeights:
     alpha:
         Weights of the n rows for each policy, shape [policies, n], with exposure-weighted mean one. They may be
         negative.
-    left:
-        For each policy and feature the mean over the policy minus the weighted mean over the rows, shape
-        [policies, r], in the principal axes of the features.
+    wanted, left:
+        For each policy and feature the mean over the policy minus the mean over the rows, without the weights and with
+        them, shape [policies, r], in the principal axes of the features.
     penalty:
         The penalty used for all policies.
+    limited:
+        Whether it was raised because the weights would have extrapolated.
     """
 
     alpha: Float64
+    wanted: Float64
     left: Float64
     penalty: float
+    limited: bool
     _rows: _Rows = field(repr=False)
     _basis: _Basis = field(repr=False)
     _policies: Sequence[_Drawn] = field(repr=False)
@@ -100,9 +104,20 @@ class BalancingWeights:
         For a function h of norm |beta|, h = beta' phi, the bias is at most |left| |beta| (Hirshberg and Wager 2021).
         The norm of the error of m is taken from a ridge regression of its residuals with the weights' penalty.
         """
-        left = self.left[0] - (self.left[-1] if len(self.left) > 1 else 0.0)
         slope = self._regression(residual)[1]
-        return float(np.linalg.norm(left) * np.linalg.norm(slope))
+        return float(np.linalg.norm(_difference(self.left)) * np.linalg.norm(slope))
+
+    @property
+    def unbalanced(self) -> float:
+        """Share of what distinguishes the first policy from the last that weights which would extrapolate leave out.
+
+        The length of the difference of the policies' features with the weights, over that without them, in [0, 1]. 0 if
+        the weights are not limited: of policies that are alike, a penalty may leave all of a difference that is noise.
+        """
+        if not self.limited:
+            return 0.0
+        size = float(np.linalg.norm(_difference(self.wanted)))
+        return float(np.linalg.norm(_difference(self.left))) / size if size > 0 else 0.0
 
     def _regression(self, residual: Float64) -> tuple[float, Float64]:
         """Return the mean and the coefficients of a ridge regression of residuals on the features."""
@@ -198,15 +213,17 @@ def balancing_weights(
     moments = _moments(drawn, np.ones(len(x), dtype=bool))
     assert moments is not None
     target = basis.coordinates(moments)
+    limited = False
     if penalty is None:
-        penalty = UNDERSMOOTHING * _best_penalty(rows.phi, counted, drawn, fold)
-        penalty = _without_extrapolation(penalty, basis, target, rows)
+        chosen = UNDERSMOOTHING * _best_penalty(rows.phi, counted, drawn, fold)
+        penalty = _without_extrapolation(chosen, basis, target, rows)
+        limited = penalty > chosen
     alpha = _alpha(penalty, basis, target, rows)
     # The mean over all rows is one: a response stands for 1 / p(observed) readers.
     alpha = np.where(rated, alpha * (weight.sum() / counted.sum()), 0.0)
     # M(h) - mean_i alpha_i h_i = beta_h' (target - variance * target / (variance + penalty)) for h = beta_h' phi.
     left = target * penalty / (basis.variance + penalty)
-    return BalancingWeights(alpha, left, penalty, rows, basis, drawn)
+    return BalancingWeights(alpha, target, left, penalty, limited, rows, basis, drawn)
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,6 +272,11 @@ class _Drawn:
         if share.sum() <= 0:
             return None
         return np.asarray((share / share.sum()) @ self.phi())
+
+
+def _difference(moments: Float64) -> Float64:
+    """Return the first minus the last policy's, or a single policy's own, shape [r]."""
+    return np.asarray(moments[0] - moments[-1] if len(moments) > 1 else moments[0])
 
 
 def _score_of(policy: PolicyTexts) -> Float64:

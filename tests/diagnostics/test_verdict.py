@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from causalopt.diagnostics.verdict import not_to_be_relied_on
 from causalopt.evaluation import Estimate, judge, overlap, thin_overlap, verdict
 
 GOOD = overlap(np.random.default_rng(0).normal(0, 0.3, 1000))
@@ -99,3 +102,12 @@ def test_half_of_two_arms_is_not_thin():
     arm = np.where(np.arange(120) % 2 == 0, 0.0, -60.0)
     assert thin_overlap(overlap(arm)) is None
     assert thin_overlap(overlap(np.tile(arm, 5), cluster=np.tile(np.arange(120), 5), unit="readers")) is None
+
+
+def test_weights_that_resemble_another_policy_are_thin_overlap():
+    even = overlap(np.zeros(300))
+    assert thin_overlap(replace(even, unbalanced=0.25)) is None
+    far = replace(even, unbalanced=0.58)
+    for said in (thin_overlap(far), not_to_be_relied_on(far)):
+        assert said is not None
+        assert "58% of its distance from the reference is left unbalanced" in said

@@ -484,6 +484,32 @@ class TestDirectionsInWhichTheRowsHardlyVary:
         assert kept[2] > 0.5 * shift[2]
         assert found.worst_case_bias(y) > plain.worst_case_bias(y)
 
+    def test_the_share_that_is_left_out_is_that_of_the_difference(self):
+        """By hand in the features of one coordinate and its square, whose blocks have variance one."""
+        rng = np.random.default_rng(3)
+        x = rng.normal(size=(400, 1))
+        far, near = (PolicyTexts(np.full((1, 1), at), np.ones(1)) for at in (9.0, 1.0))
+        found = balancing_weights(x, np.zeros((400, 0)), [far, near], np.ones(400), np.arange(400) % 5)
+        u = (x[:, 0] - x.mean()) / x.std()
+        columns = np.column_stack([u, (u**2 - 1) / np.std(u**2)])
+        wanted, given = [], []
+        for k, at in enumerate((9.0, 1.0)):
+            v = (at - x.mean()) / x.std()
+            wanted.append(np.array([v, (v**2 - 1) / np.std(u**2)]))
+            given.append(found.alpha[k] @ columns / 400)
+        share = np.linalg.norm(wanted[0] - wanted[1] - given[0] + given[1]) / np.linalg.norm(wanted[0] - wanted[1])
+        assert found.limited
+        assert found.unbalanced == pytest.approx(share, rel=1e-6)
+        assert share > 0.5
+
+    def test_nothing_is_left_out_of_policies_that_are_alike(self):
+        x, w, _, text = self.rows()
+        rng = np.random.default_rng(4)
+        one, other = (PolicyTexts(x[rng.choice(600, 300)], np.full(300, 1 / 300)) for _ in range(2))
+        found = balancing_weights(x, w, [one, other], np.ones(600), text % 5)
+        assert not found.limited
+        assert found.unbalanced == 0
+
     def test_a_rare_arm_keeps_its_weight(self):
         """12 of 300 rows show the second text, and the policy always shows it: no weight is negative, none is cut."""
         x = np.zeros((300, 1))
