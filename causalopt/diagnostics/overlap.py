@@ -42,17 +42,17 @@ class Overlap:
     ess_rows:
         The same number, counted in rows.
     max_weight_share:
-        Size of the largest unit's weight, as a share of the sum of all weights.
+        Size of the largest unit's weight, as a share of the sum of all weights; above one where weights cancel.
     pareto_k:
         Shape of the generalized Pareto distribution of the largest units' weights (the larger one with two-way
         clusters). Below 0.5 their variance exists; up to 0.7 the estimate is usable; above 1 even their mean does not
         exist (Vehtari, Simpson, Gelman, Yao and Gabry 2024). Infinite if fewer than five weights stand out, so that
         the shape cannot be estimated.
     truncated_mass:
-        Share of the sum of weights in rows above sqrt(n) times the mean weight, which `clipped_ipw` would cut.
+        Share of the sum of the weights' sizes in rows above sqrt(n) times their mean, which `clipped_ipw` would cut.
     unbalanced:
-        Share of what distinguishes the policies that balancing weights leave out, lest they extrapolate; 0 for other
-        weights.
+        Share of what distinguishes the policies that balancing weights leave out, lest they extrapolate, see
+        `causalopt.nuisance.riesz.BalancingWeights`; 0 if nothing is left out, and for other weights.
     """
 
     n: int
@@ -79,7 +79,7 @@ def overlap(
     weight: Any = None,
     cluster: Any = None,
     unit: str | tuple[str, ...] | None = None,
-    sign: Float64 | None = None,
+    sign: Any = None,
 ) -> Overlap:
     """Measure overlap from log-ratios.
 
@@ -101,7 +101,7 @@ def overlap(
     Raises
     ------
     DataError
-        On invalid arrays.
+        On invalid arrays, or weights whose sum is not positive.
     OverlapError
         If no logged text has a positive ratio.
 
@@ -125,7 +125,10 @@ def overlap(
     names = (unit,) * len(ways) if isinstance(unit, str) else unit
     if len(names) != len(ways):
         raise DataError(f"unit names {len(names)} kinds of clusters, of which there are {len(ways)}")
-    found = [(_unit_weights(rows, codes, sign), name) for codes, name in zip(ways, names, strict=True)]
+    signs = np.ones(rows.n) if sign is None else rows.column("sign", sign)
+    found = [(_unit_weights(rows, codes, signs), name) for codes, name in zip(ways, names, strict=True)]
+    if not found[0][0].sum() > 0:
+        raise DataError("the sum of the weights is not positive: they are not those of a mean")
     units, name = min(found, key=lambda way: _effective_number(way[0]))
     size = _effective_number(units)
     return Overlap(
@@ -134,16 +137,16 @@ def overlap(
         clusters=len(units),
         ess=size,
         ess_fraction=size / len(units),
-        ess_rows=_effective_number(_unit_weights(rows, None, sign)),
-        max_weight_share=float(np.abs(units).max() / abs(units.sum())),
+        ess_rows=_effective_number(_unit_weights(rows, None, signs)),
+        max_weight_share=float(np.abs(units).max() / units.sum()),
         pareto_k=max(pareto_k(_log_size(weights)) for weights, _ in found),
         truncated_mass=clipped_mass(rows, ionides_log_clip(rows)),
     )
 
 
-def _unit_weights(rows: WeightedRows, codes: Int64 | None, sign: Float64 | None) -> Float64:
+def _unit_weights(rows: WeightedRows, codes: Int64 | None, sign: Float64) -> Float64:
     """Sum of exposure times ratio in each cluster, shape [G], or of each row, up to a positive factor."""
-    weights = np.exp(rows.log_weight - rows.log_weight.max()) * (1.0 if sign is None else sign)
+    weights = np.exp(rows.log_weight - rows.log_weight.max()) * sign
     return weights if codes is None else cluster_sums(weights, codes)
 
 

@@ -33,7 +33,7 @@ def thin_overlap(overlap: Overlap) -> str | None:
 
     Overlap is thin if the effective number of units (texts, prompts or readers: what was drawn) is below 30, below a
     tenth of the units, or below the smaller of 50 and a third of the units; if the tail of their weights is heavy: a
-    Pareto k above 0.7; or if balancing weights leave a quarter of what distinguishes the policies unbalanced.
+    Pareto k above 0.7; or if balancing weights leave out more than a quarter of what distinguishes the policies.
 
     Examples
     --------
@@ -47,7 +47,7 @@ def thin_overlap(overlap: Overlap) -> str | None:
     few = overlap.ess < max(TOO_FEW, min(THIN_SIZE, overlap.clusters / 3))
     if few or overlap.ess_fraction < THIN_FRACTION:
         return f"Overlap is thin: {_logged(overlap)} count as {overlap.ess:.0f} for this policy."
-    return _unbalanced(overlap) or _heavy_tail(overlap)
+    return left_out(overlap) or _heavy_tail(overlap)
 
 
 def not_to_be_relied_on(overlap: Overlap) -> str | None:
@@ -58,7 +58,7 @@ def not_to_be_relied_on(overlap: Overlap) -> str | None:
     """
     if overlap.ess < TOO_FEW:
         return f"Overlap is too thin: {_logged(overlap)} count as {overlap.ess:.0f} for this policy."
-    return _unbalanced(overlap) or _heavy_tail(overlap)
+    return left_out(overlap) or _heavy_tail(overlap)
 
 
 def _logged(overlap: Overlap) -> str:
@@ -66,12 +66,13 @@ def _logged(overlap: Overlap) -> str:
     return f"{logged} ({overlap.n:,} rows)" if overlap.unit != "rows" and overlap.clusters < overlap.n else logged
 
 
-def _unbalanced(overlap: Overlap) -> str | None:
+def left_out(overlap: Overlap) -> str | None:
+    """Say why balancing weights are not those of the policy, or return None."""
     if overlap.unbalanced <= MOST_UNBALANCED:
         return None
     return (
-        f"Overlap is thin: no weights of {_logged(overlap)} resemble what this policy writes "
-        f"({overlap.unbalanced:.0%} of its distance from the reference is left unbalanced)."
+        f"Overlap is too thin: {overlap.unbalanced:.0%} of what tells this policy from the reference is found in no "
+        f"weights of {_logged(overlap)} that do not extrapolate."
     )
 
 
@@ -134,8 +135,8 @@ def judge(
     difference:
         Policy minus reference, outcome units (not negated if smaller is better).
     overlap:
-        Overlap of the policy's weights; thin overlap is stated first, and with fewer than 30 effective units nothing
-        is concluded from the interval.
+        Overlap of the policy's weights; thin overlap is stated first, and with fewer than 30 effective units, or with
+        weights that are not those of the policy, nothing is concluded from the interval.
     outcome:
         Name of the outcome.
     direction:
@@ -166,7 +167,7 @@ def judge(
     low, high = difference.confint(level)
     thin, few = thin_overlap(overlap), overlap.ess < TOO_FEW
     outlook: Outlook = "unclear"
-    if not (low <= 0 <= high or few or barred):
+    if not (low <= 0 <= high or few or left_out(overlap) or barred):
         outlook = "better" if (difference.value > 0) == (direction == "maximize") else "worse"
     finding = (
         f"The data do not show whether the policy is better or worse than {reference}"

@@ -46,7 +46,7 @@ def balance(
     -------
     Estimate
         ``details`` holds ``plug_in`` and ``correction``, whose sum is the value, and ``effective_rows``,
-        (sum a_i |alpha_i|)^2 / sum (a_i alpha_i)^2 with exposures a_i.
+        (sum a_i alpha_i)^2 / sum (a_i alpha_i)^2 with exposures a_i.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def balance(
     found = plug_in.estimate(codes) + correction
     if reader_response is not None:
         found = found + mean_over_readers(as_vector("reader_response", reader_response, n), exposure, codes)
-    size = float(np.sum(np.abs(share)) ** 2 / np.sum(share**2)) if np.any(share != 0) else 0.0
+    size = float(np.sum(share) ** 2 / np.sum(share**2)) if np.any(share != 0) else 0.0
     details = {"plug_in": plug_in.value, "correction": center, "effective_rows": size}
     return replace(found, estimator="balance", details=details)
 

@@ -14,7 +14,7 @@ from causalopt.arrays import as_exposure
 from causalopt.data.population import Population
 from causalopt.data.reader_groups import ReaderGroup, ReaderGroups
 from causalopt.diagnostics.overlap import overlap
-from causalopt.diagnostics.verdict import thin_overlap
+from causalopt.diagnostics.verdict import left_out, thin_overlap
 from causalopt.errors import DataError, MissingPartError, OverlapError, OverlapWarning
 from causalopt.estimators.cluster import cluster_codes
 from causalopt.estimators.dm import ContextDraws, PlugIn
@@ -120,13 +120,16 @@ def gains_by_group(
         except (OverlapError, MissingPartError, DataError) as error:
             records.append({**record, "thin": True, "reason": str(error)})
             continue
-        estimates[group.name] = found
         rated = data.rated[rows]  # as for all rows, a share of those that have an outcome
         own = rows[rated]
         units = _some(policy.cluster, own), data.units(population)
         log_size, sign = weighted.weights_of(estimator)
         shared = overlap(log_size[rated], data.weight[own], *units, sign[rated])
         shared = replace(shared, unbalanced=weighted.unbalanced_by(estimator))
+        if (reason := left_out(shared)) is not None:
+            records.append({**record, "ess": shared.ess, "thin": True, "reason": reason})
+            continue
+        estimates[group.name] = found
         records.append({**record, "ess": shared.ess, "thin": thin_overlap(shared) is not None, "reason": None})
     columns = ["gain", "se", "ci_low", "ci_high", "p_value", "ess", "thin", "reason"]
     frame = pd.DataFrame(records, columns=["group", "division", "rows", "clusters", "share", *columns])

@@ -67,15 +67,15 @@ class BalancingWeights:
         them, shape [policies, r], in the principal axes of the features.
     penalty:
         The penalty used for all policies.
-    limited:
-        Whether it was raised because the weights would have extrapolated.
+    chosen:
+        The penalty before it was raised for weights that would have extrapolated; the same if it was not.
     """
 
     alpha: Float64
     wanted: Float64
     left: Float64
     penalty: float
-    limited: bool
+    chosen: float
     _rows: _Rows = field(repr=False)
     _basis: _Basis = field(repr=False)
     _policies: Sequence[_Drawn] = field(repr=False)
@@ -87,7 +87,7 @@ class BalancingWeights:
         estimate is a plug-in mean of a regression (Bruns-Smith, Dukes, Feller and Ogburn 2025). Through them the
         sampling of texts enters the standard error.
         """
-        center, slope = self._regression(residual)
+        center, slope = self._regression(residual, self.penalty)
         return np.asarray(center - self._basis.center @ slope + self._policies[policy].phi() @ slope)
 
     def fitted_at_readers(self, residual: Float64, policy: int) -> Float64 | None:
@@ -95,35 +95,41 @@ class BalancingWeights:
         phi = self._policies[policy].phi_of_readers()
         if phi is None:
             return None
-        center, slope = self._regression(residual)
+        center, slope = self._regression(residual, self.penalty)
         return np.asarray(center - self._basis.center @ slope + phi @ slope)
 
     def worst_case_bias(self, residual: Float64) -> float:
         """Largest bias of the first minus the last policy through what the weights leave unbalanced, outcome units.
 
         For a function h of norm |beta|, h = beta' phi, the bias is at most |left| |beta| (Hirshberg and Wager 2021).
-        The norm of the error of m is taken from a ridge regression of its residuals with the weights' penalty.
+        The norm of the error of m is taken from a ridge regression of its residuals with the penalty that was chosen:
+        under one that was raised, the regression knows nothing of the directions that were given up. What h is in
+        directions in which the rows hardly vary, no regression of them can tell.
         """
-        slope = self._regression(residual)[1]
+        slope = self._regression(residual, self.chosen)[1]
         return float(np.linalg.norm(_difference(self.left)) * np.linalg.norm(slope))
 
     @property
     def unbalanced(self) -> float:
-        """Share of what distinguishes the first policy from the last that weights which would extrapolate leave out.
+        """Share of what distinguishes the first policy from the last that is left out for fear of extrapolation.
 
-        The length of the difference of the policies' features with the weights, over that without them, in [0, 1]. 0 if
-        the weights are not limited: of policies that are alike, a penalty may leave all of a difference that is noise.
+        The length of what the weights leave unbalanced of the difference of the policies' features beyond what they
+        would under the penalty that was chosen, over that of the whole difference; 0 if the penalty was not raised, and
+        if the difference is within two standard errors of the sampling of texts. A small share does not vouch for the
+        rest: it is small, too, where the policies differ far more in what was logged.
         """
-        if not self.limited:
+        difference = _difference(self.wanted)
+        noise = sum(one.sampling_variance() for one in self._policies)
+        if self.penalty == self.chosen or difference @ difference <= 4 * noise:
             return 0.0
-        size = float(np.linalg.norm(_difference(self.wanted)))
-        return float(np.linalg.norm(_difference(self.left))) / size if size > 0 else 0.0
+        at_chosen = self.wanted * self.chosen / (self._basis.variance + self.chosen)
+        return float(np.linalg.norm(_difference(self.left - at_chosen)) / np.linalg.norm(difference))
 
-    def _regression(self, residual: Float64) -> tuple[float, Float64]:
+    def _regression(self, residual: Float64, penalty: float) -> tuple[float, Float64]:
         """Return the mean and the coefficients of a ridge regression of residuals on the features."""
         phi, share = self._rows.phi, self._rows.share
         covariance = (share * residual) @ phi - (share @ residual) * self._basis.center
-        slope = self._basis.axes @ ((covariance @ self._basis.axes) / (self._basis.variance + self.penalty))
+        slope = self._basis.axes @ ((covariance @ self._basis.axes) / (self._basis.variance + penalty))
         return float(share @ residual), np.asarray(slope)
 
 
@@ -213,17 +219,17 @@ def balancing_weights(
     moments = _moments(drawn, np.ones(len(x), dtype=bool))
     assert moments is not None
     target = basis.coordinates(moments)
-    limited = False
     if penalty is None:
         chosen = UNDERSMOOTHING * _best_penalty(rows.phi, counted, drawn, fold)
         penalty = _without_extrapolation(chosen, basis, target, rows)
-        limited = penalty > chosen
+    else:
+        chosen = penalty
     alpha = _alpha(penalty, basis, target, rows)
     # The mean over all rows is one: a response stands for 1 / p(observed) readers.
     alpha = np.where(rated, alpha * (weight.sum() / counted.sum()), 0.0)
     # M(h) - mean_i alpha_i h_i = beta_h' (target - variance * target / (variance + penalty)) for h = beta_h' phi.
     left = target * penalty / (basis.variance + penalty)
-    return BalancingWeights(alpha, target, left, penalty, limited, rows, basis, drawn)
+    return BalancingWeights(alpha, target, left, penalty, chosen, rows, basis, drawn)
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,6 +256,11 @@ class _Drawn:
             return self.features.pairs(self.text, self.reader[self.policy.row])
         of_readers = self.weight @ self.reader / self.weight.sum()
         return self.features.pairs(self.text, np.tile(of_readers, (len(self.text), 1)))
+
+    def sampling_variance(self) -> float:
+        """Squared standard error of the mean of phi over the texts, taken for a sample, summed over the features."""
+        phi = self.phi()
+        return float(self.policy.share**2 @ np.sum((phi - self.policy.share @ phi) ** 2, axis=1))
 
     def phi_of_readers(self) -> Float64 | None:
         """phi of each reader, averaged over the texts that all of them may read, shape [n, features]."""
@@ -354,8 +365,8 @@ def _without_extrapolation(penalty: float, basis: _Basis, target: Float64, rows:
     Rothstein 2021). Where some of what a policy writes is unlike all that was logged, the representer is large in
     directions in which the rows hardly vary, and the held-out loss, which knows of no noise in outcomes, asks for all
     of it: with 2,000 rows weights between -176 and 150 gave an interval 3.5 wide, for a gain of 0.85. What such a
-    direction needs is not in the rows. It is left to the outcome model, and counts as unbalanced in
-    `BalancingWeights.worst_case_bias`; `causalopt.diagnostics.support` says how many texts are meant.
+    direction needs is not in the rows. It is left to the outcome model, see
+    `BalancingWeights.unbalanced`; `causalopt.diagnostics.support` says how many texts are meant.
     """
     # Under an infinite penalty every weight is one.
     while (np.abs(_alpha(penalty, basis, target, rows)) @ rows.share > LARGEST).any():

@@ -210,7 +210,8 @@ class RunDirectory:
     def collect(self, issued: Callable[[], list[str]]) -> None:
         """Keep the warnings that ``issued`` returns, for the process that resumes the run if this one is killed.
 
-        They are written before every other file: a stage that left one, and so is not repeated, has left its warnings.
+        They are written before every file that this class writes: a stage that left one, and so is not repeated, has
+        left its warnings.
         """
         self._issued = issued
         kept = self.work / WARNINGS

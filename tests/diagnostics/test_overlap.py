@@ -179,3 +179,10 @@ def test_weights_of_both_signs_count_by_the_variance_of_the_sum():
     np.testing.assert_allclose(found.ess, weights.sum() ** 2 / np.var(error @ sums), rtol=0.02)  # four standard errors
     np.testing.assert_allclose(found.ess_rows, weights.sum() ** 2 / np.sum(weights**2), rtol=1e-10)
     assert found.ess < 0.7 * overlap(np.log(np.abs(weights)), cluster=codes).ess
+
+
+def test_signs_are_checked():
+    with pytest.raises(DataError, match="sum of the weights is not positive"):
+        overlap(np.zeros(10), sign=np.tile([1.0, -1.0], 5))
+    with pytest.raises(DataError, match="sign"):
+        overlap(np.zeros(10), sign=np.ones(9))

@@ -110,4 +110,6 @@ def test_weights_that_resemble_another_policy_are_thin_overlap():
     far = replace(even, unbalanced=0.58)
     for said in (thin_overlap(far), not_to_be_relied_on(far)):
         assert said is not None
-        assert "58% of its distance from the reference is left unbalanced" in said
+        assert "58% of what tells this policy from the reference" in said
+    assert judge(difference(1.0), replace(GOOD, unbalanced=0.25)).outlook == "better"
+    assert judge(difference(1.0), replace(GOOD, unbalanced=0.58)).outlook == "unclear"

@@ -9,7 +9,12 @@ import pandas as pd
 import pytest
 
 import causalopt as co
+from causalopt.backends.finite import FinitePolicy
+from causalopt.backends.listed_policy import ListedPolicy
+from causalopt.data.population import FIXED
+from causalopt.evaluation import judge
 from causalopt.evaluation.evaluate import evaluate
+from causalopt.optimization.frontier import frontier
 
 SLOTS = [[f"{letter}{end}" for end in ("ka", "lo", "mi", "nu", "pe", "ri")] for letter in "bdgt"]
 ROWS = 1200
@@ -69,3 +74,53 @@ def test_what_no_row_can_tell_does_not_take_the_interval_away():
     assert np.sum((intervals[:, 0] <= truth) & (truth <= intervals[:, 1])) >= 2
     assert all(50 <= one.overlap.ess < 150 for one in found)
     assert all("lie outside of what was logged" in " ".join(one.notes) for one in found)
+
+
+@pytest.fixture(scope="module")
+def notes():
+    """Pseudo-outcomes of 800 readers of 500 notes of ten words out of 80, each word with a worth of its own."""
+    rng = np.random.default_rng(6)
+    ends = ("an", "el", "io", "ur", "ash", "ete", "ow", "ig", "yx", "ozu")
+    words = np.array([first + last for first in "bdfgklmp" for last in ends])
+    texts = [" ".join(row) for row in rng.choice(words, size=(500, 10))]
+    shown = rng.integers(0, 500, 800)
+    worth = dict(zip(words, rng.normal(0.0, 0.3, len(words)), strict=True))
+    value = values(worth, texts)
+    frame = pd.DataFrame({"text": np.array(texts)[shown], "age": rng.normal(size=800)})
+    frame["outcome"] = value[shown] + frame["age"] + rng.normal(size=800)
+    data = co.DirectOutcomeDataset.from_frame(frame, text="text", outcome="outcome", covariates=["age"])
+    return co.PseudoOutcomeEstimator(outcome_model="ridge").fit_transform(data.with_population(FIXED)), texts, value
+
+
+@pytest.mark.filterwarnings("ignore::causalopt.errors.CausalOptWarning")
+class TestOneTextForEver:
+    """Of 500 notes, a policy that writes one alone: weights that resemble it would have to extrapolate."""
+
+    def test_nothing_is_concluded_of_it(self, notes):
+        pseudo, texts, value = notes
+        best = texts[int(np.argmax(value))]
+        found = evaluate(
+            ListedPolicy([best], [1.0]),
+            pseudo,
+            reference=ListedPolicy(texts, np.full(500, 1 / 500)),
+            estimators=["balance"],
+            behavior_policy="frequency",
+            groups=["age"],
+        )
+        assert 0.2 < found.overlap.unbalanced < 1
+        assert judge(found.difference, found.overlap).outlook == "unclear"
+        assert found.groups is not None
+        groups = found.groups.frame
+        left_out = groups["reason"].fillna("").str.contains("that do not extrapolate")
+        assert left_out.any()
+        assert groups.loc[left_out, "gain"].isna().all()
+        assert groups["thin"].all()
+
+    def test_no_path_is_followed_to_it(self, notes):
+        pseudo, texts, value = notes
+        even = np.full(500, -np.log(500))
+        reference, end = (FinitePolicy(texts, even, value[:, None], np.full(1, size)) for size in (0.0, 8.0))
+        found = frontier(end, reference, pseudo).frame
+        barred = found["barred"].fillna("")
+        assert barred.str.contains("that do not extrapolate").any()
+        assert not found.loc[barred != "", "chosen"].any()

@@ -498,17 +498,43 @@ class TestDirectionsInWhichTheRowsHardlyVary:
             wanted.append(np.array([v, (v**2 - 1) / np.std(u**2)]))
             given.append(found.alpha[k] @ columns / 400)
         share = np.linalg.norm(wanted[0] - wanted[1] - given[0] + given[1]) / np.linalg.norm(wanted[0] - wanted[1])
-        assert found.limited
-        assert found.unbalanced == pytest.approx(share, rel=1e-6)
-        assert share > 0.5
+        at_chosen = balancing_weights(
+            x, np.zeros((400, 0)), [far, near], np.ones(400), np.arange(400) % 5, found.chosen
+        )
+        before = [at_chosen.alpha[k] @ columns / 400 for k in range(2)]
+        added = np.linalg.norm(before[0] - before[1] - given[0] + given[1]) / np.linalg.norm(wanted[0] - wanted[1])
+        assert found.unbalanced == pytest.approx(added, rel=1e-6)
+        assert 0.4 < added < share
 
     def test_nothing_is_left_out_of_policies_that_are_alike(self):
         x, w, _, text = self.rows()
         rng = np.random.default_rng(4)
         one, other = (PolicyTexts(x[rng.choice(600, 300)], np.full(300, 1 / 300)) for _ in range(2))
         found = balancing_weights(x, w, [one, other], np.ones(600), text % 5)
-        assert not found.limited
+        assert found.penalty == found.chosen
         assert found.unbalanced == 0
+
+    def test_nor_of_policies_that_stray_alike(self):
+        """Two samples of one law: their difference is noise, whatever the limit leaves of it."""
+        rng = np.random.default_rng(5)
+        x = rng.normal(size=(600, 20)) * np.append(np.ones(19), 1e-3)
+        for size in (500, 4000):
+            texts = rng.normal(size=(2, size, 20)) * np.append(np.ones(19), 1e-3)
+            texts[:, :, -1] += 1.0 * (rng.random((2, size)) < 0.15)
+            pair = [PolicyTexts(one, np.full(size, 1 / size)) for one in texts]
+            found = balancing_weights(x, np.zeros((600, 0)), pair, np.ones(600), np.arange(600) % 5)
+            assert found.penalty > found.chosen
+            assert found.unbalanced == 0
+
+    def test_the_worst_case_knows_of_directions_that_were_given_up(self):
+        """Errors of m lie along the third coordinate alone, of which the weights leave most."""
+        x, w, policy, text = self.rows()
+        logged = PolicyTexts(x, np.full(600, 1 / 600))
+        found = balancing_weights(x, w, [policy, logged], np.ones(600), text % 5)
+        residual = 30 * x[:, 2]
+        bias = 30 * (policy.x[:, 2].mean() - x[:, 2].mean()) - (found.alpha[0] - found.alpha[1]) @ residual / 600
+        low = replace(found, chosen=found.penalty).worst_case_bias(residual)
+        assert low < found.worst_case_bias(residual) < 2 * bias
 
     def test_a_rare_arm_keeps_its_weight(self):
         """12 of 300 rows show the second text, and the policy always shows it: no weight is negative, none is cut."""
