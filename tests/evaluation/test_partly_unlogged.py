@@ -72,7 +72,7 @@ def test_what_no_row_can_tell_does_not_take_the_interval_away():
     intervals = np.array([one.difference.confint() for one in found])
     assert np.diff(intervals).max() < 0.45
     assert np.sum((intervals[:, 0] <= truth) & (truth <= intervals[:, 1])) >= 2
-    assert all(50 <= one.overlap.ess < 150 for one in found)
+    assert all(30 <= one.overlap.ess < 150 for one in found)  # 2 to 8 without a limit, in two of three
     assert all("lie outside of what was logged" in " ".join(one.notes) for one in found)
 
 
@@ -121,6 +121,5 @@ class TestOneTextForEver:
         even = np.full(500, -np.log(500))
         reference, end = (FinitePolicy(texts, even, value[:, None], np.full(1, size)) for size in (0.0, 8.0))
         found = frontier(end, reference, pseudo).frame
-        barred = found["barred"].fillna("")
-        assert barred.str.contains("that do not extrapolate").any()
-        assert not found.loc[barred != "", "chosen"].any()
+        assert found.loc[found["kl"] > 4, "barred"].str.contains("too thin").all()
+        assert not found.loc[found["barred"].notna(), "chosen"].any()
