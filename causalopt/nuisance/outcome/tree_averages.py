@@ -110,12 +110,19 @@ class LeafSum:
                     pending.append((child, in_text, side if in_reader is None else in_reader & side))
 
 
-def _is_plain(node: dict[str, Any]) -> bool:
+def _is_plain(root: dict[str, Any]) -> bool:
     """Whether a tree compares numbers that are not missing, and has constants in its leaves."""
-    if "split_feature" not in node:
-        return "leaf_coeff" not in node
-    compares = node["decision_type"] == "<=" and node["missing_type"] == "None"
-    return compares and _is_plain(node["left_child"]) and _is_plain(node["right_child"])
+    pending = [root]  # a tree may be deeper than calls can be nested
+    while pending:
+        node = pending.pop()
+        if "split_feature" not in node:
+            if "leaf_coeff" in node:
+                return False
+            continue
+        if node["decision_type"] != "<=" or node["missing_type"] != "None":
+            return False
+        pending += [node["left_child"], node["right_child"]]
+    return True
 
 
 def _columns(x: Array, w: Array) -> list[Float64]:
