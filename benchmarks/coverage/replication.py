@@ -28,6 +28,7 @@ HEADLINE = "balance"
 ESTIMATORS = (HEADLINE, "sndr", "dr", "mdr")
 KL = 0.3
 """KL of a built policy to its reference, nats."""
+VERDICT = ("warned", "better", "headline", "effective", "unbalanced")
 DRAWS = 1000
 WRITTEN = 8000
 """Texts drawn from a language model whose mean is taken for its value: within 0.01 of it."""
@@ -150,7 +151,7 @@ class _Table:
             "kl": population.kl(policy, reference),
         }
         rows = self._estimates(common, found)
-        common = {key: rows[0][key] for key in (*common, "warned", "better", "headline")}
+        common = {key: rows[0][key] for key in (*common, *VERDICT)}
         value, se = all_knowing(law, sample, policy, reference, weight)
         rows.append(
             {**common, "estimator": "all-knowing", "estimate": value, "se": se, "ci_low": value - 1.96 * se,
@@ -173,6 +174,8 @@ class _Table:
             "warned": bool(decided.reasons),
             "better": decided.outlook == "better",
             "headline": found.estimator,
+            "effective": found.overlap.ess,
+            "unbalanced": found.overlap.unbalanced,
         }
         rows = []
         for estimator, estimate in found.estimates["difference"].items():
