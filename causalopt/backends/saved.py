@@ -7,14 +7,19 @@ from pathlib import Path
 
 from causalopt import plugins
 from causalopt.backends.contracts import Backend, Policy
+from causalopt.durable import changed, digests
 from causalopt.errors import ModelError
 
 NOTE = "causalopt_backend.json"
-"""File in a saved policy's folder with the name under which its backend is registered."""
+"""File in a saved policy's folder with the name of its backend and the digests of its files."""
+FOR_READERS = "README.md"
+"""The model card, which may be edited."""
 
 
 def name_backend(directory: str | Path, backend: str) -> None:
-    """Record the backend of a policy in the folder that it was saved to; the last step of a policy's `save`.
+    """Record the backend of a policy, and what its files are, in the folder that it was saved to.
+
+    It is the last step of a policy's `save`; what is written after it is not checked by `load_policy`.
 
     Examples
     --------
@@ -25,7 +30,10 @@ def name_backend(directory: str | Path, backend: str) -> None:
     ...     backend_of(folder)
     'finite'
     """
-    (Path(directory) / NOTE).write_text(json.dumps({"backend": backend}) + "\n", encoding="utf-8")
+    folder = Path(directory)
+    names = sorted(path.name for path in folder.iterdir() if path.name not in (NOTE, FOR_READERS))
+    noted = {"backend": backend, "sha256": digests(folder, names)}
+    (folder / NOTE).write_text(json.dumps(noted, indent=1) + "\n", encoding="utf-8")
 
 
 def backend_of(source: str | Path) -> str:
@@ -45,6 +53,24 @@ def backend_of(source: str | Path) -> str:
         raise ModelError(f"{note}: does not name a backend ({error}); save the policy again") from error
 
 
+def check_saved(source: str | Path) -> None:
+    """Raise unless a policy's files are those that were written; folders from elsewhere, without digests, pass.
+
+    Raises
+    ------
+    ModelError
+        With the file's name.
+    """
+    folder = Path(source)
+    try:
+        written = json.loads((folder / NOTE).read_text(encoding="utf-8"))["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    found = changed(folder, written)
+    if found is not None:
+        raise ModelError(f"{found}; save the policy again, or, if you changed it, delete 'sha256' in {folder / NOTE}")
+
+
 def load_policy(source: str | Path, cache: Path | None = None) -> Policy:
     """Load a policy from a folder that a backend saved, a PEFT adapter, a full model folder, or a hub id.
 
@@ -60,7 +86,8 @@ def load_policy(source: str | Path, cache: Path | None = None) -> Policy:
     ConfigError
         If the backend that the folder names is not installed.
     ModelError
-        If there is no such policy.
+        If there is no such policy, or a file in its folder is not what was written.
     """
+    check_saved(source)
     backend: type[Backend] = plugins.backends.get(backend_of(source))
     return backend.load_policy(source, cache)

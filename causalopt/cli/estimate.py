@@ -58,7 +58,7 @@ def estimate(
     from causalopt.progress import show_progress
     from causalopt.run.config import load_config, table_config
     from causalopt.run.estimate import estimate_value
-    from causalopt.run.pipeline import input_paths
+    from causalopt.run.keys import input_paths
 
     given: dict[str, Any] = {
         "data.text": text,
@@ -160,7 +160,7 @@ def _check_out(out: Path | None, *inputs: Path | None) -> None:
 def _inputs_of(run_directory: Path) -> list[Path]:
     """Return the tables of a run; none if there is no run, which is reported later."""
     from causalopt.run.config import load_config
-    from causalopt.run.pipeline import input_paths
+    from causalopt.run.keys import input_paths
 
     config = run_of(run_directory) / "config.yaml"
     return list(input_paths(load_config(config)).values()) if config.is_file() else []

@@ -46,7 +46,7 @@ def judge_groups(
         One row for each group: ``group``, ``gain`` (policy minus reference, outcome units), simultaneous ``ci_low`` and
         ``ci_high``, and ``ess``, the effective number of units; missing numbers for a group that has no estimate.
     outcome, direction, level, barred:
-        As in `causalopt.evaluation.judge`: as there, nothing is concluded from fewer than 30 effective units, or if
+        As in `causalopt.evaluation.judge`: as there, nothing is concluded from fewer than 20 effective units, or if
         anything speaks against every conclusion.
 
     Examples

@@ -338,13 +338,39 @@ Evaluable = Policy | ExternalPolicy | ScoredPolicy | LoggedPolicy
 """What can be evaluated: a policy that can be called, one known by numbers, or the one that wrote the logs."""
 
 
+@dataclass(frozen=True)
+class _OverTexts:
+    """The sum over all texts of a policy without prompts, for any nuisances; a class, so that it can be pickled."""
+
+    texts: list[str]
+    log_prob: Float64
+
+    def __call__(self, pseudo: PseudoOutcomes) -> float:
+        return float(np.exp(self.log_prob) @ pseudo.dose_response(self.texts))
+
+
+@dataclass(frozen=True)
+class _OverPairs:
+    """The sum over the texts of each of ``n`` rows, text j with its probability in row ``row[j]``."""
+
+    texts: list[str]
+    probability: Float64
+    row: Int64
+    n: int
+
+    def __call__(self, pseudo: PseudoOutcomes) -> ContextDraws:
+        response = self.probability * pseudo.row_response(self.texts, self.row)
+        total = np.bincount(self.row, weights=response, minlength=self.n).astype(np.float64)
+        return ContextDraws(total, np.arange(self.n), self.n)
+
+
 def _summed(
     policy: EnumerablePolicy, data: DirectOutcomeDataset
 ) -> Callable[[PseudoOutcomes], float | ContextDraws] | None:
     """Sum over all texts of a policy, for any nuisances of the rows; None if there are too many pairs."""
     if data.prompts is None:
         texts, log_prob = policy.distribution(None)
-        return lambda pseudo: float(np.exp(log_prob) @ pseudo.dose_response(texts))
+        return _OverTexts(texts, log_prob)
     prompt, distinct = pd.factorize(pd.Series(data.prompts))
     answers = _answers(policy, list(distinct))
     if answers is None:
@@ -354,12 +380,7 @@ def _summed(
         return None
     texts = [text for i in prompt for text in answers[i][0]]
     probability = np.concatenate([answers[i][1] for i in prompt])
-
-    def summed(pseudo: PseudoOutcomes) -> ContextDraws:
-        terms = probability * pseudo.row_response(texts, rows)
-        return ContextDraws(np.bincount(rows, terms, len(data)).astype(np.float64), np.arange(len(data)), len(data))
-
-    return summed
+    return _OverPairs(texts, probability, rows.astype(np.int64), len(data))
 
 
 def _answers(policy: EnumerablePolicy, prompts: Sequence[str]) -> list[tuple[list[str], Float64]] | None:
@@ -389,13 +410,7 @@ def _summed_choices(
     texts, log_prob, row = policy.choices(data.prompts)
     if len(texts) > MOST_PAIRS:
         return None
-
-    def summed(pseudo: PseudoOutcomes) -> ContextDraws:
-        response = np.exp(log_prob) * pseudo.row_response(texts, row)
-        total = np.bincount(row, weights=response, minlength=len(data)).astype(np.float64)
-        return ContextDraws(total, np.arange(len(data)), len(data))
-
-    return summed
+    return _OverPairs(texts, np.exp(log_prob), row, len(data))
 
 
 def _spread(rows: Sequence[Int64], prompts: Sequence[str]) -> tuple[Int64, Int64]:

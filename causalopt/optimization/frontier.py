@@ -36,7 +36,7 @@ def frontier(
 ) -> Frontier:
     """Estimate the gain of policies between a reference and the end of a fit, and choose one of them.
 
-    A point is not chosen if its interval is not to be relied on (fewer than 30 effective units, or a few that carry the
+    A point is not chosen if its interval is not to be relied on (fewer than 20 effective units, or a few that carry the
     answer), or if a quarter more of its texts than of the reference's lie outside of the logged ones' support, where
     outcomes are extrapolated.
 

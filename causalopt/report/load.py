@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from causalopt.durable import check_artefact
 from causalopt.errors import DataError
 
 
@@ -36,6 +37,8 @@ def load_run(directory: Path) -> RunFiles:
     """
     if not directory.is_dir():
         raise DataError(f"{directory}: there is no such run directory; give a directory written by `causalopt run`")
+    for name in ("metrics.json", "pseudo_outcomes.parquet", "samples.parquet", "training.jsonl"):
+        check_artefact(directory / name)
     metrics = _json_object(directory / "metrics.json")
     _check_metrics(metrics, directory / "metrics.json")
     samples, training = directory / "samples.parquet", directory / "training.jsonl"

@@ -15,6 +15,7 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from causalopt.durable import write_text
 from causalopt.report import plots, text
 from causalopt.report.load import RunFiles, load_run
 
@@ -82,7 +83,7 @@ def write_report(run_directory: Path) -> Path:
     page = environment.get_template("template.html.j2").render(**_context(run))
     path = run.directory / "report.html"
     # A lone surrogate, which JSON allows, has no UTF-8 encoding; it is shown as "?" instead of raising an error.
-    path.write_text(page, encoding="utf-8", errors="replace", newline="\n")
+    write_text(path, page.encode(errors="replace").decode())
     return path
 
 

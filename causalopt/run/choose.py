@@ -13,6 +13,7 @@ from causalopt.backends import load_policy
 from causalopt.backends.conditional_logit import ConditionalLogitPolicy
 from causalopt.data import files
 from causalopt.data.choice_sets import ChoiceSets
+from causalopt.durable import check_artefact
 from causalopt.errors import ConfigError, DataError
 from causalopt.nuisance.within_prompts import Readings, WithinPromptEffects, fit_within_prompts
 from causalopt.run.config import RunConfig, load_config
@@ -124,7 +125,9 @@ def _seen(run_directory: Path, config: RunConfig) -> tuple[ChoiceSets, pd.DataFr
     """Return the candidates of the training rows, and xi, weight and candidate of each row that has an outcome."""
     world = None if config.data.world is None else plugins.worlds.create(config.data.world)
     train, _ = read_data(config, world)
-    pseudo = pd.read_parquet(run_directory / "pseudo_outcomes.parquet").set_index("row")
+    table = run_directory / "pseudo_outcomes.parquet"
+    check_artefact(table)
+    pseudo = pd.read_parquet(table).set_index("row")
     # Rows set aside to select the policy are not in the file.
     kept = train.subset(np.isin(train.row, pseudo.index) & train.rated)
     assert kept.prompts is not None

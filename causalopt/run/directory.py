@@ -11,24 +11,31 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import filelock
 import pandas as pd
 import psutil
 import torch
 
-from causalopt.errors import ConfigError, DataError
+from causalopt.durable import changed, digest, digests, flush, flush_tree, whole, write_text
+from causalopt.errors import ConfigError, DataError, collected_warnings
 from causalopt.run.replacement import (
     FILES,
     FOLDERS,
     MARK,
+    WORK,
     Replacement,
     holds_nothing_yet,
+    is_half_made,
     read_manifest,
     refuse_to_replace,
 )
+from causalopt.run.stages import Stage, StageRecord, differing
+
+T = TypeVar("T")
 
 PACKAGES = ("causalopt", "torch", "transformers", "peft", "scikit-learn", "lightgbm", "numpy", "pandas")
 WARNINGS = "warnings.json"
@@ -62,13 +69,16 @@ class RunDirectory:
         self._replacement = Replacement(path)
         self._manifest: dict[str, Any] = {}
         self._written: set[str] = set()
+        self._stages: list[StageRecord] = []
+        self._earlier: dict[str, StageRecord] = {}
+        self._current: str | None = None
         self._issued: Callable[[], list[str]] = list
         self._issued_before: set[str] = set()
 
     @property
     def work(self) -> Path:
         """Folder with files that are kept until the end, to resume an interrupted run."""
-        return self.path / "work"
+        return self.path / WORK
 
     @contextmanager
     def open(
@@ -89,7 +99,8 @@ class RunDirectory:
         resume, overwrite:
             Continue an interrupted run; replace an earlier run by a new one, if the block succeeds.
         facts:
-            Further entries of the manifest; "fingerprint" has a hash of each data set, which a resumed run must match.
+            Further entries of the manifest; "fingerprint" has a hash of each data set, which a finished run to resume
+            must match.
         inputs:
             Files that the run reads, by their name in the configuration; a folder that contains one is not replaced.
 
@@ -101,10 +112,10 @@ class RunDirectory:
         Raises
         ------
         ConfigError
-            If the directory contains a run (and neither ``resume`` nor ``overwrite`` is given) or other files, was
-            written with another configuration, or is being written to.
+            If the directory contains a run (and neither ``resume`` nor ``overwrite`` is given) or other files, or a
+            finished run of another configuration, or is being written to.
         DataError
-            If the data have changed since the start of the run to resume.
+            If ``resume`` finds a finished run of other data.
         """
         if self.path.exists() and not self.path.is_dir():
             raise ConfigError(f"{self.path}: is a file; name a directory with --out")
@@ -120,15 +131,17 @@ class RunDirectory:
             if self._claim(config, resume=resume, overwrite=overwrite, facts=facts, inputs=inputs or {}):
                 yield True
                 return
+            self._earlier = self._records(self._target) | self._records(self.path)
             self._manifest = {
-                MARK: 1,
+                MARK: 2,
                 "finished": False,
                 "versions": {name: importlib.metadata.version(name) for name in PACKAGES}
                 | {"python": platform.python_version()},
                 "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
                 **facts,
                 "stages": [],
-                "files": [],
+                "ahead": [asdict(one) for one in self._earlier.values()],
+                "files": {},
             }
             self.path.mkdir(parents=True, exist_ok=True)
             self.write_json("manifest.json", self._manifest)
@@ -137,15 +150,16 @@ class RunDirectory:
             yield False
             self._finish()
         finally:
-            lock.release()
+            # Removed while it is locked: another process that holds the file open sees that it has no name any more,
+            # and locks a new one (filelock 4).
             Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()
 
     def _claim(
         self, config: str, *, resume: bool, overwrite: bool, facts: dict[str, Any], inputs: Mapping[str, Path]
     ) -> bool:
         """Choose the folder to write to; return whether it already contains this run, finished."""
         if overwrite:
-            self._replacement.discard()
             if not holds_nothing_yet(self._target):
                 refuse_to_replace(self._target, inputs)
                 self.path = self._replacement.new
@@ -157,9 +171,13 @@ class RunDirectory:
         if holds_nothing_yet(self.path):
             return False
         manifest = read_manifest(self.path)
+        if manifest is None and resume and is_half_made(self.path):
+            return False
         if manifest is None:
             raise ConfigError(
-                f"{self.path}: is not empty and is not a run (it has no manifest.json of a run); "
+                f"{self.path}: is a run whose manifest.json is damaged: --resume computes it again"
+                if is_half_made(self.path)
+                else f"{self.path}: is not empty and is not a run (it has no manifest.json of a run); "
                 "name another directory with --out"
             )
         if not resume:
@@ -167,85 +185,160 @@ class RunDirectory:
                 f"{self.path}: already contains a run; give --resume to continue it, --overwrite to "
                 "start again, or --out to name another directory"
             )
-        self._check_same(config, manifest, facts, inputs)
         if manifest["finished"]:
+            self._check_same(config, manifest, facts, inputs)
             shutil.rmtree(self.work, ignore_errors=True)  # left by a process that was killed at the very end
             if self.path != self._target:
                 self._swap()
         return bool(manifest["finished"])
 
+    @staticmethod
+    def _records(folder: Path) -> dict[str, StageRecord]:
+        """Return the stages that a run has finished, by name; those of an earlier layout are not known."""
+        manifest = read_manifest(folder)
+        if manifest is None or manifest[MARK] != 2:
+            return {}
+        return {one["name"]: StageRecord(**one) for one in (*manifest.get("ahead", ()), *manifest["stages"])}
+
     def _check_same(
         self, config: str, manifest: dict[str, Any], facts: dict[str, Any], inputs: Mapping[str, Path]
     ) -> None:
+        """Raise unless a finished run has this configuration and these data: `--resume` does not replace results."""
         if (self.path / "config.yaml").read_text(encoding="utf-8") != config:
             raise ConfigError(
-                f"{self._target}: was written with another configuration; --resume needs the same one "
-                f"(run it with {self.path / 'config.yaml'}), --overwrite starts again"
+                f"{self._target}: is a finished run of another configuration; --overwrite replaces it, and computes "
+                "again only the stages that have changed"
             )
         before, now = manifest.get("fingerprint", {}), facts.get("fingerprint", {})
-        changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-        if changed:
+        others = differing(before, now)
+        if others:
             tables = ", ".join(str(path) for name, path in inputs.items() if name in TABLES)
             tables = tables or "the world"
             raise DataError(
-                f"{tables}: the data have changed since the run in {self._target} began ({', '.join(changed)} rows); "
-                "restore the old data to --resume it, or start again with --overwrite or in another --out"
+                f"{tables}: the data have changed since the run in {self._target} ({', '.join(others)} rows); "
+                "restore the old data, or replace the run with --overwrite or name another --out"
             )
 
     def _finish(self) -> None:
+        self._remove_stale()
         kept = (name for name in (*FILES, *self._written) if Path(name).parts[0] != self.work.name)
         written = {name for name in kept if (self.path / name).is_file()}
         found = (path for name in FOLDERS for path in (self.path / name).rglob("*") if name != "work")
         written |= {path.relative_to(self.path).as_posix() for path in found if path.is_file()}
-        self._manifest |= {"finished": True, "files": sorted(written)}
+        written.discard("manifest.json")
+        self._manifest |= {"finished": True, "ahead": [], "files": digests(self.path, sorted(written))}
         self.write_json("manifest.json", self._manifest)
         shutil.rmtree(self.work, ignore_errors=True)
         if self.path != self._target:
             self._swap()
 
+    def _remove_stale(self) -> None:
+        """Remove what an interrupted run with other settings has left, such as the policy of a dropped comparison."""
+        for record in self._earlier.values():
+            for name, value in record.files.items():
+                path = self.path / name
+                if name not in self._written and path.is_file() and digest(path) == value:
+                    path.unlink()
+                    if not any(path.parent.iterdir()):
+                        path.parent.rmdir()
+
     def _swap(self) -> None:
         self._replacement.swap()
         self.path = self._target
 
-    def collect(self, issued: Callable[[], list[str]]) -> None:
-        """Keep the warnings that ``issued`` returns, for the process that resumes the run if this one is killed.
-
-        They are written before every file that this class writes: a stage that left one, and so is not repeated, has
-        left its warnings.
-        """
-        self._issued = issued
-        kept = self.work / WARNINGS
-        self._issued_before = set(json.loads(kept.read_text(encoding="utf-8"))) if kept.exists() else set()
-
     def warnings(self) -> list[str]:
-        """Return the distinct warnings of this run, of interrupted processes too, in alphabetical order."""
+        """Return the distinct warnings of the stages so far, in alphabetical order."""
+        return sorted({message for stage in self._stages for message in stage.warnings})
+
+    def has(self, stage: Stage[Any]) -> bool:
+        """Whether an earlier process has left this stage's result, with the same inputs and undamaged.
+
+        If it is that of the run to be replaced, its files are copied.
+        """
+        record = self._earlier.get(stage.name)
+        if record is None or record.key != stage.key:
+            return False
+        if changed(self.path, record.files) is None:
+            return True
+        if self.path == self._target or changed(self._target, record.files) is not None:
+            return False
+        for name in record.files:
+            copy = self.path / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self._target / name, copy)
+            flush(copy)
+        return True
+
+    def do(self, stage: Stage[T], done: bool | None = None) -> T:
+        """Return the result of a stage: read back if `has` finds it, else computed, with its cost in the manifest.
+
+        ``done`` is what `has` has found, if it was asked before.
+        """
+        if self.has(stage) if done is None else done:
+            result = stage.load()
+            if result is not None:
+                self._finish_stage(replace(self._earlier[stage.name], reused=True, changed=[]))
+                return result
+        for name in stage.files:
+            path = self.path / name
+            if path.is_dir():
+                shutil.rmtree(path)  # half-made
+            path.unlink(missing_ok=True)
+        before = self._earlier.get(stage.name)
+        started = time.perf_counter()
+        self._issued_before = self._take_up(stage)
+        with _PeakMemory() as memory, collected_warnings() as messages:
+            self._issued, self._current = messages, stage.key
+            result = stage.compute()
+            warned = self._all_issued()
+            self._issued, self._current = list, None
+        for name in stage.files:
+            if (self.path / name).exists():
+                flush_tree(self.path / name)
+        self._finish_stage(
+            StageRecord(
+                name=stage.name,
+                key=stage.key,
+                inputs=stage.described,
+                files=digests(self.path, (name for name in stage.files if (self.path / name).exists())),
+                seconds=round(time.perf_counter() - started, 2),
+                peak_memory_mb=round(memory.peak / 2**20),
+                warnings=warned,
+                changed=[] if before is None else differing(before.inputs, stage.described),
+            )
+        )
+        return result
+
+    def _finish_stage(self, record: StageRecord) -> None:
+        self._stages.append(record)
+        self._written.update(record.files)
+        self._manifest["stages"] = [asdict(one) for one in self._stages]
+        # Stages of the earlier process that this one has not come to yet: another kill must not lose them.
+        ahead = [one for name, one in self._earlier.items() if name not in {done.name for done in self._stages}]
+        self._manifest["ahead"] = [asdict(one) for one in ahead]
+        self.write_json("manifest.json", self._manifest)
+
+    def _take_up(self, stage: Stage[Any]) -> set[str]:
+        """Return the warnings of a process that was killed in this stage, which continues from its checkpoints."""
+        try:
+            left = json.loads((self.work / WARNINGS).read_text(encoding="utf-8"))
+            return set(left["warnings"]) if left["key"] == stage.key else set()
+        except (OSError, ValueError, KeyError, TypeError):
+            return set()
+
+    def _all_issued(self) -> list[str]:
         return sorted(self._issued_before.union(self._issued()))
 
     def _keep_warnings(self) -> None:
-        found = self.warnings()
-        if set(found) != self._issued_before and self.work.is_dir():
-            _write_whole(self.work / WARNINGS, json.dumps(found, ensure_ascii=False) + "\n")
+        found = self._all_issued()
+        if self._current is not None and set(found) != self._issued_before and self.work.is_dir():
+            write_text(self.work / WARNINGS, json.dumps({"key": self._current, "warnings": found}) + "\n")
             self._issued_before = set(found)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Record the run time in seconds and the peak memory of a block."""
-        started = time.perf_counter()
-        with _PeakMemory() as memory:
-            yield
-        self._manifest["stages"].append(
-            {
-                "name": name,
-                "seconds": round(time.perf_counter() - started, 2),
-                "peak_memory_mb": round(memory.peak / 2**20),
-            }
-        )
-        self.write_json("manifest.json", self._manifest)
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file completely or not at all."""
         self._keep_warnings()
-        _write_whole(self.path / name, text)
+        write_text(self.path / name, text)
         self._written.add(name)
 
     def write_json(self, name: str, value: Any) -> None:
@@ -255,10 +348,8 @@ class RunDirectory:
     def write_frame(self, name: str, frame: pd.DataFrame) -> None:
         """Write a Parquet table completely or not at all."""
         self._keep_warnings()
-        target = self.path / name
-        partial = target.with_name(f".{target.name}.partial")
-        frame.to_parquet(partial, index=False)
-        os.replace(partial, target)
+        with whole(self.path / name) as partial:
+            frame.to_parquet(partial, index=False)
         self._written.add(name)
 
     def log_step(self, policy: str, metrics: Mapping[str, Any], *, first: bool) -> None:
@@ -279,12 +370,8 @@ class RunDirectory:
             self.write_text("training.jsonl", "".join(f"{line}\n" for line in kept))
         with path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"policy": policy, **metrics}) + "\n")
-
-
-def _write_whole(target: Path, text: str) -> None:
-    partial = target.with_name(f".{target.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, target)
+            stream.flush()
+            os.fsync(stream.fileno())
 
 
 def _stays(line: str, policy: str, metrics: Mapping[str, Any]) -> bool:

@@ -12,6 +12,7 @@ from causalopt.backends import load_policy
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.reader_groups import ReaderGroups
 from causalopt.data.seen_rows import refuse_seen_rows
+from causalopt.durable import check_artefact
 from causalopt.errors import CausalOptWarning, ConfigError
 from causalopt.run.config import RunConfig, load_config
 from causalopt.run.estimate import evaluated
@@ -130,6 +131,7 @@ def _found_groups(config: RunConfig, run_directory: Path) -> ReaderGroups | None
     if config.evaluation.groups != "found":
         return None
     metrics = run_directory / "metrics.json"
+    check_artefact(metrics)
     recorded = json.loads(metrics.read_text(encoding="utf-8")).get("groups") if metrics.is_file() else None
     if recorded is None:
         raise ConfigError(f"{run_directory}: has no metrics.json with the groups that were found; finish the run first")

@@ -9,6 +9,7 @@ from typing import Any
 
 from causalopt import plugins
 from causalopt.backends import load_policy
+from causalopt.durable import check_artefact
 from causalopt.errors import ConfigError
 from causalopt.optimization.kl_limit import kl_to
 from causalopt.optimization.path import at, factor_at_kl
@@ -47,6 +48,7 @@ def frontier_of(run_directory: Path) -> dict[str, Any]:
     path = run_directory / "metrics.json"
     if not path.is_file():
         raise ConfigError(f"{run_directory}: is not a finished run (it has no metrics.json)")
+    check_artefact(path)
     found: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")).get("frontier")
     if found is None:
         raise ConfigError(f"{run_directory}: has no frontier: it set no rows apart (choose, in its config.yaml)")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -31,13 +30,17 @@ from causalopt.optimization.problem import draw_samples
 from causalopt.processes import is_main, shared
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.report import write_report
-from causalopt.run.config import RunConfig
 from causalopt.run.directory import RunDirectory
+from causalopt.run.kept import keep, kept
+from causalopt.run.keys import Keys, input_paths
 from causalopt.run.metrics import comparison_metrics, run_metrics
 from causalopt.run.plan import Arm, Plan, fit_without, pilot_rows
-from causalopt.run.replacement import COMPARISONS
+from causalopt.run.replacement import COMPARISONS, WORK
+from causalopt.run.stages import Stage
 from causalopt.simulation.contracts import SimulatedWorld
 from causalopt.simulation.grading import true_responses, truth_metrics
+
+T = TypeVar("T")
 
 
 def run(
@@ -45,11 +48,11 @@ def run(
 ) -> dict[str, Any]:
     """Execute a plan and write all results to ``directory`` (docs/run-directory.md).
 
-    With ``resume``, a run that was killed continues where it stopped: the reference, the drawn texts and the
-    checkpoints of the optimisation are kept until the end; the rest is computed again and gives the same numbers. For a
-    finished run, ``resume`` returns the metrics and changes nothing. With ``overwrite``, the new run replaces an
-    earlier one when it is complete; ``source`` is the configuration's file, and a directory that contains it is
-    refused.
+    Each stage is identified by everything that its result depends on: settings, data, code and the stages before it.
+    With ``resume``, a run that was killed continues where it stopped: what is done is reused, and what has changed
+    since is computed again. For a finished run, ``resume`` returns the metrics and changes nothing. With ``overwrite``,
+    the new run replaces an earlier one when it is complete, and reuses those of its stages that have not changed;
+    ``source`` is the configuration's file, and a directory that contains it is refused.
 
     Under `torchrun` or `accelerate launch` every process must call this: all train, the main process does the rest.
 
@@ -63,10 +66,11 @@ def run(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", CausalOptWarning)  # the main process issues them
             files.path = shared(lambda: files.path)
-            return shared(dict) if shared(bool) else _Stages(plan, files).follow()
+            return shared(dict) if shared(bool) else _Stages(plan, files, shared(dict)).follow()
+    fingerprints = {name: data.fingerprint() for name, data in plan.data_sets().items()}
     facts = {
         "seed": plan.config.seed,
-        "fingerprint": {name: data.fingerprint() for name, data in plan.data_sets().items()},
+        "fingerprint": fingerprints,
         "world": None if plan.world is None else plan.world.describe(),
         "comparisons": {name: f"{COMPARISONS}/{name}" for name in plan.comparisons},
     }
@@ -83,62 +87,47 @@ def run(
         shared(lambda: files.path)
         if shared(lambda: finished):
             return shared(lambda: dict(json.loads((directory / "metrics.json").read_text(encoding="utf-8"))))
-        files.collect(messages)
-        metrics = _Stages(plan, files).carry_out()
-        metrics["warnings"] = files.warnings()
+        metrics = _Stages(plan, files, fingerprints).carry_out()
+        metrics["warnings"] = sorted({*files.warnings(), *messages()})
         files.write_json("metrics.json", metrics)
-        with files.stage("report"):
-            write_report(files.path)
+        write_report(files.path)
         return shared(lambda: metrics)
 
 
 class _Stages:
     """The stages of one run, in order; each returns what the next one needs."""
 
-    def __init__(self, plan: Plan, files: RunDirectory) -> None:
+    def __init__(self, plan: Plan, files: RunDirectory, fingerprints: Mapping[str, str]) -> None:
         self.plan = plan
         self.files = files
+        self.keys = Keys(plan, fingerprints)
 
     def carry_out(self) -> dict[str, Any]:
         plan, files = self.plan, self.files
-        with files.stage("nuisances of the training rows"):
-            train = self.train_rows(plan.main)
-        with files.stage("nuisances of the test rows"):
-            test = self.test_rows()
-        with files.stage("reference policy"):
-            reference = self.reference()
-        with files.stage("texts drawn from the reference"):
-            samples = self.samples(reference, train.dataset)
-        with files.stage("optimisation"):
-            end = self.optimise("policy", plan.main, train, reference, samples)
-        with files.stage("how far to go"):
-            furthest = self.furthest(end, reference, train.dataset)
-            found = self.choose(end, reference, furthest)
-            factor = (1.0 if furthest is None else furthest) if found is None else found.chosen
-            policy = at(end, reference, factor)
-            policy.save(files.path / "policy")
-            end.save(files.path / "end")
-            if found is not None:
-                files.write_frame("frontier.parquet", found.frame)
-        with files.stage("evaluation"):
-            without = fit_without(plan.config, plan.test, plan.outcome_rows.test)
-            groups = self.groups(policy, reference, train)
-            evaluation = self.evaluate(policy, reference, test, None, without, groups)
-            if found is not None and not found.chosen:
-                evaluation = replace(evaluation, notes=(found.sentence, *evaluation.notes))
+        shared(lambda: self.keys.fingerprints)
+        train = self.train_rows()
+        test = self.test_rows()
+        reference = self.reference()
+        samples = self.samples(reference, train.dataset)
+        end = self.end(train, reference, samples)
+        factor, found = self.how_far(end, reference, train.dataset)
+        policy = at(end, reference, factor)
+        without = self.without()
+        groups = self.groups(policy, reference, train)
+        evaluation = self.evaluate("", policy, reference, test, None, without, groups)
+        if found is not None and not found.chosen:
+            evaluation = replace(evaluation, notes=(found.sentence, *evaluation.notes))
         frames = [
             self.draws_frame("reference", evaluation.draws["reference"]),
             self.draws_frame("policy", evaluation.draws["policy"]),
         ]
         comparisons = {}
         for name, arm in plan.comparisons.items():
-            with files.stage(f"comparison {name}"):
-                other_train = self.train_rows(arm) if arm.own_nuisances else train
-                # At the same place of its own path; where the reference was chosen, at its end.
-                other = at(self.optimise(name, arm, other_train, reference, samples), reference, factor or 1.0)
-                folder = f"{COMPARISONS}/{name}"
-                other.save(files.path / folder)
-                result = self.evaluate(other, reference, test, evaluation.draws["reference"], without, groups)
+            other_train = self.train_rows(name) if arm.own_nuisances else train
+            # At the same place of its own path; where the reference was chosen, at its end.
+            other = self.comparison(name, other_train, reference, samples, factor or 1.0)
+            result = self.evaluate(name, other, reference, test, evaluation.draws["reference"], without, groups)
+            folder = f"{COMPARISONS}/{name}"
             comparisons[name] = comparison_metrics(result, plan.test, self.truth(other, reference, result), folder)
             frames.append(self.draws_frame(name, result.draws["policy"]))
         files.write_frame("samples.parquet", pd.concat(frames, ignore_index=True))
@@ -147,48 +136,89 @@ class _Stages:
 
     def follow(self) -> dict[str, Any]:
         """Train together with the main process, in the order of `carry_out`, and return its metrics."""
-        plan = self.plan
-        train = self.train_rows(plan.main)
+        train = self.train_rows()
         reference = self.reference()
         samples = self.samples(reference, train.dataset)
-        self.optimise("policy", plan.main, train, reference, samples)
-        for name, arm in plan.comparisons.items():
-            self.optimise(name, arm, self.train_rows(arm) if arm.own_nuisances else train, reference, samples)
+        self.end(train, reference, samples)
+        for name, arm in self.plan.comparisons.items():
+            other_train = self.train_rows(name) if arm.own_nuisances else train
+            self.comparison(name, other_train, reference, samples)
         return shared(dict)
 
-    def train_rows(self, arm: Arm) -> PseudoOutcomes:
+    def train_rows(self, comparison: str = "") -> PseudoOutcomes:
         """Pseudo-outcomes of the training rows that the policy is tuned on; the saved table contains all rows."""
-        return shared(lambda: self._train_rows(arm))
+        return shared(lambda: self._train_rows(comparison))
 
-    def _train_rows(self, arm: Arm) -> PseudoOutcomes:
-        pseudo = arm.nuisances.fit_transform(self.plan.train, outcome_data=self.plan.outcome_rows.train)
-        if arm is self.plan.main:
-            self.files.write_frame("pseudo_outcomes.parquet", pseudo.to_frame())
-        return pilot_rows(pseudo, self.plan.config.pilot.train_rows, self.plan.config.seed)
+    def _train_rows(self, comparison: str) -> PseudoOutcomes:
+        plan = self.plan
+        arm = plan.comparisons[comparison] if comparison else plan.main
+
+        def compute() -> PseudoOutcomes:
+            pseudo = arm.nuisances.fit_transform(plan.train, outcome_data=plan.outcome_rows.train)
+            if not comparison:
+                self.files.write_frame("pseudo_outcomes.parquet", pseudo.to_frame())
+            return pilot_rows(pseudo, plan.config.pilot.train_rows, plan.config.seed)
+
+        name = f"nuisances of {comparison}" if comparison else "nuisances of the training rows"
+        tables = () if comparison else ("pseudo_outcomes.parquet",)
+        return self.object_stage(name, self.keys.nuisances(comparison, "train"), compute, *tables)
 
     def test_rows(self) -> PseudoOutcomes:
         """Pseudo-outcomes of the evaluation rows, from nuisances fitted on these rows."""
         plan = self.plan
-        pseudo = plan.main.nuisances.fit_transform(plan.test, outcome_data=plan.outcome_rows.test)
-        return pilot_rows(pseudo, plan.config.pilot.test_rows, plan.config.seed)
+
+        def compute() -> PseudoOutcomes:
+            pseudo = plan.main.nuisances.fit_transform(plan.test, outcome_data=plan.outcome_rows.test)
+            return pilot_rows(pseudo, plan.config.pilot.test_rows, plan.config.seed)
+
+        return self.object_stage("nuisances of the test rows", self.keys.nuisances("", "test"), compute)
+
+    def object_stage(self, name: str, inputs: Mapping[str, Any], compute: Callable[[], T], *tables: str) -> T:
+        """Return the result of a stage of the main process, which is kept as an object until the run is finished."""
+        path = f"{WORK}/{name}.kept"
+
+        def write() -> T:
+            result = compute()
+            keep(result, self.files.path / path)
+            return result
+
+        def load() -> T | None:
+            found: T | None = kept(self.files.path / path)
+            return found
+
+        return self.files.do(Stage(name, inputs, write, (path, *tables), load))
+
+    def policy_stage(self, name: str, inputs: Mapping[str, Any], fit: Callable[[], Policy], folder: str) -> Policy:
+        """Return the policy that a stage of all processes leaves in a folder."""
+        target = self.files.path / folder
+
+        def compute() -> Policy:
+            policy = fit()
+            shared(lambda: policy.save(target))
+            return policy
+
+        def load() -> Policy:
+            return load_policy(target, cache=self.files.work / "computed")
+
+        stage = Stage(name, inputs, compute, (folder,), load)
+        done = shared(lambda: self.files.has(stage))
+        if is_main():
+            return self.files.do(stage, done)
+        return load() if done else compute()
 
     def reference(self) -> Policy:
-        """Tune the reference on the logged texts, or load it if an interrupted run has finished it."""
-        target = self.files.path / "reference"
-        finished = self.files.work / "reference.finished"
-        if not shared(finished.exists):
-            data = self.plan.train
-            progress = Progress(self.files.work / "reference", (self.log("reference"),))
-            reference = self.plan.backend.reference(
-                data.prompts, data.texts, data.weight, seed=self.plan.config.seed, progress=progress
+        """Tune the reference on the logged texts."""
+        plan, data = self.plan, self.plan.train
+        progress = Progress(self.files.work / "reference", (self.log("reference"),))
+
+        def fit() -> Policy:
+            return plan.backend.reference(
+                data.prompts, data.texts, data.weight, seed=plan.config.seed, progress=progress
             )
 
-            def save() -> None:
-                reference.save(target)
-                self.files.write_text("work/reference.finished", "")
-
-            shared(save)
-        return load_policy(target, cache=self.files.work / "computed")
+        self.policy_stage("reference policy", self.keys.reference(), fit, "reference")
+        # Read again, with a cache of its log-probabilities.
+        return load_policy(self.files.path / "reference", cache=self.files.work / "computed")
 
     def samples(self, reference: Policy, data: DirectOutcomeDataset) -> list[list[str]] | None:
         """Texts for the g term and for q from embeddings, shared by all objectives; None if none needs them."""
@@ -198,13 +228,64 @@ class _Stages:
         return shared(lambda: self._samples(reference, data))
 
     def _samples(self, reference: Policy, data: DirectOutcomeDataset) -> list[list[str]]:
-        kept = self.files.work / "samples.json"
-        if not kept.exists():
-            config = self.plan.config
+        config, name = self.plan.config, "objective_texts.parquet"
+
+        def compute() -> list[list[str]]:
             samples = draw_samples(reference, data, config.samples.per_row, config.seed, config.samples.pool)
-            self.files.write_json("work/samples.json", samples)
-        loaded: list[list[str]] = json.loads(kept.read_text(encoding="utf-8"))
-        return loaded
+            self.files.write_frame(name, pd.DataFrame({"row": data.row, "texts": samples}))
+            return samples
+
+        def load() -> list[list[str]]:
+            return [list(row) for row in pd.read_parquet(self.files.path / name)["texts"]]
+
+        return self.files.do(Stage("texts drawn from the reference", self.keys.texts(), compute, (name,), load))
+
+    def end(self, train: PseudoOutcomes, reference: Policy, samples: list[list[str]] | None) -> Policy:
+        """Return the end of the fit of the run's own policy."""
+        return self.policy_stage(
+            "optimisation",
+            self.keys.optimisation(""),
+            lambda: self.optimise("policy", self.plan.main, train, reference, samples),
+            "end",
+        )
+
+    def comparison(
+        self, name: str, train: PseudoOutcomes, reference: Policy, samples: list[list[str]] | None, factor: float = 1.0
+    ) -> Policy:
+        """Return the policy of a comparison, at a point of its path that the main process names."""
+        factor = shared(lambda: factor)
+        return self.policy_stage(
+            f"comparison {name}",
+            self.keys.optimisation(name, factor=factor),
+            lambda: at(self.optimise(name, self.plan.comparisons[name], train, reference, samples), reference, factor),
+            f"{COMPARISONS}/{name}",
+        )
+
+    def how_far(self, end: Policy, reference: Policy, data: DirectOutcomeDataset) -> tuple[float, Frontier | None]:
+        """Choose a point of the path, and write its policy."""
+        files = self.files
+
+        def compute() -> tuple[float, Frontier | None]:
+            furthest = self.furthest(end, reference, data)
+            found = self.choose(end, reference, furthest)
+            factor = (1.0 if furthest is None else furthest) if found is None else found.chosen
+            at(end, reference, factor).save(files.path / "policy")
+            if found is not None:
+                files.write_frame("frontier.parquet", found.frame)
+            return factor, found
+
+        return self.object_stage("how far to go", self.keys.how_far(), compute, "policy", "frontier.parquet")
+
+    def without(self) -> dict[str, PseudoOutcomes]:
+        """Nuisances of the test rows without each covariate that is a benchmark for a hidden confounder."""
+        plan = self.plan
+        if not plan.config.evaluation.benchmark:
+            return {}
+        return self.object_stage(
+            "nuisances without a covariate",
+            self.keys.without(),
+            lambda: fit_without(plan.config, plan.test, plan.outcome_rows.test),
+        )
 
     def optimise(
         self, name: str, arm: Arm, pseudo: PseudoOutcomes, reference: Policy, samples: list[list[str]] | None
@@ -268,27 +349,32 @@ class _Stages:
 
     def evaluate(
         self,
+        comparison: str,
         policy: Policy,
         reference: Policy,
         test: PseudoOutcomes,
         reference_draws: Draws | None,
-        without: Mapping[str, PseudoOutcomes] | None = None,
-        groups: Sequence[str] | ReaderGroups | None = None,
+        without: Mapping[str, PseudoOutcomes],
+        groups: Sequence[str] | ReaderGroups | None,
     ) -> Evaluation:
         config = self.plan.config
-        return evaluate(
-            policy,
-            test,
-            reference=reference,
-            estimators=config.evaluation.estimators,
-            behavior_policy=config.behavior_policy,
-            draws=config.evaluation.draws,
-            level=config.evaluation.level,
-            seed=config.seed,
-            reference_draws=reference_draws,
-            without=without,
-            population=config.data.population.over(DRAWN),
-            groups=groups,
+        return self.object_stage(
+            f"evaluation of {comparison}" if comparison else "evaluation",
+            self.keys.evaluation(comparison),
+            lambda: evaluate(
+                policy,
+                test,
+                reference=reference,
+                estimators=config.evaluation.estimators,
+                behavior_policy=config.behavior_policy,
+                draws=config.evaluation.draws,
+                level=config.evaluation.level,
+                seed=config.seed,
+                reference_draws=reference_draws,
+                without=without,
+                population=config.data.population.over(DRAWN),
+                groups=groups,
+            ),
         )
 
     def groups(self, policy: Policy, reference: Policy, train: PseudoOutcomes) -> Sequence[str] | ReaderGroups | None:
@@ -320,18 +406,3 @@ class _Stages:
                 first = False
 
         return append
-
-
-def input_paths(config: RunConfig) -> dict[str, Path]:
-    """Return the files and folders in a configuration (tables, models), by their keys."""
-    found = {}
-
-    def look(value: Any, key: str) -> None:
-        if isinstance(value, Mapping):
-            for name, part in value.items():
-                look(part, f"{key}.{name}" if key else str(name))
-        elif isinstance(value, (str, Path)) and str(value) and len(str(value)) < 1000 and os.path.lexists(value):
-            found[key] = Path(value)
-
-    look(config.model_dump(), "")
-    return found

@@ -94,7 +94,7 @@ def prepare(config: RunConfig) -> Plan:
     config = _with_population(config, backend.population)
     train, test = _divide(config, everything, test_table)
     train, apart = _set_apart(config, train)
-    arms = {name: _arm(config, _overridden(config, name)) for name in ("", *config.comparisons)}
+    arms = {name: _arm(config, overridden(config, name)) for name in ("", *config.comparisons)}
     check_groups(config, train)
     backend.check([arm.objective for arm in arms.values()], config.samples.per_row)
     check_benchmark(config, train)
@@ -251,7 +251,8 @@ def build_backend(config: RunConfig, texts: list[str], sets: ChoiceSets | None =
     return backend
 
 
-def _overridden(config: RunConfig, comparison: str) -> RunConfig:
+def overridden(config: RunConfig, comparison: str) -> RunConfig:
+    """Return the configuration of a comparison, or the run's own for ""."""
     if not comparison:
         return config
     chosen = {key: part for key, part in config.comparisons[comparison] if part is not None}

@@ -20,6 +20,7 @@ FILES = (
     "config.yaml",
     "manifest.json",
     "pseudo_outcomes.parquet",
+    "objective_texts.parquet",
     "samples.parquet",
     "frontier.parquet",
     "training.jsonl",
@@ -28,7 +29,9 @@ FILES = (
 )
 COMPARISONS = "comparisons"
 """Folder with a folder for the policy of each comparison."""
-FOLDERS = ("reference", "policy", "end", COMPARISONS, "work")
+WORK = "work"
+"""Folder with what is kept until the end of the run, to resume it."""
+FOLDERS = ("reference", "policy", "end", COMPARISONS, WORK)
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -48,6 +51,18 @@ def run_of(path: Path) -> Path:
     return path
 
 
+def is_half_made(folder: Path) -> bool:
+    """Whether a folder holds files of a run alone, and no manifest that can be read: its writer lost power."""
+    if not folder.is_dir() or not (folder / "config.yaml").is_file():
+        return False
+    try:
+        json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        return False  # of a run, or of another program
+    except (OSError, ValueError):
+        known = {*FILES, *(f".{name}.partial" for name in FILES), *FOLDERS}
+        return {path.name for path in folder.iterdir()} <= known
+
+
 def holds_nothing_yet(folder: Path) -> bool:
     """Whether a folder is absent, empty, or left by a run that died before its first stage."""
     if not folder.exists():
@@ -61,7 +76,7 @@ def holds_nothing_yet(folder: Path) -> bool:
     manifest = read_manifest(folder)
     if manifest is None:
         return not names & {"manifest.json", "config.yaml"}
-    return not manifest["finished"] and not manifest["stages"]
+    return not manifest["finished"] and not manifest["stages"] and not manifest.get("ahead")
 
 
 def files_of(folder: Path) -> set[str]:
@@ -72,7 +87,8 @@ def files_of(folder: Path) -> set[str]:
     partial = {f".{name}.partial" for name in FILES}
     inside = ("work",) if manifest["finished"] else FOLDERS
     found = {path.relative_to(folder).as_posix() for name in inside for path in (folder / name).rglob("*")}
-    return {*FILES, *partial, *manifest["files"], *found}
+    stages = (name for stage in manifest["stages"] for name in stage.get("files", ()))
+    return {*FILES, *partial, *manifest["files"], *stages, *found}
 
 
 def refuse_to_replace(folder: Path, inputs: Mapping[str, Path]) -> None:

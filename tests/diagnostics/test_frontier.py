@@ -59,8 +59,8 @@ def test_the_reference_has_bound_zero_and_the_rows_that_would_tell_are_said():
 
 
 def test_too_few_units_say_how_many_rows_would_be_enough():
-    """43 rows count as 24 units: 30 of them need 43 * 30 / 24 = 53.75 rows."""
-    few = Point(0.5, 0.5, 0.01, estimate(0.4, 2.0), 24.0, 0.0, "Overlap is too thin.")
+    """43 rows count as 16 units: 20 of them need 43 * 20 / 16 = 53.75 rows."""
+    few = Point(0.5, 0.5, 0.01, estimate(0.4, 2.0), 16.0, 0.0, "Overlap is too thin.")
     found = choose_point([few, Point(1.0, 1.0, 0.01, estimate(0.4, 2.0), 9.0, 0.0, "Thinner.")], rows=43)
     assert found.rows_needed == 54
     assert "Overlap is too thin. At least 54 rows set apart are needed." in found.sentence

@@ -41,10 +41,10 @@ def test_thin_overlap_is_said_first():
 
 def test_an_interval_on_a_handful_of_effective_texts_decides_nothing():
     few = overlap(np.random.default_rng(0).normal(0, 3.0, 1000))
-    assert few.ess < 30
+    assert few.ess < 20
     text = verdict(difference(1.0), few, robustness_value=0.5)
     assert "do not show" in text
-    assert "fewer than 30 effective rows is not to be relied on" in text
+    assert "fewer than 20 effective rows is not to be relied on" in text
     assert "hidden" not in text
 
 
@@ -63,7 +63,7 @@ def test_robustness_is_said_only_of_a_finding():
 def test_thin_is_counted_in_what_was_drawn():
     """Many readings of few texts: thousands of rows, and a handful of texts that carry the weight."""
     rng = np.random.default_rng(1)
-    for texts, rows in ((40, 60), (150, 30)):
+    for texts, rows in ((40, 60), (90, 30)):
         z, text = 1.2 * rng.normal(size=texts), np.repeat(np.arange(texts), rows)
         by_row, by_text = overlap(z[text]), overlap(z[text], cluster=text, unit="texts")
         assert thin_overlap(by_row) is None
@@ -73,9 +73,9 @@ def test_thin_is_counted_in_what_was_drawn():
         )
         found = judge(difference(1.0), by_text)
         assert found.thin
-        assert (found.outlook == "unclear") == (by_text.ess < 30)
+        assert (found.outlook == "unclear") == (by_text.ess < 20)
     assert (
-        "fewer than 30 effective texts" in judge(difference(1.0), overlap(z[text] * 2, cluster=text, unit="texts")).text
+        "fewer than 20 effective texts" in judge(difference(1.0), overlap(z[text] * 2, cluster=text, unit="texts")).text
     )
 
 
@@ -92,8 +92,8 @@ def test_what_is_barred_is_never_a_gain_and_is_said_first():
     assert judge(difference(1.0), GOOD, barred=["The fit of q is bad."]).outlook == "unclear"
 
 
-def test_fewer_than_thirty_are_too_few_though_all_of_them_count():
-    few, enough = (judge(difference(1.0), overlap(np.zeros(n))) for n in (29, 31))
+def test_fewer_than_twenty_are_too_few_though_all_of_them_count():
+    few, enough = (judge(difference(1.0), overlap(np.zeros(n))) for n in (19, 21))
     assert (few.thin, few.outlook) == (True, "unclear")
     assert (enough.thin, enough.outlook) == (False, "better")
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from causalopt.errors import ConfigError
+from causalopt.durable import check_artefact
+from causalopt.errors import CausalOptWarning, ConfigError, DataError
 from causalopt.run.directory import RunDirectory
+from causalopt.run.kept import keep, kept
+from causalopt.run.stages import Stage
 
 
 def opened(path, config="seed: 0\n", *, resume=False, overwrite=False):
@@ -38,13 +44,149 @@ def test_overwrite_begins_again_but_only_on_a_run(tmp_path):
     assert (tmp_path / "home" / "thesis.txt").exists()
 
 
-def test_resume_needs_the_same_configuration(tmp_path):
+def test_a_finished_run_is_not_resumed_with_another_configuration(tmp_path):
     with pytest.raises(KeyboardInterrupt), opened(tmp_path / "run"):
         raise KeyboardInterrupt
-    with opened(tmp_path / "run", resume=True):
+    with opened(tmp_path / "run", "seed: 1\n", resume=True):  # nothing is lost: what has changed is computed again
         pass
-    with pytest.raises(ConfigError, match="another configuration"), opened(tmp_path / "run", "seed: 1\n", resume=True):
+    with pytest.raises(ConfigError, match="another configuration"), opened(tmp_path / "run", "seed: 2\n", resume=True):
         pass
+
+
+def carried_out(path, inputs, *, killed_in=None, resume=True, overwrite=False):
+    """Run three stages, each of which reads the one before; return the names of those that were computed."""
+    files, computed = RunDirectory(path), []
+    with files.open("", resume=resume, overwrite=overwrite, facts={}):
+        value = 0
+        for name, given in inputs.items():
+
+            def compute(name=name, value=value, given=given):
+                (files.path / name).mkdir()
+                (files.path / name / "half").write_text("made")
+                if name == killed_in:
+                    raise KeyboardInterrupt
+                keep(value + given, files.path / name / "value.kept")
+                (files.path / name / "half").unlink()
+                computed.append(name)
+                return value + given
+
+            def load(name=name):
+                return kept(files.path / name / "value.kept")
+
+            value = files.do(Stage(name, {"given": given, "before": value}, compute, (name,), load))
+    return value, computed
+
+
+STAGES = {"reference": 1, "end": 20, "policy": 300}
+
+
+def test_what_is_done_is_reused_and_what_has_changed_is_computed_again(tmp_path):
+    run = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        carried_out(run, STAGES, killed_in="policy", resume=False)
+    assert (run / "policy" / "half").exists()
+    assert carried_out(run, STAGES) == (321, ["policy"])
+    # An input in the middle: its stage and all behind it, with the name of what has changed.
+    assert carried_out(run, STAGES | {"end": 40}, resume=False, overwrite=True) == (341, ["end", "policy"])
+    stages = json.loads((run / "manifest.json").read_text())["stages"]
+    assert [one["reused"] for one in stages] == [True, False, False]
+    assert [one["changed"] for one in stages] == [[], ["given"], ["before"]]
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    # A killed replacement is taken up, and the run that it is to replace still serves.
+    with pytest.raises(KeyboardInterrupt):
+        carried_out(run, STAGES | {"policy": 500}, killed_in="policy", resume=False, overwrite=True)
+    assert carried_out(run, STAGES | {"policy": 500}, resume=False, overwrite=True) == (521, ["policy"])
+
+
+def test_stages_of_a_killed_process_survive_the_next_kill(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        carried_out(tmp_path / "run", STAGES, killed_in="policy", resume=False)
+    files = RunDirectory(tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt), files.open("", resume=True, overwrite=False, facts={}):
+        raise KeyboardInterrupt  # before it has come to any stage
+    assert carried_out(tmp_path / "run", STAGES) == (321, ["policy"])
+
+
+def test_damaged_results_count_as_missing(tmp_path):
+    run = tmp_path / "run"
+    for damage in ("flip", "truncate", "remove"):
+        with pytest.raises(KeyboardInterrupt):
+            carried_out(run, STAGES, killed_in="policy", resume=False)
+        file = run / "end" / "value.kept"
+        content = bytearray(file.read_bytes())
+        content[10] ^= 1
+        file.write_bytes(content if damage == "flip" else content[:5])
+        if damage == "remove":
+            file.unlink()
+        assert carried_out(run, STAGES) == (321, ["end", "policy"])
+        shutil.rmtree(run)
+
+
+def test_files_of_a_stage_that_is_no_longer_part_of_the_run_are_removed(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        carried_out(tmp_path / "run", {"comparisons": 1, **STAGES}, killed_in="policy", resume=False)
+    carried_out(tmp_path / "run", STAGES)
+    assert not (tmp_path / "run" / "comparisons").exists()
+
+
+def test_a_manifest_that_lost_its_content_is_no_dead_end(tmp_path):
+    run = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        carried_out(run, STAGES, killed_in="policy", resume=False)
+    (run / "manifest.json").write_text("")
+    with pytest.raises(ConfigError, match=r"manifest\.json is damaged: --resume"):
+        carried_out(run, STAGES, resume=False)
+    assert carried_out(run, STAGES) == (321, list(STAGES))
+    (run / "manifest.json").write_text("")
+    (run / "thesis.txt").touch()
+    with pytest.raises(ConfigError, match="is not a run"):
+        carried_out(run, STAGES)
+
+
+def test_every_artefact_is_in_the_manifest_and_a_flipped_byte_is_seen(tmp_path):
+    files = RunDirectory(tmp_path / "run")
+    with files.open("", resume=False, overwrite=False, facts={}):
+        files.write_frame("samples.parquet", pd.DataFrame({"x": [1.0]}))
+    written = json.loads((tmp_path / "run" / "manifest.json").read_text())["files"]
+    assert set(written) == {"config.yaml", "samples.parquet"}
+    table = tmp_path / "run" / "samples.parquet"
+    assert written["samples.parquet"] == hashlib.sha256(table.read_bytes()).hexdigest()
+    check_artefact(table)
+    table.write_bytes(table.read_bytes()[:-1] + b"x")
+    with pytest.raises(DataError, match=r"samples\.parquet: is not the file that was written here"):
+        check_artefact(table)
+
+
+def test_an_object_that_another_user_signed_is_not_loaded(tmp_path, monkeypatch):
+    """To load a pickle is to run it: a run directory from elsewhere must not."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "theirs"))
+    keep(_Harmful(tmp_path / "harmed"), tmp_path / "value.kept")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "mine"))
+    assert kept(tmp_path / "value.kept") is None
+    assert not (tmp_path / "harmed").exists()
+    keep(1, tmp_path / "value.kept")
+    assert kept(tmp_path / "value.kept") == 1
+    key = tmp_path / "mine" / "causalopt" / "kept.key"
+    assert key.stat().st_mode & 0o077 == 0
+    key.unlink()
+    key.mkdir()  # no key can be kept: the objects of this process are its own
+    keep(2, tmp_path / "value.kept")
+    assert kept(tmp_path / "value.kept") == 2
+
+
+def test_what_cannot_be_pickled_is_not_kept_and_fails_nothing(tmp_path):
+    keep(1, tmp_path / "value.kept")
+    keep(lambda: 1, tmp_path / "value.kept")
+    assert list(tmp_path.iterdir()) == []
+    assert kept(tmp_path / "value.kept") is None
+
+
+class _Harmful:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (self.path.touch, ())
 
 
 def test_a_directory_that_another_process_writes_to_is_refused(tmp_path):
@@ -66,11 +208,38 @@ def test_a_directory_that_another_process_writes_to_is_refused(tmp_path):
         pass
 
 
+def test_two_processes_never_both_write(tmp_path):
+    """Three processes open the directory again and again; none is let in while another is inside."""
+    script = (
+        "import os, sys, time; from pathlib import Path\n"
+        "from causalopt.errors import ConfigError; from causalopt.run.directory import RunDirectory\n"
+        "run, mark, held = Path(sys.argv[1]), Path(sys.argv[2]), 0\n"
+        "until = time.monotonic() + 4\n"
+        "while time.monotonic() < until:\n"
+        "    try:\n"
+        "        with RunDirectory(run).open('', resume=False, overwrite=True, facts={}):\n"
+        "            descriptor = os.open(mark, os.O_CREAT | os.O_EXCL)\n"  # fails if another process is inside
+        "            os.close(descriptor); mark.unlink(); held += 1\n"
+        "    except ConfigError as error:\n"
+        "        assert 'another run is writing' in str(error), error\n"
+        "print(held)"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "run"), str(tmp_path / "mark")]
+    others = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    ended = [other.communicate(timeout=120) for other in others]
+    assert all(other.returncode == 0 for other in others), [error[-500:] for _, error in ended]
+    assert sum(int(out) for out, _ in ended) > 20
+
+
 def test_stages_and_facts_are_in_the_manifest(tmp_path):
     files = RunDirectory(tmp_path / "run")
-    with files.open("seed: 0\n", resume=False, overwrite=False, facts={"seed": 7}), files.stage("allocating"):
+
+    def allocate() -> None:
         block = np.ones(30_000_000)
         files.write_frame("block.parquet", pd.DataFrame({"x": block[:3]}))
+
+    with files.open("seed: 0\n", resume=False, overwrite=False, facts={"seed": 7}):
+        files.do(Stage("allocating", {}, allocate, ("block.parquet",), lambda: None))
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert manifest["seed"] == 7
     assert manifest["stages"][0]["name"] == "allocating"
@@ -86,21 +255,34 @@ def test_a_value_that_is_not_finite_leaves_no_file(tmp_path):
 
 
 def test_warnings_of_a_process_that_was_killed_are_those_of_the_run(tmp_path):
-    """What was warned of before the last file that the first process wrote is not lost; nor is it said twice."""
+    """What a stage warned of before the last file that the first process wrote is not lost; nor is it said twice."""
 
-    def interrupted() -> None:
-        files, issued = RunDirectory(tmp_path / "run"), []
-        with files.open("", resume=False, overwrite=False, facts={}):
-            files.collect(lambda: issued)
-            issued += ["thin", "no end"]
-            files.write_json("work/samples.json", [])
-            raise KeyboardInterrupt
+    def run(messages: list[str], *, setting: int = 0, resume: bool = True, killed: bool = False) -> list[str]:
+        files = RunDirectory(tmp_path / "run")
 
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    files = RunDirectory(tmp_path / "run")
-    with files.open("", resume=True, overwrite=False, facts={}):
-        files.collect(lambda: ["no end", "drift"])
-        assert files.warnings() == ["drift", "no end", "thin"]
-    assert not files.work.exists()
-    assert "work/samples.json" not in json.loads((tmp_path / "run" / "manifest.json").read_text())["files"]
+        def compute() -> str:
+            for message in messages:
+                warnings.warn(message, CausalOptWarning, stacklevel=1)
+            files.write_json("work/half.json", [])
+            if killed:
+                raise KeyboardInterrupt
+            return "done"
+
+        with files.open("", resume=resume, overwrite=False, facts={}):
+            files.do(Stage("first", {}, lambda: warnings.warn("early", CausalOptWarning, stacklevel=1), (), lambda: 1))
+            files.do(Stage("second", {"setting": setting}, compute, (), lambda: None))
+        return files.warnings()
+
+    with (
+        pytest.warns(CausalOptWarning, match="thin"),
+        pytest.warns(CausalOptWarning, match="no end"),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        run(["thin", "no end"], resume=False, killed=True)
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    assert run(["no end", "drift"]) == ["drift", "early", "no end", "thin"]
+    assert not (tmp_path / "run" / "work").exists()
+    assert "work/half.json" not in json.loads((tmp_path / "run" / "manifest.json").read_text())["files"]
+    shutil.rmtree(tmp_path / "run")
+    (tmp_path / "copy").rename(tmp_path / "run")
+    assert run(["drift"], setting=1) == ["drift", "early"]  # those of a stage with other inputs are not its own

@@ -52,7 +52,7 @@ TINY = {
 }
 FILES = (
     "config.yaml", "manifest.json", "pseudo_outcomes.parquet", "samples.parquet", "metrics.json", "report.html",
-    "policy", "reference", "end", "frontier.parquet", "training.jsonl", "comparisons",
+    "policy", "reference", "end", "objective_texts.parquet", "frontier.parquet", "training.jsonl", "comparisons",
 )  # fmt: skip
 
 
@@ -124,7 +124,7 @@ def test_too_few_rows_set_none_apart_and_say_so(tmp_path):
     found = run(plan, tmp_path / "run")
     assert found["frontier"] is None
     assert not (tmp_path / "run" / "frontier.parquet").exists()
-    assert any("20% of 56 training rows are fewer than 30" in one for one in found["warnings"])
+    assert any("20% of 56 training rows are fewer than 20" in one for one in found["warnings"])
     policy, end = (load_policy(tmp_path / "run" / name).theta for name in ("policy", "end"))
     np.testing.assert_array_equal(policy, end)
 

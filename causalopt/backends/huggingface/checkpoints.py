@@ -14,12 +14,15 @@ from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from causalopt.durable import changed, digests, write_text
 from causalopt.errors import ModelError
 from causalopt.language_models.integrity import differences, read_json
 from causalopt.language_models.scoring import CausalLM
 
 _ELEMENTS = 65_536
+DIGESTS = "causalopt_digests.json"
 
 
 def fingerprint(parts: Iterable[Any]) -> str:
@@ -48,15 +51,27 @@ def fingerprint(parts: Iterable[Any]) -> str:
     return digest.hexdigest()[:16]
 
 
+class NoteDigests(TrainerCallback):  # type: ignore[misc]
+    """Writes what the files of each checkpoint are when it is complete: nothing flushes those of Trainer to disk."""
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Write the digests beside the checkpoint's files; called after Trainer has written all of them."""
+        if state.is_world_process_zero:
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            written = digests(folder, sorted(path.name for path in folder.iterdir()))
+            write_text(folder / DIGESTS, json.dumps(written, indent=1) + "\n")
+
+
 def last_checkpoint(directory: Path) -> Path | None:
-    """Return the last complete checkpoint: Trainer writes its state last, so in an interrupted one it is invalid."""
+    """Return the last complete checkpoint with undamaged files; an interrupted or damaged one counts as missing."""
     found = [path for path in directory.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
     for path in sorted(found, key=lambda path: -int(path.name.removeprefix("checkpoint-"))):
         try:
-            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+            written = json.loads((path / DIGESTS).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
-        return path
+        if changed(path, written) is None:
+            return path
     return None
 
 

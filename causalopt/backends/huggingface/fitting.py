@@ -17,7 +17,7 @@ from transformers import TrainerCallback, TrainerState
 from causalopt.backends.contracts import Callback, CheckpointRule
 from causalopt.backends.huggingface.batches import TrainingRows
 from causalopt.backends.huggingface.checkpoint_selection import best_step, is_over
-from causalopt.backends.huggingface.checkpoints import last_checkpoint, load_weights
+from causalopt.backends.huggingface.checkpoints import NoteDigests, last_checkpoint, load_weights
 from causalopt.backends.huggingface.collapse import CollapseWatch
 from causalopt.backends.huggingface.on_policy import Refresh
 from causalopt.backends.huggingface.policy import HuggingFacePolicy, forward_limits
@@ -109,7 +109,7 @@ def train(model: CausalLM, fit: Fit, folder: Path | None) -> CausalLM | None:
             stage=fit.stage,
             report=tuple(fit.report),
         )
-        for callback in fit.callbacks:
+        for callback in (*fit.callbacks, NoteDigests()):  # after all that write to a checkpoint
             loop.add_callback(callback)
         done = last_checkpoint(output)
         state = None if done is None else TrainerState.load_from_json(str(done / "trainer_state.json"))

@@ -1,0 +1,133 @@
+"""Files that are whole, on disk, and what they were when they were written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from causalopt.errors import DataError
+
+MANIFEST = "manifest.json"
+PLACE = "base_model_name_or_path"
+"""Key of an adapter's configuration that says where its base model is: it changes when a folder is moved."""
+
+
+@contextmanager
+def whole(target: Path) -> Iterator[Path]:
+    """Yield a path to write to, which takes the place of ``target`` once the block is done and its bytes are on disk.
+
+    A process that is killed, or a machine that loses power, leaves the earlier file or the new one.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from causalopt.durable import whole
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with whole(Path(folder) / "note.txt") as partial:
+    ...         _ = partial.write_text("done")
+    ...     [(path.name, path.read_text()) for path in Path(folder).iterdir()]
+    [('note.txt', 'done')]
+    """
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        yield partial
+        flush(partial)
+        os.replace(partial, target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    flush(target.parent)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write a text file completely or not at all."""
+    with whole(target) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def flush(path: Path) -> None:
+    """Force a file, or the names in a folder, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def flush_tree(path: Path) -> None:
+    """Force a file, or a folder with everything in it, to disk."""
+    for one in (*(path.rglob("*") if path.is_dir() else ()), path, path.parent):
+        flush(one)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal; of an adapter's configuration, without the place of its base model.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from causalopt.durable import digest
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "empty"
+    ...     file.touch()
+    ...     digest(file)[:8]
+    'e3b0c442'
+    """
+    if path.name == "adapter_config.json":
+        try:
+            described = json.loads(path.read_bytes())
+            described.pop(PLACE, None)
+        except (ValueError, AttributeError):  # damaged: its bytes differ from what was written
+            described = None
+        if described is not None:
+            return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """Digest of each named file, and of every file in each named folder, by its path relative to ``folder``."""
+    found: dict[str, str] = {}
+    for name in names:
+        path = folder / name
+        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+        found |= {one.relative_to(folder).as_posix(): digest(one) for one in inside if one.is_file()}
+    return found
+
+
+def changed(folder: Path, written: Mapping[str, str]) -> str | None:
+    """Say which file is missing or differs from what was written; None if all are as they were."""
+    for name, value in written.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{path}: is missing"
+        if digest(path) != value:
+            return f"{path}: is not the file that was written here (SHA-256): it was damaged or changed"
+    return None
+
+
+def check_artefact(path: Path) -> None:
+    """Raise unless a file of a finished run is the one that the run wrote, by the digest in its manifest.
+
+    Files that no manifest knows pass.
+
+    Raises
+    ------
+    DataError
+        With the file's name.
+    """
+    try:
+        written = json.loads((path.parent / MANIFEST).read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if not isinstance(written, dict) or path.name not in written:
+        return
+    found = changed(path.parent, {path.name: written[path.name]})
+    if found is not None:
+        raise DataError(f"{found}; restore it, or run again with --overwrite")

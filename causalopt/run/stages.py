@@ -1,0 +1,143 @@
+"""A stage of a run, identified by everything that its result depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import inspect
+import json
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import causalopt
+
+T = TypeVar("T")
+
+LIBRARIES = ("econml", "lightgbm", "numpy", "pandas", "peft", "scikit-learn", "scipy", "torch", "transformers")
+_LARGEST = 64 << 20
+
+
+@dataclass(frozen=True)
+class Stage(Generic[T]):
+    """What a stage does, what its result depends on, and how the result is read back.
+
+    Attributes
+    ----------
+    name:
+        Its name, unique in the run.
+    inputs:
+        Everything that determines its result, as plain values: settings, digests of data, keys of earlier stages.
+    compute:
+        Computes the result and writes the stage's files.
+    files:
+        Files and folders that the stage leaves, relative to the run directory.
+    load:
+        Reads the result from them; None if it cannot.
+    """
+
+    name: str
+    inputs: Mapping[str, Any]
+    compute: Callable[[], T]
+    files: tuple[str, ...]
+    load: Callable[[], T | None]
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the inputs, in hexadecimal."""
+        return digest_of({"stage": self.name, **self.described})
+
+    @property
+    def described(self) -> dict[str, str]:
+        """The inputs, each as JSON: as they stand in the manifest."""
+        return {name: _json(value) for name, value in self.inputs.items()}
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """A finished stage, as it stands in the manifest.
+
+    Attributes
+    ----------
+    name, key, inputs:
+        See `Stage`.
+    files:
+        SHA-256 of each file that the stage left.
+    seconds, peak_memory_mb:
+        What it cost.
+    warnings:
+        What it warned of.
+    reused:
+        Whether an earlier process computed it.
+    changed:
+        Inputs that differ from those of an earlier result, which was therefore not reused.
+    """
+
+    name: str
+    key: str
+    inputs: dict[str, str]
+    files: dict[str, str]
+    seconds: float
+    peak_memory_mb: int
+    warnings: list[str] = field(default_factory=list)
+    reused: bool = False
+    changed: list[str] = field(default_factory=list)
+
+
+def differing(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Names of inputs that differ, in order.
+
+    Examples
+    --------
+    >>> from causalopt.run.stages import differing
+    >>> differing({"seed": "0", "data": '"a"'}, {"seed": "1", "data": '"a"'})
+    ['seed']
+    """
+    return [name for name in {**before, **now} if before.get(name) != now.get(name)]
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 of a value's JSON, in hexadecimal."""
+    return hashlib.sha256(_json(value).encode()).hexdigest()
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+
+
+@cache
+def code() -> dict[str, str]:
+    """Digest of this package's source, and versions of the libraries that its numbers depend on."""
+    found = hashlib.sha256()
+    root = Path(inspect.getfile(causalopt)).parent
+    for path in sorted(root.rglob("*.py")):
+        found.update(f"{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes())
+    versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
+    return {"causalopt": found.hexdigest(), "python": platform.python_version(), **versions}
+
+
+def source_of(made: Callable[..., Any]) -> str | None:
+    """Digest of the file that defines a part, so that a plugin that was edited is another part; None for no file."""
+    try:
+        path = inspect.getsourcefile(made)
+    except TypeError:
+        return None
+    return None if path is None else hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def content_of(path: Path) -> str:
+    """Digest of an input: of a small file its bytes; of a large one its size and time; of a folder, all of its files.
+
+    Weights of a model may take minutes to read, and their size and time change when they are written anew.
+    """
+    found = hashlib.sha256()
+    for one in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if not one.is_file():
+            continue
+        facts = one.stat()
+        found.update(f"{one.relative_to(path).as_posix()}\0{facts.st_size}\0".encode())
+        found.update(one.read_bytes() if facts.st_size <= _LARGEST else str(facts.st_mtime_ns).encode())
+    return found.hexdigest()
