@@ -56,9 +56,10 @@ def run(
     from causalopt.processes import is_main, leave
     from causalopt.progress import show_progress
     from causalopt.run.config import load_config
-    from causalopt.run.directory import is_finished
+    from causalopt.run.directory import is_finished, stages_of
     from causalopt.run.pipeline import run as run_plan
     from causalopt.run.plan import prepare
+    from causalopt.run.stages import reuse_sentence
 
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite exclude each other")
@@ -76,6 +77,9 @@ def run(
     if done:
         console.print(f"{directory}: this run is finished; there is nothing to do", soft_wrap=True, highlight=False)
         return
+    reused = reuse_sentence(stages_of(directory))
+    if reused is not None:
+        console.print(escaped(reused), soft_wrap=True, highlight=False)
     for warning in metrics["warnings"]:
         show_warning(warning, CausalOptWarning)
     console.print(summary_table(metrics))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ import numpy as np
 
 from causalopt import plugins
 from causalopt.embedding.contracts import Embedder
-from causalopt.errors import ConfigError, DataError
+from causalopt.errors import ConfigError
 from causalopt.typing import Float32
 
 
@@ -44,8 +45,10 @@ class CachedEmbedder:
     ------
     ConfigError
         If the embedder has no fingerprint.
-    DataError
-        If a file in the directory is not a file of cached embeddings, or is damaged.
+
+    Notes
+    -----
+    A damaged file counts as missing: its vectors are computed again.
 
     Examples
     --------
@@ -110,10 +113,11 @@ class CachedEmbedder:
 
     def _read_new(self, folder: Path) -> None:
         for path in sorted(set(folder.glob("*.npz")) - self._read):
+            content = io.BytesIO(path.read_bytes())
             try:
-                with np.load(path, allow_pickle=False) as kept:
+                with np.load(content, allow_pickle=False) as kept:
                     keys, vectors = kept["keys"], kept["vectors"]
-            except (OSError, ValueError, KeyError, BadZipFile, EOFError) as error:
-                raise DataError(f"{path}: is not a file of cached embeddings ({error}); delete it") from None
+            except (OSError, ValueError, KeyError, EOFError, RuntimeError, BadZipFile):
+                continue  # damaged (every part of a zip file has a checksum): its vectors are computed again
             self._known.update((key.tobytes(), vector) for key, vector in zip(keys, vectors, strict=True))
             self._read.add(path)

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +15,8 @@ from transformers import PreTrainedTokenizerBase
 
 from causalopt.language_models.scoring import CausalLM
 from causalopt.typing import Float64
+
+_DIGEST = 32
 
 
 def weights_digest(model: CausalLM) -> str:
@@ -35,7 +37,7 @@ def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def kept(directory: Path, parts: Iterable[Any], compute: Callable[[], Float64]) -> Float64:
-    """Return an array from ``directory``, or compute it and leave it there, whole or not at all.
+    """Return a vector from ``directory``, or compute it and leave it there, whole or not at all.
 
     Parameters
     ----------
@@ -46,32 +48,44 @@ def kept(directory: Path, parts: Iterable[Any], compute: Callable[[], Float64]) 
     compute:
         Called when the numbers are not there.
     """
-    target = directory / f"{_key(parts)}.npy"
-    if target.is_file():
-        return np.asarray(np.load(target), dtype=np.float64)
+    target = directory / f"{_key(parts)}.f64"
+    found = _read(target)
+    if found is not None:
+        return np.frombuffer(found, dtype="<f8").astype(np.float64)
     values = compute()
-    _write(target, lambda stream: np.save(stream, values))
+    _write(target, values.astype("<f8").tobytes())
     return values
 
 
 def kept_ids(directory: Path, parts: Iterable[Any], compute: Callable[[], list[list[int]]]) -> list[list[int]]:
     """Return token ids from ``directory``, as `kept` does an array."""
     target = directory / f"{_key(parts)}.json"
-    if not target.is_file():
+    found = _read(target)
+    if found is None:
         ids = compute()
-        _write(target, lambda stream: stream.write(json.dumps(ids).encode()))
+        _write(target, json.dumps(ids).encode())
         return ids
-    found: list[list[int]] = json.loads(target.read_bytes())
-    return found
+    kept_before: list[list[int]] = json.loads(found)
+    return kept_before
 
 
 def _key(parts: Iterable[Any]) -> str:
     return hashlib.sha256(json.dumps(list(parts)).encode()).hexdigest()
 
 
-def _write(target: Path, write: Callable[[BinaryIO], Any]) -> None:
+def _read(target: Path) -> bytes | None:
+    """Return what `_write` wrote; None if it is not there or is damaged, and so computed again."""
+    try:
+        content = target.read_bytes()
+    except FileNotFoundError:
+        return None
+    digest, found = content[:_DIGEST], content[_DIGEST:]
+    return found if hashlib.sha256(found).digest() == digest else None
+
+
+def _write(target: Path, content: bytes) -> None:
+    """Write a file whole or not at all; it begins with a digest of the rest."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    with partial.open("wb") as stream:
-        write(stream)
+    partial.write_bytes(hashlib.sha256(content).digest() + content)
     os.replace(partial, target)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import platform
 import shutil
 import threading
@@ -38,6 +37,9 @@ from causalopt.run.stages import Stage, StageRecord, differing
 T = TypeVar("T")
 
 PACKAGES = ("causalopt", "torch", "transformers", "peft", "scikit-learn", "lightgbm", "numpy", "pandas")
+LOG = "training.jsonl"
+LAYOUT = 2
+"""Version of the layout of a run directory; 1 had no digests and no keys of stages."""
 WARNINGS = "warnings.json"
 TABLES = ("data.path", "data.test.path", "outcome_data.path")
 
@@ -131,9 +133,9 @@ class RunDirectory:
             if self._claim(config, resume=resume, overwrite=overwrite, facts=facts, inputs=inputs or {}):
                 yield True
                 return
-            self._earlier = self._records(self._target) | self._records(self.path)
+            self._earlier = _records(self._target, "ahead") | _records(self.path, "ahead")
             self._manifest = {
-                MARK: 2,
+                MARK: LAYOUT,
                 "finished": False,
                 "versions": {name: importlib.metadata.version(name) for name in PACKAGES}
                 | {"python": platform.python_version()},
@@ -191,14 +193,6 @@ class RunDirectory:
             if self.path != self._target:
                 self._swap()
         return bool(manifest["finished"])
-
-    @staticmethod
-    def _records(folder: Path) -> dict[str, StageRecord]:
-        """Return the stages that a run has finished, by name; those of an earlier layout are not known."""
-        manifest = read_manifest(folder)
-        if manifest is None or manifest[MARK] != 2:
-            return {}
-        return {one["name"]: StageRecord(**one) for one in (*manifest.get("ahead", ()), *manifest["stages"])}
 
     def _check_same(
         self, config: str, manifest: dict[str, Any], facts: dict[str, Any], inputs: Mapping[str, Path]
@@ -292,7 +286,7 @@ class RunDirectory:
             result = stage.compute()
             warned = self._all_issued()
             self._issued, self._current = list, None
-        for name in stage.files:
+        for name in (*stage.files, LOG):
             if (self.path / name).exists():
                 flush_tree(self.path / name)
         self._finish_stage(
@@ -364,14 +358,28 @@ class RunDirectory:
             interrupted process had logged after its last checkpoint, are removed.
         """
         self._keep_warnings()
-        path = self.path / "training.jsonl"
+        path = self.path / LOG
         if first and path.exists():
             kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _stays(line, policy, metrics)]
-            self.write_text("training.jsonl", "".join(f"{line}\n" for line in kept))
+            self.write_text(LOG, "".join(f"{line}\n" for line in kept))
         with path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"policy": policy, **metrics}) + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
+
+
+def stages_of(run_directory: Path) -> list[StageRecord]:
+    """Return the stages that a run has finished, in order."""
+    return list(_records(run_directory).values())
+
+
+def _records(folder: Path, *more: str) -> dict[str, StageRecord]:
+    """Return the stages in a manifest, and those in other lists of it, by name; none of an earlier layout."""
+    manifest = read_manifest(folder)
+    if manifest is None or manifest[MARK] != LAYOUT:
+        return {}
+    try:
+        return {one["name"]: StageRecord(**one) for name in (*more, "stages") for one in manifest.get(name, ())}
+    except TypeError:
+        return {}  # damaged: nothing is known to be done
 
 
 def _stays(line: str, policy: str, metrics: Mapping[str, Any]) -> bool:

@@ -177,14 +177,16 @@ class _Stages:
         """Return the result of a stage of the main process, which is kept as an object until the run is finished."""
         path = f"{WORK}/{name}.kept"
 
-        def write() -> T:
-            result = compute()
-            keep(result, self.files.path / path)
-            return result
-
         def load() -> T | None:
             found: T | None = kept(self.files.path / path)
             return found
+
+        def write() -> T:
+            result = compute()
+            keep(result, self.files.path / path)
+            # Read back also here: arrays change their order in memory, and sums over them their last bits.
+            found = load()
+            return result if found is None else found
 
         return self.files.do(Stage(name, inputs, write, (path, *tables), load))
 

@@ -7,7 +7,7 @@ import importlib.metadata
 import inspect
 import json
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -97,6 +97,27 @@ def differing(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     ['seed']
     """
     return [name for name in {**before, **now} if before.get(name) != now.get(name)]
+
+
+def reuse_sentence(stages: Sequence[StageRecord]) -> str | None:
+    """Say which stages of a run were reused, and what has changed in the others; None if all were computed.
+
+    Examples
+    --------
+    >>> from causalopt.run.stages import StageRecord, reuse_sentence
+    >>> reference = StageRecord("reference policy", "", {}, {}, 1.0, 1, reused=True)
+    >>> print(reuse_sentence([reference, StageRecord("evaluation", "", {}, {}, 1.0, 1, changed=["evaluation"])]))
+    Reused: reference policy. Computed again: evaluation (another evaluation).
+    """
+    reused = [stage.name for stage in stages if stage.reused]
+    if not reused:
+        return None
+    again = [
+        f"{stage.name} (another {', '.join(stage.changed)})" if stage.changed else stage.name
+        for stage in stages
+        if not stage.reused
+    ]
+    return f"Reused: {', '.join(reused)}." + (f" Computed again: {', '.join(again)}." if again else "")
 
 
 def digest_of(value: Any) -> str:

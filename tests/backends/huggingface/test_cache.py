@@ -68,4 +68,4 @@ def test_an_adapter_counts(reference: HuggingFacePolicy, tmp_path: Path) -> None
     assert not np.array_equal(first, second)
     policy.cache = None
     np.testing.assert_array_equal(policy.log_prob(None, TEXTS), second)
-    assert len(list(tmp_path.glob("*.npy"))) == 2
+    assert len(list(tmp_path.glob("*.f64"))) == 2

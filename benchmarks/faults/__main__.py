@@ -1,0 +1,65 @@
+"""``python -m benchmarks.faults [--quick] --out DIR``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.faults.trials import CONFIGURATIONS, PARTS, can_mount, trial
+from benchmarks.output import Bar, bars_as_text, write
+from benchmarks.running import markdown, parse, replicate_all
+
+TRIALS = {
+    "killed at random": 100,
+    "killed at a write": 60,
+    "power lost": 60,
+    "disk fails": 60,
+    "disk is full": 60,
+}
+"""Of each of the two configurations."""
+
+
+def run(out: Path, *, trials: Mapping[str, int] = TRIALS, jobs: int = 2) -> list[Bar]:
+    """Try every fault, write ``results.parquet``, ``summary.json`` and ``table.md``, and return the bars."""
+    start = time.perf_counter()
+    parts = [part for part in PARTS if part != "disk is full" or can_mount()]
+    work = [
+        (part, name, number, trials[part])
+        for part in parts
+        for number in range(trials[part])
+        for name in CONFIGURATIONS
+    ]
+    results = replicate_all(trial, work, jobs, out)
+    found = bars(results)
+    write(out, "faults", results, found, {"trials": dict(trials), "parts": parts}, time.perf_counter() - start)
+    (out / "table.md").write_text(table(results), encoding="utf-8")
+    return found
+
+
+def bars(results: pd.DataFrame) -> list[Bar]:
+    return [
+        Bar.at_most(0, "interrupted runs that the next one does not finish", (~results["finished"]).sum()),
+        Bar.at_most(0, "runs that finish with other results", (results["finished"] & ~results["equal"]).sum()),
+        Bar.at_most(0, "failures of a disk that are not said in one line", (~results["one line"]).sum()),
+    ]
+
+
+def table(results: pd.DataFrame) -> str:
+    """One line for each fault and run."""
+    grouped = results.groupby(["part", "run"], sort=False)
+    counts = grouped[["interrupted", "one line", "finished", "equal"]].sum().reset_index()
+    counts.insert(2, "trials", grouped.size().to_numpy())
+    return markdown(counts, dict.fromkeys(counts.columns, ""))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    arguments = parse("faults", __doc__, "3 trials of each fault", argv)
+    trials = dict.fromkeys(TRIALS, 3) if arguments.quick else TRIALS
+    print(bars_as_text(run(arguments.out, trials=trials, jobs=arguments.jobs)))
+
+
+if __name__ == "__main__":
+    main()
