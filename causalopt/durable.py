@@ -12,6 +12,7 @@ from pathlib import Path
 from causalopt.errors import DataError
 
 MANIFEST = "manifest.json"
+EDITABLE = "config.yaml"
 PLACE = "base_model_name_or_path"
 """Key of an adapter's configuration that says where its base model is: it changes when a folder is moved."""
 
@@ -112,16 +113,39 @@ def changed(folder: Path, written: Mapping[str, str]) -> str | None:
     return None
 
 
-def check_artefact(path: Path) -> None:
-    """Raise unless a file of a finished run is the one that the run wrote, by the digest in its manifest.
+def is_inside(name: str) -> bool:
+    """Whether a name in a manifest is a path below the manifest's folder.
 
-    Files that no manifest knows pass.
+    Examples
+    --------
+    >>> from causalopt.durable import is_inside
+    >>> [is_inside(name) for name in ("policy/adapter.bin", "../other", "/etc/passwd", "")]
+    [True, False, False, False]
+    """
+    path = Path(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
+
+
+def special_file(path: Path) -> Path | None:
+    """Return what is neither a regular file nor a folder, at ``path`` or below it: reading it may never end."""
+    found: list[Path] = [path, *(path.rglob("*") if path.is_dir() else ())]
+    return next((one for one in found if one.exists() and not one.is_file() and not one.is_dir()), None)
+
+
+def check_artefact(path: Path) -> None:
+    """Raise unless a file of a run is a regular file, and the one that the run wrote, by the digest in its manifest.
+
+    Files that no manifest knows pass, and so does a configuration, which may be edited.
 
     Raises
     ------
     DataError
         With the file's name.
     """
+    if path.is_symlink() or special_file(path) is not None:
+        raise DataError(f"{path}: is a link or a special file; a run directory contains regular files alone")
+    if path.name == EDITABLE:
+        return
     try:
         written = json.loads((path.parent / MANIFEST).read_text(encoding="utf-8"))["files"]
     except (OSError, ValueError, KeyError, TypeError):

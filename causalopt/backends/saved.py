@@ -7,7 +7,7 @@ from pathlib import Path
 
 from causalopt import plugins
 from causalopt.backends.contracts import Backend, Policy
-from causalopt.durable import changed, digests
+from causalopt.durable import changed, digests, is_inside, special_file
 from causalopt.errors import ModelError
 
 NOTE = "causalopt_backend.json"
@@ -54,7 +54,7 @@ def backend_of(source: str | Path) -> str:
 
 
 def check_saved(source: str | Path) -> None:
-    """Raise unless a policy's files are those that were written; folders from elsewhere, without digests, pass.
+    """Raise unless a policy's files are those that were written; of folders from elsewhere, digests are not known.
 
     Raises
     ------
@@ -62,10 +62,15 @@ def check_saved(source: str | Path) -> None:
         With the file's name.
     """
     folder = Path(source)
+    special = special_file(folder)
+    if special is not None:
+        raise ModelError(f"{special}: is not a regular file; a policy's folder contains regular files alone")
     try:
         written = json.loads((folder / NOTE).read_text(encoding="utf-8"))["sha256"]
     except (OSError, ValueError, KeyError, TypeError):
         return
+    if not (isinstance(written, dict) and all(isinstance(name, str) and is_inside(name) for name in written)):
+        raise ModelError(f"{folder / NOTE}: 'sha256' does not name files of this folder; save the policy again")
     found = changed(folder, written)
     if found is not None:
         raise ModelError(f"{found}; save the policy again, or, if you changed it, delete 'sha256' in {folder / NOTE}")

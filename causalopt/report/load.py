@@ -13,6 +13,8 @@ import pyarrow as pa
 from causalopt.durable import check_artefact
 from causalopt.errors import DataError
 
+OPTIONAL = ("samples.parquet", "training.jsonl")
+
 
 @dataclass(frozen=True, eq=False)
 class RunFiles:
@@ -37,11 +39,18 @@ def load_run(directory: Path) -> RunFiles:
     """
     if not directory.is_dir():
         raise DataError(f"{directory}: there is no such run directory; give a directory written by `causalopt run`")
-    for name in ("metrics.json", "pseudo_outcomes.parquet", "samples.parquet", "training.jsonl"):
+    for name in (
+        "manifest.json",
+        "config.yaml",
+        "metrics.json",
+        "pseudo_outcomes.parquet",
+        "samples.parquet",
+        "training.jsonl",
+    ):
         check_artefact(directory / name)
     metrics = _json_object(directory / "metrics.json")
     _check_metrics(metrics, directory / "metrics.json")
-    samples, training = directory / "samples.parquet", directory / "training.jsonl"
+    samples, training = (directory / name for name in OPTIONAL)
     return RunFiles(
         directory=directory,
         metrics=metrics,

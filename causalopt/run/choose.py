@@ -90,6 +90,7 @@ def _run(run_directory: Path) -> tuple[RunConfig, ConditionalLogitPolicy]:
             f"{run_directory}: its policy does not choose among each prompt's own candidates: run with data.prompt, "
             "backend: finite and backend.candidates: per_prompt"
         )
+    check_artefact(run_directory / "config.yaml")
     return load_config(run_directory / "config.yaml"), policy
 
 

@@ -19,7 +19,7 @@ import pandas as pd
 import psutil
 import torch
 
-from causalopt.durable import changed, digest, digests, flush, flush_tree, whole, write_text
+from causalopt.durable import changed, digest, digests, flush, flush_tree, is_inside, whole, write_text
 from causalopt.errors import ConfigError, DataError, collected_warnings
 from causalopt.run.replacement import (
     FILES,
@@ -377,7 +377,8 @@ def _records(folder: Path, *more: str) -> dict[str, StageRecord]:
     if manifest is None or manifest[MARK] != LAYOUT:
         return {}
     try:
-        return {one["name"]: StageRecord(**one) for name in (*more, "stages") for one in manifest.get(name, ())}
+        records = [StageRecord(**one) for name in (*more, "stages") for one in manifest.get(name, ())]
+        return {one.name: one for one in records if all(map(is_inside, one.files))}
     except TypeError:
         return {}  # damaged: nothing is known to be done
 

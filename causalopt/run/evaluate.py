@@ -141,6 +141,7 @@ def _found_groups(config: RunConfig, run_directory: Path) -> ReaderGroups | None
 def _config_of(run_directory: Path) -> RunConfig:
     if not (run_directory / "config.yaml").exists():
         raise ConfigError(f"{run_directory}: is not a run directory (it has no config.yaml)")
+    check_artefact(run_directory / "config.yaml")
     return load_config(run_directory / "config.yaml")
 
 

@@ -80,6 +80,7 @@ def write_point(run_directory: Path, kl: float, out: Path) -> PathPoint:
         raise ConfigError(f"--choose {kl:g}: must be a KL above 0 nats; the reference is {run_directory / 'reference'}")
     if out.exists():
         raise ConfigError(f"{out}: already exists; name another folder with --out")
+    check_artefact(run_directory / "config.yaml")
     config = load_config(run_directory / "config.yaml")
     reference, end = (load_policy(run_directory / name) for name in ("reference", "end"))
     world: SimulatedWorld | None = None if config.data.world is None else plugins.worlds.create(config.data.world)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from causalopt.durable import special_file
 from causalopt.errors import ConfigError
 
 MARK = "causalopt_run"
@@ -36,9 +37,12 @@ FOLDERS = ("reference", "policy", "end", COMPARISONS, WORK)
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """Return the manifest of a run, finished or not; None if the folder is not a causalopt run."""
+    path = folder / "manifest.json"
+    if path.is_symlink() or not path.is_file():
+        return None
     try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return None
     return manifest if isinstance(manifest, dict) and MARK in manifest else None
 
@@ -55,10 +59,13 @@ def is_half_made(folder: Path) -> bool:
     """Whether a folder holds files of a run alone, and no manifest that can be read: its writer lost power."""
     if not folder.is_dir() or not (folder / "config.yaml").is_file():
         return False
+    manifest = folder / "manifest.json"
     try:
-        json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        if manifest.is_symlink() or special_file(manifest) is not None:
+            return False
+        json.loads(manifest.read_text(encoding="utf-8"))
         return False  # of a run, or of another program
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         known = {*FILES, *(f".{name}.partial" for name in FILES), *FOLDERS}
         return {path.name for path in folder.iterdir()} <= known
 
