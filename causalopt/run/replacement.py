@@ -94,7 +94,7 @@ def files_of(folder: Path) -> set[str]:
     partial = {f".{name}.partial" for name in FILES}
     inside = ("work",) if manifest["finished"] else FOLDERS
     found = {path.relative_to(folder).as_posix() for name in inside for path in (folder / name).rglob("*")}
-    stages = (name for stage in manifest["stages"] for name in stage.get("files", ()))
+    stages = (name for stage in manifest["stages"] if isinstance(stage, dict) for name in stage.get("files", ()))
     return {*FILES, *partial, *manifest["files"], *stages, *found}
 
 
