@@ -7,7 +7,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constra
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: quickstart test test-kernels lint types docs install install-dev clean
+.PHONY: quickstart test test-kernels lint types audit docs install install-dev clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/causalopt run configs/quickstart.yaml --overwrite
@@ -28,6 +28,11 @@ lint: $(VENV)/installed-dev
 
 types: $(VENV)/installed-dev
 	$(BIN)/mypy
+
+# Known vulnerabilities of the pinned dependencies, from a public database: needs a network.
+audit: $(VENV)/installed-dev
+	$(PIP) pip-audit
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 docs: $(VENV)/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
