@@ -23,6 +23,10 @@ class ConfigError(CausalOptError):
     """A setting is unknown, malformed or contradicts another."""
 
 
+class OutputError(CausalOptError):
+    """A file or folder cannot be written: the disk is full, there is no permission, or something is in the way."""
+
+
 class MissingPartError(CausalOptError):
     """A quantity needs texts or log-probabilities of a policy, and these are not available."""
 
@@ -49,6 +53,20 @@ class CollapseWarning(CausalOptWarning):
 
 class TruncationWarning(CausalOptWarning):
     """Weights or texts were truncated; the message gives the share."""
+
+
+def one_line(error: BaseException) -> str:
+    """Return the reason of an error of another library as one line, with its kind where that says what the text does not.
+
+    Examples
+    --------
+    >>> from causalopt.errors import one_line
+    >>> one_line(ValueError("wrong\\n  shape")), one_line(KeyError("size")), one_line(OSError(28, "No space left"))
+    ('wrong shape', "KeyError: 'size'", 'No space left')
+    """
+    text = " ".join(str(getattr(error, "strerror", None) or error).split())
+    plain = isinstance(error, ValueError | OSError) or type(error) is RuntimeError
+    return text if plain and text else f"{type(error).__name__}: {text}".removesuffix(": ")
 
 
 @contextmanager
