@@ -80,9 +80,8 @@ def check_number(
         bounds = ((least, "at least"), (above, "above"), (most, "at most"), (below, "below"))
         limits = " and ".join(f"{word} {bound:g}" for bound, word in bounds if bound is not None)
         of = "of " if limits.startswith("at") else ""
-        raise ConfigError(
-            f"{what} must be a {'whole ' if whole else ''}number{' ' + of + limits if limits else ''}, not {shown(value)}"
-        )
+        kind = f"{'whole ' if whole else ''}number{' ' if limits else ''}{of}{limits}"
+        raise ConfigError(f"{what} must be a {kind}, not {shown(value)}")
 
 
 def check_seed(what: str, value: object) -> None:

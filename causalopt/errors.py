@@ -56,12 +56,12 @@ class TruncationWarning(CausalOptWarning):
 
 
 def one_line(error: BaseException) -> str:
-    """Return the reason of an error of another library as one line, with its kind where that says what the text does not.
+    r"""Return the reason of an error of another library as one line, with its kind where the text says too little.
 
     Examples
     --------
     >>> from causalopt.errors import one_line
-    >>> one_line(ValueError("wrong\\n  shape")), one_line(KeyError("size")), one_line(OSError(28, "No space left"))
+    >>> one_line(ValueError("wrong\n  shape")), one_line(KeyError("size")), one_line(OSError(28, "No space left"))
     ('wrong shape', "KeyError: 'size'", 'No space left')
     """
     text = " ".join(str(getattr(error, "strerror", None) or error).split())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ from causalopt.errors import CausalOptError, OutputError, one_line
 
 
 def impossible(path: str | Path) -> str | None:
-    """Say why a path cannot be the name of any file or folder; None if it can, whether there is one or not.
+    r"""Say why a path cannot be the name of any file or folder; None if it can, whether there is one or not.
 
     Examples
     --------
@@ -20,7 +21,7 @@ def impossible(path: str | Path) -> str | None:
     >>> impossible("survey.csv")
     >>> impossible("")
     'the name is empty'
-    >>> impossible("survey\\0.csv")
+    >>> impossible("survey\0.csv")
     'the name holds a NUL byte'
     """
     if not str(path):
@@ -79,13 +80,13 @@ def _no_folder(folder: Path) -> str | None:
 
 
 def shown_path(path: str | Path) -> str:
-    """Show a path in a message, on one line; a long one is cut and an empty or unprintable one quoted.
+    r"""Show a path in a message, on one line; a long one is cut and an empty or unprintable one quoted.
 
     Examples
     --------
     >>> from causalopt.output import shown_path
-    >>> shown_path("survey.csv"), shown_path("a\\nb"), len(shown_path("x" * 5000))
-    ('survey.csv', "'a\\\\nb'", 200)
+    >>> shown_path("survey.csv"), shown_path("a\nb"), len(shown_path("x" * 5000))
+    ('survey.csv', "'a\\nb'", 200)
     """
     text = str(path)
     text = text if text and text.isprintable() else repr(text)
@@ -109,6 +110,20 @@ def writing(path: str | Path) -> Iterator[None]:
         if "os error" in str(error).lower() or "file write failed" in str(error).lower():  # safetensors; torch
             raise OutputError(f"{shown_path(path)}: cannot be written: {one_line(error)}") from error
         raise
+
+
+@contextmanager
+def writing_folder(path: Path) -> Iterator[None]:
+    """As `writing`, for files in a folder, which is made; where that fails, a folder that was not there goes again."""
+    with writing(path):
+        was_there = path.exists()
+        path.mkdir(parents=True, exist_ok=True)
+        try:
+            yield
+        except BaseException:
+            if not was_there:
+                shutil.rmtree(path, ignore_errors=True)
+            raise
 
 
 def _advice(error: OSError) -> str:

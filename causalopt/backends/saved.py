@@ -7,7 +7,10 @@ from pathlib import Path
 
 from causalopt import plugins
 from causalopt.backends.contracts import Backend, Policy
-from causalopt.errors import ModelError
+from causalopt.doors import check_type
+from causalopt.errors import ModelError, one_line
+from causalopt.output import impossible, shown_path, write_whole
+from causalopt.signatures import shown
 
 NOTE = "causalopt_backend.json"
 """File in a saved policy's folder with the name under which its backend is registered."""
@@ -25,7 +28,7 @@ def name_backend(directory: str | Path, backend: str) -> None:
     ...     backend_of(folder)
     'finite'
     """
-    (Path(directory) / NOTE).write_text(json.dumps({"backend": backend}) + "\n", encoding="utf-8")
+    write_whole(Path(directory) / NOTE, json.dumps({"backend": backend}) + "\n")
 
 
 def backend_of(source: str | Path) -> str:
@@ -36,13 +39,19 @@ def backend_of(source: str | Path) -> str:
     ModelError
         If the file cannot be read.
     """
+    reason = impossible(source)
+    if reason is not None:
+        raise ModelError(f"{shown_path(source)}: {reason}; name a policy")
     note = Path(source) / NOTE
-    if not note.is_file():
+    if not note.exists():
         return "huggingface"
     try:
-        return str(json.loads(note.read_text(encoding="utf-8"))["backend"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{note}: does not name a backend ({error}); save the policy again") from error
+        name = json.loads(note.read_text(encoding="utf-8"))["backend"]
+        if not isinstance(name, str):
+            raise TypeError(f"its 'backend' is {shown(name)}")
+        return name
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ModelError(f"{note}: does not name a backend ({one_line(error)}); save the policy again") from error
 
 
 def load_policy(source: str | Path, cache: Path | None = None) -> Policy:
@@ -62,5 +71,6 @@ def load_policy(source: str | Path, cache: Path | None = None) -> Policy:
     ModelError
         If there is no such policy.
     """
+    check_type("a policy", source, (str, Path), "named by a folder or a hub id")
     backend: type[Backend] = plugins.backends.get(backend_of(source))
     return backend.load_policy(source, cache)

@@ -41,7 +41,7 @@ def prepare_streams() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by the caller (>&-)
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  (open until the end)
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
@@ -53,7 +53,7 @@ def fail(line: str, code: int) -> NoReturn:
 
 
 def kept_traceback(error: BaseException) -> str:
-    """Write a traceback to a new file in the temporary folder; return its path, or the traceback if there is no room."""
+    """Write a traceback to a new file in the temporary folder; return its path, or the text if there is no room."""
     text = "".join(traceback.format_exception(error))
     try:
         descriptor, name = tempfile.mkstemp(prefix="causalopt-traceback-", suffix=".txt")

@@ -80,8 +80,8 @@ def _are_folder_names(named: dict[str, Any]) -> dict[str, Any]:
     for name in named:
         if not re.fullmatch(r"\w(?:[\w .()-]*[\w)])?", name):
             raise ValueError(
-                f"{shown(name)} cannot be the name of a comparison, which becomes a folder: use letters, digits, spaces, "
-                "and any of _ - . ( ) inside"
+                f"{shown(name)} cannot be the name of a comparison, which becomes a folder: use letters, digits, "
+                "spaces, and any of _ - . ( ) inside"
             )
         if len(name.encode()) > LONGEST_NAME or name.lower().split(".")[0] in DEVICES:
             raise ValueError(

@@ -30,7 +30,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_yaml(text: str, what: str) -> Any:
-    """Return the value of a YAML document; ``what`` names it in messages.
+    r"""Return the value of a YAML document; ``what`` names it in messages.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def read_yaml(text: str, what: str) -> Any:
     >>> from causalopt.run.strict_yaml import read_yaml
     >>> read_yaml("{kl: 0.1}", "run.yaml")
     {'kl': 0.1}
-    >>> read_yaml("kl: 0.1\\nkl: 0.2", "run.yaml")
+    >>> read_yaml("kl: 0.1\nkl: 0.2", "run.yaml")
     Traceback (most recent call last):
         ...
     causalopt.errors.ConfigError: run.yaml: line 2, column 1: the key 'kl' is there twice; keep one of them
