@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from numbers import Integral, Real
+from typing import Any
 
 from causalopt.errors import ConfigError, DataError
 from causalopt.signatures import MOST_SEED, shown
@@ -65,10 +66,9 @@ def check_number(
         ...
     causalopt.errors.ConfigError: backend.l2 must be a number of at least 0, not 'high'
     """
-    good = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
+    good = is_number(value, whole=whole)
     if good:
-        assert isinstance(value, Real)
-        number = float(value) if abs(value) < 1e308 else math.inf  # a larger whole number is none that can be used
+        number = _as_float(value)
         good = (
             math.isfinite(number)
             and (least is None or number >= least)
@@ -86,6 +86,25 @@ def check_number(
 
 def check_seed(what: str, value: object) -> None:
     """Raise `ConfigError` unless ``value`` is a seed that every library takes: a whole number from 0 to 2**32 - 1."""
-    good = isinstance(value, Integral) and not isinstance(value, bool) and 0 <= value <= MOST_SEED
-    if not good:
+    if not (is_number(value, whole=True) and 0 <= _as_float(value) <= MOST_SEED):
         raise ConfigError(f"{what} must be a whole number from 0 to {MOST_SEED}, not {shown(value)}")
+
+
+def is_number(value: object, *, whole: bool = False) -> bool:
+    """Whether a value is a number of Python or numpy (a ``whole`` one), finite or not; a boolean is none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalopt.doors import is_number
+    >>> is_number(np.float64(0.5)), is_number(0.5, whole=True), is_number(True), is_number("0.5")
+    (True, False, False, False)
+    """
+    return isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
+
+
+def _as_float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        return math.inf

@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from causalopt.errors import CausalOptError, ConfigError, one_line
-from causalopt.signatures import check_settings
+from causalopt.signatures import check_settings, shown
 from causalopt.suggestion import did_you_mean
 
 OWN = "causalopt"
@@ -119,11 +119,18 @@ class Registry:
         """
         if isinstance(spec, str):
             spec = {"name": spec}
+        if isinstance(spec, type):
+            raise ConfigError(f"{self.kind}: {spec.__name__} is a class: make an instance of it")
+        if spec is None or isinstance(spec, int | float | bytes):
+            raise ConfigError(
+                f"{self.kind}: {shown(spec)} is neither a name, nor a mapping with a name, nor a ready object; there "
+                f"are: {', '.join(self.names())}"
+            )
         if not isinstance(spec, Mapping):
             return spec
         settings = dict(spec)
         name = settings.pop("name", None)
-        if not isinstance(name, str):
+        if not isinstance(name, str) or not all(isinstance(key, str) for key in settings):
             raise ConfigError(f"a {self.kind} needs a 'name'; there are: {', '.join(self.names())}")
         factory = self.get(name)
         what = f"{self.kind} {name!r}"

@@ -59,7 +59,7 @@ def check_settings(factory: Callable[..., Any], settings: Mapping[str, Any], wha
         if accepted[name].default is inspect.Parameter.empty and name not in settings:
             raise ConfigError(f"{what} needs a setting {name!r}")
     hints = _hints(factory)
-    checked = {}
+    checked: dict[str, Any] = {}
     for key, value in settings.items():
         hint = hints.get(key)
         checked[key] = value if hint is None else _as(hint, value, f"{what}: {key}")
@@ -105,7 +105,7 @@ _WORDS: dict[Any, str] = {
 
 def _as(hint: Any, value: Any, what: str) -> Any:
     options = _options(hint)
-    words = [_word(option) for option in options]
+    words: list[str | None] = [_word(option) for option in options]
     if None in words or any(_matches(option, value) for option in options):
         return value
     for number in (int, float):

@@ -11,7 +11,6 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
-from typer import Context
 from typer.core import TyperGroup
 
 from causalopt.cli.console import escaped, leave_quietly, stderr
@@ -27,7 +26,7 @@ class Interrupted(BaseException):
 class Commands(TyperGroup):
     """The commands; what they raise reaches `causalopt.cli.main.main` as it is."""
 
-    def invoke(self, ctx: Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:

@@ -21,7 +21,9 @@ DataOption = Annotated[
     Path | None, typer.Option(parser=path, help="Another table with the same columns; the run's test rows by default.")
 ]
 OutOption = Annotated[Path | None, typer.Option(parser=path, help="Also write the numbers as JSON to this file.")]
-DrawsOption = Annotated[int | None, typer.Option(min=20, help="Number of texts drawn from each policy.")]
+DrawsOption = Annotated[
+    int | None, typer.Option(min=20, max=10_000_000, help="Number of texts drawn from each policy.")
+]
 PolicyLogProbOption = Annotated[
     str | None, typer.Option(help="Column with a policy's log-probabilities of the texts, computed elsewhere.")
 ]
@@ -166,7 +168,9 @@ def _inputs_of(run_directory: Path) -> list[Path]:
     """Return the tables of a run; none if there is no run, which is reported later."""
     from causalopt.run.config import load_config
     from causalopt.run.pipeline import input_paths
+    from causalopt.run.saved_files import check_saved
 
+    check_saved(run_directory)
     config = run_of(run_directory) / "config.yaml"
     return list(input_paths(load_config(config)).values()) if config.is_file() else []
 

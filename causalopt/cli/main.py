@@ -83,12 +83,15 @@ def run(
     from causalopt.run.directory import is_finished
     from causalopt.run.pipeline import run as run_plan
     from causalopt.run.plan import prepare
+    from causalopt.run.saved_files import check_saved
 
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite exclude each other")
     settings = load_config(config, set_ or ())
     directory = out or Path("runs") / config.stem
     check_new_folder(directory)
+    if resume or overwrite:
+        check_saved(directory)
     if not is_main():
         warnings.simplefilter("ignore", CausalOptWarning)
     plan = prepare(settings)

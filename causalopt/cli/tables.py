@@ -23,7 +23,9 @@ def summary_table(metrics: dict[str, Any]) -> Table:
     """Values of reference, policy and difference with their intervals, and the exact true values in a world."""
     truth = metrics.get("truth")
     level = f"{100 * metrics['level']:g}% interval"
-    table = Table("", metrics["estimator"], level, *(["truth"] if truth else []), title=f"Value ({metrics['outcome']})")
+    table = Table(
+        "", metrics["estimator"], level, *(["truth"] if truth else []), title=escaped(f"Value ({metrics['outcome']})")
+    )
     for quantity in ("reference", "policy", "difference"):
         value = metrics["value"][quantity]
         interval = f"{value['ci_low']:.4g} to {value['ci_high']:.4g}"
@@ -51,7 +53,9 @@ def group_table(metrics: dict[str, Any]) -> Table | None:
     if not found or not found["gains"]:
         return None
     level = f"{100 * found['level']:g}% simultaneous interval"
-    table = Table("readers", "rows", "clusters", "difference", level, "", title=f"For whom ({metrics['outcome']})")
+    table = Table(
+        "readers", "rows", "clusters", "difference", level, "", title=escaped(f"For whom ({metrics['outcome']})")
+    )
     for row in found["gains"]:
         numbers = ("–", "–")
         if row["reason"] is None:

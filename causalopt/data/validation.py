@@ -54,6 +54,8 @@ def clean(frame: pd.DataFrame, columns: Columns, source: str) -> pd.DataFrame:
             cleaned[column] = _numbers(frame[column], column, source)
         if role.kind == "positive":
             _refuse(cleaned[column], column, lambda value: value <= 0, f"a {role.name} must be positive", source)
+            rule = f"a {role.name} must be below {LARGEST_OUTCOME:g}, so that sums of squares can be computed"
+            _refuse(cleaned[column], column, lambda value: value >= LARGEST_OUTCOME, rule, source)
         if role.kind in ("log-probability", "log-probabilities"):
             _refuse(cleaned[column], column, lambda value: value > 0, "a log-probability cannot be above 0", source)
     return pd.DataFrame(cleaned)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from causalopt.arrays import as_exposure, as_matrix, as_vector
+from causalopt.arrays import as_exposure, as_matrix, as_vector, shape_of
 from causalopt.errors import DataError
 from causalopt.estimators.cluster import cluster_codes
 from causalopt.estimators.estimate import Estimate

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from numbers import Real
 from typing import Any
 
+from causalopt.doors import is_number
 from causalopt.errors import ConfigError
 from causalopt.estimators.cluster import cluster_codes
 from causalopt.estimators.dm import PlugIn
@@ -142,7 +142,7 @@ def switch_dr(
     rows, residual = _rows(log_ratio, xi, g, weight)
     if tau is None:
         tau = choose_tau(rows, residual, cluster_codes(cluster, rows.n))
-    elif not (isinstance(tau, Real) and tau >= 0):
+    elif not (is_number(tau) and tau >= 0):
         raise ConfigError(f"tau must be zero or more, not {shown(tau)}")
     kept = switched(rows, tau)
     rows.warn_if_thin("switch_dr", cluster)
@@ -201,7 +201,7 @@ def dr_os(
     rows, residual = _rows(log_ratio, xi, g, weight)
     if lam is None:
         lam = choose_lambda(rows, residual, cluster_codes(cluster, rows.n))
-    elif not (isinstance(lam, Real) and lam >= 0):
+    elif not (is_number(lam) and lam >= 0):
         raise ConfigError(f"lam must be zero or more, not {shown(lam)}")
     kept = shrunk(rows, lam)
     rows.warn_if_thin("dr_os", cluster)

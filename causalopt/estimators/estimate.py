@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy import sparse, stats
 
+from causalopt.doors import is_number
 from causalopt.errors import DataError
 from causalopt.estimators.jackknife import Deletions, Error, deletions_of_mean, error_of, scattered
 from causalopt.signatures import shown
@@ -141,7 +141,7 @@ class Estimate:
         >>> round(low, 3), round(high, 3)
         (0.314, 3.686)
         """
-        if not (isinstance(level, Real) and 0 < level < 1):
+        if not (is_number(level) and 0 < level < 1):
             raise DataError(f"level must be between 0 and 1, not {shown(level)}")
         half = float(stats.t.ppf((1 + level) / 2, self.df)) * self.se
         return self.value - half, self.value + half

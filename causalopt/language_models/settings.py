@@ -14,6 +14,7 @@ import torch
 from peft import LoraConfig
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from transformers import TrainingArguments
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from causalopt.errors import ConfigError, one_line
 from causalopt.language_models.device import default_device
@@ -159,6 +160,9 @@ def check_training(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
         least = 0 if key in _NOT_NEGATIVE else 1 if key in _POSITIVE else None
         if least is not None and isinstance(value, int | float) and value < least:
             raise ConfigError(f"{where}.{key} must be at least {least}, not {shown(value)}")
+        most = 1 if key in ("adam_beta1", "adam_beta2") else 2**31
+        if isinstance(value, int | float) and abs(value) >= most:
+            raise ConfigError(f"{where}.{key} must be below {most:,}, not {shown(value)}")
     return parsed
 
 
@@ -192,6 +196,13 @@ def training_arguments(
         args = TrainingArguments(**{**by_default, **training, **defaults, **own})
     except Exception as error:  # transformers looks at few of its settings before it uses them
         raise ConfigError(f"backend.training: {one_line(error)}") from error
+    reporters = [args.report_to] if isinstance(args.report_to, str) else args.report_to
+    for reporter in reporters:
+        if reporter not in (*INTEGRATION_TO_CALLBACK, "none", "all"):
+            known = ", ".join(sorted(INTEGRATION_TO_CALLBACK))
+            raise ConfigError(
+                f"backend.training.report_to: {shown(reporter)} is not known; there are: none, all, {known}"
+            )
     args.mixed_precision = "no"  # also where `accelerate launch` says otherwise
     args._n_gpu = min(1, args.n_gpu)  # several GPUs are used through torchrun, never by replicating the model
     return args

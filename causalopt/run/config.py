@@ -107,6 +107,10 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
+MOST_DRAWS = 10_000_000
+"""Largest number of texts drawn from a policy; memory ends before."""
+
+
 class TestConfig(Section):
     """The rows that take no part in optimisation: a share of the groups, the last rows, or a separate table."""
 
@@ -212,7 +216,7 @@ class CrossFittingConfig(Section):
 class SamplesConfig(Section):
     """Texts drawn from the reference policy for the g term."""
 
-    per_row: Whole = Field(2, ge=1)
+    per_row: Whole = Field(2, ge=1, le=10_000)
     pool: Whole | None = Field(None, ge=1, description="without prompts: distinct texts drawn, shared by the rows")
     max_new_tokens: Whole = Field(64, ge=1)
 
@@ -229,7 +233,7 @@ class ChooseConfig(Section):
 
     size: Number = Field(0.2, gt=0, lt=1, description="share of the training rows' groups")
     level: Number = Field(0.9, gt=0.5, lt=1, description="level of the interval whose lower end is the bound")
-    draws: Whole = Field(400, ge=20, description="texts of each policy of the path that writes some")
+    draws: Whole = Field(400, ge=20, le=MOST_DRAWS, description="texts of each policy of the path that writes some")
 
 
 class EvaluationConfig(Section):
@@ -237,7 +241,7 @@ class EvaluationConfig(Section):
 
     estimators: list[Estimator] = Field(list(DEFAULT), min_length=1)
     level: Number = Field(0.95, gt=0.5, lt=1)
-    draws: Whole = Field(1000, ge=20, description="texts drawn from each policy for its plug-in value")
+    draws: Whole = Field(1000, ge=20, le=MOST_DRAWS, description="texts drawn from each policy for its plug-in value")
     benchmark: list[str] | Literal["all"] = Field(
         [], description="covariates left out one at a time, as benchmarks for a hidden confounder; one more fit each"
     )

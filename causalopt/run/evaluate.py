@@ -17,7 +17,7 @@ from causalopt.run.estimate import evaluated
 from causalopt.run.named_policies import NamedPolicy, external_policy, named_policy
 from causalopt.run.plan import read_data, read_outcome_rows
 from causalopt.run.replacement import COMPARISONS, read_manifest, run_of
-from causalopt.run.saved_files import AGAIN, read_metrics
+from causalopt.run.saved_files import AGAIN, check_saved, read_metrics
 from causalopt.run.tables import read_dataset
 from causalopt.simulation.contracts import SimulatedWorld
 
@@ -57,6 +57,7 @@ def evaluate_run(
         If ``data`` holds rows that the policy of this run, or of a run given as ``policy``, was trained on or selected
         with.
     """
+    check_saved(run_directory)
     own, run_directory = run_directory, run_of(run_directory)
     config = _config_of(run_directory)
     columns = {"policy_log_prob": policy_log_prob, "policy_text": policy_text}
@@ -100,6 +101,8 @@ def compare_runs(run_a: Path, run_b: Path, *, data: Path | None = None, draws: i
     DataError
         If ``data`` holds rows that one of the policies was trained on or selected with.
     """
+    for one in (run_a, run_b):
+        check_saved(one)
     home_a, home_b = run_of(run_a), run_of(run_b)
     config = _config_of(home_a)
     _config_of(home_b)

@@ -11,6 +11,8 @@ import pandas as pd
 
 from causalopt.data import files
 from causalopt.errors import DataError, one_line
+from causalopt.output import impossible, shown_path
+from causalopt.signatures import shown
 
 
 def read_metrics(path: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
@@ -51,3 +53,31 @@ def read_run_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 
 AGAIN = "run `causalopt run` again, or restore the file"
+
+
+def check_saved(run_directory: Path) -> None:
+    """Look at the files of a run before it is continued, replaced or evaluated; no error if it is not a run.
+
+    Raises
+    ------
+    DataError
+        If its manifest, its configuration or its metrics are damaged.
+    """
+    manifest = run_directory / "manifest.json"
+    reason = impossible(run_directory)
+    if reason is not None:
+        raise DataError(f"{shown_path(run_directory)}: {reason}; name the directory of a run")
+    if not manifest.exists():
+        return
+    found = read_metrics(manifest, ("finished", "stages", "files"))
+    for key, kind in (("finished", bool), ("stages", list), ("files", list)):
+        if not isinstance(found[key], kind):
+            raise DataError(f"{manifest}: is damaged: its {key!r} is {shown(found[key])}; {AGAIN}")
+    config = run_directory / "config.yaml"
+    try:
+        if config.exists():
+            config.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{config}: is damaged: {one_line(error)}; {AGAIN}") from None
+    if found["finished"]:
+        read_metrics(run_directory / "metrics.json", ("value", "verdict", "warnings"))
