@@ -188,7 +188,8 @@ class FinitePolicy:
         except Exception as error:  # damaged files fail in more ways than there are kinds of errors
             reason = str(error) if isinstance(error, DataError) else one_line(error)
             raise ModelError(
-                f"{folder} does not contain a finite policy that can be read: {reason}; save it again, or restore the files"
+                f"{folder} does not contain a finite policy that can be read: {reason}; save it again, or restore the "
+                "files"
             ) from error
 
 

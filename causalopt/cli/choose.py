@@ -55,7 +55,7 @@ def choose(
         stderr.print(f"{SHOWN} of {len(found)} candidates are shown" + ("" if out else "; --out writes all of them"))
     if out is not None:  # last: a disk that is full costs the file, not the numbers
         write_whole(out, found.to_csv(index=False))
-        console.print(f"Wrote {out}", soft_wrap=True, highlight=False)
+        console.print(escaped(f"Wrote {out}"), soft_wrap=True, highlight=False)
 
 
 def _is_ranking(out: Path) -> bool:

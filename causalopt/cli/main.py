@@ -102,7 +102,7 @@ def run(
     if not is_main():
         return
     if done:
-        console.print(f"{directory}: this run is finished; there is nothing to do", soft_wrap=True, highlight=False)
+        console.print(escaped(f"{directory}: this run is finished; there is nothing to do"), soft_wrap=True, highlight=False)
         return
     for warning in metrics["warnings"]:
         show_warning(warning, CausalOptWarning)
@@ -113,7 +113,7 @@ def run(
     console.print(escaped(metrics["verdict"]), soft_wrap=True)
     if metrics["frontier"] is not None and metrics["frontier"]["sentence"] not in metrics["verdict"]:
         console.print(escaped(metrics["frontier"]["sentence"]), soft_wrap=True)
-    console.print(f"Report: {directory / 'report.html'}", soft_wrap=True, highlight=False)
+    console.print(escaped(f"Report: {directory / 'report.html'}"), soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -125,7 +125,7 @@ def check(config: ConfigArgument, set_: SetOption = None) -> None:
 
     plan = prepare(load_config(config, set_ or ()))
     console.print(plan_table(plan))
-    console.print(f"{config}: ready to run", soft_wrap=True, highlight=False)
+    console.print(escaped(f"{config}: ready to run"), soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -146,7 +146,7 @@ def init(
     check_new_file(out)
     config = parse_config({"data": {"path": str(table), "text": text, "outcome": outcome}, "backend": "huggingface"})
     write_whole(out, prepare(config).config.dump())
-    console.print(f"Wrote {out}; name your covariates in it, then: causalopt run {out}", soft_wrap=True)
+    console.print(escaped(f"Wrote {out}; name your covariates in it, then: causalopt run {out}"), soft_wrap=True)
 
 
 app.command()(estimate)
@@ -181,7 +181,7 @@ def report(run_directory: RunArgument) -> None:
 
     with writing(run_directory / "report.html"):
         written = write_report(run_directory)
-    console.print(f"Report: {written}", soft_wrap=True, highlight=False)
+    console.print(escaped(f"Report: {written}"), soft_wrap=True, highlight=False)
 
 
 @app.command()
