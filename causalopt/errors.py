@@ -8,7 +8,17 @@ from contextlib import contextmanager
 
 
 class CausalOptError(Exception):
-    """Base of every error a user can fix; the command line prints its one line and exits with code 2."""
+    r"""Base of every error a user can fix; the command line prints its one line and exits with code 2.
+
+    Examples
+    --------
+    >>> from causalopt.errors import DataError
+    >>> str(DataError("a column called first\nsecond"))
+    'a column called first second'
+    """
+
+    def __str__(self) -> str:
+        return " ".join(super().__str__().splitlines())  # a name in it may have several lines
 
 
 class DataError(CausalOptError):

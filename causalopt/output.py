@@ -29,11 +29,12 @@ def impossible(path: str | Path) -> str | None:
     if "\0" in str(path):
         return "the name holds a NUL byte"
     try:
+        str(path).encode()  # a path is named in files that are UTF-8
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except UnicodeEncodeError:
-        return "the name holds a character that no file name can hold"
+        return "the name is not UTF-8"
     except OSError as error:  # too long a name, a loop of links, a folder that may not be looked into
         return one_line(error)
     return None
@@ -60,6 +61,8 @@ def check_new_file(path: Path) -> None:
 def check_new_folder(path: Path) -> None:
     """Raise `OutputError` unless a folder could be made at ``path``, or is there and can be written to."""
     reason = impossible(path)
+    if reason is None and not path.resolve().name:
+        reason = "is the root of the file system; name a folder in it"
     if reason is None and path.is_symlink() and not path.exists():
         reason = f"is a link to {os.readlink(path)}, which does not exist; remove the link or name another folder"
     elif reason is None:

@@ -15,6 +15,8 @@ from causalopt.suggestion import did_you_mean
 
 MOST_SEED = 2**32 - 1
 """Largest seed that every library takes."""
+LARGEST_COUNT = 2**31 - 1
+LARGEST_NUMBER = 1e100
 
 
 def check_settings(factory: Callable[..., Any], settings: Mapping[str, Any], what: str) -> dict[str, Any]:
@@ -35,7 +37,7 @@ def check_settings(factory: Callable[..., Any], settings: Mapping[str, Any], wha
     Raises
     ------
     ConfigError
-        If a setting is unknown, missing, of another type or not finite, or a seed is negative or beyond 2**32 - 1.
+        If a setting is unknown, missing, of another type, not finite or beyond what libraries can take.
 
     Examples
     --------
@@ -63,10 +65,18 @@ def check_settings(factory: Callable[..., Any], settings: Mapping[str, Any], wha
     for key, value in settings.items():
         hint = hints.get(key)
         checked[key] = value if hint is None else _as(hint, value, f"{what}: {key}")
-        whole = isinstance(checked[key], int)
-        if key == "seed" and whole and not 0 <= checked[key] <= MOST_SEED:
-            raise ConfigError(f"{what}: seed must lie between 0 and {MOST_SEED}, not {shown(value)}")
+        if isinstance(checked[key], int | float) and not isinstance(checked[key], bool):
+            low, high = _limits(key, checked[key])
+            if not low <= checked[key] <= high:
+                raise ConfigError(f"{what}: {key} must lie between {low:.10g} and {high:.10g}, not {shown(value)}")
     return checked
+
+
+def _limits(key: str, value: float) -> tuple[float, float]:
+    """Return what any library can take: a seed, a count, a number whose square is one too."""
+    if key == "seed":
+        return 0, MOST_SEED
+    return (-LARGEST_COUNT, LARGEST_COUNT) if isinstance(value, int) else (-LARGEST_NUMBER, LARGEST_NUMBER)
 
 
 def shown(value: object) -> str:
@@ -152,7 +162,8 @@ def _matches(option: Any, value: Any) -> bool:
         return isinstance(value, Mapping)
     if origin in (collections.abc.Sequence, list, tuple):
         listed = isinstance(value, collections.abc.Sequence) and not isinstance(value, str | bytes)
-        return listed and (not of or not isinstance(of[0], type) or all(isinstance(one, of[0]) for one in value))
+        kind = of[0] if of and isinstance(of[0], type) and of[0] is not Any else object
+        return listed and all(isinstance(one, kind) for one in value)
     # Whether an object meets a contract is for the factory to say; what YAML writes is none.
     return not isinstance(value, str | int | float | list | dict | None)
 

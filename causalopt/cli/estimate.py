@@ -80,7 +80,9 @@ def estimate(
         "estimate.reference": reference,
         "estimate.reference_draws": None if reference_draws is None else str(reference_draws),
     }
-    overrides = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None] + (set_ or [])
+    overrides = [
+        f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items() if value is not None
+    ] + (set_ or [])
     is_config = source.suffix.lower() in (".yaml", ".yml")
     config = load_config(source, overrides) if is_config else table_config(source, overrides)
     _check_out(out, source, *input_paths(config).values())

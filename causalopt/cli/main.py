@@ -102,7 +102,9 @@ def run(
     if not is_main():
         return
     if done:
-        console.print(escaped(f"{directory}: this run is finished; there is nothing to do"), soft_wrap=True, highlight=False)
+        console.print(
+            escaped(f"{directory}: this run is finished; there is nothing to do"), soft_wrap=True, highlight=False
+        )
         return
     for warning in metrics["warnings"]:
         show_warning(warning, CausalOptWarning)
@@ -166,7 +168,7 @@ def generate(
     """Draw texts from a policy, one JSON object per line."""
     from causalopt.backends import load_policy
 
-    folder = Path(source)
+    folder = path(source)
     policy = load_policy(folder / "policy" if (folder / "metrics.json").exists() else source)
     prompts = None if prompt is None else [one for one in prompt for _ in range(n)]
     texts = policy.sample(prompts, n if prompts is None else len(prompts), seed)
