@@ -39,6 +39,8 @@ def test_no_value_of_any_setting_is_a_traceback(kind: str, name: str, tmp_path, 
         for value in WRONG:
             if key == "model" and isinstance(value, str):
                 continue  # a hub may know it
+            if kind == "worlds" and value in (3.5, True):
+                continue  # a world of that kind, which takes time to make
             with suppress(CausalOptError):
                 registry.create({"name": name, **NEEDED.get((kind, name), {}), key: value})
 

@@ -42,6 +42,8 @@ def backend_of(source: str | Path) -> str:
     reason = impossible(source)
     if reason is not None:
         raise ModelError(f"{shown_path(source)}: {reason}; name a policy")
+    if Path(source).is_symlink() and not Path(source).exists():
+        raise ModelError(f"{source}: is a link to {Path(source).readlink()}, which does not exist; name a policy")
     note = Path(source) / NOTE
     if not note.exists():
         return "huggingface"

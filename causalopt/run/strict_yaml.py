@@ -15,7 +15,17 @@ MOST_VALUES = 10_000
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, but for a key that is there twice: YAML would silently keep the last."""
+    """The safe loader, but for a key that is there twice, of which YAML would silently keep the last, and for depth."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise RecursionError
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: dict[str, yaml.Node] = {}

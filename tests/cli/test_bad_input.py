@@ -226,6 +226,7 @@ SOURCES = ("check", "evaluate", "report", "generate", "frontier", "estimate", "c
 def test_a_source_that_cannot_be_one(here: Path, refused, verb: str, place: str) -> None:
     (here / "file").write_text("something of the user's")
     (here / "loop").symlink_to("loop")
+    (here / "dangling").symlink_to("nowhere/deeper")
     more = {"estimate": ("--policy", "logged"), "choose": ("candidates.csv",), "compare": ("run",)}.get(verb, ())
     refused(verb, PLACES[place], *more)
 
@@ -295,14 +296,8 @@ def test_a_column_with_a_name_that_steers_terminals(here: Path, capfd, name: str
     if name == "[/red]":
         assert "Value ([/red])" in out
     roles = {"data.outcome": name, "data.covariates": [f"{name} too"]}
-    assert (
-        call_main(
-            "check",
-            "survey.yaml",
-            *[f"--set={key}={json.dumps(value, ensure_ascii=False)}" for key, value in roles.items()],
-        )
-        == 0
-    )
+    changes = [f"--set={key}={json.dumps(value, ensure_ascii=False)}" for key, value in roles.items()]
+    assert call_main("check", "survey.yaml", *changes) == 0
     assert call_main("estimate", "survey.csv", "--outcome", f"{name}?") == 2
 
 
@@ -327,23 +322,22 @@ def test_an_extreme_number_is_refused_or_bears_finite_numbers(here: Path, capfd,
         assert "NaN" not in out.read_text()
 
 
-def test_numbers_are_printed_before_a_write_that_fails(here: Path, capfd) -> None:
-    roles = ("--outcome", "resp", "--policy-log-prob", "log_f", "--behavior-log-prob", "log_q")
-    fast = ("--set", "outcome_model=ridge", "--set", "evaluation.benchmark=[]", "--set", "cross_fitting.folds=2")
+@pytest.mark.parametrize("command", [
+    ("estimate", "survey.csv", "--outcome", "resp", "--policy-log-prob", "log_f", "--behavior-log-prob", "log_q",
+     "--set", "outcome_model=ridge", "--set", "evaluation.benchmark=[]", "--set", "cross_fitting.folds=2"),
+    ("evaluate", "run"),
+    ("compare", "run", "run"),
+    ("choose", "prompted", "wide.csv"),
+])  # fmt: skip
+def test_numbers_are_printed_before_a_write_that_fails(here: Path, capsys, command) -> None:
+    pd.DataFrame({"prompt": "p 1", "text": TEXTS}).to_csv(here / "wide.csv", index=False)
     with largest_file(500):
-        for command in (
-            ("estimate", "survey.csv", *roles, *fast),
-            ("evaluate", "run"),
-            ("choose", "prompted", "candidates.csv"),
-        ):
-            capfd.readouterr()
-            code = call_main(*command, "--out", "found.json") if command[0] != "choose" else None
-            out, err = capfd.readouterr()
-            if code is not None:
-                assert code == 2
-                assert "difference" in out
-                assert "error: found.json: cannot be written: File too large; make room" in err
-                assert not (here / "found.json").exists()
+        code = call_main(*command, "--out", "found.json")
+    out, err = capsys.readouterr()
+    assert code == 2
+    assert ("score" if command[0] == "choose" else "difference") in out
+    assert "error: found.json: cannot be written: File too large; make room" in err
+    assert not (here / "found.json").exists()
 
 
 def test_a_run_on_a_full_disk_is_one_line(here: Path, refused) -> None:
