@@ -63,8 +63,8 @@ def check_settings(factory: Callable[..., Any], settings: Mapping[str, Any], wha
     hints = _hints(factory)
     checked: dict[str, Any] = {}
     for key, value in settings.items():
-        hint = hints.get(key)
-        checked[key] = value if hint is None else _as(hint, value, f"{what}: {key}")
+        stated = hints.get(key)
+        checked[key] = value if stated is None else _as(stated, value, f"{what}: {key}")
         if isinstance(checked[key], int | float) and not isinstance(checked[key], bool):
             low, high = _limits(key, checked[key])
             if not low <= checked[key] <= high:

@@ -17,7 +17,7 @@ from causalopt.errors import ConfigError, DataError
 from causalopt.nuisance.within_prompts import Readings, WithinPromptEffects, fit_within_prompts
 from causalopt.run.config import RunConfig, load_config
 from causalopt.run.plan import read_data
-from causalopt.run.saved_files import read_run_table
+from causalopt.run.saved_files import check_saved, read_run_table
 from causalopt.typing import Float64
 
 COLUMNS = ("rank", "probability", "score", "ci_low", "ci_high", "readings")
@@ -82,6 +82,7 @@ def choose(run_directory: Path, candidates: Path, *, level: float = 0.95) -> pd.
 
 
 def _run(run_directory: Path) -> tuple[RunConfig, ConditionalLogitPolicy]:
+    check_saved(run_directory)
     if not (run_directory / "metrics.json").is_file():
         raise ConfigError(f"{run_directory}: is not the directory of a finished run (it has no metrics.json)")
     policy = load_policy(run_directory / "policy")

@@ -169,6 +169,8 @@ class HuggingFaceBackend:
             if model == scratch.NAME or self.lora is None:
                 raise ConfigError("backend.quantization: 4-bit weights cannot be trained: name a model, and use lora")
         self.callbacks = tuple(callbacks)
+        for callback in self.callbacks:
+            check_type("each of backend.callbacks", callback, (TrainerCallback,), "a TrainerCallback")
         if self.sampling.engine == "vllm" and (model == scratch.NAME or self.quantization is not None):
             raise ConfigError("backend.sampling.engine vllm reads a whole model by name: not from scratch or in 4 bits")
         if model == scratch.NAME and not self.reference_settings.tune:
