@@ -18,7 +18,7 @@ from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from causalopt.errors import ConfigError, one_line
 from causalopt.language_models.device import default_device
-from causalopt.signatures import shown
+from causalopt.signatures import LARGEST_COUNT, LARGEST_NUMBER, shown
 from causalopt.suggestion import did_you_mean
 
 Dtype = Literal["auto", "float32", "bfloat16"]
@@ -160,9 +160,10 @@ def check_training(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
         least = 0 if key in _NOT_NEGATIVE else 1 if key in _POSITIVE else None
         if least is not None and isinstance(value, int | float) and value < least:
             raise ConfigError(f"{where}.{key} must be at least {least}, not {shown(value)}")
-        most = 1 if key in ("adam_beta1", "adam_beta2") else 2**31
+        most = LARGEST_COUNT if isinstance(value, int) else LARGEST_NUMBER
+        most = 1 if key in ("adam_beta1", "adam_beta2") else most
         if isinstance(value, int | float) and abs(value) >= most:
-            raise ConfigError(f"{where}.{key} must be below {most:,}, not {shown(value)}")
+            raise ConfigError(f"{where}.{key} must be below {most:.10g}, not {shown(value)}")
     return parsed
 
 
