@@ -247,6 +247,8 @@ class HuggingFacePolicy:
         note: dict[str, Any] = {}
         if (Path(directory) / _NOTE).exists():
             note = read_json(Path(directory) / _NOTE)
+            if not note:
+                raise ModelError(f"{Path(directory) / _NOTE}: notes nothing of the policy; save the policy again")
         try:
             settings = _Note.model_validate(note)
         except ValidationError as error:
