@@ -395,3 +395,13 @@ def test_closed_streams(here: Path) -> None:
     assert json.loads(lines[0])["text"] in TEXTS
     assert lines[1:] == ["codes 141 0", "code 0", "code 2"]
     assert done.stderr == "error: the output cannot be written: No space left on device; make room on that disk\n"
+
+
+@pytest.mark.filterwarnings("ignore::causalopt.errors.CausalOptWarning")
+def test_test_rows_with_one_outcome_have_no_share_explained(here: Path) -> None:
+    frame = survey()
+    frame["resp"] = (frame.index == 3).astype(float)
+    frame.to_csv(here / "survey.csv", index=False)
+    code = call_main("run", "survey.yaml", "--out", "new", "--set", "choose=null")
+    assert code in (0, 2)
+    assert code == 2 or json.loads((here / "new/metrics.json").read_text())["nuisance"]["test"]["outcome_r2"] is None
