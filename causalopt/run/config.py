@@ -424,6 +424,8 @@ def _explain(item: dict[str, Any]) -> str:
         return f"there is no key {where!r}{meant}"
     if item["type"] == "missing":
         return f"{where!r} is missing"
+    if item["type"] in ("dict_type", "model_type", "model_attributes_type"):
+        return f"{where}: must be a section of settings (key: value), not {shown(item['input'])}"
     message = " ".join(str(item["msg"]).removeprefix("Value error, ").split())
     if item["type"] not in ("value_error", "missing") and not isinstance(item["input"], dict | list):
         message += f", not {shown(item['input'])}"
