@@ -19,7 +19,7 @@ from causalopt.data.files import READERS, read_table
 from causalopt.errors import CausalOptError, CausalOptWarning
 
 bounded = settings(
-    max_examples=40,
+    max_examples=25,
     derandomize=True,
     deadline=None,
     database=None,

@@ -15,7 +15,7 @@ from causalopt.errors import CausalOptWarning, ConfigError
 from causalopt.run.config import RunConfig, load_config, parse_config, set_key
 
 bounded = settings(
-    max_examples=150,
+    max_examples=80,
     derandomize=True,
     deadline=None,
     database=None,
