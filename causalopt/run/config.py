@@ -290,7 +290,7 @@ class RunConfig(Section):
     backend: NamedPart = {"name": "huggingface"}
     choose: ChooseConfig | None = Field(ChooseConfig(), description="null keeps the end of the fit")
     target_kl: Number | None = Field(
-        None, gt=0, description="KL of the policy to the reference, nats; with choose, of the end of its path"
+        None, ge=1e-6, description="KL of the policy to the reference, nats; with choose, of the end of its path"
     )
     evaluation: EvaluationConfig = EvaluationConfig()
     estimate: EstimateConfig = EstimateConfig()
