@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from causalopt.errors import DataError
+from causalopt.errors import DataError, one_line
 from causalopt.typing import Float64, Int64
 
 
@@ -67,7 +67,10 @@ def as_exposure(weight: Any, n: int) -> Float64:
 
 def as_codes(name: str, values: Any, n: int | None = None) -> Int64:
     """Return any labels (numbers or strings) as codes 0..k-1, shape [n]; a missing label is a `DataError`."""
-    labels = np.asarray(values)
+    try:
+        labels = np.asarray(values)
+    except ValueError as error:
+        raise DataError(f"{name} is not an array of labels: {one_line(error)}") from None
     if labels.ndim != 1:
         raise DataError(f"{name} must have one dimension, not shape {labels.shape}")
     _check_length(name, len(labels), n)
@@ -95,3 +98,11 @@ def _check_finite(name: str, values: Float64) -> None:
         index = tuple(int(i) for i in np.argwhere(bad)[0])
         place = index[0] if len(index) == 1 else index
         raise DataError(f"{name}[{place}] is {values[index]} ({int(bad.sum())} such): values must be finite")
+
+
+def shape_of(name: str, values: Any) -> tuple[int, ...]:
+    """Return the shape of an array; rows of different lengths are a `DataError`."""
+    try:
+        return np.shape(values)
+    except ValueError as error:
+        raise DataError(f"{name} is not an array: {one_line(error)}") from None

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import GroupKFold
 
+from causalopt.doors import check_number, check_seed
 from causalopt.errors import CausalOptWarning, DataError
 from causalopt.typing import Array, Int64
 
@@ -19,6 +20,8 @@ def group_folds(group: Int64, folds: int, seed: int) -> Int64:
 
     Raises
     ------
+    ConfigError
+        When the number of folds or the seed is not a whole number, or the seed is negative or beyond 2**32 - 1.
     DataError
         When there are fewer groups than folds.
 
@@ -30,6 +33,8 @@ def group_folds(group: Int64, folds: int, seed: int) -> Int64:
     >>> bool(fold[0] == fold[1]), sorted(set(fold.tolist()))
     (True, [0, 1, 2])
     """
+    check_number("folds", folds, whole=True)
+    check_seed("seed", seed)
     if folds < 2:
         raise DataError(f"cross-fitting needs at least 2 folds, not {folds}")
     groups = len(np.unique(group))

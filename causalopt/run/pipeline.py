@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -36,6 +35,7 @@ from causalopt.run.keys import Keys, input_paths
 from causalopt.run.metrics import comparison_metrics, run_metrics
 from causalopt.run.plan import Arm, Plan, fit_without, pilot_rows
 from causalopt.run.replacement import COMPARISONS, WORK
+from causalopt.run.saved_files import read_metrics
 from causalopt.run.stages import Stage
 from causalopt.simulation.contracts import SimulatedWorld
 from causalopt.simulation.grading import true_responses, truth_metrics
@@ -86,7 +86,7 @@ def run(
     ):
         shared(lambda: files.path)
         if shared(lambda: finished):
-            return shared(lambda: dict(json.loads((directory / "metrics.json").read_text(encoding="utf-8"))))
+            return shared(lambda: read_metrics(directory / "metrics.json", ("value", "verdict", "warnings")))
         metrics = _Stages(plan, files, fingerprints).carry_out()
         metrics["warnings"] = sorted({*files.warnings(), *messages()})
         files.write_json("metrics.json", metrics)

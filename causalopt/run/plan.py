@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ from causalopt.plugins import Registry
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
 from causalopt.run.config import Part, RunConfig
 from causalopt.run.tables import read_dataset
+from causalopt.signatures import shown
 from causalopt.simulation.contracts import SimulatedWorld, TwoSampleWorld, World
 
 
@@ -114,6 +116,8 @@ def resolve(config: RunConfig) -> RunConfig:
     }
     if "sampling" in filled["backend"]:
         given = filled["backend"]["sampling"] or {}
+        if not isinstance(given, Mapping):
+            raise ConfigError(f"backend.sampling must be a mapping of settings, not {shown(given)}")
         filled["backend"]["sampling"] = {"max_new_tokens": config.samples.max_new_tokens, **given}
     if config.data.world is not None:
         world = with_defaults(plugins.worlds, config.data.world)
