@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import GroupKFold
 
+from causalopt.blocks import ROWS
 from causalopt.errors import CausalOptWarning, DataError
 from causalopt.typing import Array, Int64
 
@@ -74,9 +75,16 @@ def row_codes(rows: Array) -> Int64:
     """
     if rows.shape[1] == 0:
         return np.zeros(len(rows), dtype=np.int64)
+    if len(rows) > ROWS:
+        # A column at a time: codes of the pairs of a row's code so far and its number in the next column.
+        codes = np.zeros(len(rows), dtype=np.int64)
+        for column in rows.T:
+            of_column, levels = pd.factorize(column, use_na_sentinel=False)
+            codes = pd.factorize(codes * len(levels) + of_column)[0].astype(np.int64)
+        return codes
     contiguous = np.ascontiguousarray(rows) + 0.0  # -0.0 becomes 0.0: equal numbers have equal bytes
     whole = contiguous.view(np.dtype((np.void, contiguous.dtype.itemsize * contiguous.shape[1]))).ravel()
-    known: dict[object, int] = {}  # hashing takes a third of the time of sorting
+    known: dict[object, int] = {}  # for few rows hashing takes a third of the time, and little memory
     return np.array([known.setdefault(row, len(known)) for row in whole.tolist()], dtype=np.int64)
 
 
