@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from causalopt.errors import DataError
-from causalopt.typing import Array, Float64, Int64
+from causalopt.repeated import RepeatedRows
+from causalopt.typing import Array, Embeddings, Float64, Int64
 
 
 def as_vector(name: str, values: Any, n: int | None = None) -> Float64:
@@ -33,8 +34,12 @@ def as_matrix(name: str, values: Any, n: int | None = None) -> Float64:
     return _finite_matrix(name, _as_float(name, values), n)
 
 
-def as_embeddings(name: str, values: Any, n: int | None = None) -> Array:
-    """`as_matrix` that keeps float32, which is half the memory."""
+def as_embeddings(name: str, values: Any, n: int | None = None) -> Embeddings:
+    """`as_matrix` that keeps float32, which is half the memory, and rows that repeat."""
+    if isinstance(values, RepeatedRows):
+        _check_length(name, len(values), n)
+        _finite_matrix(name, values.table, None)
+        return values
     keeps = isinstance(values, np.ndarray) and values.dtype == np.float32
     return _finite_matrix(name, values if keeps else _as_float(name, values), n)
 

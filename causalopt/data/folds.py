@@ -12,7 +12,8 @@ from sklearn.model_selection import GroupKFold
 
 from causalopt.blocks import ROWS
 from causalopt.errors import CausalOptWarning, DataError
-from causalopt.typing import Array, Int64
+from causalopt.repeated import RepeatedRows
+from causalopt.typing import Embeddings, Int64
 
 
 def group_folds(group: Int64, folds: int, seed: int) -> Int64:
@@ -61,7 +62,7 @@ def inner_folds(text_id: Int64, folds: int, seed: int) -> Int64 | None:
     return None if folds < 2 else group_folds(text_id, folds, seed)
 
 
-def row_codes(rows: Array) -> Int64:
+def row_codes(rows: Embeddings) -> Int64:
     """Codes of equal rows, shape [n], numbered by first appearance.
 
     The order of the codes does not depend on the numbers, whose last bits differ from processor to processor.
@@ -73,6 +74,8 @@ def row_codes(rows: Array) -> Int64:
     >>> row_codes(np.array([[1.0, 2.0], [0.0, 0.0], [1.0, 2.0]])).tolist()
     [0, 1, 0]
     """
+    if isinstance(rows, RepeatedRows):
+        return pd.factorize(row_codes(rows.table)[rows.code])[0].astype(np.int64)
     if rows.shape[1] == 0:
         return np.zeros(len(rows), dtype=np.int64)
     if len(rows) > ROWS:
@@ -88,7 +91,7 @@ def row_codes(rows: Array) -> Int64:
     return np.array([known.setdefault(row, len(known)) for row in whole.tolist()], dtype=np.int64)
 
 
-def text_ids(x: Array, text_id: Int64 | None) -> Int64:
+def text_ids(x: Embeddings, text_id: Int64 | None) -> Int64:
     """Ids of the rows' texts, shape [n]; without given ids, rows with equal embeddings count as one text."""
     return row_codes(x) if text_id is None else text_id
 

@@ -19,6 +19,8 @@ from causalopt.evaluation.policies import Draws, LoggedPolicy, ModelPolicy, Subj
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.typing import Float64
 
+DISCRIMINANT_TEXTS = 50_000
+"""Largest number of texts of a policy behind the discriminant; of more, a random sample."""
 DISCRIMINANT_PENALTIES = 10.0 ** np.arange(-4.0, 2.5, 0.5)
 """As pseudo-rows for each text."""
 
@@ -77,18 +79,23 @@ def discriminant_score(new: Draws, old: Draws, pseudo: PseudoOutcomes) -> tuple[
     """
     data, fitted = pseudo.dataset, pseudo.fitted()
 
-    def embedded(prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
-        return fitted.embed(prompts, texts).astype(np.float64)
-
-    x = np.concatenate([embedded(one.prompts, one.texts) for one in (new, old)])
-    label = np.repeat([1.0, -1.0], [len(new.texts), len(old.texts)])
+    embedded = [fitted.embed(one.prompts, one.texts) for one in (new, old)]
     # The two policies count alike, and texts of a policy as they do in a mean over them.
-    share = len(x) / 2 * np.concatenate([one.share(data.weight) for one in (new, old)])
-    scaled = StandardScaler().fit(x, sample_weight=share)
-    model = RidgeCV(alphas=len(x) * DISCRIMINANT_PENALTIES).fit(scaled.transform(x), label, sample_weight=share)
+    share = [one.share(data.weight) for one in (new, old)]
+    rng = np.random.default_rng(0)
+    for k, one in enumerate(share):
+        if len(one) > DISCRIMINANT_TEXTS:
+            kept = np.sort(rng.choice(len(one), DISCRIMINANT_TEXTS, replace=False))
+            embedded[k], share[k] = embedded[k][kept], one[kept] / one[kept].sum()
+    x = np.concatenate([np.asarray(part, dtype=np.float64) for part in embedded])
+    label = np.repeat([1.0, -1.0], [len(part) for part in embedded])
+    weight = len(x) / 2 * np.concatenate(share)
+    scaled = StandardScaler().fit(x, sample_weight=weight)
+    model = RidgeCV(alphas=len(x) * DISCRIMINANT_PENALTIES).fit(scaled.transform(x), label, sample_weight=weight)
 
     def score(prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
-        return np.asarray(model.predict(scaled.transform(embedded(prompts, texts))))
+        rows = fitted.embed(prompts, texts)
+        return np.asarray(model.predict(scaled.transform(rows.table.astype(np.float64))))[rows.code]
 
     return score(data.prompts, data.texts), score
 

@@ -9,7 +9,8 @@ from typing import Self
 import numpy as np
 
 from causalopt.blocks import blocks, by_blocks
-from causalopt.typing import Array, Float64, Int64
+from causalopt.repeated import RepeatedRows
+from causalopt.typing import Array, Embeddings, Float64, Int64
 
 NEGLIGIBLE = 1e-6
 """Directions with less than this share of the largest variance are left out. The share is of the raw variance if this
@@ -56,16 +57,16 @@ class PrincipalCoordinates:
     variance: Float64
 
     @classmethod
-    def of(cls, x: Array, weight: Float64, rows: Int64 | None = None) -> Self:
+    def of(cls, x: Embeddings, weight: Float64, rows: Int64 | None = None) -> Self:
         """Find the coordinates of ``x`` [n, d] under ``weight`` [n], or of the ``rows`` of them at some positions."""
-        chosen = _Chosen(x, weight, rows)
+        chosen = _Chosen.of(x, weight, rows)
         center = chosen.center()
         spread = chosen.spread(center)
         size = np.hypot(spread, center)  # the mean of x^2, with no further pass over the rows
         varies = spread > np.maximum(ROUNDING * size, DOUBLE * size.max(initial=0.0))
         variance, directions = chosen.principal(center, varies, np.ones(len(center)))
         kept = variance > np.maximum(NEGLIGIBLE * variance.max(initial=0.0), _rounding(directions, size))
-        if kept.sum() < min(len(chosen) - 1, varies.sum()):
+        if kept.sum() < min(chosen.count - 1, varies.sum()):
             units = np.where(varies, spread, 1.0)
             correlation, axes = chosen.principal(center, varies, units)
             noise = _rounding(axes, np.where(varies, size / units, 0.0))
@@ -79,7 +80,7 @@ class PrincipalCoordinates:
         variance = variance[kept]
         return cls(center, np.ascontiguousarray(directions[:, kept] / np.sqrt(variance)), variance)
 
-    def transform(self, x: Array) -> Float64:
+    def transform(self, x: Embeddings) -> Float64:
         """Return the coordinates of rows, shape [n, r]."""
         return by_blocks(lambda part: (np.asarray(part, dtype=np.float64) - self.center) @ self.directions, x)
 
@@ -96,14 +97,23 @@ class _Chosen:
     x: Array
     weight: Float64
     rows: Int64 | None
+    count: int
 
-    def __len__(self) -> int:
-        return len(self.x) if self.rows is None else len(self.rows)
+    @classmethod
+    def of(cls, x: Embeddings, weight: Float64, rows: Int64 | None) -> Self:
+        """Choose rows; those that repeat count once each, with the sum of their weights."""
+        count = len(x) if rows is None else len(rows)
+        if isinstance(x, RepeatedRows):
+            part = slice(None) if rows is None else rows
+            total = np.bincount(x.code[part], weights=weight[part], minlength=len(x.table)).astype(np.float64)
+            occurs = np.bincount(x.code[part], minlength=len(x.table)) > 0
+            return cls(x.table, total, None if occurs.all() else np.flatnonzero(occurs), count)
+        return cls(x, weight, rows, count)
 
     def _parts(self) -> Iterator[tuple[Float64, Float64]]:
         """Yield blocks of the rows and of their shares of the weight."""
         total = (self.weight if self.rows is None else self.weight[self.rows]).sum()
-        for block in blocks(len(self)):
+        for block in blocks(len(self.x) if self.rows is None else len(self.rows)):
             part = block if self.rows is None else self.rows[block]
             yield np.asarray(self.x[part], dtype=np.float64), self.weight[part] / total
 
@@ -127,7 +137,7 @@ class _Chosen:
         """
         scaled = (np.where(varies, part, 0.0) / units for part in self._scaled(center))
         d = self.x.shape[1]
-        if len(self) >= d:
+        if self.count >= d:
             variance, directions = np.linalg.eigh(sum((part.T @ part for part in scaled), np.zeros((d, d))))
             return variance[::-1], directions[:, ::-1]
         _, singular, transposed = np.linalg.svd(np.concatenate(list(scaled)), full_matrices=False)

@@ -14,7 +14,7 @@ from causalopt.nuisance import models
 from causalopt.nuisance.contracts import AssignmentModel, OutcomeModel
 from causalopt.nuisance.guards import Failure
 from causalopt.nuisance.outcome.averaging import distinct_rows
-from causalopt.typing import Array, Float64, Int32, Int64
+from causalopt.typing import Array, Embeddings, Float64, Int32, Int64
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ class CrossFit:
 
     def dose_response(
         self,
-        x_new: Array,
+        x_new: Embeddings,
         text_id: Int64 | None = None,
         readers: tuple[Int64, Float64] | None = None,
     ) -> Float64:
@@ -228,7 +228,7 @@ class CrossFit:
             repeats.append(g)
         return np.asarray(np.median(repeats, axis=0)[inverse])
 
-    def row_response(self, x_new: Array, text_id: Int64, row: Int64) -> Float64:
+    def row_response(self, x_new: Embeddings, text_id: Int64, row: Int64) -> Float64:
         """m(x_j, w_i) of texts written for rows, shape [k], outcome units: the response of row i's reader to text j.
 
         It uses the model that held the row out, or the model that held the text out if it was logged elsewhere: a
@@ -253,7 +253,7 @@ class CrossFit:
                     response[r, asked] = models.predict(outcome, x_new[asked], self.w[row[asked]], text_id[asked])
         return np.asarray(np.median(response, axis=0))
 
-    def reader_response(self, x_draws: Array, text_id: Int64 | None = None) -> Float64:
+    def reader_response(self, x_draws: Embeddings, text_id: Int64 | None = None) -> Float64:
         """Return h_i = mean over the texts of m(x_j, w_i), shape [n], by models fitted without row i's group."""
         text_id = _never_logged(len(x_draws)) if text_id is None else text_id
         response = np.empty(self.fold.shape)

@@ -13,7 +13,7 @@ from causalopt.nuisance.assignment.sinkhorn import log_sums, margins
 from causalopt.nuisance.contracts import AssignmentModel
 from causalopt.nuisance.coordinates import PrincipalCoordinates
 from causalopt.nuisance.rows import Rows
-from causalopt.typing import Array, Float64, Int64
+from causalopt.typing import Array, Embeddings, Float64, Int64
 
 PENALTIES = 10.0 ** np.arange(-5.0, 2.0)
 """Of the regressions on the prompt, in pseudo-rows per row of data."""
@@ -45,7 +45,7 @@ class GivenPrompt:
     """
 
     rows: Rows
-    text: Array
+    text: Embeddings
     reader: Array
     often: Array
 
@@ -56,7 +56,9 @@ class GivenPrompt:
         if rows.prompt_id is None:
             return cls(rows, rows.x, rows.w, often)
         columns = rows.x.shape[1] - rows.prompt_columns
-        text, prompt = rows.x[:, :columns].astype(np.float64), rows.x[:, columns:].astype(np.float64)
+        text, prompt = (
+            np.asarray(rows.x[:, part], dtype=np.float64) for part in (slice(columns), slice(columns, None))
+        )
         reader = rows.w.astype(np.float64)
         prompt_code = np.unique(rows.prompt_id, return_inverse=True)[1]
         often = np.bincount(prompt_code, weights=rows.weight > 0)[prompt_code] >= OFTEN

@@ -11,7 +11,8 @@ from numpy.linalg import qr
 
 from causalopt.blocks import blocks
 from causalopt.nuisance.features import ReaderFeatures
-from causalopt.typing import Array, Float64
+from causalopt.repeated import RepeatedRows
+from causalopt.typing import Array, Embeddings, Float64
 
 MOST_PRODUCTS = 512
 """Largest number of products of text coordinates and covariates."""
@@ -55,7 +56,7 @@ class PairFeatures:
     @classmethod
     def of(
         cls,
-        x: Array,
+        x: Embeddings,
         w: Array,
         weight: Float64,
         prompt_columns: int = 0,
@@ -140,7 +141,9 @@ class _Components:
     axes: Float64
 
     @classmethod
-    def of(cls, x: Array, share: Float64) -> Self:
+    def of(cls, x: Embeddings, share: Float64) -> Self:
+        if isinstance(x, RepeatedRows):
+            x, share = x.table, np.bincount(x.code, weights=share, minlength=len(x.table)).astype(np.float64)
         center = sum((share[rows] @ _floats(x[rows]) for rows in blocks(len(x))), np.zeros(x.shape[1]))
         # Singular values of the triangular factor are those of all rows, as exact as if they were decomposed at once.
         factor, squares = np.zeros((0, x.shape[1])), 0.0

@@ -15,7 +15,7 @@ import numpy as np
 
 from causalopt.blocks import blocks, by_blocks
 from causalopt.nuisance.pair_features import PairFeatures
-from causalopt.typing import Array, Float64, Int64
+from causalopt.typing import Array, Embeddings, Float64, Int64
 
 BLOCK = 4096
 """Pairs whose features are held at a time."""
@@ -37,7 +37,7 @@ class PolicyTexts:
         A score of each text, shape [m], if the rows have one.
     """
 
-    x: Array
+    x: Embeddings
     share: Float64
     row: Int64 | None = None
     score: Float64 | None = None
@@ -73,7 +73,7 @@ class PairRows:
     """
 
     features: PairFeatures
-    x: Array
+    x: Embeddings
     w: Array
     score: Float64 | None
     share: Float64

@@ -11,7 +11,7 @@ import numpy as np
 from causalopt.errors import DataError
 from causalopt.nuisance.pair_features import PairFeatures
 from causalopt.nuisance.pair_rows import PairRows, PolicyPairs, PolicyTexts, Sums
-from causalopt.typing import Array, Float64, Int64
+from causalopt.typing import Array, Embeddings, Float64, Int64
 
 __all__ = ["BalancingWeights", "PolicyTexts", "balancing_weights"]
 
@@ -116,7 +116,7 @@ class BalancingWeights:
 
 
 def balancing_weights(
-    x: Array,
+    x: Embeddings,
     w: Array,
     policies: Sequence[PolicyTexts],
     weight: Float64,

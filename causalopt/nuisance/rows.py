@@ -12,7 +12,7 @@ from causalopt.arrays import as_embeddings, as_matrix, as_vector
 from causalopt.data.folds import row_codes
 from causalopt.data.validation import LARGEST_OUTCOME
 from causalopt.errors import DataError
-from causalopt.typing import Array, Float64, Int64
+from causalopt.typing import Array, Embeddings, Float64, Int64
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class Rows:
     ``observed`` is whether each row has an outcome (None: all have one); y is nan in those that have none.
     """
 
-    x: Array
+    x: Embeddings
     w: Array
     y: Float64
     weight: Float64

@@ -97,9 +97,9 @@ def expected_residual(
     return _regression(x, residual, weight, fold, text, model)
 
 
-def _regression(x: Array, residual: Float64, weight: Float64, fold: Int64, text: Int64, model: Any) -> Float64:
+def _regression(x: Embeddings, residual: Float64, weight: Float64, fold: Int64, text: Int64, model: Any) -> Float64:
     """Predict each fold's residuals by a model fitted on the other folds, shape [n]."""
-    x = np.asarray(x, dtype=np.float64)
+    x = as_embeddings("x", x)
     no_covariates = np.zeros((len(x), 0))
     expected = np.empty(len(x))
     for k in np.unique(fold):

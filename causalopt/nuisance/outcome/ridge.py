@@ -10,10 +10,11 @@ import numpy as np
 from scipy.linalg.lapack import dposv, dpotrf, dtrtrs
 from sklearn.base import BaseEstimator
 
-from causalopt.blocks import blocks, by_blocks
+from causalopt.blocks import ROWS, blocks, by_blocks
 from causalopt.data.folds import inner_folds, text_ids
 from causalopt.nuisance.coordinates import PrincipalCoordinates, standardization
-from causalopt.typing import Array, Float64, Int64
+from causalopt.repeated import RepeatedRows
+from causalopt.typing import Array, Embeddings, Float64, Int64
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +80,46 @@ class BilinearDesign:
         for block in blocks(len(x) if rows is None else len(rows)):
             part = block if rows is None else rows[block]
             yield self.matrix(x[part], w[part]), outcomes[part], weight[part]
+
+    def moments(
+        self, x: Embeddings, w: Array, outcomes: Float64, weight: Float64, rows: Int64 | None = None
+    ) -> list[Moments]:
+        """Add up over all rows, or over those at some positions, for each column of ``outcomes`` [n, k]."""
+        count = len(x) if rows is None else len(rows)
+        if isinstance(x, RepeatedRows) and count > ROWS:
+            r, p = len(self.coordinates.variance), len(self.center)
+            by_text = (1 + p) * (2 + p) / 2 * len(x.table) * (1 + r) ** 2
+            if by_text < count * (1 + len(self.block)) ** 2:
+                return self._moments_by_text(x, w, outcomes, weight, slice(None) if rows is None else rows)
+        return Moments.of_each(self.parts(x, w, outcomes, weight, rows))
+
+    def _moments_by_text(
+        self, x: RepeatedRows, w: Array, outcomes: Float64, weight: Float64, rows: Any
+    ) -> list[Moments]:
+        """`moments` of texts that repeat: all columns are products U_l V_j, and rows are added up for each text first.
+
+        sum_i a_i U_l V_j U_m V_k = sum over texts of U_l U_m times the sum of a V_j V_k over the readers of the text.
+        """
+        code, a, y = x.code[rows], weight[rows], outcomes[rows]
+        u, v = self.text(x.table), self.reader(w[rows])
+        r, p = u.shape[1] - 1, v.shape[1] - 1
+
+        def of_texts(values: Float64) -> Float64:
+            return np.bincount(code, weights=values, minlength=len(u)).astype(np.float64)
+
+        squares, cross = np.empty((1 + p, 1 + p, 1 + r, 1 + r)), np.empty((1 + p, 1 + r, y.shape[1]))
+        for j in range(1 + p):
+            weighted = a * v[:, j]
+            for k in range(j, 1 + p):
+                squares[j, k] = squares[k, j] = (u * of_texts(weighted * v[:, k])[:, None]).T @ u
+            for k in range(y.shape[1]):
+                cross[j, :, k] = u.T @ of_texts(weighted * y[:, k])
+        crossed, readers = np.meshgrid(np.arange(1, 1 + self.crossed), np.arange(1, 1 + p), indexing="ij")
+        text = np.concatenate([np.arange(1 + r), np.zeros(p), crossed.ravel()]).astype(np.int64)
+        reader = np.concatenate([np.zeros(1 + r), np.arange(1, 1 + p), readers.ravel()]).astype(np.int64)
+        zz = squares[reader[:, None], reader, text[:, None], text]
+        zy, yy, total = cross[reader, text], a @ y**2, float(a.sum())
+        return [Moments(zz, np.ascontiguousarray(zy[:, k]), float(yy[k]), total) for k in range(y.shape[1])]
 
     def function(self, coefficients: Float64) -> BilinearFunction:
         """Return the regression function with an intercept and these coefficients of `matrix`'s columns."""
@@ -365,9 +406,7 @@ def held_out_fits(
 
 def _splits(design: BilinearDesign, x: Array, w: Array, outcomes: Float64, weight: Float64, out: Array) -> list[Split]:
     """One inner split for each column of ``outcomes``."""
-    fitted, left_out = (
-        Moments.of_each(design.parts(x, w, outcomes, weight, np.flatnonzero(rows))) for rows in (~out, out)
-    )
+    fitted, left_out = (design.moments(x, w, outcomes, weight, np.flatnonzero(rows)) for rows in (~out, out))
     return [Split(*parts, design.block, design.variance) for parts in zip(fitted, left_out, strict=True)]
 
 
@@ -417,7 +456,7 @@ class RidgeOutcome(BaseEstimator):  # type: ignore[misc]
         outcomes = np.asarray(y, dtype=np.float64)[:, None]
         self.penalty_, self.held_out_ = held_out_fits(x, w, outcomes, weight, text_id, self.products, self.seed)[0]
         design = BilinearDesign.of(x, w, weight, self.products)
-        everything = Moments.of_each(design.parts(x, w, outcomes - center, weight))[0]
+        everything = design.moments(x, w, outcomes - center, weight)[0]
         coefficients = everything.solve(self.penalty_.vector(design.block, design.variance))
         coefficients[0] += center
         self.function_ = design.function(coefficients)

@@ -163,7 +163,7 @@ def _is_plain(root: dict[str, Any]) -> bool:
 
 
 def _columns(x: Array, w: Array) -> list[Float64]:
-    return [np.ascontiguousarray(column, dtype=np.float64) for column in (*x.T, *w.T)]
+    return [np.ascontiguousarray(column, dtype=np.float64) for column in (*np.asarray(x).T, *w.T)]
 
 
 def _table(masks: tuple[Mask, ...], rows: int) -> Float64:
