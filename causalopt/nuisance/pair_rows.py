@@ -45,7 +45,10 @@ class PolicyTexts:
 
 @dataclass(frozen=True, eq=False)
 class Sums:
-    """Sums over some rows of their share, and of the share times phi and phi phi', shapes [], [r] and [r, r]."""
+    """Sums over some rows of their share, and of the share times phi and phi phi', shapes [], [r] and [r, r].
+
+    Here phi is less `PairRows.center`, so that no digits are lost where a feature's mean is far from zero.
+    """
 
     share: float
     phi: Float64
@@ -79,10 +82,10 @@ class PairRows:
     share: Float64
     _last: list[tuple[Float64, Float64]] = field(default_factory=list, repr=False)
 
-    @property
-    def count(self) -> int:
-        """Number of features."""
-        return int(self.phi(np.zeros(1, dtype=np.int64)).shape[1])
+    @cached_property
+    def center(self) -> Float64:
+        """Mean of phi over the rows, shape [r]."""
+        return self.weighted_sum(self.share)
 
     def phi(self, rows: Int64) -> Float64:
         """Features of the rows at some positions, shape [k, r]."""
@@ -96,11 +99,12 @@ class PairRows:
 
     def sums(self, rows: Int64) -> Sums:
         """Add up over some rows."""
-        phi, squares = np.zeros(self.count), np.zeros((self.count, self.count))
+        count = len(self.center)
+        phi, squares = np.zeros(count), np.zeros((count, count))
         for block in blocks(len(rows), BLOCK):
             part = rows[block]
             root = np.sqrt(self.share[part])
-            rooted = self.phi(part) * root[:, None]
+            rooted = (self.phi(part) - self.center) * root[:, None]
             phi += root @ rooted
             squares += rooted.T @ rooted
         return Sums(float(self.share[rows].sum()), phi, squares)
@@ -109,7 +113,7 @@ class PairRows:
         """Sum of weight_i phi_i, shape [r]; the last one is kept, as it is asked for again with the same weights."""
         if not self._last or not np.array_equal(self._last[0][0], weight):
             parts = (np.arange(block.start, block.stop) for block in blocks(len(weight), BLOCK))
-            self._last[:] = [(weight, sum((weight[rows] @ self.phi(rows) for rows in parts), np.zeros(self.count)))]
+            self._last[:] = [(weight, np.asarray(sum(weight[rows] @ self.phi(rows) for rows in parts)))]
         return self._last[0][1]
 
 

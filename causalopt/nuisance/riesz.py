@@ -244,7 +244,8 @@ class _Basis:
     def of(cls, rows: PairRows, parts: Sequence[Sums], weight: Float64) -> Self:
         """Find the axes over the rows of positive ``weight`` [n], from the sums over their parts."""
         sums = Sums.of(parts)
-        center = sums.phi / sums.share
+        off = sums.phi / sums.share
+        center = rows.center + off
         # Of the products by rows or by columns the smaller matrix; directions without variance have no weight either.
         used = np.flatnonzero(weight > 0)
         if len(used) < len(center):
@@ -254,8 +255,7 @@ class _Basis:
             kept = variance > 1e-12 * variance.max(initial=0.0)
             axes = scaled.T @ (left[:, kept] / np.sqrt(variance[kept]))
         else:
-            # Each feature's mean is within its spread of zero, so that no digits are lost in this difference.
-            variance, axes = np.linalg.eigh(sums.squares / sums.share - np.outer(center, center))
+            variance, axes = np.linalg.eigh(sums.squares / sums.share - np.outer(off, off))
             kept = variance > 1e-12 * variance.max(initial=0.0)
             axes = axes[:, kept]
         return cls(center, axes, variance[kept])
