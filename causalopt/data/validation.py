@@ -192,6 +192,10 @@ def _is_no_number(cell: Any) -> bool:
 
 
 def _or_none(series: pd.Series) -> pd.Series:
+    if isinstance(series.dtype, pd.StringDtype):  # one string for each distinct one, not for each row
+        codes, levels = pd.factorize(series)
+        cells = np.array([*levels, None], dtype=object)  # the code of a missing cell is -1
+        return pd.Series(cells[codes], index=series.index, dtype=object)
     return series.astype(object).where(series.notna(), None)
 
 
