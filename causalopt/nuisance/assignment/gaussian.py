@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from typing import Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from causalopt.blocks import blocks, by_blocks
+from causalopt.blocks import ROWS, blocks, by_blocks
 from causalopt.data.folds import inner_folds, row_codes, text_ids
 from causalopt.nuisance.assignment.reduced_rank import (
     RegressionMoments,
     RegressionPath,
     RegressionSplit,
     choose_settings,
+    weighted_squares,
 )
 from causalopt.nuisance.assignment.sinkhorn import Normalizer, log_sums, margins
 from causalopt.nuisance.coordinates import PrincipalCoordinates
 from causalopt.nuisance.features import ReaderFeatures
 from causalopt.nuisance.outcome.averaging import distinct_rows
-from causalopt.typing import Array, Float64, Int64
+from causalopt.repeated import RepeatedRows
+from causalopt.typing import Array, Embeddings, Float64, Int64
 
 INNER_FOLDS = 5
 LARGEST = 300.0
@@ -30,6 +31,8 @@ FEWEST_ROWS = 4
 """Rows per inner fold from which rows, not texts, are assigned to folds, if there are fewer texts than folds."""
 EVIDENCE = 1.5
 """Standard errors by which the covariates must improve held-out prediction of texts before weights differ from one."""
+MANY_ROWS = 2**16
+"""Rows of a block whose sums by text are formed at once."""
 STRENGTHS = (0.5, 0.7, 0.85, 1.0, 1.2, 1.4)
 SEARCH_SAMPLE = 400
 SEARCH_ROWS = 2000
@@ -101,7 +104,7 @@ class GaussianAssignment(BaseEstimator):  # type: ignore[misc]
             splits = [
                 RegressionSplit(
                     *(
-                        RegressionMoments.of_parts(_parts(part, features, x, w, weight, rows), known)
+                        _moments(part, features, x, w, weight, rows, known)
                         for rows, known in zip(both, of_both, strict=True)
                     )
                 )
@@ -131,7 +134,7 @@ class GaussianAssignment(BaseEstimator):  # type: ignore[misc]
 
     def _fit_slope(self, x: Array, w: Array, weight: Float64) -> None:
         u, phi = self.coordinates_.transform, self.features_.transform
-        moments = RegressionMoments.of_parts(_parts(self.coordinates_, self.features_, x, w, weight, np.arange(len(x))))
+        moments = _moments(self.coordinates_, self.features_, x, w, weight, np.arange(len(x)))
         self.slope_ = self.strength_ * RegressionPath.of(moments).slope(self.settings_)
         (texts, text_weight), (readers, reader_weight) = drawn_rows(weight, self.sample, self.seed)
         self.normalizer_ = Normalizer.of(u(x[texts]), phi(w[readers]) @ self.slope_, text_weight, reader_weight)
@@ -187,13 +190,34 @@ class GaussianAssignment(BaseEstimator):  # type: ignore[misc]
             self.strength_, self.information_ = STRENGTHS[best], float(mean[best])
 
 
-def _parts(
-    coordinates: PrincipalCoordinates, features: ReaderFeatures, x: Array, w: Array, weight: Float64, rows: Int64
-) -> Iterator[tuple[Float64, Float64, Float64]]:
-    """Yield text coordinates, features of readers and weights of some rows, a block at a time."""
-    for block in blocks(len(rows)):
+def _moments(
+    coordinates: PrincipalCoordinates,
+    features: ReaderFeatures,
+    x: Embeddings,
+    w: Array,
+    weight: Float64,
+    rows: Int64,
+    texts: Float64 | None = None,
+) -> RegressionMoments:
+    """Add up over some rows, a block at a time; ``texts`` is U'AU if it is known."""
+    if not isinstance(x, RepeatedRows) or len(rows) <= max(ROWS, len(x.table)):
+        parts = (rows[block] for block in blocks(len(rows)))
+        return RegressionMoments.of_parts(
+            ((coordinates.transform(x[part]), features.transform(w[part]), weight[part]) for part in parts), texts
+        )
+    # Of texts that repeat, the readers are added up for each text first.
+    u, count = coordinates.transform(x.table), 1 + features.transform(w[:1]).shape[1]
+    by_text, squares = np.zeros((len(u), count)), np.zeros((count, count))
+    for block in blocks(len(rows), MANY_ROWS):
         part = rows[block]
-        yield coordinates.transform(x[part]), features.transform(w[part]), weight[part]
+        constant = np.column_stack([np.ones(len(part)), features.transform(w[part])])
+        weighted = constant * weight[part][:, None]
+        squares += weighted.T @ constant
+        by_text += np.column_stack(
+            [np.bincount(x.code[part], weights=column, minlength=len(u)) for column in weighted.T]
+        )
+    known = weighted_squares(u, by_text[:, 0]) if texts is None else texts
+    return RegressionMoments(squares, by_text.T @ u, known, float(weight[rows].sum()))
 
 
 def _folds(text_id: Int64, seed: int) -> Int64 | None:
