@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.special import logit
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
@@ -70,7 +71,7 @@ class TwoSamples:
         if n == 0 or m == 0:
             raise DataError(f"x_logged has {n} rows and x_policy {m}: both need some")
         x = _together(logged, policy)
-        same = row_codes(x) if text is None else np.unique(np.asarray(text), return_inverse=True)[1].astype(np.int64)
+        same = row_codes(x) if text is None else _sorted_codes(text)
         codes = same[:n] if group is None else as_codes("group", group, n)
         return cls(
             x=x,
@@ -121,6 +122,11 @@ class _Distinct:
     fold: Int64
     count: Float64
     of_row: Int64
+
+
+def _sorted_codes(labels: Any) -> Int64:
+    """Codes of labels in their order, shape [n]; of strings, which an array would hold at the length of the longest."""
+    return pd.factorize(np.asarray(labels, dtype=object), sort=True)[0].astype(np.int64)
 
 
 def _together(logged: Embeddings, policy: Embeddings) -> Embeddings:
