@@ -24,6 +24,7 @@ from causalopt.diagnostics.support import support
 from causalopt.embedding.tfidf import TfidfSvdEmbedder
 from causalopt.evaluation.score import DISCRIMINANT_PENALTIES, _discriminant
 from causalopt.nuisance import pair_rows
+from causalopt.nuisance.assignment import gaussian
 from causalopt.nuisance.assignment.classifier import ClassifierAssignment
 from causalopt.nuisance.assignment.gaussian import GaussianAssignment
 from causalopt.nuisance.coordinates import PrincipalCoordinates
@@ -120,8 +121,9 @@ def test_an_outcome_model_of_texts_that_repeat_is_that_of_their_rows(law, make):
 
 
 @pytest.mark.parametrize("make", [GaussianAssignment, ClassifierAssignment])
-def test_a_weight_of_texts_that_repeat_is_that_of_their_rows(law, make):
+def test_a_weight_of_texts_that_repeat_is_that_of_their_rows(law, make, monkeypatch):
     x, w, _, weight, text = law
+    monkeypatch.setattr(gaussian, "MANY_ROWS", 1000)
     of_texts, of_rows = (make().fit(form, w, weight, text) for form in (x, np.asarray(x, dtype=np.float64)))
     found = of_texts.stabilized_weight(x, w)
     assert np.ptp(found) > 0.1
