@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from causalopt.errors import DataError, one_line
-from causalopt.typing import Float64, Int64
+from causalopt.repeated import RepeatedRows
+from causalopt.typing import Array, Embeddings, Float64, Int64
 
 
 def as_vector(name: str, values: Any, n: int | None = None) -> Float64:
@@ -30,7 +31,20 @@ def as_vector(name: str, values: Any, n: int | None = None) -> Float64:
 
 def as_matrix(name: str, values: Any, n: int | None = None) -> Float64:
     """Return ``values`` as finite float64 of shape [n, d]; errors as in `as_vector`."""
-    matrix = _as_float(name, values)
+    return _finite_matrix(name, _as_float(name, values), n)
+
+
+def as_embeddings(name: str, values: Any, n: int | None = None) -> Embeddings:
+    """`as_matrix` that keeps float32, which is half the memory, and rows that repeat."""
+    if isinstance(values, RepeatedRows):
+        _check_length(name, len(values), n)
+        _finite_matrix(name, values.table, None)
+        return values
+    keeps = isinstance(values, np.ndarray) and values.dtype == np.float32
+    return _finite_matrix(name, values if keeps else _as_float(name, values), n)
+
+
+def _finite_matrix(name: str, matrix: Array, n: int | None) -> Array:
     if matrix.ndim != 2:
         raise DataError(f"{name} must have two dimensions, not shape {matrix.shape}")
     _check_length(name, len(matrix), n)
@@ -92,7 +106,7 @@ def _check_length(name: str, length: int, n: int | None) -> None:
         raise DataError(f"{name} has {length} rows, where the other arrays have {n}")
 
 
-def _check_finite(name: str, values: Float64) -> None:
+def _check_finite(name: str, values: Array) -> None:
     bad = ~np.isfinite(values)
     if bad.any():
         index = tuple(int(i) for i in np.argwhere(bad)[0])

@@ -94,7 +94,7 @@ def digest(path: Path) -> str:
         try:
             described = json.loads(path.read_bytes())
             described.pop(PLACE, None)
-        except (ValueError, AttributeError):  # damaged: its bytes differ from what was written
+        except (ValueError, AttributeError, RecursionError):  # damaged: its bytes differ from what was written
             described = None
         if described is not None:
             return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
@@ -158,7 +158,7 @@ def check_artefact(path: Path) -> None:
         return
     try:
         written = json.loads((path.parent / MANIFEST).read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return
     if not isinstance(written, dict) or path.name not in written:
         return

@@ -78,7 +78,7 @@ def check_saved(source: str | Path) -> None:
         raise ModelError(f"{special}: is not a regular file; a policy's folder contains regular files alone")
     try:
         written = json.loads((folder / NOTE).read_text(encoding="utf-8"))["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return
     if not (isinstance(written, dict) and all(isinstance(name, str) and is_inside(name) for name in written)):
         raise ModelError(f"{folder / NOTE}: 'sha256' does not name files of this folder; save the policy again")

@@ -9,6 +9,7 @@ from rich.table import Table
 from causalopt.backends.contracts import CandidateBackend
 from causalopt.cli.console import escaped
 from causalopt.data.choice_sets import ChoiceSets
+from causalopt.run.memory import estimated_memory
 from causalopt.run.plan import Plan
 
 SOURCES = {
@@ -201,6 +202,8 @@ def plan_table(plan: Plan) -> Table:
     chosen_among = plan.backend.candidates if isinstance(plan.backend, CandidateBackend) else None
     if isinstance(chosen_among, ChoiceSets):
         _plan_row(table, "candidates", chosen_among.sentence())
+    gib = estimated_memory(*plan.data_sets().values()) / 2**30
+    _plan_row(table, "memory", f"about {gib:.1f} GiB, without a model")
     for part in parts:
         settings = dict(getattr(config, part))
         name = settings.pop("name")

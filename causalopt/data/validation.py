@@ -195,6 +195,10 @@ def _is_no_number(cell: Any) -> bool:
 
 
 def _or_none(series: pd.Series) -> pd.Series:
+    if isinstance(series.dtype, pd.StringDtype):  # one string for each distinct one, not for each row
+        codes, levels = pd.factorize(series)
+        strings = np.array([*levels, None], dtype=object)  # the code of a missing cell is -1
+        return pd.Series(strings[codes], index=series.index, dtype=object)
     cells = series.astype(object)
     # One by one: pandas compares a cell with itself, which a signalling nan of decimal does not bear.
     signals = np.array([isinstance(cell, Decimal) and cell.is_snan() for cell in cells], dtype=bool)

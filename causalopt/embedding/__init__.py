@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
 from causalopt.embedding.cache import CachedEmbedder
 from causalopt.embedding.contracts import Embedder
 from causalopt.errors import DataError
+from causalopt.repeated import RepeatedRows
 from causalopt.typing import Float32
 
-__all__ = ["CachedEmbedder", "Embedder", "embed"]
+__all__ = ["CachedEmbedder", "Embedder", "embed", "embed_repeated"]
 
 
 def embed(embedder: Embedder, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float32:
@@ -49,6 +51,15 @@ def embed(embedder: Embedder, prompts: Sequence[str] | None, texts: Sequence[str
         raise DataError(f"there are {len(prompts)} prompts for {len(texts)} texts")
     embedded = _distinct(embedder, texts)
     return embedded if prompts is None else np.hstack([embedded, _distinct(embedder, prompts)])
+
+
+def embed_repeated(embedder: Embedder, prompts: Sequence[str] | None, texts: Sequence[str]) -> RepeatedRows:
+    """`embed` of rows whose texts (with their prompts) repeat, with one vector for each distinct one."""
+    pairs = texts if prompts is None else list(zip(prompts, texts, strict=False))
+    code, _ = pd.factorize(pd.Series(pairs, dtype=object))
+    first = np.unique(code, return_index=True)[1]
+    asked = None if prompts is None else [prompts[i] for i in first]
+    return RepeatedRows(embed(embedder, asked, [texts[i] for i in first]), code)
 
 
 def _distinct(embedder: Embedder, texts: Sequence[str]) -> Float32:

@@ -12,6 +12,7 @@ import pytest
 from benchmarks.faults.__main__ import bars, table
 from benchmarks.faults.child import attempt, count_events, die_at, fail_at, lose_power
 from causalopt.durable import write_text
+from causalopt.errors import OutputError
 
 
 def in_child(prepare: Callable[[], None], work: Callable[[], None]) -> int:
@@ -20,7 +21,7 @@ def in_child(prepare: Callable[[], None], work: Callable[[], None]) -> int:
         try:
             prepare()
             work()
-        except OSError:
+        except OutputError:
             os._exit(2)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -244,7 +244,7 @@ DAMAGE = {
 }
 READERS = {
     "run/metrics.json": ("frontier", "report"),
-    "run/manifest.json": ("evaluate", "resume"),
+    "run/manifest.json": ("evaluate",),
     "run/config.yaml": ("evaluate", "resume"),
     "run/policy/finite_policy.json": ("generate", "evaluate"),
     "run/policy/finite_policy.safetensors": ("generate",),
