@@ -37,7 +37,7 @@ from causalopt.run.frontier import write_point
 from causalopt.run.pipeline import run
 from causalopt.run.plan import prepare
 
-pytestmark = [pytest.mark.filterwarnings("ignore::causalopt.errors.CausalOptWarning"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.filterwarnings("ignore::causalopt.errors.CausalOptWarning"), pytest.mark.timeout(300)]
 
 SMALL = {
     "data": {"world": {"name": "template"}, "rows": 400},

@@ -77,7 +77,7 @@ def test_arrays_that_cannot_be_used(name, change, message):
 
 @pytest.mark.parametrize("name", ["ipw", "dr"])
 def test_a_ratio_no_float_holds_is_named(name):
-    with pytest.raises(OverlapError, match=r"largest log-ratio is 800\.0 nats"):
+    with pytest.raises(OverlapError, match=r"largest log-ratio is 800 nats"):
         call(name, np.append(np.zeros(19), 800.0))
     with pytest.raises(OverlapError, match=r"705\.0 nats, and ratio times outcome"), pytest.warns(OverlapWarning):
         call(name, np.append(np.zeros(19), 705.0), xi=XI * 1e5)
@@ -91,7 +91,7 @@ def test_shrinkage_of_ratios_no_float_holds():
     with pytest.warns(OverlapWarning):
         fixed = switch_dr(log_ratio, XI, G, DRAWS, tau=10.0)
     assert np.isfinite([fixed.value, fixed.se]).all()
-    with pytest.raises(OverlapError, match=r"800\.0"):
+    with pytest.raises(OverlapError, match="800"):
         dr_os(log_ratio, XI, G, DRAWS)
 
 
@@ -112,7 +112,7 @@ def test_settings_out_of_range():
         switch_dr(np.zeros(N), XI, G, DRAWS, tau=-1.0)
     with pytest.raises(ConfigError, match="lam must be zero or more"):
         dr_os(np.zeros(N), XI, G, DRAWS, lam=float("nan"))
-    with pytest.raises(ConfigError, match="clip must be a positive number"):
+    with pytest.raises(ConfigError, match="clip must be a number above 0"):
         clipped_ipw(np.zeros(N), XI, clip=0.0)
 
 
