@@ -40,32 +40,32 @@ class Registry:
     def __init__(self, kind: str, group: str) -> None:
         self.kind = kind
         self.group = group
-        self._in_code: dict[str, Any] = {}
+        self.in_code: dict[str, Any] = {}
 
     def register(self, name: str) -> Callable[[Any], Any]:
         """Return a decorator that registers a class or function under ``name``; a later one replaces an earlier one."""
 
         def decorate(factory: Any) -> Any:
-            self._in_code[name] = factory
+            self.in_code[name] = factory
             return factory
 
         return decorate
 
     def names(self) -> list[str]:
         """All names, sorted."""
-        return sorted({*self._in_code, *self._entry_points()})
+        return sorted({*self.in_code, *self._entry_points()})
 
     def origin(self, name: str) -> str:
         """Name the distribution that provides ``name`` ("in code" if a decorator registered it)."""
-        if name in self._in_code:
+        if name in self.in_code:
             return "in code"
         point = self._entry_points()[name]
         return point.dist.name if point.dist is not None else "unknown"
 
     def get(self, name: str) -> Any:
         """Return the registered object itself; an unknown name raises a `ConfigError` that lists the known ones."""
-        if name in self._in_code:
-            return self._in_code[name]
+        if name in self.in_code:
+            return self.in_code[name]
         points = self._entry_points()
         if name not in points:
             hint = did_you_mean(name, self.names())
@@ -111,6 +111,7 @@ observation_models = Registry("observation model", "causalopt.observation_models
 objectives = Registry("objective", "causalopt.objectives")
 backends = Registry("backend", "causalopt.backends")
 worlds = Registry("world", "causalopt.worlds")
+executors = Registry("executor", "causalopt.executors")
 
 REGISTRIES: dict[str, Registry] = {
     "embedders": embedders,
@@ -120,4 +121,16 @@ REGISTRIES: dict[str, Registry] = {
     "objectives": objectives,
     "backends": backends,
     "worlds": worlds,
+    "executors": executors,
 }
+
+
+def registered_in_code() -> dict[str, dict[str, Any]]:
+    """Return the parts that decorators registered in this process, by kind and name; another one knows none of them."""
+    return {kind: dict(registry.in_code) for kind, registry in REGISTRIES.items() if registry.in_code}
+
+
+def register_in_code(parts: Mapping[str, Mapping[str, Any]]) -> None:
+    """Register what `registered_in_code` returned in another process."""
+    for kind, named in parts.items():
+        REGISTRIES[kind].in_code.update(named)

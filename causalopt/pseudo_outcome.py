@@ -22,6 +22,7 @@ from causalopt.doors import check_type
 from causalopt.embedding import Embedder, embed
 from causalopt.embedding.contracts import LearnsAttributes
 from causalopt.errors import DataError, ModelError
+from causalopt.executors import Executor
 from causalopt.nuisance import models
 from causalopt.nuisance.assignment.auto import AutoAssignment
 from causalopt.nuisance.assignment.logged import LoggedAssignment
@@ -304,6 +305,9 @@ class PseudoOutcomeEstimator(BaseEstimator):  # type: ignore[misc]
         Groups are assigned to folds afresh in each repeat; nuisances are the medians over the repeats.
     max_weight:
         Stabilized weights above it are truncated, and reported; and so are the weights of the observed outcomes.
+    executor:
+        Where chunks of texts are embedded and repeats are fitted: a name, a mapping with a ``name`` and settings, or an
+        object. The numbers do not depend on it.
 
     Examples
     --------
@@ -332,6 +336,7 @@ class PseudoOutcomeEstimator(BaseEstimator):  # type: ignore[misc]
         max_weight: float = 20.0,
         seed: int = 0,
         observation_model: Any = "logistic",
+        executor: Any = "local",
     ) -> None:
         self.embedder = embedder
         self.outcome_model = outcome_model
@@ -341,6 +346,7 @@ class PseudoOutcomeEstimator(BaseEstimator):  # type: ignore[misc]
         self.max_weight = max_weight
         self.seed = seed
         self.observation_model = observation_model
+        self.executor = executor
 
     def fit_transform(
         self,
@@ -374,6 +380,7 @@ class PseudoOutcomeEstimator(BaseEstimator):  # type: ignore[misc]
         """
         check_type("fit_transform: dataset", dataset, (DirectOutcomeDataset,), "a DirectOutcomeDataset")
         others = [] if outcome_data is None else [outcome_data]
+        executor: Executor = plugins.executors.create(self.executor)
         embedder = self._embedder([dataset, *others])
         index = TextIndex()
         index.ids(*_in_order(dataset))
@@ -382,7 +389,7 @@ class PseudoOutcomeEstimator(BaseEstimator):  # type: ignore[misc]
         encoder = CovariateEncoder().fit(dataset.covariates)
         if s is None and (dataset.covariates.shape[1] or dataset.assignment_log_prob is not None):
             s = self._logged_weight(dataset)
-        embedded = embed(embedder, dataset.prompts, dataset.texts)
+        embedded = embed(embedder, dataset.prompts, dataset.texts, executor)
         first = np.unique(text_id, return_index=True)[1]
         fit = cross_fit(
             embedded,
@@ -405,10 +412,11 @@ class PseudoOutcomeEstimator(BaseEstimator):  # type: ignore[misc]
             s=s,
             outcome_rows=None
             if outcome_data is None
-            else _outcome_rows(dataset, outcome_data, embedder, encoder, index),
+            else _outcome_rows(dataset, outcome_data, embedder, encoder, index, executor),
             observed=dataset.observed,
             observation_model=self.observation_model,
             pi=pi,
+            executor=executor,
         )
         return PseudoOutcomes(
             dataset,
@@ -456,6 +464,7 @@ def _outcome_rows(
     embedder: Embedder,
     encoder: CovariateEncoder,
     index: TextIndex,
+    executor: Executor,
 ) -> Rows:
     """Arrays of the second data set; a text that both have gets the group that it has in the first."""
     if (dataset.prompts is None) != (other.prompts is None):
@@ -463,7 +472,7 @@ def _outcome_rows(
     group = dict(zip(_keys(dataset), dataset.group, strict=True))
     own = int(dataset.group.max()) + 1
     return Rows.of(
-        embed(embedder, other.prompts, other.texts),
+        embed(embedder, other.prompts, other.texts, executor),
         encoder.transform(other.covariates),
         other.outcome,
         other.weight,

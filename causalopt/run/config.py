@@ -261,6 +261,7 @@ class RunConfig(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     estimate: EstimateConfig = EstimateConfig()
     comparisons: Annotated[dict[str, ComparisonConfig], AfterValidator(_are_folder_names)] = {}
+    executor: NamedPart = Field({"name": "local"}, description="where tasks are carried out; no result depends on it")
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="before")
@@ -270,7 +271,16 @@ class RunConfig(Section):
         if not isinstance(raw, dict):
             return raw
         filled = dict(raw)
-        for key in ("embedder", "outcome_model", "assignment_model", "observation_model", "objective", "backend"):
+        parts = (
+            "embedder",
+            "outcome_model",
+            "assignment_model",
+            "observation_model",
+            "objective",
+            "backend",
+            "executor",
+        )
+        for key in parts:
             section = filled.get(key)
             if isinstance(section, dict) and "name" not in section:
                 filled[key] = {**cls.model_fields[key].default, **section}
