@@ -88,7 +88,7 @@ def test_a_run_with_repeats_has_the_same_metrics_to_the_last_bit(tmp_path):
         run(prepare(parse_config(raw)), tmp_path / name)
         found.append(tmp_path / name)
     one, other = found
-    for file in ("metrics.json", "pseudo_outcomes.parquet", "samples.parquet", "frontier.parquet"):
+    for file in ("metrics.json", "pseudo_outcomes.parquet", "samples.parquet"):
         assert (one / file).read_bytes() == (other / file).read_bytes(), file
     assert json.loads((one / "metrics.json").read_text())["value"]["difference"]["se"] > 0
 
