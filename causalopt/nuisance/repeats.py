@@ -24,14 +24,14 @@ class FitsRepeats(Protocol[Fitted]):
 
 
 def over_repeats(fit: FitsRepeats[CandidateFits[Model]], repeats: int, executor: Executor) -> CandidateFits[Model]:
-    """Cross-fit a candidate in all repeats, each of which is a task; several share no fit, so that none waits.
+    """Cross-fit a candidate in all repeats, each of which is a task.
 
     Parameters
     ----------
     fit:
         One of the functions of `causalopt.nuisance.candidates`, with everything but ``repeats``. It pickles.
     repeats:
-        Their number. A single one is fitted in this process, since there is nothing to do meanwhile.
+        Their number. A single one is fitted in this process, which would only wait for it.
     executor:
         Where they are fitted.
     """

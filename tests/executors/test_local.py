@@ -163,6 +163,39 @@ def test_repeats_in_two_processes_equal_those_of_one_to_the_last_bit() -> None:
     assert np.array_equal(one.dose_response(texts), two.dose_response(texts))
 
 
+class Noted:
+    """Carries tasks out here, and notes of what they were and how many."""
+
+    def __init__(self) -> None:
+        self.tasks: list[tuple[str, int]] = []
+
+    def map(self, function: Any, items: Any) -> Any:
+        items = list(items)
+        self.tasks.append((getattr(function, "func", function).__name__, len(items)))
+        return map(function, items)
+
+
+def test_chunks_and_repeats_are_tasks_and_what_need_not_be_one_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = TemplateWorld().sample(300, seed=0)
+    settings = {"outcome_model": "ridge", "assignment_model": "randomized", "folds": 2}
+    noted = Noted()
+    co.PseudoOutcomeEstimator(**settings, executor=noted).fit_transform(data)
+    assert noted.tasks == []
+    monkeypatch.setattr("causalopt.embedding.CHUNK", 100)
+    co.PseudoOutcomeEstimator(**settings, repeats=3, executor=noted).fit_transform(data)
+    chunks = -(-len(set(data.texts)) // 100)
+    assert chunks > 1
+    assert noted.tasks == [("transform", chunks), ("_fit_one", 3), ("_fit_one", 3)]
+
+
+def test_a_fit_on_other_rows_serves_all_repeats_and_is_no_task() -> None:
+    data, other = (TemplateWorld().sample(300, seed=seed) for seed in (0, 1))
+    noted = Noted()
+    settings = {"outcome_model": "ridge", "assignment_model": "randomized", "folds": 2, "repeats": 2}
+    co.PseudoOutcomeEstimator(**settings, executor=noted).fit_transform(data, outcome_data=other)
+    assert noted.tasks == [("_fit_one", 2)]  # those of the assignment model
+
+
 def test_repeats_are_those_that_a_single_fit_would_have_made() -> None:
     """Each repeat is what `candidates` fits alone, with the repeat's own random numbers."""
     from causalopt.nuisance import candidates

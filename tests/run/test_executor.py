@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from causalopt import plugins
 from causalopt.errors import ConfigError
 from causalopt.run.config import parse_config
 from causalopt.run.pipeline import run
@@ -39,6 +40,22 @@ def test_the_default_is_this_process() -> None:
 def test_a_wrong_executor_is_refused_before_anything_starts(executor: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         prepare(parse_config({**RAW, "executor": executor}))
+
+
+def test_the_executor_of_the_configuration_carries_out_the_repeats() -> None:
+    tasks: list[int] = []
+
+    @plugins.executors.register("noted")
+    class Noted:
+        def map(self, function: Any, items: Any) -> Any:
+            items = list(items)
+            tasks.append(len(items))
+            return map(function, items)
+
+    plan = prepare(parse_config({**RAW, "executor": "noted"}))
+    plan.main.nuisances.fit_transform(plan.train)
+    del plugins.executors.in_code["noted"]
+    assert set(tasks) == {2}
 
 
 @pytest.mark.slow
