@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from causalopt.errors import DataError
-from causalopt.typing import Float64, Int64
+from causalopt.errors import DataError, one_line
+from causalopt.repeated import RepeatedRows
+from causalopt.typing import Array, Embeddings, Float64, Int64
 
 
 def as_vector(name: str, values: Any, n: int | None = None) -> Float64:
@@ -30,7 +31,20 @@ def as_vector(name: str, values: Any, n: int | None = None) -> Float64:
 
 def as_matrix(name: str, values: Any, n: int | None = None) -> Float64:
     """Return ``values`` as finite float64 of shape [n, d]; errors as in `as_vector`."""
-    matrix = _as_float(name, values)
+    return _finite_matrix(name, _as_float(name, values), n)
+
+
+def as_embeddings(name: str, values: Any, n: int | None = None) -> Embeddings:
+    """`as_matrix` that keeps float32, which is half the memory, and rows that repeat."""
+    if isinstance(values, RepeatedRows):
+        _check_length(name, len(values), n)
+        _finite_matrix(name, values.table, None)
+        return values
+    keeps = isinstance(values, np.ndarray) and values.dtype == np.float32
+    return _finite_matrix(name, values if keeps else _as_float(name, values), n)
+
+
+def _finite_matrix(name: str, matrix: Array, n: int | None) -> Array:
     if matrix.ndim != 2:
         raise DataError(f"{name} must have two dimensions, not shape {matrix.shape}")
     _check_length(name, len(matrix), n)
@@ -67,7 +81,10 @@ def as_exposure(weight: Any, n: int) -> Float64:
 
 def as_codes(name: str, values: Any, n: int | None = None) -> Int64:
     """Return any labels (numbers or strings) as codes 0..k-1, shape [n]; a missing label is a `DataError`."""
-    labels = np.asarray(values)
+    try:
+        labels = np.asarray(values)
+    except ValueError as error:
+        raise DataError(f"{name} is not an array of labels: {one_line(error)}") from None
     if labels.ndim != 1:
         raise DataError(f"{name} must have one dimension, not shape {labels.shape}")
     _check_length(name, len(labels), n)
@@ -89,9 +106,17 @@ def _check_length(name: str, length: int, n: int | None) -> None:
         raise DataError(f"{name} has {length} rows, where the other arrays have {n}")
 
 
-def _check_finite(name: str, values: Float64) -> None:
+def _check_finite(name: str, values: Array) -> None:
     bad = ~np.isfinite(values)
     if bad.any():
         index = tuple(int(i) for i in np.argwhere(bad)[0])
         place = index[0] if len(index) == 1 else index
         raise DataError(f"{name}[{place}] is {values[index]} ({int(bad.sum())} such): values must be finite")
+
+
+def shape_of(name: str, values: Any) -> tuple[int, ...]:
+    """Return the shape of an array; rows of different lengths are a `DataError`."""
+    try:
+        return np.shape(values)
+    except ValueError as error:
+        raise DataError(f"{name} is not an array: {one_line(error)}") from None

@@ -8,14 +8,16 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.special import logit
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
-from causalopt.arrays import as_codes, as_exposure, as_matrix
+from causalopt.arrays import as_codes, as_embeddings, as_exposure
 from causalopt.data.folds import row_codes
 from causalopt.errors import DataError
-from causalopt.typing import Array, Float64, Int64
+from causalopt.repeated import RepeatedRows
+from causalopt.typing import Array, Embeddings, Float64, Int64
 
 _STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
 _LARGEST_PROBABILITY = 1 - 1e-9
@@ -42,7 +44,7 @@ class TwoSamples:
         Code of equal texts (of equal embeddings, if no codes were given), shape [n + m].
     """
 
-    x: Float64
+    x: Embeddings
     label: Int64
     weight: Float64
     fold: Int64
@@ -61,15 +63,15 @@ class TwoSamples:
         seed: int = 0,
     ) -> TwoSamples:
         """Validate, and assign groups (equal texts, if None) to folds; ``text`` holds labels [n + m] of equal texts."""
-        logged = as_matrix("x_logged", x_logged)
-        policy = as_matrix("x_policy", x_policy)
+        logged = as_embeddings("x_logged", x_logged)
+        policy = as_embeddings("x_policy", x_policy)
         n, m = len(logged), len(policy)
         if logged.shape[1] != policy.shape[1]:
             raise DataError(f"x_logged has {logged.shape[1]} dimensions and x_policy {policy.shape[1]}")
         if n == 0 or m == 0:
             raise DataError(f"x_logged has {n} rows and x_policy {m}: both need some")
-        x = np.concatenate([logged, policy])
-        same = row_codes(x) if text is None else np.unique(np.asarray(text), return_inverse=True)[1].astype(np.int64)
+        x = _together(logged, policy)
+        same = row_codes(x) if text is None else _sorted_codes(text)
         codes = same[:n] if group is None else as_codes("group", group, n)
         return cls(
             x=x,
@@ -86,7 +88,7 @@ class TwoSamples:
         of_row = row_codes(key)  # numbered by first appearance
         first = np.unique(of_row, return_index=True)[1]
         return _Distinct(
-            x=self.x[first],
+            x=np.asarray(self.x[first], dtype=np.float64),
             label=self.label[first],
             weight=np.asarray(np.bincount(of_row, self.weight), dtype=np.float64),
             fold=self.fold[first],
@@ -122,6 +124,18 @@ class _Distinct:
     of_row: Int64
 
 
+def _sorted_codes(labels: Any) -> Int64:
+    """Codes of labels in their order, shape [n]; of strings, which an array would hold at the length of the longest."""
+    return pd.factorize(np.asarray(labels, dtype=object), sort=True)[0].astype(np.int64)
+
+
+def _together(logged: Embeddings, policy: Embeddings) -> Embeddings:
+    if isinstance(logged, RepeatedRows) and isinstance(policy, RepeatedRows):
+        code = np.concatenate([logged.code, len(logged.table) + policy.code])
+        return RepeatedRows(np.concatenate([logged.table, policy.table]), code)
+    return np.concatenate([np.asarray(logged, dtype=np.float64), np.asarray(policy, dtype=np.float64)])
+
+
 def _folds(codes: Array, same: Array, folds: int, rng: np.random.Generator) -> Int64:
     """Assign groups of logged rows to folds; a policy text joins the fold of the logged text that it equals, if any."""
     groups = np.unique(codes)
@@ -134,14 +148,23 @@ def _folds(codes: Array, same: Array, folds: int, rng: np.random.Generator) -> I
     return np.concatenate([fold_of_group[codes], fold_of_text[same[len(codes) :]]])
 
 
-def candidates(x: Float64) -> list[Any]:
+def candidates(x: Embeddings) -> list[Any]:
     """Logistic regressions on the raw coordinates, and on standardised ones with their squares.
 
     Raw coordinates have a common unit, so that the directions in which texts differ most are penalised least.
     Standardised ones are all penalised alike, so that with few texts most of a difference is missed.
     """
-    unit = float(np.sqrt(np.mean(np.var(x, axis=0)))) or 1.0
+    unit = float(np.sqrt(np.mean(_variance(x)))) or 1.0
     return [_Logistic(strength, of) for strength in _STRENGTHS for of in (unit, None)]
+
+
+def _variance(x: Embeddings) -> Float64:
+    """Variance of each column, shape [d]; of rows that repeat, each counts as often as it occurs."""
+    if not isinstance(x, RepeatedRows):
+        return np.asarray(np.var(x, axis=0))
+    share = np.bincount(x.code, minlength=len(x.table)) / len(x)
+    table = x.table.astype(np.float64)
+    return np.asarray(share @ (table - share @ table) ** 2)
 
 
 @dataclass(frozen=True)
@@ -214,9 +237,9 @@ def held_out_log_odds(candidate: Any, sample: TwoSamples) -> Float64:
         held, rest = sample.fold == fold, sample.fold != fold
         model = clone(candidate)
         last = f"{model.steps[-1][0]}__sample_weight" if hasattr(model, "steps") else "sample_weight"
-        model.fit(sample.x[rest], sample.label[rest], **{last: sample.weight[rest]})
+        model.fit(np.asarray(sample.x[rest], dtype=np.float64), sample.label[rest], **{last: sample.weight[rest]})
         # log p / (1 - p) of two samples of equal weight is the log of the ratio of their densities.
-        probability = model.predict_proba(sample.x[held])[:, 1]
+        probability = model.predict_proba(np.asarray(sample.x[held], dtype=np.float64))[:, 1]
         score[held] = logit(np.clip(probability, 1 - _LARGEST_PROBABILITY, _LARGEST_PROBABILITY))
     return score
 

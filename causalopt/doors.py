@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any
 
 from causalopt.errors import ConfigError, DataError
+from causalopt.signatures import MOST_SEED, shown
 
 
 def check_type(what: str, value: object, types: tuple[type, ...], wanted: str) -> None:
@@ -39,3 +43,68 @@ def check_contract(what: str, value: object, members: Sequence[str], wanted: str
     missing = [repr(member) for member in members if not hasattr(value, member)]
     if missing:
         raise ConfigError(f"{what} must be {wanted}, and {type(value).__name__} has no {', '.join(missing)}")
+
+
+def check_number(
+    what: str,
+    value: object,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+    whole: bool = False,
+) -> None:
+    """Raise `ConfigError` unless ``value`` is a finite number (a ``whole`` one) in the range; a boolean is none.
+
+    Examples
+    --------
+    >>> from causalopt.doors import check_number
+    >>> check_number("backend.l2", 0.5, least=0)
+    >>> check_number("backend.l2", "high", least=0)
+    Traceback (most recent call last):
+        ...
+    causalopt.errors.ConfigError: backend.l2 must be a number of at least 0, not 'high'
+    """
+    good = is_number(value, whole=whole)
+    if good:
+        number = _as_float(value)
+        good = (
+            math.isfinite(number)
+            and (least is None or number >= least)
+            and (above is None or number > above)
+            and (most is None or number <= most)
+            and (below is None or number < below)
+        )
+    if not good:
+        bounds = ((least, "at least"), (above, "above"), (most, "at most"), (below, "below"))
+        limits = " and ".join(f"{word} {bound:g}" for bound, word in bounds if bound is not None)
+        of = "of " if limits.startswith("at") else ""
+        kind = f"{'whole ' if whole else ''}number{' ' if limits else ''}{of}{limits}"
+        raise ConfigError(f"{what} must be a {kind}, not {shown(value)}")
+
+
+def check_seed(what: str, value: object) -> None:
+    """Raise `ConfigError` unless ``value`` is a seed that every library takes: a whole number from 0 to 2**32 - 1."""
+    if not (is_number(value, whole=True) and 0 <= _as_float(value) <= MOST_SEED):
+        raise ConfigError(f"{what} must be a whole number from 0 to {MOST_SEED}, not {shown(value)}")
+
+
+def is_number(value: object, *, whole: bool = False) -> bool:
+    """Whether a value is a number of Python or numpy (a ``whole`` one), finite or not; a boolean is none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalopt.doors import is_number
+    >>> is_number(np.float64(0.5)), is_number(0.5, whole=True), is_number(True), is_number("0.5")
+    (True, False, False, False)
+    """
+    return isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
+
+
+def _as_float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        return math.inf

@@ -6,10 +6,11 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from causalopt.errors import DataError
+from causalopt.output import writing
 
 MANIFEST = "manifest.json"
 EDITABLE = "config.yaml"
@@ -21,7 +22,13 @@ PLACE = "base_model_name_or_path"
 def whole(target: Path) -> Iterator[Path]:
     """Yield a path to write to, which takes the place of ``target`` once the block is done and its bytes are on disk.
 
-    A process that is killed, or a machine that loses power, leaves the earlier file or the new one.
+    A process that is killed, or a machine that loses power, leaves the earlier file or the new one. A link stays, and
+    what it leads to is replaced.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written; the earlier file is then still there, and no part of the new one.
 
     Examples
     --------
@@ -34,15 +41,18 @@ def whole(target: Path) -> Iterator[Path]:
     ...     [(path.name, path.read_text()) for path in Path(folder).iterdir()]
     [('note.txt', 'done')]
     """
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        yield partial
-        flush(partial)
-        os.replace(partial, target)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    flush(target.parent)
+    real = Path(os.path.realpath(target))
+    partial = real.with_name(f".{real.name[:100]}.partial")
+    with writing(target):
+        try:
+            yield partial
+            flush(partial)
+            os.replace(partial, real)
+        except BaseException:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
+        flush(real.parent)
 
 
 def write_text(target: Path, text: str) -> None:
@@ -84,7 +94,7 @@ def digest(path: Path) -> str:
         try:
             described = json.loads(path.read_bytes())
             described.pop(PLACE, None)
-        except (ValueError, AttributeError):  # damaged: its bytes differ from what was written
+        except (ValueError, AttributeError, RecursionError):  # damaged: its bytes differ from what was written
             described = None
         if described is not None:
             return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
@@ -148,7 +158,7 @@ def check_artefact(path: Path) -> None:
         return
     try:
         written = json.loads((path.parent / MANIFEST).read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return
     if not isinstance(written, dict) or path.name not in written:
         return

@@ -8,7 +8,17 @@ from contextlib import contextmanager
 
 
 class CausalOptError(Exception):
-    """Base of every error a user can fix; the command line prints its one line and exits with code 2."""
+    r"""Base of every error a user can fix; the command line prints its one line and exits with code 2.
+
+    Examples
+    --------
+    >>> from causalopt.errors import DataError
+    >>> str(DataError("a column called first\nsecond"))
+    'a column called first second'
+    """
+
+    def __str__(self) -> str:
+        return " ".join(super().__str__().splitlines())  # a name in it may have several lines
 
 
 class DataError(CausalOptError):
@@ -21,6 +31,10 @@ class OverlapError(DataError):
 
 class ConfigError(CausalOptError):
     """A setting is unknown, malformed or contradicts another."""
+
+
+class OutputError(CausalOptError):
+    """A file or folder cannot be written: the disk is full, there is no permission, or something is in the way."""
 
 
 class MissingPartError(CausalOptError):
@@ -53,6 +67,20 @@ class CollapseWarning(CausalOptWarning):
 
 class TruncationWarning(CausalOptWarning):
     """Weights or texts were truncated; the message gives the share."""
+
+
+def one_line(error: BaseException) -> str:
+    r"""Return the reason of an error of another library as one line, with its kind where the text says too little.
+
+    Examples
+    --------
+    >>> from causalopt.errors import one_line
+    >>> one_line(ValueError("wrong\n  shape")), one_line(KeyError("size")), one_line(OSError(28, "No space left"))
+    ('wrong shape', "KeyError: 'size'", 'No space left')
+    """
+    text = " ".join(str(getattr(error, "strerror", None) or error).split())
+    plain = isinstance(error, ValueError | OSError) or type(error) is RuntimeError
+    return text if plain and text else f"{type(error).__name__}: {text}".removesuffix(": ")
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from causalopt import plugins
 from causalopt.data.covariates import CovariateEncoder
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.doors import check_type
-from causalopt.embedding import Embedder, embed
+from causalopt.embedding import Embedder, embed, embed_repeated
 from causalopt.embedding.contracts import LearnsAttributes
 from causalopt.errors import DataError, ModelError
 from causalopt.executors import Executor
@@ -30,6 +30,7 @@ from causalopt.nuisance.cross_fitting import CrossFit, Rows, cross_fit
 from causalopt.nuisance.fitted import Truncation, distinct
 from causalopt.nuisance.guards import Failure
 from causalopt.nuisance.text_index import TextIndex
+from causalopt.repeated import RepeatedRows
 from causalopt.typing import Array, Float32, Float64, Int64
 
 METADATA = b"causalopt.pseudo_outcomes"
@@ -262,8 +263,11 @@ class FittedNuisances:
     index: TextIndex = field(repr=False)
     logged: Float32 = field(repr=False)
 
-    def embed(self, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float32:
-        """Embed as the rows were, shape [k, d]; a logged text to the last bit, whatever it is batched with."""
+    def embed(self, prompts: Sequence[str] | None, texts: Sequence[str]) -> RepeatedRows:
+        """Embed as the rows were, shape [k, d], each text once.
+
+        A logged text is embedded to the last bit, whatever it is batched with.
+        """
         first, inverse = distinct(self.index.ids(prompts, texts))
         text_id = self.index.ids(None if prompts is None else [prompts[i] for i in first], [texts[i] for i in first])
         new = text_id >= len(self.logged)
@@ -272,7 +276,7 @@ class FittedNuisances:
         if new.any():
             asked = None if prompts is None else [prompts[i] for i in first[new]]
             vectors[new] = embed(self.embedder, asked, [texts[i] for i in first[new]])
-        return np.asarray(vectors[inverse])
+        return RepeatedRows(vectors, inverse)
 
     def embed_together(
         self,
@@ -280,7 +284,7 @@ class FittedNuisances:
         texts: Sequence[str],
         drawn_prompts: Sequence[str] | None,
         drawn_texts: Sequence[str],
-    ) -> tuple[Float32, Float32]:
+    ) -> tuple[RepeatedRows, RepeatedRows]:
         """Embed logged texts [n, d] and drawn ones [m, d] by an embedder that is fitted on both.
 
         One that was fitted on the logged texts alone knows them better, and a classifier would tell the two apart where
@@ -288,7 +292,7 @@ class FittedNuisances:
         """
         embedder: Any = copy.deepcopy(self.embedder)
         both: Embedder = embedder.fit(sorted({*texts, *(prompts or ()), *drawn_texts, *(drawn_prompts or ())}))
-        return embed(both, prompts, texts), embed(both, drawn_prompts, drawn_texts)
+        return embed_repeated(both, prompts, texts), embed_repeated(both, drawn_prompts, drawn_texts)
 
 
 class PseudoOutcomeEstimator(BaseEstimator):  # type: ignore[misc]
@@ -389,8 +393,12 @@ class PseudoOutcomeEstimator(BaseEstimator):  # type: ignore[misc]
         encoder = CovariateEncoder().fit(dataset.covariates)
         if s is None and (dataset.covariates.shape[1] or dataset.assignment_log_prob is not None):
             s = self._logged_weight(dataset)
-        embedded = embed(embedder, dataset.prompts, dataset.texts, executor)
-        first = np.unique(text_id, return_index=True)[1]
+        first = np.sort(np.unique(text_id, return_index=True)[1])
+        asked = None if dataset.prompts is None else [dataset.prompts[i] for i in first]
+        vectors = embed(embedder, asked, [dataset.texts[i] for i in first], executor)
+        table = np.empty_like(vectors)
+        table[text_id[first]] = vectors
+        embedded = RepeatedRows(table, text_id)
         fit = cross_fit(
             embedded,
             encoder.transform(dataset.covariates),
@@ -427,7 +435,7 @@ class PseudoOutcomeEstimator(BaseEstimator):  # type: ignore[misc]
             fit.truncated.rows,
             fit.truncated.mass,
             fit.scores,
-            FittedNuisances(embedder, encoder, fit, index, embedded[first]),
+            FittedNuisances(embedder, encoder, fit, index, table),
             fit.failures,
             fit.pi,
             fit.truncated_observation,
@@ -472,7 +480,7 @@ def _outcome_rows(
     group = dict(zip(_keys(dataset), dataset.group, strict=True))
     own = int(dataset.group.max()) + 1
     return Rows.of(
-        embed(embedder, other.prompts, other.texts, executor),
+        embed_repeated(embedder, other.prompts, other.texts, executor),
         encoder.transform(other.covariates),
         other.outcome,
         other.weight,

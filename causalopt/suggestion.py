@@ -5,8 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LONGEST = 200
+"""Characters of a name that are compared: the time grows with their square."""
 
-def did_you_mean(name: str, known: Iterable[object]) -> str:
+
+def did_you_mean(name: object, known: Iterable[object]) -> str:
     """Return " (did you mean 'x'?)" with the nearest known name, or an empty string if none is near.
 
     Examples
@@ -15,5 +18,5 @@ def did_you_mean(name: str, known: Iterable[object]) -> str:
     >>> did_you_mean("outcom", ["text", "outcome"]), did_you_mean("zebra", ["text", "outcome"])
     (" (did you mean 'outcome'?)", '')
     """
-    close = difflib.get_close_matches(name, [str(one) for one in known], n=1)
+    close = difflib.get_close_matches(str(name)[:LONGEST], [str(one)[:LONGEST] for one in known], n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -9,5 +9,8 @@ from numpy.typing import NDArray
 
 Float64 = NDArray[np.float64]
 Float32 = NDArray[np.float32]
+Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 Array = NDArray[Any]
+Embeddings = Any
+"""Embeddings [n, d]: an array, or `causalopt.repeated.RepeatedRows` in the place of one."""

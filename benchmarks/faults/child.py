@@ -63,6 +63,7 @@ def _become(arguments: Sequence[str], prepare: Callable[[], None] | None, output
     try:
         os.dup2(output, 1)
         os.dup2(output, 2)
+        sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
         if prepare is not None:
             prepare()
         sys.argv = ["causalopt", *arguments]

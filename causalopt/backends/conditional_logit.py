@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from causalopt.backends.contracts import Policy
 from causalopt.backends.saved import name_backend
 from causalopt.backends.text_features import TextFeatures
 from causalopt.data.choice_sets import ChoiceSets
-from causalopt.errors import DataError, ModelError
+from causalopt.errors import DataError, ModelError, one_line
+from causalopt.output import writing_folder
 from causalopt.typing import Float64, Int64
 
 DESCRIPTION = "conditional_logit.json"
@@ -165,29 +165,29 @@ class ConditionalLogitPolicy:
 
     def save(self, directory: str | Path) -> None:
         folder = Path(directory)
-        folder.mkdir(parents=True, exist_ok=True)
-        arrays = {
-            "log_base": self.log_base,
-            "features": self.features,
-            "theta": self.theta,
-            "start": self.sets.start,
-            "exposure": self.sets.exposure,
-            **{name: getattr(self.embedding, name) for name in _EMBEDDING},
-        }
-        # safetensors writes the bytes of an array as they lie in memory.
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / _ARRAYS)
-        spec = self.embedding.embedder
-        described = {
-            "format": 1,
-            "prompts": self.sets.prompts,
-            "texts": self.sets.texts,
-            "tune": self.tune,
-            "embedder": dict(spec) if isinstance(spec, Mapping) else spec if isinstance(spec, str) else None,
-            "embedder_fitted_on": list(self.embedding.fitted_on),
-        }
-        text = json.dumps(described, ensure_ascii=False, indent=1)
-        (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
-        name_backend(folder, "finite")
+        with writing_folder(folder):
+            arrays = {
+                "log_base": self.log_base,
+                "features": self.features,
+                "theta": self.theta,
+                "start": self.sets.start,
+                "exposure": self.sets.exposure,
+                **{name: getattr(self.embedding, name) for name in _EMBEDDING},
+            }
+            # safetensors writes the bytes of an array as they lie in memory.
+            save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / _ARRAYS)
+            spec = self.embedding.embedder
+            described = {
+                "format": 1,
+                "prompts": self.sets.prompts,
+                "texts": self.sets.texts,
+                "tune": self.tune,
+                "embedder": dict(spec) if isinstance(spec, Mapping) else spec if isinstance(spec, str) else None,
+                "embedder_fitted_on": list(self.embedding.fitted_on),
+            }
+            text = json.dumps(described, ensure_ascii=False, indent=1)
+            (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+            name_backend(folder, "finite")
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:
@@ -203,8 +203,11 @@ class ConditionalLogitPolicy:
                 about["embedder"], about["embedder_fitted_on"], **{name: arrays[name] for name in _EMBEDDING}
             )
             return cls(sets, arrays["log_base"], arrays["features"], arrays["theta"], embedding, about["tune"])
-        except (ValueError, KeyError, TypeError, OSError, SafetensorError, DataError) as error:
-            raise ModelError(f"{folder} does not contain a policy that can be read: {error}") from error
+        except Exception as error:  # damaged files fail in more ways than there are kinds of errors
+            reason = str(error) if isinstance(error, DataError) else one_line(error)
+            raise ModelError(
+                f"{folder} does not contain a policy that can be read: {reason}; save it again, or restore the files"
+            ) from error
 
 
 _EMBEDDING = ("varying", "center", "spread", "known")

@@ -23,10 +23,13 @@ from causalopt.backends.finite_policy import FinitePolicy
 from causalopt.backends.text_features import TextFeatures
 from causalopt.data.choice_sets import ChoiceSets
 from causalopt.data.population import CHOICE, FIXED, Population
+from causalopt.doors import check_number
 from causalopt.embedding.contracts import Embedder
-from causalopt.errors import CausalOptWarning, ConfigError, DataError, ModelError
+from causalopt.errors import CausalOptWarning, ConfigError, DataError, ModelError, one_line
 from causalopt.objectives.contract import Objective, ObjectiveInputs
 from causalopt.objectives.distance import Anchored
+from causalopt.output import impossible, shown_path
+from causalopt.signatures import shown
 from causalopt.typing import Float64, Int64
 
 __all__ = ["FiniteBackend", "FinitePolicy"]
@@ -115,17 +118,20 @@ class FiniteBackend:
         max_kl: float | None = 1.0,
         max_iterations: int = 500,
     ) -> None:
-        if l2 < 0:
-            raise ConfigError(f"backend.l2 must not be negative, not {l2}")
-        if max_kl is not None and not max_kl > 0:
-            raise ConfigError(f"backend.max_kl must be positive or null, not {max_kl}")
+        check_number("backend.l2", l2, least=0)
+        if max_kl is not None:
+            check_number("backend.max_kl", max_kl, above=0)
+        check_number("backend.max_iterations", max_iterations, least=1, whole=True)
+        if reference is not None and not isinstance(reference, Mapping):
+            raise ConfigError(f"backend.reference must be a mapping of settings, not {shown(reference)}")
         settings = {"tune": True, "smoothing": 0.5, **(reference or {})}
         unknown = sorted(settings.keys() - {"tune", "smoothing"})
         if unknown:
             raise ConfigError(f"backend.reference has no setting {unknown[0]!r}; it takes: tune, smoothing")
-        if not settings["smoothing"] > 0:
-            raise ConfigError("backend.reference.smoothing must be positive: every candidate needs some probability")
-        self.scope = candidates if candidates in (PER_PROMPT, SHARED) else None
+        if not isinstance(settings["tune"], bool):
+            raise ConfigError(f"backend.reference.tune must be true or false, not {shown(settings['tune'])}")
+        check_number("backend.reference.smoothing", settings["smoothing"], above=0)  # every candidate needs some
+        self.scope = candidates if isinstance(candidates, str) and candidates in (PER_PROMPT, SHARED) else None
         self.candidates = None if self.scope else _read_candidates(candidates)
         self.embedder = embedder
         self.tune = bool(settings["tune"])
@@ -434,19 +440,40 @@ def _tensor(values: Float64) -> Tensor:
     return torch.from_numpy(np.array(values, dtype=np.float64))
 
 
+def _are_texts(what: str, listed: object) -> None:
+    if isinstance(listed, str) or not isinstance(listed, Sequence):
+        raise DataError(f"{what} must be a list of texts, not {shown(listed)}")
+    for text in listed:
+        if not isinstance(text, str) or not text.strip():
+            raise DataError(f"{what}: {shown(text)} is not a text; put it in quotes, or leave it out")
+
+
 def _read_candidates(
     candidates: Sequence[str] | Mapping[str, Sequence[str]] | str | Path | None,
 ) -> list[str] | ChoiceSets | None:
     if candidates is None:
         return None
     if isinstance(candidates, Mapping):
+        for prompt, listed in candidates.items():
+            _are_texts(f"backend.candidates of prompt {shown(prompt)}", listed)
+            if not isinstance(prompt, str):
+                raise DataError(f"backend.candidates: the prompt {shown(prompt)} is not a string: put it in quotes")
         return ChoiceSets.listed(candidates)
     if isinstance(candidates, (str, Path)):
+        reason = impossible(candidates)
         path = Path(candidates)
-        if not path.is_file():
-            raise DataError(f"backend.candidates: there is no file {path}; give a list or a file, one text per line")
-        candidates = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    texts = [str(text) for text in candidates]
+        if reason is not None or not path.is_file():
+            said = "" if reason is None else f" ({reason})"
+            raise DataError(
+                f"backend.candidates: there is no file {shown_path(candidates)}{said}; give a list or a file, one text "
+                "per line"
+            )
+        try:
+            candidates = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"backend.candidates: {path} cannot be read: {one_line(error)}") from None
+    _are_texts("backend.candidates", candidates)
+    texts = list(candidates)
     repeated = [text for text, count in Counter(texts).items() if count > 1]
     if repeated:
         raise DataError(f"backend.candidates lists {repeated[0]!r} twice")

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy.special import log_softmax
 
 from causalopt.backends.contracts import Policy
 from causalopt.backends.saved import name_backend
-from causalopt.errors import DataError, ModelError
+from causalopt.errors import DataError, ModelError, one_line
+from causalopt.output import writing_folder
 from causalopt.typing import Float64, Int64
 
 _DESCRIPTION = "finite_policy.json"
@@ -117,7 +117,7 @@ class FinitePolicy:
         """Position of each text (with its prompt) in `candidate_log_prob`, shape [n]; `DataError` for unknown texts."""
         try:
             text = np.array([self._position[text] for text in texts], dtype=np.int64)
-        except KeyError as error:
+        except (KeyError, TypeError) as error:
             raise DataError(
                 f"the text {error.args[0]!r} is not among the {len(self.candidates)} candidates of the finite policy; "
                 "add it to backend.candidates"
@@ -162,15 +162,15 @@ class FinitePolicy:
 
     def save(self, directory: str | Path) -> None:
         folder = Path(directory)
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(
-            {"log_base": self.log_base, "features": np.ascontiguousarray(self.features), "theta": self.theta},
-            folder / _ARRAYS,
-        )
-        described = {"format": 1, "candidates": self.candidates, "prompts": self.prompts}
-        text = json.dumps(described, ensure_ascii=False, indent=1)
-        (folder / _DESCRIPTION).write_text(text + "\n", encoding="utf-8")
-        name_backend(folder, "finite")
+        with writing_folder(folder):
+            save_file(
+                {"log_base": self.log_base, "features": np.ascontiguousarray(self.features), "theta": self.theta},
+                folder / _ARRAYS,
+            )
+            described = {"format": 1, "candidates": self.candidates, "prompts": self.prompts}
+            text = json.dumps(described, ensure_ascii=False, indent=1)
+            (folder / _DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+            name_backend(folder, "finite")
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:
@@ -181,10 +181,16 @@ class FinitePolicy:
         try:
             described = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
             candidates, prompts = described["candidates"], described.get("prompts")
+            if not all(isinstance(one, str) for listed in (candidates, prompts or []) for one in listed):
+                raise TypeError("a candidate or a prompt is no string")
             arrays = load_file(folder / _ARRAYS)
             return cls(candidates, arrays["log_base"], arrays["features"], arrays["theta"], prompts)
-        except (ValueError, KeyError, OSError, SafetensorError, DataError) as error:
-            raise ModelError(f"{folder} does not contain a finite policy that can be read: {error}") from error
+        except Exception as error:  # damaged files fail in more ways than there are kinds of errors
+            reason = str(error) if isinstance(error, DataError) else one_line(error)
+            raise ModelError(
+                f"{folder} does not contain a finite policy that can be read: {reason}; save it again, or restore the "
+                "files"
+            ) from error
 
 
 def _positions(what: str, strings: Sequence[str]) -> dict[str, int]:

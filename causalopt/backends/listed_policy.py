@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from causalopt.data import files
-from causalopt.errors import DataError
+from causalopt.errors import DataError, ModelError
+from causalopt.output import writing_folder
 from causalopt.typing import Float64
 
 TOLERANCE = 1e-6
@@ -156,13 +157,17 @@ class ListedPolicy:
 
     def save(self, directory: str | Path) -> None:
         folder = Path(directory)
-        folder.mkdir(parents=True, exist_ok=True)
         rows = [(prompt, text, p) for prompt, own in self._answers.items() for text, p in own.items()]
-        pd.DataFrame(rows, columns=["prompt", "text", "probability"]).to_parquet(folder / _FILE, index=False)
+        with writing_folder(folder):
+            pd.DataFrame(rows, columns=["prompt", "text", "probability"]).to_parquet(folder / _FILE, index=False)
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:
-        frame = pd.read_parquet(Path(directory) / _FILE)
+        path = Path(directory) / _FILE
+        frame = files.read_parquet(path)
+        for column in ("prompt", "text", "probability"):
+            if column not in frame:
+                raise ModelError(f"{path}: has no column {column!r}; save the policy again")
         prompt = None if frame["prompt"].isna().all() else "prompt"
         return cls.from_frame(frame, text="text", prompt=prompt, source=str(directory))
 

@@ -7,8 +7,11 @@ from pathlib import Path
 
 from causalopt import plugins
 from causalopt.backends.contracts import Backend, Policy
-from causalopt.durable import changed, digests, is_inside, special_file
-from causalopt.errors import ModelError
+from causalopt.doors import check_type
+from causalopt.durable import changed, digests, is_inside, special_file, write_text
+from causalopt.errors import ModelError, one_line
+from causalopt.output import impossible, shown_path
+from causalopt.signatures import shown
 
 NOTE = "causalopt_backend.json"
 """File in a saved policy's folder with the name of its backend and the digests of its files."""
@@ -33,7 +36,7 @@ def name_backend(directory: str | Path, backend: str) -> None:
     folder = Path(directory)
     names = sorted(path.name for path in folder.iterdir() if path.name not in (NOTE, FOR_READERS))
     noted = {"backend": backend, "sha256": digests(folder, names)}
-    (folder / NOTE).write_text(json.dumps(noted, indent=1) + "\n", encoding="utf-8")
+    write_text(folder / NOTE, json.dumps(noted, indent=1) + "\n")
 
 
 def backend_of(source: str | Path) -> str:
@@ -44,13 +47,21 @@ def backend_of(source: str | Path) -> str:
     ModelError
         If the file cannot be read.
     """
+    reason = impossible(source)
+    if reason is not None:
+        raise ModelError(f"{shown_path(source)}: {reason}; name a policy")
+    if Path(source).is_symlink() and not Path(source).exists():
+        raise ModelError(f"{source}: is a link to {Path(source).readlink()}, which does not exist; name a policy")
     note = Path(source) / NOTE
-    if not note.is_file():
+    if not note.exists():
         return "huggingface"
     try:
-        return str(json.loads(note.read_text(encoding="utf-8"))["backend"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{note}: does not name a backend ({error}); save the policy again") from error
+        name = json.loads(note.read_text(encoding="utf-8"))["backend"]
+        if not isinstance(name, str):
+            raise TypeError(f"its 'backend' is {shown(name)}")
+        return name
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ModelError(f"{note}: does not name a backend ({one_line(error)}); save the policy again") from error
 
 
 def check_saved(source: str | Path) -> None:
@@ -67,7 +78,7 @@ def check_saved(source: str | Path) -> None:
         raise ModelError(f"{special}: is not a regular file; a policy's folder contains regular files alone")
     try:
         written = json.loads((folder / NOTE).read_text(encoding="utf-8"))["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return
     if not (isinstance(written, dict) and all(isinstance(name, str) and is_inside(name) for name in written)):
         raise ModelError(f"{folder / NOTE}: 'sha256' does not name files of this folder; save the policy again")
@@ -93,6 +104,7 @@ def load_policy(source: str | Path, cache: Path | None = None) -> Policy:
     ModelError
         If there is no such policy, or a file in its folder is not what was written.
     """
+    check_type("a policy", source, (str, Path), "named by a folder or a hub id")
     check_saved(source)
     backend: type[Backend] = plugins.backends.get(backend_of(source))
     return backend.load_policy(source, cache)

@@ -8,29 +8,38 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from causalopt.cli.arguments import path
 from causalopt.cli.console import console, escaped, stderr
+from causalopt.durable import write_text
 from causalopt.errors import ConfigError
+from causalopt.output import check_new_file
 
 SHOWN = 40
 """Largest number of candidates that are printed."""
 
 
 def choose(
-    run_directory: Annotated[Path, typer.Argument(help="Directory of a run.", show_default=False)],
+    run_directory: Annotated[Path, typer.Argument(parser=path, help="Directory of a run.", show_default=False)],
     candidates: Annotated[
-        Path, typer.Argument(help="Table of candidates: a column of texts, and of prompts.", show_default=False)
+        Path,
+        typer.Argument(parser=path, help="Table of candidates: a column of texts, and of prompts.", show_default=False),
     ],
-    out: Annotated[Path | None, typer.Option(help="Write the ranking to this CSV file.")] = None,
+    out: Annotated[Path | None, typer.Option(parser=path, help="Write the ranking to this CSV file.")] = None,
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
 ) -> None:
     """Rank candidate texts within each prompt: the policy's probability, and the predicted effect of each text."""
     from causalopt.run.choose import choose as rank
 
-    if out is not None and out.resolve() == candidates.resolve():
-        raise ConfigError(f"{out}: is the table of candidates; name another file with --out")
-    found = rank(run_directory, candidates, level=level)
     if out is not None:
-        found.to_csv(out, index=False)
+        check_new_file(out)
+        if out.resolve() == candidates.resolve():
+            raise ConfigError(f"{out}: is the table of candidates; name another file with --out")
+        if out.exists() and not _is_ranking(out):
+            raise ConfigError(
+                f"{out}: already exists and is not the output of an earlier --out, so it is not overwritten; "
+                "name another file with --out"
+            )
+    found = rank(run_directory, candidates, level=level)
     interval = f"{100 * level:g}% interval"
     named = "prompt" in found
     table = Table(*(["prompt"] if named else []), "rank", "text", "probability", "score", interval, "readings")
@@ -45,5 +54,17 @@ def choose(
     console.print(table)
     if len(found) > SHOWN:
         stderr.print(f"{SHOWN} of {len(found)} candidates are shown" + ("" if out else "; --out writes all of them"))
-    if out is not None:
-        console.print(f"Wrote {out}", soft_wrap=True, highlight=False)
+    if out is not None:  # last: a disk that is full costs the file, not the numbers
+        write_text(out, found.to_csv(index=False))
+        console.print(escaped(f"Wrote {out}"), soft_wrap=True, highlight=False)
+
+
+def _is_ranking(out: Path) -> bool:
+    """Whether a file begins as a ranking does, so that a new one may replace it."""
+    from causalopt.run.choose import COLUMNS
+
+    try:
+        with out.open(encoding="utf-8") as stream:
+            return set(COLUMNS) <= set(stream.readline().strip().split(","))
+    except (OSError, UnicodeDecodeError):
+        return False

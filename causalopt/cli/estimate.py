@@ -8,25 +8,32 @@ from typing import Annotated, Any
 
 import typer
 
+from causalopt.cli.arguments import path
 from causalopt.cli.console import console, escaped, show_warning, stderr
+from causalopt.durable import write_text
 from causalopt.errors import CausalOptWarning, ConfigError
+from causalopt.output import check_new_file
 from causalopt.run.replacement import FILES, read_manifest, run_of
 
-RunArgument = Annotated[Path, typer.Argument(help="Directory of a run, or RUN/comparisons/NAME.", show_default=False)]
-DataOption = Annotated[
-    Path | None, typer.Option(help="Another table with the same columns; the run's test rows by default.")
+RunArgument = Annotated[
+    Path, typer.Argument(parser=path, help="Directory of a run, or RUN/comparisons/NAME.", show_default=False)
 ]
-OutOption = Annotated[Path | None, typer.Option(help="Also write the numbers as JSON to this file.")]
-DrawsOption = Annotated[int | None, typer.Option(min=20, help="Number of texts drawn from each policy.")]
+DataOption = Annotated[
+    Path | None, typer.Option(parser=path, help="Another table with the same columns; the run's test rows by default.")
+]
+OutOption = Annotated[Path | None, typer.Option(parser=path, help="Also write the numbers as JSON to this file.")]
+DrawsOption = Annotated[
+    int | None, typer.Option(min=20, max=10_000_000, help="Number of texts drawn from each policy.")
+]
 PolicyLogProbOption = Annotated[
     str | None, typer.Option(help="Column with a policy's log-probabilities of the texts, computed elsewhere.")
 ]
 PolicyTextOption = Annotated[str | None, typer.Option(help="Column with a text that this policy drew for each row.")]
-PolicyDrawsOption = Annotated[Path | None, typer.Option(help="Table of texts drawn from this policy.")]
+PolicyDrawsOption = Annotated[Path | None, typer.Option(parser=path, help="Table of texts drawn from this policy.")]
 
 
 def estimate(
-    source: Annotated[Path, typer.Argument(help="A table, or a YAML configuration.", show_default=False)],
+    source: Annotated[Path, typer.Argument(parser=path, help="A table, or a YAML configuration.", show_default=False)],
     policy: Annotated[
         str | None,
         typer.Option(
@@ -39,7 +46,9 @@ def estimate(
     policy_log_prob: PolicyLogProbOption = None,
     policy_text: PolicyTextOption = None,
     policy_draws: PolicyDrawsOption = None,
-    reference_draws: Annotated[Path | None, typer.Option(help="Table of texts drawn from the reference.")] = None,
+    reference_draws: Annotated[
+        Path | None, typer.Option(parser=path, help="Table of texts drawn from the reference.")
+    ] = None,
     behavior_log_prob: Annotated[
         str | None, typer.Option(help="Column with the log-probabilities of the policy that wrote the logs.")
     ] = None,
@@ -72,7 +81,9 @@ def estimate(
         "estimate.reference": reference,
         "estimate.reference_draws": None if reference_draws is None else str(reference_draws),
     }
-    overrides = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None] + (set_ or [])
+    overrides = [
+        f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items() if value is not None
+    ] + (set_ or [])
     is_config = source.suffix.lower() in (".yaml", ".yml")
     config = load_config(source, overrides) if is_config else table_config(source, overrides)
     _check_out(out, source, *input_paths(config).values())
@@ -137,17 +148,16 @@ def _check_out(out: Path | None, *inputs: Path | None) -> None:
     Raises
     ------
     ConfigError
-        One line that states the reason.
+        If it is an input or anything else that is not to be lost.
+    OutputError
+        If there is no such folder, or no permission.
     """
     if out is None:
         return
-    if not out.parent.is_dir():
-        raise ConfigError(f"{out}: its folder does not exist")
-    if out.is_dir():
-        raise ConfigError(f"{out}: is a folder; name a file with --out")
+    check_new_file(out)
     if not out.exists():
         return
-    if any(path is not None and path.exists() and path.samefile(out) for path in inputs):
+    if any(one is not None and one.exists() and one.samefile(out) for one in inputs):
         raise ConfigError(f"{out}: is an input of this command, so it is not overwritten; name another file with --out")
     in_run = out.resolve().name in FILES and read_manifest(out.resolve().parent) is not None
     if in_run or not _holds_numbers(out):
@@ -161,7 +171,9 @@ def _inputs_of(run_directory: Path) -> list[Path]:
     """Return the tables of a run; none if there is no run, which is reported later."""
     from causalopt.run.config import load_config
     from causalopt.run.keys import input_paths
+    from causalopt.run.saved_files import check_saved
 
+    check_saved(run_directory)
     config = run_of(run_directory) / "config.yaml"
     return list(input_paths(load_config(config)).values()) if config.is_file() else []
 
@@ -177,8 +189,6 @@ def _holds_numbers(path: Path) -> bool:
 def _show(metrics: dict[str, Any], out: Path | None) -> None:
     from causalopt.cli.tables import bounds_table, evidence_table, group_table, summary_table
 
-    if out is not None:
-        out.write_text(json.dumps(metrics, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
     console.print(summary_table(metrics))
     by_group = group_table(metrics)
     if by_group is not None:
@@ -195,3 +205,5 @@ def _show(metrics: dict[str, Any], out: Path | None) -> None:
     if metrics["who_answers"] is not None:
         console.print(escaped(metrics["who_answers"]), soft_wrap=True)
     console.print(escaped(metrics["verdict"]), soft_wrap=True)
+    if out is not None:  # last: a disk that is full costs the file, not the numbers
+        write_text(out, json.dumps(metrics, indent=2, allow_nan=False, ensure_ascii=False) + "\n")

@@ -7,16 +7,18 @@ from typing import Annotated
 
 import typer
 
+from causalopt.cli.arguments import path
 from causalopt.cli.console import console, escaped
 from causalopt.errors import ConfigError
+from causalopt.output import check_new_folder, writing
 
 
 def frontier(
-    run_directory: Annotated[Path, typer.Argument(help="Directory of a run.", show_default=False)],
+    run_directory: Annotated[Path, typer.Argument(parser=path, help="Directory of a run.", show_default=False)],
     choose: Annotated[
         float | None, typer.Option(help="Write the policy at this KL to the reference, nats.", show_default=False)
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of that policy.", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option(parser=path, help="Folder of that policy.", show_default=False)] = None,
 ) -> None:
     """Show gain against KL along a run's path, or write another point of it as a policy."""
     from causalopt.cli.tables import frontier_table
@@ -24,12 +26,15 @@ def frontier(
 
     if (choose is None) != (out is None):
         raise ConfigError("--choose KL and --out FOLDER belong together")
+    if out is not None:
+        check_new_folder(out)
     found = frontier_of(run_directory)
     console.print(frontier_table(found))
     console.print(escaped(found["sentence"]), soft_wrap=True)
     if choose is None or out is None:
         return
-    point = write_point(run_directory, choose, out)
+    with writing(out):
+        point = write_point(run_directory, choose, out)
     band = "no band: it lies beyond the points that were estimated"
     if point.low is not None and point.high is not None:
         band = f"by the band its gain lies between {point.low:+.4g} and {point.high:+.4g}"

@@ -13,40 +13,65 @@ import typer
 from rich.table import Table
 
 from causalopt import __version__
+from causalopt.cli.arguments import path
 from causalopt.cli.choose import choose
-from causalopt.cli.console import console, escaped, show_warning, stderr
+from causalopt.cli.console import console, escaped, leave_quietly, show_warning, stderr
+from causalopt.cli.ending import FULL, Commands, Interrupted, fail, kept_traceback, prepare_streams
 from causalopt.cli.estimate import compare, estimate, evaluate
 from causalopt.cli.frontier import frontier
-from causalopt.errors import CausalOptError, CausalOptWarning, ConfigError
+from causalopt.durable import write_text
+from causalopt.errors import CausalOptError, CausalOptWarning, ConfigError, one_line
+from causalopt.output import check_new_file, check_new_folder, writing
+from causalopt.signatures import MOST_SEED
 
 app = typer.Typer(
+    cls=Commands,
     help="Optimise language models on direct outcome data, as a causal problem.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-ConfigArgument = Annotated[Path, typer.Argument(help="YAML configuration, see configs/.", show_default=False)]
+ConfigArgument = Annotated[
+    Path, typer.Argument(parser=path, help="YAML configuration, see configs/.", show_default=False)
+]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="Override a key: section.key=value (repeatable).", show_default=False)
 ]
-RunArgument = Annotated[Path, typer.Argument(help="Directory of a run.", show_default=False)]
-SeedOption = Annotated[int, typer.Option(help="Seed of every draw.")]
+RunArgument = Annotated[Path, typer.Argument(parser=path, help="Directory of a run.", show_default=False)]
+SeedOption = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of every draw.")]
 
 
 def main() -> None:
-    """Run the command line: errors that a user can fix are one line with exit code 2, warnings are one line."""
+    """Run the command line: whatever goes wrong is one line on standard error, and so is each warning.
+
+    The exit code is 2 for an error that a user can mend, 1 for a fault of causalopt, whose traceback is kept in a file
+    that the line names, 130 after an interruption, and 141 if nobody reads the standard output any more.
+    """
     warnings.showwarning = show_warning
+    prepare_streams()
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except CausalOptError as error:
-        stderr.print(f"[bold red]error:[/] {escaped(str(error))}", soft_wrap=True, highlight=False)
-        sys.exit(2)
+        fail(str(error), 2)
+    except (KeyboardInterrupt, Interrupted):
+        fail("interrupted", 130)
+    except BrokenPipeError:
+        leave_quietly()
+    except MemoryError as error:
+        fail(f"memory is not enough ({one_line(error)}): use fewer rows, texts, draws or dimensions", 2)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL:  # of standard output, which may be a file
+            fail(f"the output cannot be written: {one_line(error)}; make room on that disk", 2)
+        fail(f"this is a fault of causalopt ({one_line(error)}); its traceback is in {kept_traceback(error)}", 1)
 
 
 @app.command()
 def run(
     config: ConfigArgument,
-    out: Annotated[Path | None, typer.Option(help="Run directory; runs/NAME by default.")] = None,
+    out: Annotated[Path | None, typer.Option(parser=path, help="Run directory; runs/NAME by default.")] = None,
     set_: SetOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run on completion.")] = False,
@@ -65,17 +90,20 @@ def run(
         raise ConfigError("--resume and --overwrite exclude each other")
     settings = load_config(config, set_ or ())
     directory = out or Path("runs") / config.stem
+    check_new_folder(directory)
     if not is_main():
         warnings.simplefilter("ignore", CausalOptWarning)
     plan = prepare(settings)
     done = resume and is_finished(directory)
-    with show_progress(stderr) if is_main() else nullcontext():
+    with show_progress(stderr) if is_main() else nullcontext(), writing(directory):
         metrics = run_plan(plan, directory, resume=resume, overwrite=overwrite, source=config)
     leave()
     if not is_main():
         return
     if done:
-        console.print(f"{directory}: this run is finished; there is nothing to do", soft_wrap=True, highlight=False)
+        console.print(
+            escaped(f"{directory}: this run is finished; there is nothing to do"), soft_wrap=True, highlight=False
+        )
         return
     reused = reuse_sentence(stages_of(directory))
     if reused is not None:
@@ -89,7 +117,7 @@ def run(
     console.print(escaped(metrics["verdict"]), soft_wrap=True)
     if metrics["frontier"] is not None and metrics["frontier"]["sentence"] not in metrics["verdict"]:
         console.print(escaped(metrics["frontier"]["sentence"]), soft_wrap=True)
-    console.print(f"Report: {directory / 'report.html'}", soft_wrap=True, highlight=False)
+    console.print(escaped(f"Report: {directory / 'report.html'}"), soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -101,15 +129,17 @@ def check(config: ConfigArgument, set_: SetOption = None) -> None:
 
     plan = prepare(load_config(config, set_ or ()))
     console.print(plan_table(plan))
-    console.print(f"{config}: ready to run", soft_wrap=True, highlight=False)
+    console.print(escaped(f"{config}: ready to run"), soft_wrap=True, highlight=False)
 
 
 @app.command()
 def init(
-    table: Annotated[Path, typer.Argument(help="Your table: CSV, TSV, JSON Lines or Parquet.", show_default=False)],
+    table: Annotated[
+        Path, typer.Argument(parser=path, help="Your table: CSV, TSV, JSON Lines or Parquet.", show_default=False)
+    ],
     text: Annotated[str, typer.Option(help="Column of the texts.")],
     outcome: Annotated[str, typer.Option(help="Column of the outcome.")],
-    out: Annotated[Path, typer.Option(help="Configuration to write.")] = Path("causalopt.yaml"),
+    out: Annotated[Path, typer.Option(parser=path, help="Configuration to write.")] = Path("causalopt.yaml"),
 ) -> None:
     """Write a first configuration for a table, with every setting and its default."""
     from causalopt.run.config import parse_config
@@ -117,9 +147,10 @@ def init(
 
     if out.exists():
         raise ConfigError(f"{out}: already exists; name another file with --out")
+    check_new_file(out)
     config = parse_config({"data": {"path": str(table), "text": text, "outcome": outcome}, "backend": "huggingface"})
-    out.write_text(prepare(config).config.dump(), encoding="utf-8")
-    console.print(f"Wrote {out}; name your covariates in it, then: causalopt run {out}", soft_wrap=True)
+    write_text(out, prepare(config).config.dump())
+    console.print(escaped(f"Wrote {out}; name your covariates in it, then: causalopt run {out}"), soft_wrap=True)
 
 
 app.command()(estimate)
@@ -139,7 +170,7 @@ def generate(
     """Draw texts from a policy, one JSON object per line."""
     from causalopt.backends import load_policy
 
-    folder = Path(source)
+    folder = path(source)
     policy = load_policy(folder / "policy" if (folder / "metrics.json").exists() else source)
     prompts = None if prompt is None else [one for one in prompt for _ in range(n)]
     texts = policy.sample(prompts, n if prompts is None else len(prompts), seed)
@@ -152,7 +183,9 @@ def report(run_directory: RunArgument) -> None:
     """Write a run's report.html again."""
     from causalopt.report import write_report
 
-    console.print(f"Report: {write_report(run_directory)}", soft_wrap=True, highlight=False)
+    with writing(run_directory / "report.html"):
+        written = write_report(run_directory)
+    console.print(escaped(f"Report: {written}"), soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -171,7 +204,9 @@ def plugins() -> None:
 def benchmark(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="A package in the checkout's benchmarks/.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Folder for results, summary, table and plots.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option(parser=path, help="Folder for results, summary, table and plots.", show_default=False)
+    ],
     quick: Annotated[bool, typer.Option("--quick", help="A small version, in a minute or two.")] = False,
 ) -> None:
     """Run a benchmark, like `python -m benchmarks.NAME`, which takes further options."""

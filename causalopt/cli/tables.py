@@ -9,6 +9,7 @@ from rich.table import Table
 from causalopt.backends.contracts import CandidateBackend
 from causalopt.cli.console import escaped
 from causalopt.data.choice_sets import ChoiceSets
+from causalopt.run.memory import estimated_memory
 from causalopt.run.plan import Plan
 
 SOURCES = {
@@ -23,7 +24,9 @@ def summary_table(metrics: dict[str, Any]) -> Table:
     """Values of reference, policy and difference with their intervals, and the exact true values in a world."""
     truth = metrics.get("truth")
     level = f"{100 * metrics['level']:g}% interval"
-    table = Table("", metrics["estimator"], level, *(["truth"] if truth else []), title=f"Value ({metrics['outcome']})")
+    table = Table(
+        "", metrics["estimator"], level, *(["truth"] if truth else []), title=escaped(f"Value ({metrics['outcome']})")
+    )
     for quantity in ("reference", "policy", "difference"):
         value = metrics["value"][quantity]
         interval = f"{value['ci_low']:.4g} to {value['ci_high']:.4g}"
@@ -51,7 +54,9 @@ def group_table(metrics: dict[str, Any]) -> Table | None:
     if not found or not found["gains"]:
         return None
     level = f"{100 * found['level']:g}% simultaneous interval"
-    table = Table("readers", "rows", "clusters", "difference", level, "", title=f"For whom ({metrics['outcome']})")
+    table = Table(
+        "readers", "rows", "clusters", "difference", level, "", title=escaped(f"For whom ({metrics['outcome']})")
+    )
     for row in found["gains"]:
         numbers = ("–", "–")
         if row["reason"] is None:
@@ -168,33 +173,39 @@ def _interval(found: dict[str, Any]) -> str:
     return f"{found['estimate']:.4g} ({found['ci_low']:.4g} to {found['ci_high']:.4g})"
 
 
+def _plan_row(table: Table, what: str, words: str) -> None:
+    table.add_row(escaped(what), escaped(words))
+
+
 def plan_table(plan: Plan) -> Table:
     """Show what a run would do."""
     table = Table("", "", show_header=False, title="Plan")
     data, config = plan.train, plan.config
-    table.add_row("data", str(data.source))
-    table.add_row("training rows", f"{len(data)} in {len(set(data.group))} groups")
+    _plan_row(table, "data", str(data.source))
+    _plan_row(table, "training rows", f"{len(data)} in {len(set(data.group))} groups")
     if plan.apart is not None:
-        table.add_row("rows set apart to choose how far to go", f"{len(plan.apart)}")
-    table.add_row("test rows", f"{len(plan.test)} in {len(set(plan.test.group))} groups")
+        _plan_row(table, "rows set apart to choose how far to go", f"{len(plan.apart)}")
+    _plan_row(table, "test rows", f"{len(plan.test)} in {len(set(plan.test.group))} groups")
     for reason, count in data.dropped.items():
-        table.add_row("dropped", f"{count}: {reason}")
+        _plan_row(table, "dropped", f"{count}: {reason}")
     if plan.outcome_rows.train is not None and plan.outcome_rows.test is not None:
         second = f"{plan.outcome_rows.train.source}: {len(plan.outcome_rows.train)} rows for the training rows, "
-        table.add_row("outcome model from", f"{second}{len(plan.outcome_rows.test)} for the test rows")
+        _plan_row(table, "outcome model from", f"{second}{len(plan.outcome_rows.test)} for the test rows")
     mean = "mean" if data.columns.weight is None else "weighted mean"
     value = data.outcome_mean_and_spread()[0]
-    table.add_row("outcome", f"{data.columns.outcome}, {data.direction}, {mean} {value:.4g}")
+    _plan_row(table, "outcome", f"{data.columns.outcome}, {data.direction}, {mean} {value:.4g}")
     parts = ["embedder", "outcome_model", "assignment_model", "objective", "backend"]
     if not data.rated.all():
-        table.add_row("rows with an outcome", f"{int(data.rated.sum())} of {len(data)}")
+        _plan_row(table, "rows with an outcome", f"{int(data.rated.sum())} of {len(data)}")
         parts.insert(3, "observation_model")
-    table.add_row("covariates", ", ".join(data.covariates.columns) or "none: the texts are treated as randomised")
+    _plan_row(table, "covariates", ", ".join(data.covariates.columns) or "none: the texts are treated as randomised")
     chosen_among = plan.backend.candidates if isinstance(plan.backend, CandidateBackend) else None
     if isinstance(chosen_among, ChoiceSets):
-        table.add_row("candidates", chosen_among.sentence())
+        _plan_row(table, "candidates", chosen_among.sentence())
+    gib = estimated_memory(*plan.data_sets().values()) / 2**30
+    _plan_row(table, "memory", f"about {gib:.1f} GiB, without a model")
     for part in parts:
         settings = dict(getattr(config, part))
         name = settings.pop("name")
-        table.add_row(part.replace("_", " "), f"{name} " + ", ".join(f"{k}={v}" for k, v in settings.items()))
+        _plan_row(table, part.replace("_", " "), f"{name} " + ", ".join(f"{k}={v}" for k, v in settings.items()))
     return table

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_type_hints
 
 import pandas as pd
 
 from causalopt.errors import ConfigError, DataError
+from causalopt.signatures import shown
 from causalopt.suggestion import did_you_mean
 
 Kind = Literal[
@@ -64,6 +65,14 @@ class Columns:
     time: str | None = _role("time", "when the text was read: numbers or ISO dates")
     placebo_outcome: str | None = _role("number", "fixed before the text was read: no text can have affected it")
 
+    def __post_init__(self) -> None:
+        for role in ROLES:
+            value = vars(self)[role.name]
+            if role.kind in SEVERAL or (value is None and role.default is None):
+                continue
+            if not isinstance(value, str):
+                raise ConfigError(f"{role.name} must be the name of a column, a string, not {shown(value)}")
+
     def filled(self) -> Iterator[tuple[Role, str]]:
         """Yield pairs of role and column, for the roles that are filled."""
         for role in ROLES:
@@ -107,6 +116,32 @@ class Columns:
                     f"{source}: column {column!r} is both {taken[column]} and {role.name}; give it one role"
                 )
             taken[column] = role.name
+
+
+def check_several(**given: Any) -> None:
+    """Raise `ConfigError` unless each role that several columns have is given as a list or a mapping of their names.
+
+    Examples
+    --------
+    >>> from causalopt.data.columns import check_several
+    >>> check_several(covariates=["age"], loggers=None)
+    >>> check_several(covariates="age")
+    Traceback (most recent call last):
+        ...
+    causalopt.errors.ConfigError: covariates must be a list of columns, not the string 'age'
+    """
+    for name, value in given.items():
+        of_labels = name in ("loggers", "propensities")
+        if value is None and of_labels:
+            continue
+        wanted = "a mapping from labels to columns" if of_labels else "a list of columns"
+        if isinstance(value, str):
+            raise ConfigError(f"{name} must be {wanted}, not the string {value!r}")
+        if not isinstance(value, Mapping if of_labels else Iterable) or (isinstance(value, Mapping) and not of_labels):
+            raise ConfigError(f"{name} must be {wanted}, not {shown(value)}")
+        for column in value.values() if isinstance(value, Mapping) else value:
+            if not isinstance(column, str):
+                raise ConfigError(f"{name} must be {wanted}, and {shown(column)} is not a name: columns are strings")
 
 
 ROLES = tuple(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from typing import Self
+from zlib import crc32
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,10 @@ from causalopt.errors import CausalOptWarning, DataError
 from causalopt.typing import Array, Float64
 
 MISSING = "(missing)"
+MOST_LEVELS = 64
+"""Number of levels of a covariate that always have an indicator each, and of indicators that the others may share."""
+MOST_CELLS = 2**25
+"""Largest table of indicators for one covariate, in numbers (256 MiB), before levels share some."""
 
 
 class CovariateEncoder:
@@ -21,6 +26,8 @@ class CovariateEncoder:
 
     A missing category is a level of its own, and every level has an indicator: the models fitted on them are
     penalised, so no level needs to be left out. Constant columns carry no information and are left out with a warning.
+    Where a covariate has so many levels that their indicators would not fit into memory, the most frequent ones keep
+    their own and the others share 64, by a hash of their names (Weinberger et al. 2009), with a warning.
 
     Examples
     --------
@@ -38,6 +45,7 @@ class CovariateEncoder:
         """Learn means, scales and levels."""
         self._numeric: list[str] = []
         self._categorical: list[str] = []
+        self._own: dict[str, set[str]] = {}
         constant: list[str] = []
         for column in frame.columns:
             numeric = pd.api.types.is_numeric_dtype(frame[column])
@@ -46,6 +54,9 @@ class CovariateEncoder:
                 constant.append(column)
             else:
                 (self._numeric if numeric else self._categorical).append(column)
+                if not numeric and (found := own_indicators(str(column), values)) is not None:
+                    self._own[column] = found[0]
+                    warnings.warn(found[1], CausalOptWarning, stacklevel=2)
         if constant:
             warnings.warn(
                 f"covariates that are constant were left out: {', '.join(constant)}", CausalOptWarning, stacklevel=2
@@ -88,7 +99,32 @@ class CovariateEncoder:
                 raise DataError(f"covariate {column!r} was there at fit time and is missing now")
         numbers = {column: _finite(frame[column], column) for column in self._numeric}
         levels = {column: levels_of(frame[column]) for column in self._categorical}
+        levels |= {column: _shared(levels[column], own) for column, own in self._own.items()}
         return pd.DataFrame({**numbers, **levels}, index=range(len(frame)))
+
+
+def own_indicators(column: str, levels: Array) -> tuple[set[str], str] | None:
+    """Levels [n] of a covariate that keep an indicator of their own where the others share some, and why, in words.
+
+    None if all levels have an indicator.
+    """
+    counts = pd.Series(levels).value_counts()
+    cells = len(levels) * len(counts)
+    if len(counts) <= 2 * MOST_LEVELS or cells <= MOST_CELLS:
+        return None
+    order = sorted(counts.items(), key=lambda one: (-one[1], str(one[0])))
+    return {str(level) for level, _ in order[:MOST_LEVELS]}, (
+        f"covariate {column!r} has {len(counts)} levels in {len(levels)} rows: an indicator for each would take "
+        f"{8 * cells / 2**30:.3g} GiB, so the {MOST_LEVELS} most frequent have one each and the others share "
+        f"{MOST_LEVELS}, by a hash; where rare levels matter for what readers were shown, group them yourself"
+    )
+
+
+def _shared(levels: Array, own: set[str]) -> Array:
+    """Replace all levels but some by the name of the indicator that they share, shape [n]."""
+    codes, distinct = pd.factorize(levels)
+    name = [level if level in own else f"other {crc32(level.encode()) % MOST_LEVELS}" for level in distinct]
+    return np.array(name, dtype=object)[codes]
 
 
 def levels_of(series: pd.Series) -> Array:

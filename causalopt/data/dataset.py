@@ -13,7 +13,7 @@ import pandas as pd
 from sklearn.model_selection import GroupShuffleSplit
 
 from causalopt.data import canonical, clustering, files, missing
-from causalopt.data.columns import NAMED, Columns
+from causalopt.data.columns import NAMED, Columns, check_several
 from causalopt.data.fingerprint import fingerprint_frame
 from causalopt.data.loggers import check_loggers, mixture_log_prob, own_log_prob
 from causalopt.data.missing import OnMissing
@@ -157,7 +157,8 @@ class DirectOutcomeDataset:
 
     @classmethod
     def _from(cls, reader: files.Reader, path: str | Path, roles: dict[str, Any]) -> DirectOutcomeDataset:
-        return cls.from_frame(reader(Path(path), roles.get("covariates", ())), source=str(path), **roles)
+        check_several(covariates=roles.get("covariates", ()))
+        return cls.from_frame(reader(files.as_path(path), roles.get("covariates", ())), source=str(path), **roles)
 
     @classmethod
     def from_frame(
@@ -233,9 +234,7 @@ class DirectOutcomeDataset:
             raise ConfigError(f"direction must be 'maximize' or 'minimize', not {direction!r}")
         if on_missing not in ("drop", "error", "model"):
             raise ConfigError(f"on_missing must be 'drop', 'error' or 'model', not {on_missing!r}")
-        for role, names in (("covariates", covariates), ("attributes", attributes)):
-            if isinstance(names, str):
-                raise ConfigError(f"{role} must be a list of columns, not the string {names!r}")
+        check_several(covariates=covariates, attributes=attributes, loggers=loggers, propensities=propensities)
         if not isinstance(frame, pd.DataFrame):
             raise DataError(f"{source}: is a {type(frame).__name__}, not a pandas DataFrame")
         columns = Columns(

@@ -18,7 +18,9 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from causalopt.errors import DataError
+from causalopt.errors import DataError, one_line
+from causalopt.output import impossible, shown_path
+from causalopt.signatures import shown
 
 MISSING = frozenset({"", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "."})
 """Spellings of a missing number in text, in lower case, as R, pandas, Excel, SQL, Stata and SAS write it."""
@@ -52,6 +54,8 @@ def number(cell: Any) -> float:
             return float(cell)
         except OverflowError:
             return math.inf
+        except ArithmeticError:  # a signalling nan of decimal
+            return math.nan
     raise ValueError(f"{cell!r} is not a number")
 
 
@@ -116,6 +120,14 @@ READERS: dict[str, Reader] = {
 }
 
 
+def as_path(path: Any) -> Path:
+    """Return the path of a table; `DataError` if no file can have that name."""
+    if not isinstance(path, str | Path):
+        raise DataError(f"a table is named by a path, not by {shown(path)}")
+    _check_name(path)
+    return Path(path)
+
+
 def read_table(path: Path, covariates: Collection[str] = ()) -> pd.DataFrame:
     """Read a table by its suffix, or a folder saved by `datasets`.
 
@@ -124,6 +136,7 @@ def read_table(path: Path, covariates: Collection[str] = ()) -> pd.DataFrame:
     DataError
         If there is no such file, its suffix is unknown, or it cannot be parsed.
     """
+    _check_name(path)
     if path.is_dir():
         return read_saved_dataset(path, covariates)
     if path.suffix.lower() not in READERS and path.exists():
@@ -139,24 +152,38 @@ def check_texts(frame: pd.DataFrame, columns: Collection[str], source: str) -> N
         if column not in frame:
             names = ", ".join(map(str, frame.columns))
             raise DataError(f"{source}: there is no column {column!r} of texts; there are: {names}")
+        if isinstance(frame[column], pd.DataFrame):
+            raise DataError(f"{source}: there are several columns {column!r}; rename all but one")
         empty = frame[column].map(lambda cell: not isinstance(cell, str) or not cell.strip())
         if empty.any():
             raise DataError(f"{source}: column {column!r}, row {int(empty.argmax()) + 1} holds no text")
 
 
+def _check_name(path: str | Path) -> None:
+    reason = impossible(path)
+    if reason is not None:
+        raise DataError(f"{shown_path(path)}: {reason}; name a table")
+
+
 def _read(path: Path, reader: Callable[[Path], T]) -> T:
     try:
         return reader(path)
+    except DataError:
+        raise
     except FileNotFoundError as error:
         if path.exists():
-            raise DataError(f"{path}: {_one_line(error)}") from None
+            raise DataError(f"{path}: {one_line(error)}") from None
         raise DataError(f"{path}: there is no such file") from None
     except pd.errors.EmptyDataError:
         raise DataError(f"{path}: is empty") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8 (byte {error.start}); save it as UTF-8") from None
-    except (pd.errors.ParserError, csv.Error, ValueError, OSError) as error:
-        raise DataError(f"{path}: cannot be parsed: {_one_line(error)}") from None
+    except RecursionError:
+        raise DataError(f"{path}: cannot be parsed: a value is nested too deeply") from None
+    except MemoryError:
+        raise  # nothing is wrong with the file
+    except Exception as error:  # a parser of damaged bytes has no list of its errors
+        raise DataError(f"{path}: cannot be parsed: {one_line(error)}") from error
 
 
 def _parse_delimited(path: Path, separator: str, covariates: Collection[str]) -> pd.DataFrame:
@@ -187,13 +214,19 @@ def _parse_jsonl(path: Path) -> pd.DataFrame:
         for row, line in enumerate(lines, start=1):
             if line.strip():
                 try:
-                    records.append(json.loads(line))
-                except json.JSONDecodeError as error:
+                    records.append(json.loads(line, object_pairs_hook=_each_key_once))
+                except RecursionError:
+                    raise ValueError(f"line {row}: is nested too deeply") from None
+                except ValueError as error:
                     raise ValueError(f"line {row}: {error}") from None
                 if not isinstance(records[-1], dict):
                     raise ValueError(f"line {row}: is not a JSON object")
     return pd.DataFrame.from_records(records)
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for i, key in enumerate(keys) if key in keys[:i])!r} is there twice")
+    return found

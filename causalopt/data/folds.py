@@ -10,8 +10,11 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import GroupKFold
 
+from causalopt.blocks import ROWS
+from causalopt.doors import check_number, check_seed
 from causalopt.errors import CausalOptWarning, DataError
-from causalopt.typing import Array, Int64
+from causalopt.repeated import RepeatedRows
+from causalopt.typing import Embeddings, Int64
 
 
 def group_folds(group: Int64, folds: int, seed: int) -> Int64:
@@ -19,6 +22,8 @@ def group_folds(group: Int64, folds: int, seed: int) -> Int64:
 
     Raises
     ------
+    ConfigError
+        When the number of folds or the seed is not a whole number, or the seed is negative or beyond 2**32 - 1.
     DataError
         When there are fewer groups than folds.
 
@@ -30,6 +35,8 @@ def group_folds(group: Int64, folds: int, seed: int) -> Int64:
     >>> bool(fold[0] == fold[1]), sorted(set(fold.tolist()))
     (True, [0, 1, 2])
     """
+    check_number("folds", folds, whole=True)
+    check_seed("seed", seed)
     if folds < 2:
         raise DataError(f"cross-fitting needs at least 2 folds, not {folds}")
     groups = len(np.unique(group))
@@ -60,7 +67,7 @@ def inner_folds(text_id: Int64, folds: int, seed: int) -> Int64 | None:
     return None if folds < 2 else group_folds(text_id, folds, seed)
 
 
-def row_codes(rows: Array) -> Int64:
+def row_codes(rows: Embeddings) -> Int64:
     """Codes of equal rows, shape [n], numbered by first appearance.
 
     The order of the codes does not depend on the numbers, whose last bits differ from processor to processor.
@@ -72,15 +79,24 @@ def row_codes(rows: Array) -> Int64:
     >>> row_codes(np.array([[1.0, 2.0], [0.0, 0.0], [1.0, 2.0]])).tolist()
     [0, 1, 0]
     """
+    if isinstance(rows, RepeatedRows):
+        return pd.factorize(row_codes(rows.table)[rows.code])[0].astype(np.int64)
     if rows.shape[1] == 0:
         return np.zeros(len(rows), dtype=np.int64)
+    if len(rows) > ROWS:
+        # A column at a time: codes of the pairs of a row's code so far and its number in the next column.
+        codes = np.zeros(len(rows), dtype=np.int64)
+        for column in rows.T:
+            of_column, levels = pd.factorize(column, use_na_sentinel=False)
+            codes = pd.factorize(codes * len(levels) + of_column)[0].astype(np.int64)
+        return codes
     contiguous = np.ascontiguousarray(rows) + 0.0  # -0.0 becomes 0.0: equal numbers have equal bytes
     whole = contiguous.view(np.dtype((np.void, contiguous.dtype.itemsize * contiguous.shape[1]))).ravel()
-    known: dict[object, int] = {}  # hashing takes a third of the time of sorting
+    known: dict[object, int] = {}  # for few rows hashing takes a third of the time, and little memory
     return np.array([known.setdefault(row, len(known)) for row in whole.tolist()], dtype=np.int64)
 
 
-def text_ids(x: Array, text_id: Int64 | None) -> Int64:
+def text_ids(x: Embeddings, text_id: Int64 | None) -> Int64:
     """Ids of the rows' texts, shape [n]; without given ids, rows with equal embeddings count as one text."""
     return row_codes(x) if text_id is None else text_id
 

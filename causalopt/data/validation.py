@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable
+from decimal import Decimal
 from numbers import Real
 from typing import Any
 
@@ -53,6 +54,8 @@ def clean(frame: pd.DataFrame, columns: Columns, source: str) -> pd.DataFrame:
             cleaned[column] = _numbers(frame[column], column, source)
         if role.kind == "positive":
             _refuse(cleaned[column], column, lambda value: value <= 0, f"a {role.name} must be positive", source)
+            rule = f"a {role.name} must be below {LARGEST_OUTCOME:g}, so that sums of squares can be computed"
+            _refuse(cleaned[column], column, lambda value: value >= LARGEST_OUTCOME, rule, source)
         if role.kind in ("log-probability", "log-probabilities"):
             _refuse(cleaned[column], column, lambda value: value > 0, "a log-probability cannot be above 0", source)
     return pd.DataFrame(cleaned)
@@ -192,7 +195,15 @@ def _is_no_number(cell: Any) -> bool:
 
 
 def _or_none(series: pd.Series) -> pd.Series:
-    return series.astype(object).where(series.notna(), None)
+    if isinstance(series.dtype, pd.StringDtype):  # one string for each distinct one, not for each row
+        codes, levels = pd.factorize(series)
+        strings = np.array([*levels, None], dtype=object)  # the code of a missing cell is -1
+        return pd.Series(strings[codes], index=series.index, dtype=object)
+    cells = series.astype(object)
+    # One by one: pandas compares a cell with itself, which a signalling nan of decimal does not bear.
+    signals = np.array([isinstance(cell, Decimal) and cell.is_snan() for cell in cells], dtype=bool)
+    cells = cells.where(~signals, None) if signals.any() else cells
+    return cells.where(cells.notna(), None)
 
 
 def _map(cells: pd.Series, function: Callable[[Any], Any]) -> pd.Series:

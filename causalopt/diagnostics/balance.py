@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from causalopt.arrays import as_exposure, as_matrix, as_vector
+from causalopt.arrays import as_embeddings, as_exposure, as_matrix, as_vector
 from causalopt.errors import DataError
 from causalopt.estimators.cluster import cluster_codes
 from causalopt.estimators.jackknife import standard_errors
-from causalopt.typing import Float64, Int64
+from causalopt.typing import Embeddings, Float64, Int64
+
+COLUMNS = 4
+"""Coordinates of the embedding that are held for all rows at a time."""
 
 
 def covariate_balance(
@@ -67,14 +71,19 @@ def covariate_balance(
     >>> covariate_balance(x, w, s, names=["age"])[["covariate", "before", "after"]].round(3).values.tolist()
     [['age', 0.333, 0.0]]
     """
-    x = as_matrix("x", x)
+    x = as_embeddings("x", x)
     w = as_matrix("w", w, len(x))
     exposure = as_exposure(weight, len(x))
     after = _weighted(s, exposure)
     names = _names(names, w.shape[1])
     codes = cluster_codes(cluster, len(x))
-    x = x[:, np.ptp(x[exposure > 0], axis=0) > 1e-12 * np.abs(x).max(axis=0, initial=0.0)]
-    before_r, after_r = _correlations(x, w, exposure), _correlations(x, w, after)
+    found: list[list[Float64]] = [[], [], [], []]
+    for part in _columns(x):
+        part = part[:, np.ptp(part[exposure > 0], axis=0) > 1e-12 * np.abs(part).max(axis=0, initial=0.0)]
+        for k, one in enumerate((exposure, after)):
+            found[k].append(_correlations(part, w, one))
+            found[2 + k].append(_errors(part, w, one, found[k][-1], codes))
+    before_r, after_r, *chance = (np.concatenate(parts) for parts in found)
     return pd.DataFrame(
         {
             "covariate": list(names),
@@ -82,8 +91,8 @@ def covariate_balance(
             "after": _root_mean_square(after_r),
             "largest_before": np.abs(before_r).max(axis=0, initial=0.0),
             "largest_after": np.abs(after_r).max(axis=0, initial=0.0),
-            "chance_before": _chance(x, w, exposure, before_r, codes),
-            "chance_after": _chance(x, w, after, after_r, codes),
+            "chance_before": _chance(chance[0], exposure, codes),
+            "chance_after": _chance(chance[1], after, codes),
         }
     )
 
@@ -121,13 +130,17 @@ def weight_calibration(
     >>> weight_calibration(w, w, s)["shift"].abs().round(6).tolist()
     [0.0, 0.0, 0.0]
     """
-    x = as_matrix("x", x)
+    x = as_embeddings("x", x)
     n = len(x)
     w = as_matrix("w", w, n)
     s = as_vector("s", s, n)
     exposure = as_exposure(weight, n)
     names = _names(names, w.shape[1])
-    shift, se = _shifts(np.column_stack([np.ones(n), w, x]), s, exposure, cluster_codes(cluster, n))
+    codes = cluster_codes(cluster, n)
+    columns = (_standardized(part, exposure) for part in _columns(x))
+    known = np.column_stack([np.ones(n), _standardized(w, exposure)])
+    parts = [_shifts(part, s, exposure, codes) for part in chain([known], columns)]
+    shift, se = (np.concatenate(both) for both in zip(*parts, strict=True))
     statistic = np.divide(shift, se, out=np.zeros_like(shift), where=se > 0)
     first = 1 + w.shape[1]
     keep = list(range(first))
@@ -168,10 +181,16 @@ def _correlations(x: Float64, w: Float64, weight: Float64) -> Float64:
     return np.asarray((left * weight[:, None]).T @ right / weight.sum(), dtype=np.float64)
 
 
-def _chance(x: Float64, w: Float64, weight: Float64, found: Float64, cluster: tuple[Int64, ...]) -> Float64:
-    """Root mean square over the coordinates of the correlations expected by chance, shape [p]."""
-    if not cluster:
-        return np.full(w.shape[1], np.sqrt(np.sum(weight**2)) / weight.sum())
+def _columns(x: Embeddings) -> Iterator[Float64]:
+    """Yield columns of all rows, a few at a time."""
+    for start in range(0, x.shape[1], COLUMNS) or [0]:
+        yield np.asarray(x[:, start : start + COLUMNS], dtype=np.float64)
+
+
+def _errors(x: Float64, w: Float64, weight: Float64, found: Float64, cluster: tuple[Int64, ...]) -> Float64:
+    """Clustered standard errors of the correlations, shape [d, p]; nothing if every row is a cluster."""
+    if not cluster or not x.shape[1]:
+        return np.zeros((0, w.shape[1]))
     left, right = _standardized(x, weight), _standardized(w, weight)
     n, share = len(x), weight / weight.sum()
     equal = np.full(n, 1 / n)
@@ -179,7 +198,14 @@ def _chance(x: Float64, w: Float64, weight: Float64, found: Float64, cluster: tu
         standard_errors(n * share[:, None] * (left * column[:, None] - correlation), equal, cluster)
         for column, correlation in zip(right.T, found.T, strict=True)
     ]
-    return _root_mean_square(np.array(errors, dtype=np.float64).reshape(len(errors), -1).T)
+    return np.array(errors, dtype=np.float64).reshape(len(errors), -1).T
+
+
+def _chance(errors: Float64, weight: Float64, cluster: tuple[Int64, ...]) -> Float64:
+    """Root mean square over the coordinates of the correlations expected by chance, shape [p]."""
+    if not cluster:
+        return np.full(errors.shape[1], np.sqrt(np.sum(weight**2)) / weight.sum())
+    return _root_mean_square(errors)
 
 
 def _root_mean_square(values: Float64) -> Float64:
@@ -187,9 +213,8 @@ def _root_mean_square(values: Float64) -> Float64:
     return np.asarray(np.sqrt(np.sum(values**2, axis=0) / max(len(values), 1)), dtype=np.float64)
 
 
-def _shifts(values: Float64, s: Float64, exposure: Float64, cluster: tuple[Int64, ...]) -> tuple[Float64, Float64]:
-    """Mean of (s - 1) times each standardised column (a column of ones is unchanged), and its standard error."""
-    columns = np.column_stack([values[:, :1], _standardized(values[:, 1:], exposure)])
+def _shifts(columns: Float64, s: Float64, exposure: Float64, cluster: tuple[Int64, ...]) -> tuple[Float64, Float64]:
+    """Mean of (s - 1) times each column, and its standard error."""
     term = (s - 1)[:, None] * columns
     shift = np.mean(exposure[:, None] * term, axis=0)
     influence = exposure[:, None] * (term - shift)

@@ -10,7 +10,8 @@ import numpy as np
 from lightgbm import LGBMClassifier
 from scipy.stats import t
 
-from causalopt.arrays import as_codes, as_matrix
+from causalopt.arrays import as_codes, as_embeddings
+from causalopt.data.folds import row_codes
 from causalopt.density_ratio import TwoSamples, candidates, held_out_log_odds
 from causalopt.errors import DataError
 from causalopt.estimators.cluster import cluster_sums
@@ -208,9 +209,11 @@ def two_samples(
 
     A draw belongs to the unit of its row; an independent draw is a unit of its own.
     """
-    n = len(as_matrix("x_logged", x_logged))
+    n = len(as_embeddings("x_logged", x_logged))
     unit = None if cluster is None else as_codes("cluster", cluster, n)
-    groups = len(np.unique(np.asarray(x_logged), axis=0)) if unit is None else int(unit.max(initial=-1)) + 1
+    groups = (
+        int(row_codes(as_embeddings("x_logged", x_logged)).max()) + 1 if unit is None else int(unit.max(initial=-1)) + 1
+    )
     if groups < 2:
         raise DataError(f"the {n} logged texts are of {groups} cluster: at least two are needed to fit a classifier")
     sample = TwoSamples.of(x_logged, x_drawn, weight=weight, group=unit, folds=min(folds, groups), seed=seed)

@@ -95,7 +95,7 @@ class Frontier:
     def sentence(self) -> str:
         """Describe the choice in words."""
         apart = f"{self.rows:,} rows set apart"
-        if self.chosen:
+        if self.chosen and self.frame["chosen"].any():
             row = self.frame[self.frame["chosen"]].iloc[0]
             return (
                 f"Of {len(self.frame)} policies between the reference and what the fit reached, the one at "

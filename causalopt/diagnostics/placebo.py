@@ -192,11 +192,11 @@ def placebo_assignment(
     values, ways = rows.log_ratio[_first(codes)], cluster_codes(cluster, rows.n)
     observed = _weighted_minus_plain(rows, xi, ways)
     rng = np.random.default_rng(seed)
-    estimates = [
-        _weighted_minus_plain(WeightedRows.of(_traded(values, stratum, rng)[codes], weight), xi, ways)
-        for _ in track(range(repeats), "permuting texts", repeats)
-    ]
-    value, se, df = np.array([(estimate.value, estimate.se, estimate.df) for estimate in (*estimates, observed)]).T
+    found = []  # numbers alone: an estimate holds the influence of every row
+    for _ in track(range(repeats), "permuting texts", repeats):
+        one = _weighted_minus_plain(WeightedRows.of(_traded(values, stratum, rng)[codes], weight), xi, ways)
+        found.append((one.value, one.se, one.df))
+    value, se, df = np.array([*found, (observed.value, observed.se, observed.df)]).T
     apart = value - value.mean()
     apart[np.abs(apart) <= 1e-12 * np.abs(value).max()] = 0.0  # rounding, if no permutation changes anything
     distance = _in_errors(apart, se)

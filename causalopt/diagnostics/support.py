@@ -16,6 +16,8 @@ from causalopt.typing import Array, Float64
 
 LEVEL = 0.01
 """Share of texts from the logged distribution itself that are classed as outside of its support: half by each rule."""
+MOST_TEXTS = 20_000
+"""Largest number of texts among which the nearest is looked for."""
 SMALLEST_SPREAD = 1e-4
 """Smallest principal direction kept, in units of the largest: smaller ones are rounding error, never scaled up."""
 
@@ -165,21 +167,31 @@ def _outside(sample: TwoSamples, log_ratio: Float64) -> Array:
 
 
 def _distance_to_other_folds(sample: TwoSamples) -> Float64:
-    """Distance of each text to the nearest logged one of another fold, in whitened coordinates, shape [n + m]."""
-    distance = np.empty(len(sample.x))
-    for fold in np.unique(sample.fold):
-        held = sample.fold == fold
-        known = sample.x[~held & (sample.label == 0) & (sample.weight > 0)]
-        coordinates = _whitening(known)
-        distance[held] = pairwise_distances_argmin_min(coordinates(sample.x[held]), coordinates(known))[1]
+    """Distance of each text to the nearest logged one of another fold, in whitened coordinates, shape [n + m].
+
+    Of more than `MOST_TEXTS` distinct logged texts, a random sample serves as neighbours; distances of the logged and
+    of the drawn texts are to the same ones, and so remain comparable.
+    """
+    texts = sample.distinct
+    x = np.asarray(texts.x, dtype=np.float64)
+    counted = np.bincount(texts.of_row, weights=sample.weight > 0).astype(np.float64)  # rows of each that count
+    distance = np.empty(len(x))
+    for fold in np.unique(texts.fold):
+        held = texts.fold == fold
+        known = np.flatnonzero(~held & (texts.label == 0) & (counted > 0))
+        if len(known) > MOST_TEXTS:
+            known = np.sort(np.random.default_rng(int(fold)).choice(known, MOST_TEXTS, replace=False))
+        coordinates = _whitening(x[known], counted[known])
+        distance[held] = pairwise_distances_argmin_min(coordinates(x[held]), coordinates(x[known]))[1]
     # Texts that differ by rounding are equal: a distance of 1e-6 standard deviations counts as zero.
-    return np.where(distance < 1e-6, 0.0, distance)
+    return np.where(distance < 1e-6, 0.0, distance)[texts.of_row]
 
 
-def _whitening(x: Float64) -> Callable[[Array], Float64]:
-    mean = x.mean(axis=0)
-    _, spread, axes = np.linalg.svd(x - mean, full_matrices=False)
-    spread = spread / np.sqrt(len(x))
+def _whitening(x: Float64, count: Float64) -> Callable[[Array], Float64]:
+    """Coordinates of rows ``x`` [k, d], each of which occurs ``count`` times."""
+    mean = count @ x / count.sum()
+    _, spread, axes = np.linalg.svd((x - mean) * np.sqrt(count)[:, None], full_matrices=False)
+    spread = spread / np.sqrt(count.sum())
     kept = spread > SMALLEST_SPREAD * max(float(spread.max(initial=0.0)), float(np.finfo(np.float64).tiny))
     axes, spread = axes[kept], spread[kept]
     unit = float(spread.min()) if kept.any() else float(np.abs(mean).max(initial=0.0)) or 1.0

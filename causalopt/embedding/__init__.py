@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
 from causalopt.embedding.cache import CachedEmbedder
 from causalopt.embedding.contracts import Embedder
 from causalopt.errors import DataError
 from causalopt.executors import IN_PROCESS, Executor
 from causalopt.progress import track
+from causalopt.repeated import RepeatedRows
 from causalopt.typing import Float32
 
-__all__ = ["CachedEmbedder", "Embedder", "embed"]
+__all__ = ["CachedEmbedder", "Embedder", "embed", "embed_repeated"]
 
 CHUNK = 16_384
 """Texts of one task: a constant, as a vector's last bit may depend on the texts of its batch, but on no executor."""
@@ -58,6 +60,17 @@ def embed(
         raise DataError(f"there are {len(prompts)} prompts for {len(texts)} texts")
     embedded = _distinct(embedder, texts, executor)
     return embedded if prompts is None else np.hstack([embedded, _distinct(embedder, prompts, executor)])
+
+
+def embed_repeated(
+    embedder: Embedder, prompts: Sequence[str] | None, texts: Sequence[str], executor: Executor = IN_PROCESS
+) -> RepeatedRows:
+    """`embed` of rows whose texts (with their prompts) repeat, with one vector for each distinct one."""
+    pairs = texts if prompts is None else list(zip(prompts, texts, strict=False))
+    code, _ = pd.factorize(pd.Series(pairs, dtype=object))
+    first = np.unique(code, return_index=True)[1]
+    asked = None if prompts is None else [prompts[i] for i in first]
+    return RepeatedRows(embed(embedder, asked, [texts[i] for i in first], executor), code)
 
 
 def _distinct(embedder: Embedder, texts: Sequence[str], executor: Executor) -> Float32:

@@ -16,6 +16,7 @@ import numpy as np
 from causalopt import plugins
 from causalopt.embedding.contracts import Embedder
 from causalopt.errors import ConfigError
+from causalopt.output import impossible, shown_path, writing
 from causalopt.typing import Float32
 
 
@@ -69,6 +70,8 @@ class CachedEmbedder:
                 "date; its embeddings are not cached"
             )
         cache = os.environ.get("CAUSALOPT_CACHE") or Path.home() / ".cache" / "causalopt"
+        if directory is not None and impossible(directory) is not None:
+            raise ConfigError(f"embedder.directory: {shown_path(directory)}: {impossible(directory)}; name a folder")
         self.directory = Path(cache) / "embeddings" if directory is None else Path(directory)
         self._folder: Path | None = None
         self._read: set[Path] = set()
@@ -102,12 +105,18 @@ class CachedEmbedder:
 
     def _keep(self, folder: Path, keys: list[bytes], vectors: Float32) -> None:
         """Write one file under a unique name, atomically, so that no other process reads a partial one."""
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor, partial = tempfile.mkstemp(dir=folder, suffix=".partial")
-        with os.fdopen(descriptor, "wb") as stream:
-            np.savez(stream, keys=np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, 32), vectors=vectors)
-        target = Path(partial).with_suffix(".npz")
-        os.replace(partial, target)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor, partial = tempfile.mkstemp(dir=folder, suffix=".partial")
+            try:
+                with os.fdopen(descriptor, "wb") as stream:
+                    hashes = np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, 32)
+                    np.savez(stream, keys=hashes, vectors=vectors)
+                target = Path(partial).with_suffix(".npz")
+                os.replace(partial, target)
+            except BaseException:
+                Path(partial).unlink(missing_ok=True)
+                raise
         self._read.add(target)
         self._known.update(zip(keys, vectors, strict=True))
 

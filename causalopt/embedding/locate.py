@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from causalopt.errors import ModelError
+from causalopt.output import impossible, shown_path
 
 
 def local_folder(model: str) -> Path | None:
@@ -27,6 +28,9 @@ def local_folder(model: str) -> Path | None:
     >>> local_folder("sentence-transformers/all-MiniLM-L6-v2") is None
     True
     """
+    reason = impossible(model)
+    if reason is not None:
+        raise ModelError(f"model {shown_path(model)}: {reason}; name a folder, a package or a hub id")
     path = Path(model).expanduser()
     if path.is_dir():
         return path

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from causalopt.arrays import as_exposure, as_matrix, as_vector
+from causalopt.arrays import as_exposure, as_matrix, as_vector, shape_of
 from causalopt.errors import DataError
 from causalopt.estimators.cluster import cluster_codes
 from causalopt.estimators.estimate import Estimate
@@ -98,7 +98,7 @@ class PlugIn:
             return cls._in_context(g_policy, exposure)
         if isinstance(g_policy, WeightedDraws):
             return cls._weighted(g_policy)
-        shape = np.shape(g_policy)
+        shape = shape_of("g_policy", g_policy)
         if len(shape) == 0:
             return cls(float(as_vector("g_policy", [g_policy])[0]))
         if len(shape) == 1:
@@ -151,7 +151,7 @@ def rows_of(g_policy: Any) -> int:
     """Return the number of rows in whose contexts ``g_policy`` was drawn; 0 if it does not belong to rows."""
     if isinstance(g_policy, ContextDraws):
         return g_policy.n
-    shape = np.shape(g_policy)
+    shape = shape_of("g_policy", g_policy)
     return shape[0] if len(shape) == 2 else 0
 
 

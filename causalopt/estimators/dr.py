@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from causalopt.doors import is_number
 from causalopt.errors import ConfigError
 from causalopt.estimators.cluster import cluster_codes
 from causalopt.estimators.dm import PlugIn
 from causalopt.estimators.estimate import Estimate
 from causalopt.estimators.shrinkage import choose_lambda, choose_tau, lost_mass, shrunk, switched
 from causalopt.estimators.weights import WeightedRows, ratio_estimate
+from causalopt.signatures import shown
 from causalopt.typing import Float64
 
 
@@ -140,8 +142,8 @@ def switch_dr(
     rows, residual = _rows(log_ratio, xi, g, weight)
     if tau is None:
         tau = choose_tau(rows, residual, cluster_codes(cluster, rows.n))
-    elif not tau >= 0:
-        raise ConfigError(f"tau must be zero or more, not {tau}")
+    elif not (is_number(tau) and tau >= 0):
+        raise ConfigError(f"tau must be zero or more, not {shown(tau)}")
     kept = switched(rows, tau)
     rows.warn_if_thin("switch_dr", cluster)
     details = {
@@ -199,8 +201,8 @@ def dr_os(
     rows, residual = _rows(log_ratio, xi, g, weight)
     if lam is None:
         lam = choose_lambda(rows, residual, cluster_codes(cluster, rows.n))
-    elif not lam >= 0:
-        raise ConfigError(f"lam must be zero or more, not {lam}")
+    elif not (is_number(lam) and lam >= 0):
+        raise ConfigError(f"lam must be zero or more, not {shown(lam)}")
     kept = shrunk(rows, lam)
     rows.warn_if_thin("dr_os", cluster)
     details = {"lambda": float(lam), "shrunk_mass": lost_mass(rows, kept)}

@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 from scipy import sparse, stats
 
+from causalopt.doors import is_number
 from causalopt.errors import DataError
 from causalopt.estimators.jackknife import Deletions, Error, deletions_of_mean, error_of, scattered
+from causalopt.signatures import shown
 from causalopt.typing import Float64, Int64
 
 _CHUNK = 4_000_000  # counts that the bootstrap holds in memory at once
@@ -139,8 +141,8 @@ class Estimate:
         >>> round(low, 3), round(high, 3)
         (0.314, 3.686)
         """
-        if not 0 < level < 1:
-            raise DataError(f"level must be between 0 and 1, not {level}")
+        if not (is_number(level) and 0 < level < 1):
+            raise DataError(f"level must be between 0 and 1, not {shown(level)}")
         half = float(stats.t.ppf((1 + level) / 2, self.df)) * self.se
         return self.value - half, self.value + half
 

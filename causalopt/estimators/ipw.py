@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from causalopt.errors import ConfigError
+from causalopt.doors import check_number
 from causalopt.estimators.estimate import Estimate
 from causalopt.estimators.weights import WeightedRows, ratio_estimate
 
@@ -141,8 +141,8 @@ def clipped_ipw(
     """
     rows = WeightedRows.of(log_ratio, weight)
     xi = rows.column("xi", xi)
-    if clip is not None and not (np.isfinite(clip) and clip > 0):
-        raise ConfigError(f"clip must be a positive number, not {clip}")
+    if clip is not None:
+        check_number("clip", clip, above=0)
     log_clip = np.log(clip) if clip is not None else ionides_log_clip(rows)
     rows.warn_if_thin("clipped_ipw", cluster)
     # The mean of min(rho, clip) * xi is exact for a clipped estimand, and the interval is centred on that estimand.

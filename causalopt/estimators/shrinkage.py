@@ -123,7 +123,7 @@ def _smallest_error(
             best, smallest = float(candidate), error
     if not np.isfinite(smallest):
         raise OverlapError(
-            f"the largest log-ratio is {rows.log_ratio.max():.1f} nats: no threshold has an error that a float can "
+            f"the largest log-ratio is {rows.log_ratio.max():.6g} nats: no threshold has an error that a float can "
             "hold; use a self-normalised estimator (sndr)"
         )
     return best

@@ -78,7 +78,7 @@ class WeightedRows:
         largest = float(self.log_ratio.max())
         if largest > LARGEST_LOG:
             raise OverlapError(
-                f"the largest log-ratio is {largest:.1f} nats, more than a float can hold as a ratio: "
+                f"the largest log-ratio is {largest:.6g} nats, more than a float can hold as a ratio: "
                 "use a self-normalised estimator (snipw, sndr)"
             )
         return np.exp(self.log_ratio)
@@ -163,7 +163,7 @@ def ratio_estimate(
         influence = rows.exposure * (ratio * (reward - center) if self_normalized else term - center)
     if not np.isfinite(influence).all():
         raise OverlapError(
-            f"{estimator}: the largest log-ratio is {rows.log_ratio.max():.1f} nats, and ratio times outcome is more "
+            f"{estimator}: the largest log-ratio is {rows.log_ratio.max():.6g} nats, and ratio times outcome is more "
             "than a float can hold: use a self-normalised estimator (snipw, sndr)"
         )
     codes, share = cluster_codes(cluster, rows.n), rows.exposure * ratio / rows.n

@@ -176,7 +176,7 @@ def _second_moment(data: DirectOutcomeDataset, drawn: Mapping[str, Draws | None]
 
 def _rows(pseudo: PseudoOutcomes, fitted: FittedNuisances) -> Rows:
     data = pseudo.dataset
-    x = fitted.embed(data.prompts, data.texts)
+    x = np.asarray(fitted.embed(data.prompts, data.texts))
     return Rows.of(
         x,
         fitted.cross_fit.w,
@@ -207,7 +207,7 @@ def _plug_in(
         raise MissingPartError(
             f"with prompts it needs a text of the policy for each of the {n} rows: set evaluation.draws to {n} or more"
         )
-    x = fitted.embed(drawn.prompts if row is not None else None, texts)
+    x = np.asarray(fitted.embed(drawn.prompts if row is not None else None, texts))
     text_id = fitted.index.ids(drawn.prompts if row is not None else None, texts)
     for k, model in enumerate(fit.models, start=1):
         now = np.flatnonzero(fit.block == k)

@@ -18,7 +18,7 @@ from causalopt.data.reader_groups import ReaderGroups, check_names
 from causalopt.data.seen_rows import refuse_seen_rows
 from causalopt.diagnostics.overlap import Overlap, warn_if_mean_ratio_is_not_one
 from causalopt.diagnostics.verdict import thin_overlap
-from causalopt.doors import check_contract, check_type
+from causalopt.doors import check_contract, check_number, check_seed, check_type
 from causalopt.errors import CausalOptWarning, ConfigError, MissingPartError, OverlapError, OverlapWarning
 from causalopt.estimators.estimate import Estimate
 from causalopt.estimators.names import ADAPTIVE, DEFAULT, MARGINALIZED, check_estimator
@@ -44,6 +44,7 @@ from causalopt.evaluation.policies import (
 from causalopt.evaluation.terms import PolicyTerms, policy_terms
 from causalopt.progress import track
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
+from causalopt.signatures import shown
 from causalopt.typing import Int64
 
 
@@ -233,8 +234,18 @@ def evaluate(
     if estimators is None:
         rows = data.dataset if isinstance(data, PseudoOutcomes) else data
         estimators = ADAPTIVE if rows.adaptive and propensity(rows) is not None else DEFAULT
+    if isinstance(estimators, str) or not isinstance(estimators, Sequence) or not estimators:
+        raise ConfigError(f"evaluate: estimators must be a list with at least one name, not {shown(estimators)}")
     for name in estimators:
+        check_type("evaluate: each of estimators", name, (str,), "a name")
         check_estimator(name)
+    check_number("evaluate: draws", draws, least=2, whole=True)
+    check_number("evaluate: level", level, above=0, below=1)
+    check_seed("evaluate: seed", seed)
+    if not isinstance(reference, NOT_CALLED):
+        check_contract("evaluate: reference", reference, ("log_prob", "sample"), "a policy")
+    if population is not None:
+        check_type("evaluate: population", population, (Population,), "a Population")
     for one in (policy, reference):
         if isinstance(one, OptimizedPolicy):
             rows = data.dataset if isinstance(data, PseudoOutcomes) else data
@@ -245,6 +256,8 @@ def evaluate(
                 "groups that are found come from training rows: pass groups=co.find_groups(policy, train), with the "
                 "pseudo-outcomes of the training rows"
             )
+        if isinstance(groups, str) or not isinstance(groups, Sequence):
+            raise ConfigError(f"evaluate: groups must be a list of covariates, not {shown(groups)}")
         asked = data.dataset if isinstance(data, PseudoOutcomes) else data
         check_names(groups, asked.covariates.columns, asked.source)
     asked = data.dataset if isinstance(data, PseudoOutcomes) else data

@@ -117,7 +117,7 @@ def gather_evidence(
     data = pseudo.dataset
     # A constant covariate has no column.
     if pseudo.models is not None and pseudo.models.cross_fit.w.shape[1] and pseudo.corrected:
-        x = np.asarray(pseudo.models.embed(data.prompts, data.texts), dtype=np.float64)
+        x = pseudo.models.embed(data.prompts, data.texts)
         w, names = pseudo.models.cross_fit.w, pseudo.models.covariates.names
         rest: dict[str, Any] = {"weight": data.weight, "names": names, "cluster": policy.cluster}
         before_after = covariate_balance(x, w, pseudo.s, **rest)
@@ -156,7 +156,7 @@ def _drift(pseudo: PseudoOutcomes, policy: PolicyTerms, seed: int) -> Drift | No
     data, fitted = pseudo.dataset, pseudo.models
     if data.time is None or np.ptp(data.time) == 0 or fitted is None:
         return None
-    x, w = fitted.embed(data.prompts, data.texts), fitted.cross_fit.w
+    x, w = np.asarray(fitted.embed(data.prompts, data.texts)), fitted.cross_fit.w
     rows = np.arange(len(data))
     width = x.shape[1] if data.prompts is None else x.shape[1] // 2  # the prompts' coordinates come last
     parts = {"texts": Part(x[:, :width], clustering.codes_of(data.texts))}

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import repeat
 
 import numpy as np
-from sklearn.linear_model import RidgeCV
-from sklearn.preprocessing import StandardScaler
 
 from causalopt.backends.contracts import ChoiceSetPolicy, EnumerablePolicy, Policy
 from causalopt.backends.listed_policy import ListedPolicy
 from causalopt.behavior import BehaviorPolicy
+from causalopt.blocks import blocks
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.errors import ModelError
 from causalopt.evaluation.balancing import Score
 from causalopt.evaluation.policies import Draws, LoggedPolicy, ModelPolicy, Subject
 from causalopt.pseudo_outcome import PseudoOutcomes
+from causalopt.repeated import RepeatedRows
 from causalopt.typing import Float64
 
 DISCRIMINANT_PENALTIES = 10.0 ** np.arange(-4.0, 2.5, 0.5)
@@ -77,20 +77,55 @@ def discriminant_score(new: Draws, old: Draws, pseudo: PseudoOutcomes) -> tuple[
     """
     data, fitted = pseudo.dataset, pseudo.fitted()
 
-    def embedded(prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
-        return fitted.embed(prompts, texts).astype(np.float64)
-
-    x = np.concatenate([embedded(one.prompts, one.texts) for one in (new, old)])
-    label = np.repeat([1.0, -1.0], [len(new.texts), len(old.texts)])
+    embedded = [fitted.embed(one.prompts, one.texts) for one in (new, old)]
     # The two policies count alike, and texts of a policy as they do in a mean over them.
-    share = len(x) / 2 * np.concatenate([one.share(data.weight) for one in (new, old)])
-    scaled = StandardScaler().fit(x, sample_weight=share)
-    model = RidgeCV(alphas=len(x) * DISCRIMINANT_PENALTIES).fit(scaled.transform(x), label, sample_weight=share)
+    share = [one.share(data.weight) for one in (new, old)]
+    mean, slope = _discriminant(embedded, share)
 
     def score(prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
-        return np.asarray(model.predict(scaled.transform(embedded(prompts, texts))))
+        rows = fitted.embed(prompts, texts)
+        return np.asarray((rows.table - mean) @ slope)[rows.code]
 
     return score(data.prompts, data.texts), score
+
+
+def _discriminant(x: Sequence[RepeatedRows], share: Sequence[Float64]) -> tuple[Float64, Float64]:
+    """Ridge regression of 1 for the first policy's texts and -1 for the second's on their standardised embeddings.
+
+    The penalty is the one with the smallest leave-one-out error, as in scikit-learn's `RidgeCV`; the rows are taken a
+    block at a time.
+
+    Returns
+    -------
+    mean, slope:
+        Shape [d]; a text with embedding x has the score (x - mean) @ slope, up to a constant.
+    """
+    n = sum(len(part) for part in x)
+
+    def rows() -> Iterator[tuple[Float64, Float64, float]]:
+        """Yield blocks of embeddings and of weights, whose mean is one, with their policy's label."""
+        for part, own, label in zip(x, share, (1.0, -1.0), strict=True):
+            for block in blocks(len(part)):
+                yield np.asarray(part[block], dtype=np.float64), n / 2 * own[block], label
+
+    mean = np.asarray(sum(weight @ part for part, weight, _ in rows()) / n)
+    variance = np.asarray(sum(weight @ (part - mean) ** 2 for part, weight, _ in rows()) / n)
+    constant = variance <= n * np.finfo(np.float64).eps * variance + (n * mean * np.finfo(np.float64).eps) ** 2
+    scale = np.where(constant, 1.0, np.sqrt(variance))
+    covariance, cross = np.zeros((len(mean), len(mean))), np.zeros(len(mean))
+    for part, weight, label in rows():
+        rooted = (part - mean) / scale * np.sqrt(weight)[:, None]
+        covariance += rooted.T @ rooted
+        cross += label * (np.sqrt(weight) @ rooted)
+    size, axes = np.linalg.eigh(covariance)
+    shrunken = 1 / (size + n * DISCRIMINANT_PENALTIES[:, None])
+    slopes = (shrunken * (axes.T @ cross)) @ axes.T
+    loss = np.zeros(len(slopes))
+    for part, weight, label in rows():
+        z = (part - mean) / scale
+        leverage = weight[:, None] * (1 / n + (z @ axes) ** 2 @ shrunken.T)
+        loss += weight @ ((label - z @ slopes.T) / (1 - leverage)) ** 2
+    return mean, slopes[int(np.argmin(loss))] / scale
 
 
 def _called(subject: Subject, data: DirectOutcomeDataset, source: BehaviorPolicy) -> Policy | None:

@@ -11,7 +11,7 @@ from peft import PeftModel, get_peft_model_state_dict
 from peft.utils import load_peft_weights
 from torch import Tensor
 
-from causalopt.errors import ModelError
+from causalopt.errors import ModelError, one_line
 
 SHOWN = 3
 """Names of tensors in a message."""
@@ -32,8 +32,8 @@ def read_json(file: Path) -> dict[str, Any]:
     """Read a JSON object, or raise `ModelError` with the file's name."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{file}: is not valid JSON: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{file}: is not valid JSON: {one_line(error)}") from error
     if not isinstance(found, dict):
         raise ModelError(f"{file}: must hold a JSON object")
     return found

@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
-from causalopt.errors import ConfigError, ModelError
+from causalopt.errors import CausalOptError, ConfigError, ModelError, one_line
 from causalopt.language_models import smollm2
 from causalopt.language_models.device import default_device
 from causalopt.language_models.integrity import check_adapter, check_whole, read_json, refuse_own_code
@@ -21,6 +20,7 @@ from causalopt.language_models.kernels.attention import use_short_attention
 from causalopt.language_models.quantization import quantization_config, settle
 from causalopt.language_models.quiet import quiet_transformers
 from causalopt.language_models.scoring import CausalLM
+from causalopt.output import impossible, shown_path
 
 
 class Loaded(NamedTuple):
@@ -89,7 +89,9 @@ def load_model(
                 settle(model)
             if attn_implementation is None:
                 use_short_attention(model)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+    except (CausalOptError, MemoryError, torch.cuda.OutOfMemoryError):
+        raise
+    except Exception as error:  # damaged files fail in more ways than there are kinds of errors
         raise _not_loaded(name, error) from error
     prepare(model, tokenizer)
     return Loaded(model, tokenizer, base)
@@ -105,6 +107,9 @@ def find_model(name: str | Path) -> None:
     """
     if str(name) == smollm2.NAME:
         return smollm2.check_smollm2()
+    unusable = impossible(name)
+    if unusable is not None:
+        raise ModelError(f"model {shown_path(name)}: {unusable}; name a hub id, a folder or 'smollm2'")
     path = Path(name)
     if (path / "adapter_config.json").is_file():
         return find_model(path / "base" if _is_model(path / "base") else _base_of(path / "adapter_config.json"))
@@ -112,13 +117,16 @@ def find_model(name: str | Path) -> None:
     try:
         with quiet_transformers():
             AutoConfig.from_pretrained(str(path) if path.is_dir() else str(name), trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # as above
         raise _not_loaded(name, error) from error
 
 
 def _not_loaded(name: str | Path, error: Exception) -> ModelError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return ModelError(f"model {str(name)!r} cannot be loaded (a hub id, a folder or 'smollm2'): {reason}")
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    kind = "" if isinstance(error, OSError | ValueError | RuntimeError) and reason else f"{type(error).__name__} "
+    return ModelError(
+        f"model {str(name)!r} cannot be loaded (a hub id, a folder or 'smollm2'): {kind}{reason}".rstrip()
+    )
 
 
 def prepare(model: CausalLM, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -180,8 +188,10 @@ def trainable_twin(model: CausalLM, lora: Mapping[str, Any] | None, seed: int) -
         torch.manual_seed(seed)
         try:
             return get_peft_model(twin(model), lora_config(lora))
-        except (ValueError, TypeError) as error:
-            raise ConfigError(f"backend.lora: {str(error).splitlines()[0]}") from error
+        except (CausalOptError, MemoryError, torch.cuda.OutOfMemoryError):
+            raise
+        except Exception as error:  # peft looks at few of its settings before it uses them
+            raise ConfigError(f"backend.lora does not suit the model: {one_line(error)}") from error
 
 
 def lora_config(lora: Mapping[str, Any]) -> LoraConfig:
@@ -189,8 +199,8 @@ def lora_config(lora: Mapping[str, Any]) -> LoraConfig:
     settings = {"lora_alpha": 2 * int(lora.get("r", 8)), **lora}
     try:
         return LoraConfig(task_type=TaskType.CAUSAL_LM, lora_dropout=0.0, **settings)
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"backend.lora: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # as above
+        raise ConfigError(f"backend.lora: {one_line(error)}") from error
 
 
 def adapter_names(model: CausalLM) -> set[str]:

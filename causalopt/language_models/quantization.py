@@ -12,7 +12,7 @@ from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from causalopt.errors import ConfigError
 from causalopt.language_models.scoring import CausalLM
-from causalopt.language_models.settings import Section, parse_section
+from causalopt.language_models.settings import Section, check_mapping, parse_section
 
 _MANAGED = {
     "load_in_8bit": "its rounding depends on the other texts of a batch, and a log-ratio needs one network",
@@ -31,7 +31,7 @@ class QuantizationSettings(Section):
 
 def check_quantization(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return ``raw`` with its values parsed and its defaults filled in; `ConfigError` names the key at fault."""
-    for key in raw:
+    for key in check_mapping(raw, where):
         if key in _MANAGED:
             raise ConfigError(f"{where}.{key} cannot be set: {_MANAGED[key]}")
     settings: QuantizationSettings = parse_section(QuantizationSettings, raw, where)

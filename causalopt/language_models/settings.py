@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -13,9 +14,11 @@ import torch
 from peft import LoraConfig
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from transformers import TrainingArguments
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
-from causalopt.errors import ConfigError
+from causalopt.errors import ConfigError, one_line
 from causalopt.language_models.device import default_device
+from causalopt.signatures import LARGEST_COUNT, LARGEST_NUMBER, shown
 from causalopt.suggestion import did_you_mean
 
 Dtype = Literal["auto", "float32", "bfloat16"]
@@ -40,6 +43,14 @@ _MANAGED_TRAINING = {
     "use_cpu": "set the environment variable ACCELERATE_USE_CPU=true",
     "auto_find_batch_size": "set training.per_device_train_batch_size",
 }
+# What would divide by zero, draw no batch or walk uphill in the middle of a fit.
+_NOT_NEGATIVE = (
+    "learning_rate", "num_train_epochs", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm",
+    "warmup_steps", "warmup_ratio", "save_steps", "logging_steps", "dataloader_num_workers",
+)  # fmt: skip
+_POSITIVE = (
+    "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps", "save_total_limit",
+)  # fmt: skip
 _MANAGED_LORA = {
     "task_type": "it is always a causal language model",
     "inference_mode": "set by the backend",
@@ -121,23 +132,47 @@ class RefreshSettings(Section):
 def parse_section(cls: type[Section], raw: Mapping[str, Any] | None, where: str) -> Any:
     """Validate ``raw`` as ``cls``; `ConfigError` names the key and the one that was meant."""
     try:
-        return cls.model_validate(dict(raw or {}))
+        return cls.model_validate(dict(check_mapping(raw, where)))
     except ValidationError as error:
         item = error.errors()[0]
         key = str(item["loc"][0]) if item["loc"] else ""
         if item["type"] == "extra_forbidden":
             raise ConfigError(_no_key(where, key, list(cls.model_fields))) from None
-        raise ConfigError(f"{where}.{key}: {item['msg']}") from None
+        raise ConfigError(f"{where}.{key}: {item['msg']}, not {shown(item['input'])}") from None
+
+
+def check_mapping(raw: Any, where: str) -> Mapping[str, Any]:
+    """Return ``raw``, or no settings if it is None; `ConfigError` unless it is a mapping with strings as keys."""
+    if raw is None:
+        return {}
+    if not isinstance(raw, Mapping):
+        raise ConfigError(f"{where} must be a mapping of settings, not {shown(raw)}")
+    for key in raw:
+        if not isinstance(key, str):
+            raise ConfigError(f"{where}: {shown(key)} is not the name of a setting")
+    return raw
 
 
 def check_training(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return ``raw`` with its values parsed as the fields of `transformers.TrainingArguments` that it names."""
-    return _check(raw, where, TrainingArguments, _MANAGED_TRAINING)
+    parsed = _check(raw, where, TrainingArguments, _MANAGED_TRAINING)
+    for key, value in parsed.items():
+        least = 0 if key in _NOT_NEGATIVE else 1 if key in _POSITIVE else None
+        if least is not None and isinstance(value, int | float) and value < least:
+            raise ConfigError(f"{where}.{key} must be at least {least}, not {shown(value)}")
+        most = LARGEST_COUNT if isinstance(value, int) else LARGEST_NUMBER
+        most = 1 if key in ("adam_beta1", "adam_beta2") else most
+        if isinstance(value, int | float) and abs(value) >= most:
+            raise ConfigError(f"{where}.{key} must be below {most:.10g}, not {shown(value)}")
+    return parsed
 
 
 def check_lora(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return ``raw`` with its values parsed as the fields of `peft.LoraConfig` that it names."""
-    return _check(raw, where, LoraConfig, _MANAGED_LORA)
+    parsed = _check(raw, where, LoraConfig, _MANAGED_LORA)
+    if "r" in parsed and not parsed["r"] >= 1:
+        raise ConfigError(f"{where}.r must be at least 1, not {shown(parsed['r'])}")
+    return parsed
 
 
 def training_arguments(
@@ -160,8 +195,15 @@ def training_arguments(
     by_default = {"ddp_find_unused_parameters": False, "dataloader_pin_memory": torch.cuda.is_available()}
     try:
         args = TrainingArguments(**{**by_default, **training, **defaults, **own})
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"backend.training: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # transformers looks at few of its settings before it uses them
+        raise ConfigError(f"backend.training: {one_line(error)}") from error
+    reporters = [args.report_to] if isinstance(args.report_to, str) else args.report_to
+    for reporter in reporters:
+        if reporter not in (*INTEGRATION_TO_CALLBACK, "none", "all"):
+            known = ", ".join(sorted(INTEGRATION_TO_CALLBACK))
+            raise ConfigError(
+                f"backend.training.report_to: {shown(reporter)} is not known; there are: none, all, {known}"
+            )
     args.mixed_precision = "no"  # also where `accelerate launch` says otherwise
     args._n_gpu = min(1, args.n_gpu)  # several GPUs are used through torchrun, never by replicating the model
     return args
@@ -171,7 +213,7 @@ def _check(raw: Mapping[str, Any], where: str, cls: type[Any], managed: Mapping[
     fields = {field.name: field for field in dataclasses.fields(cls)}
     hints = typing.get_type_hints(cls)
     parsed = {}
-    for key, value in raw.items():
+    for key, value in check_mapping(raw, where).items():
         if key in managed:
             raise ConfigError(f"{where}.{key} cannot be set: {managed[key]}")
         if key not in fields:
@@ -183,7 +225,11 @@ def _check(raw: Mapping[str, Any], where: str, cls: type[Any], managed: Mapping[
         try:
             parsed[key] = TypeAdapter(plain).validate_python(value)  # YAML reads 1e-3 as a string; this does not
         except ValidationError as error:
-            raise ConfigError(f"{where}.{key}: {error.errors()[0]['msg']}, not {value!r}") from None
+            raise ConfigError(f"{where}.{key}: {error.errors()[0]['msg']}, not {shown(value)}") from None
+        if isinstance(value, bool) and bool not in (plain, *typing.get_args(plain)):
+            raise ConfigError(f"{where}.{key}: must be a number or a string, not {value!r}")
+        if isinstance(parsed[key], float) and not math.isfinite(parsed[key]):
+            raise ConfigError(f"{where}.{key} must be finite, not {value!r}")
     return parsed
 
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import jinja2
 from transformers import PreTrainedTokenizerBase
 
-from causalopt.errors import ConfigError, DataError, ModelError, TruncationWarning
+from causalopt.errors import ConfigError, DataError, ModelError, TruncationWarning, one_line
 
 OnLongText = Literal["error", "truncate"]
 
@@ -135,4 +136,7 @@ class TextCodec:
 
     def _render(self, prompt: str) -> str:
         message = [{"role": "user", "content": prompt}]
-        return str(self.tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False))
+        try:
+            return str(self.tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False))
+        except jinja2.TemplateError as error:  # it runs in a sandbox, and may refuse a message
+            raise ModelError(f"the tokenizer's chat template fails: {one_line(error)}") from error

@@ -16,7 +16,7 @@ from causalopt.errors import DataError
 from causalopt.nuisance import models
 from causalopt.nuisance.assignment.randomized import RandomizedAssignment
 from causalopt.nuisance.contracts import AssignmentModel, ObservationModel, OutcomeModel
-from causalopt.nuisance.diagnostics import discrimination_loss, reassigned_pairs, squared_loss
+from causalopt.nuisance.diagnostics import REASSIGNED, discrimination_loss, reassigned_pairs, squared_loss
 from causalopt.nuisance.fitted import distinct
 from causalopt.nuisance.given_prompt import GivenPrompt
 from causalopt.nuisance.guards import (
@@ -38,6 +38,8 @@ from causalopt.typing import Array, Float64, Int64
 
 Model = TypeVar("Model")
 
+MOST_REASSIGNED = 200_000
+"""Number of reassigned pairs that score an assignment model, at most, unless there are more rows."""
 SCORE_COLUMNS = (
     "repeat", "fold", "nuisance", "model", "rows", "loss", "null_loss", "skill", "marginal_error", "chosen",
 )  # fmt: skip
@@ -179,24 +181,31 @@ def fit_assignment(
     failures: list[Failure] = []
     for r, k in track(_places(labels, repeats), f"assignment model {name}"):
         out = labels[r] == k
-        train, test = rows[~out], rows[out]
+        train, test = np.flatnonzero(~out), np.flatnonzero(out)
+        text_id, prompt_id, weight = rows.text_id[train], rows.prompt_id, rows.weight
         within = GivenPrompt.of(rows, ~out)
         x, w = within.text[out], within.reader[out]
         rng = np.random.default_rng([seed, r, k])
-        text, reader = reassigned_pairs(len(test), rng, prompt_id=test.prompt_id)
+        repeats = max(1, min(REASSIGNED, MOST_REASSIGNED // len(test)))
+        text, reader = reassigned_pairs(len(test), rng, repeats, None if prompt_id is None else prompt_id[test])
         loss = float(np.log(2))
         model = models.assignment_model(spec)
         try:
             model = models.fit_assignment(
-                spec, within.text[~out], within.reader[~out], train.weight, train.text_id, train.prompt_id
+                spec,
+                within.text[train],
+                within.reader[train],
+                weight[train],
+                text_id,
+                None if prompt_id is None else prompt_id[train],
             )
             fitted[r].append(model)
             of_text, of_reader = within.log_margins(model, out, rng)
-            s[r, out] = model.stabilized_weight(x, w) * np.exp(of_text + of_reader)
-            reassigned = model.stabilized_weight(x[text], w[reader]) * np.exp(of_text[text] + of_reader[reader])
+            s[r, out] = models.stabilized_weight(model, x, w) * np.exp(of_text + of_reader)
+            reassigned = models.stabilized_weight(model, x[text], w[reader]) * np.exp(of_text[text] + of_reader[reader])
             if _usable(s[r, out]) and _usable(reassigned):
                 loss = discrimination_loss(
-                    np.log(s[r, out]), np.log(reassigned), test.weight, test.weight[text] * test.weight[reader]
+                    np.log(s[r, out]), np.log(reassigned), weight[test], weight[test][text] * weight[test][reader]
                 )
         except UNFIT as exception:
             s[r, out] = np.nan
@@ -205,7 +214,7 @@ def fit_assignment(
         records.append(
             _score((r, k, "assignment", models.fitted_name(spec, model), len(test)), loss, float(np.log(2)), 0.0)
         )
-        if not isinstance(model, RandomizedAssignment) and len(np.unique(train.text_id[train.weight > 0])) < 2:
+        if not isinstance(model, RandomizedAssignment) and len(np.unique(text_id[weight[train] > 0])) < 2:
             # Its weights are then all 1, without any support in these rows.
             failures.append(Failure("assignment model", name, f"there is a single text outside fold {k}"))
     for r in repeats:
@@ -232,12 +241,12 @@ def fit_observation(
         train, test = rows[~out], rows[out]
         arrays = train.x, train.w, observed[~out], train.weight
         model: ObservationModel = ConstantObservation().fit(*arrays)
-        rate[r, out] = pi[r, out] = model.probability(test.x, test.w)
+        rate[r, out] = pi[r, out] = models.probability(model, test.x, test.w)
         reason = None
         if 0 < rate[r, out][0] < 1:  # else nothing distinguishes the rows that have an outcome
             try:
                 model = models.fit_observation(spec, *arrays, train.text_id)
-                pi[r, out] = model.probability(test.x, test.w)
+                pi[r, out] = models.probability(model, test.x, test.w)
                 if not _is_probability(pi[r, out]):
                     reason = "it predicts values that are not above 0 and at most 1"
             except UNFIT as exception:

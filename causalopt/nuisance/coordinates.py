@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 
-from causalopt.typing import Array, Float64
+from causalopt.blocks import blocks, by_blocks
+from causalopt.repeated import RepeatedRows
+from causalopt.typing import Array, Embeddings, Float64, Int64
 
 NEGLIGIBLE = 1e-6
 """Directions with less than this share of the largest variance are left out. The share is of the raw variance if this
@@ -54,21 +57,18 @@ class PrincipalCoordinates:
     variance: Float64
 
     @classmethod
-    def of(cls, x: Array, weight: Float64) -> Self:
-        """Find the coordinates of ``x`` [n, d] under ``weight`` [n]."""
-        share = weight / weight.sum()
-        x = np.asarray(x, dtype=np.float64)
-        center = share @ x
-        scaled = (x - center) * np.sqrt(share)[:, None]
-        spread = np.sqrt(np.einsum("ij,ij->j", scaled, scaled))
+    def of(cls, x: Embeddings, weight: Float64, rows: Int64 | None = None) -> Self:
+        """Find the coordinates of ``x`` [n, d] under ``weight`` [n], or of the ``rows`` of them at some positions."""
+        chosen = _Chosen.of(x, weight, rows)
+        center = chosen.center()
+        spread = chosen.spread(center)
         size = np.hypot(spread, center)  # the mean of x^2, with no further pass over the rows
         varies = spread > np.maximum(ROUNDING * size, DOUBLE * size.max(initial=0.0))
-        scaled[:, ~varies] = 0.0
-        variance, directions = _principal(scaled)
+        variance, directions = chosen.principal(center, varies, np.ones(len(center)))
         kept = variance > np.maximum(NEGLIGIBLE * variance.max(initial=0.0), _rounding(directions, size))
-        if kept.sum() < min(len(x) - 1, varies.sum()):
+        if kept.sum() < min(chosen.count - 1, varies.sum()):
             units = np.where(varies, spread, 1.0)
-            correlation, axes = _principal(scaled / units)
+            correlation, axes = chosen.principal(center, varies, units)
             noise = _rounding(axes, np.where(varies, size / units, 0.0))
             real = correlation > np.maximum(NEGLIGIBLE * correlation.max(), noise)
             if real.sum() > kept.sum():
@@ -80,9 +80,9 @@ class PrincipalCoordinates:
         variance = variance[kept]
         return cls(center, np.ascontiguousarray(directions[:, kept] / np.sqrt(variance)), variance)
 
-    def transform(self, x: Array) -> Float64:
+    def transform(self, x: Embeddings) -> Float64:
         """Return the coordinates of rows, shape [n, r]."""
-        return np.asarray((np.asarray(x, dtype=np.float64) - self.center) @ self.directions)
+        return by_blocks(lambda part: (np.asarray(part, dtype=np.float64) - self.center) @ self.directions, x)
 
 
 def _rounding(directions: Float64, size: Float64) -> Float64:
@@ -90,13 +90,58 @@ def _rounding(directions: Float64, size: Float64) -> Float64:
     return np.asarray((ROUNDING * size) ** 2 @ directions**2)
 
 
-def _principal(rows: Float64) -> tuple[Float64, Float64]:
-    """Eigenvalues of rows' rows, largest first, and eigenvectors [d, min(n, d)]."""
-    if len(rows) >= rows.shape[1]:
-        variance, directions = np.linalg.eigh(rows.T @ rows)
-        return variance[::-1], directions[:, ::-1]
-    _, singular, transposed = np.linalg.svd(rows, full_matrices=False)
-    return singular**2, transposed.T
+@dataclass(frozen=True, eq=False)
+class _Chosen:
+    """Some rows of ``x`` with their weights, never all of them at once in float64."""
+
+    x: Array
+    weight: Float64
+    rows: Int64 | None
+    count: int
+
+    @classmethod
+    def of(cls, x: Embeddings, weight: Float64, rows: Int64 | None) -> Self:
+        """Choose rows; those that repeat count once each, with the sum of their weights."""
+        count = len(x) if rows is None else len(rows)
+        if isinstance(x, RepeatedRows):
+            part = slice(None) if rows is None else rows
+            total = np.bincount(x.code[part], weights=weight[part], minlength=len(x.table)).astype(np.float64)
+            occurs = np.bincount(x.code[part], minlength=len(x.table)) > 0
+            return cls(x.table, total, None if occurs.all() else np.flatnonzero(occurs), count)
+        return cls(x, weight, rows, count)
+
+    def _parts(self) -> Iterator[tuple[Float64, Float64]]:
+        """Yield blocks of the rows and of their shares of the weight."""
+        total = (self.weight if self.rows is None else self.weight[self.rows]).sum()
+        for block in blocks(len(self.x) if self.rows is None else len(self.rows)):
+            part = block if self.rows is None else self.rows[block]
+            yield np.asarray(self.x[part], dtype=np.float64), self.weight[part] / total
+
+    def center(self) -> Float64:
+        """Weighted mean, shape [d]."""
+        return np.asarray(sum((share @ x for x, share in self._parts()), np.zeros(self.x.shape[1])))
+
+    def _scaled(self, center: Float64) -> Iterator[Float64]:
+        for x, share in self._parts():
+            yield (x - center) * np.sqrt(share)[:, None]
+
+    def spread(self, center: Float64) -> Float64:
+        """Weighted standard deviation of each column, shape [d]."""
+        squares = (np.einsum("ij,ij->j", scaled, scaled) for scaled in self._scaled(center))
+        return np.sqrt(sum(squares, np.zeros(self.x.shape[1])))
+
+    def principal(self, center: Float64, varies: Array, units: Float64) -> tuple[Float64, Float64]:
+        """Eigenvalues of the covariance in ``units``, largest first, and eigenvectors [d, min(n, d)].
+
+        Columns that do not vary count as zero.
+        """
+        scaled = (np.where(varies, part, 0.0) / units for part in self._scaled(center))
+        d = self.x.shape[1]
+        if self.count >= d:
+            variance, directions = np.linalg.eigh(sum((part.T @ part for part in scaled), np.zeros((d, d))))
+            return variance[::-1], directions[:, ::-1]
+        _, singular, transposed = np.linalg.svd(np.concatenate(list(scaled)), full_matrices=False)
+        return singular**2, transposed.T
 
 
 def standardization(w: Array, weight: Float64) -> tuple[Float64, Float64]:
@@ -107,5 +152,6 @@ def standardization(w: Array, weight: Float64) -> tuple[Float64, Float64]:
     share = weight / weight.sum()
     w = np.asarray(w, dtype=np.float64)
     center = share @ w
-    scale = np.sqrt(share @ (w - center) ** 2)
+    squares = (share[part] @ (w[part] - center) ** 2 for part in blocks(len(w)))
+    scale = np.sqrt(sum(squares, np.zeros(w.shape[1])))
     return center, np.where(scale > 1e-9 * (1 + np.abs(center)), scale, np.inf)

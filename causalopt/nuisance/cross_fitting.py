@@ -21,10 +21,9 @@ from causalopt.nuisance.diagnostics import (
     warn_if_separated,
     warn_if_text_gives_reader_away,
 )
-from causalopt.nuisance.fitted import CrossFit, FoldModels, HeldOut, Truncation
+from causalopt.nuisance.fitted import CrossFit, FoldModels, HeldOut, Readers, Truncation
 from causalopt.nuisance.given_prompt import GivenPrompt
 from causalopt.nuisance.guards import Failure
-from causalopt.nuisance.outcome.averaging import distinct_rows
 from causalopt.nuisance.repeats import over_repeats
 from causalopt.nuisance.rows import Rows
 from causalopt.typing import Array, Float64, Int64
@@ -266,8 +265,9 @@ def cross_fit(
         fitted_g,
         truncated,
         table,
-        _fold_models(rows, labels, outcomes, assignments),
+        _fold_models(labels, outcomes, assignments),
         held_out,
+        Readers.of(rows.w, rows.weight, labels),
         rows.w,
         seed,
         failures,
@@ -306,19 +306,12 @@ def _warn_of_positivity(rows: Rows) -> None:
 
 
 def _fold_models(
-    rows: Rows,
-    labels: Int64,
-    outcomes: list[list[OutcomeModel]] | None,
-    assignments: list[list[AssignmentModel]] | None,
+    labels: Int64, outcomes: list[list[OutcomeModel]] | None, assignments: list[list[AssignmentModel]] | None
 ) -> tuple[tuple[FoldModels, ...], ...]:
-    """Models of every fold of every repeat, with the readers that they are averaged over: those of the other folds."""
+    """Models of every fold of every repeat."""
     return tuple(
         tuple(
-            FoldModels(
-                None if outcomes is None else outcomes[r][k],
-                None if assignments is None else assignments[r][k],
-                *distinct_rows(rows.w[labels[r] != k], rows.weight[labels[r] != k]),
-            )
+            FoldModels(None if outcomes is None else outcomes[r][k], None if assignments is None else assignments[r][k])
             for k in range(int(labels[r].max()) + 1)
         )
         for r in range(len(labels))

@@ -37,7 +37,7 @@ class ReaderFeatures:
         center, scale = standardization(w, weight)
         if not squares:
             return cls(center, scale, None)
-        return cls(center, scale, standardization(_products((w - center) / scale), weight))
+        return cls(center, scale, _standardization_of_products(w, center, scale, weight))
 
     @classmethod
     def candidates(cls, w: Array, weight: Float64) -> list[Self]:
@@ -52,6 +52,14 @@ class ReaderFeatures:
             return v
         center, scale = self.squares
         return np.hstack([v, (_products(v) - center) / scale])
+
+
+def _standardization_of_products(w: Array, center: Float64, scale: Float64, weight: Float64) -> tuple[Float64, Float64]:
+    """`standardization` of the products of covariates, a pair of covariates at a time."""
+    v = np.asarray((w - center) / scale, dtype=np.float64)
+    pairs = zip(*np.triu_indices(v.shape[1]), strict=True)
+    found = [standardization((v[:, j] * v[:, k])[:, None], weight) for j, k in pairs]
+    return np.concatenate([mean for mean, _ in found]), np.concatenate([deviation for _, deviation in found])
 
 
 def _products(v: Float64) -> Float64:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 import pandas as pd
 
+from causalopt.data.folds import row_codes
 from causalopt.errors import ModelError
 from causalopt.nuisance import models
 from causalopt.nuisance.contracts import AssignmentModel, OutcomeModel
 from causalopt.nuisance.guards import Failure
 from causalopt.nuisance.outcome.averaging import distinct_rows
-from causalopt.typing import Array, Float64, Int64
+from causalopt.typing import Array, Embeddings, Float64, Int32, Int64
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,40 @@ class FoldModels:
 
     outcome: OutcomeModel | None
     assignment: AssignmentModel | None
-    readers: Array
-    reader_weight: Float64
+
+
+@dataclass(frozen=True, eq=False)
+class Readers:
+    """The readers that models are averaged over: in each fold those of the others, each distinct one once.
+
+    Attributes
+    ----------
+    w, weight:
+        Encoded covariates [n, p] and exposure [n] of all rows.
+    fold:
+        Labels [repeats, n].
+    first:
+        Position of the first row with the same covariates, shape [n].
+    """
+
+    w: Array
+    weight: Float64
+    fold: Int64
+    first: Int32
+
+    @classmethod
+    def of(cls, w: Array, weight: Float64, fold: Int64) -> Self:
+        """Find equal readers among the rows."""
+        codes = row_codes(w)
+        return cls(w, weight, fold, np.unique(codes, return_index=True)[1].astype(np.int32)[codes])
+
+    def outside(self, repeat: int, fold: int) -> tuple[Array, Float64]:
+        """Return covariates [k, p] and exposures [k] of the distinct readers of all folds but one."""
+        rows = np.flatnonzero(self.fold[repeat] != fold)
+        found, at, position = np.unique(self.first[rows], return_index=True, return_inverse=True)
+        order = np.argsort(at)  # of first appearance
+        weight = np.bincount(position, weights=self.weight[rows]).astype(np.float64)
+        return self.w[found[order]], weight[order]
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +156,8 @@ class CrossFit:
         square Monte Carlo error of g, outcome units, zero if g is exact), and whether the candidate was ``chosen``.
     models:
         ``models[repeat][fold]``.
+    readers:
+        The readers of all rows that the models were fitted on, also where this is a part of them.
     held_out:
         Which of them were not fitted on a text.
     failures:
@@ -143,6 +179,7 @@ class CrossFit:
     scores: pd.DataFrame
     models: tuple[tuple[FoldModels, ...], ...]
     held_out: HeldOut
+    readers: Readers
     w: Array
     seed: int = 0
     failures: tuple[Failure, ...] = ()
@@ -156,7 +193,7 @@ class CrossFit:
 
     def dose_response(
         self,
-        x_new: Array,
+        x_new: Embeddings,
         text_id: Int64 | None = None,
         readers: tuple[Int64, Float64] | None = None,
     ) -> Float64:
@@ -178,20 +215,20 @@ class CrossFit:
         text_id = _never_logged(len(x_new)) if text_id is None else text_id
         some = None if readers is None else distinct_rows(self.w[readers[0]], readers[1])
         first, inverse = distinct(text_id)
-        x_new, text_id = np.asarray(x_new, dtype=np.float64)[first], text_id[first]
+        x_new, text_id = x_new[first], text_id[first]
         repeats = []
-        for fold_models, share in zip(self.models, self.held_out.shares(text_id), strict=True):
+        for r, (fold_models, share) in enumerate(zip(self.models, self.held_out.shares(text_id), strict=True)):
             g = np.zeros(len(x_new))
-            for fitted, part in zip(fold_models, share.T, strict=True):
+            for k, (fitted, part) in enumerate(zip(fold_models, share.T, strict=True)):
                 outcome, asked = _known(fitted.outcome), part > 0
                 if asked.any():
-                    mean_over = (fitted.readers, fitted.reader_weight) if some is None else some
+                    mean_over = self.readers.outside(r, k) if some is None else some
                     mean = models.marginal(outcome, x_new[asked], *mean_over, text_id[asked])[0]
                     g[asked] += part[asked] * mean
             repeats.append(g)
         return np.asarray(np.median(repeats, axis=0)[inverse])
 
-    def row_response(self, x_new: Array, text_id: Int64, row: Int64) -> Float64:
+    def row_response(self, x_new: Embeddings, text_id: Int64, row: Int64) -> Float64:
         """m(x_j, w_i) of texts written for rows, shape [k], outcome units: the response of row i's reader to text j.
 
         It uses the model that held the row out, or the model that held the text out if it was logged elsewhere: a
@@ -206,7 +243,6 @@ class CrossFit:
         row:
             Position of the row that each was written for, shape [k].
         """
-        x_new = np.asarray(x_new, dtype=np.float64)
         speaks = self.held_out.folds_for(text_id, self.fold[:, row])
         response = np.empty(speaks.shape)
         for r, fold_models in enumerate(self.models):
@@ -217,9 +253,8 @@ class CrossFit:
                     response[r, asked] = models.predict(outcome, x_new[asked], self.w[row[asked]], text_id[asked])
         return np.asarray(np.median(response, axis=0))
 
-    def reader_response(self, x_draws: Array, text_id: Int64 | None = None) -> Float64:
+    def reader_response(self, x_draws: Embeddings, text_id: Int64 | None = None) -> Float64:
         """Return h_i = mean over the texts of m(x_j, w_i), shape [n], by models fitted without row i's group."""
-        x_draws = np.asarray(x_draws, dtype=np.float64)
         text_id = _never_logged(len(x_draws)) if text_id is None else text_id
         response = np.empty(self.fold.shape)
         for r, fold_models in enumerate(self.models):

@@ -8,11 +8,12 @@ from typing import Self
 import numpy as np
 from sklearn.linear_model import RidgeCV
 
+from causalopt.nuisance import models
 from causalopt.nuisance.assignment.sinkhorn import log_sums, margins
 from causalopt.nuisance.contracts import AssignmentModel
 from causalopt.nuisance.coordinates import PrincipalCoordinates
 from causalopt.nuisance.rows import Rows
-from causalopt.typing import Array, Float64, Int64
+from causalopt.typing import Array, Embeddings, Float64, Int64
 
 PENALTIES = 10.0 ** np.arange(-5.0, 2.0)
 """Of the regressions on the prompt, in pseudo-rows per row of data."""
@@ -44,19 +45,21 @@ class GivenPrompt:
     """
 
     rows: Rows
-    text: Float64
-    reader: Float64
+    text: Embeddings
+    reader: Array
     often: Array
 
     @classmethod
     def of(cls, rows: Rows, train: Array) -> Self:
         """Take the residuals of all rows; the regressions are fitted on those of ``train`` [n]."""
-        columns = rows.x.shape[1] - rows.prompt_columns
-        text, prompt = rows.x[:, :columns].astype(np.float64), rows.x[:, columns:].astype(np.float64)
-        reader = rows.w.astype(np.float64)
         often = np.zeros(len(rows), dtype=bool)
         if rows.prompt_id is None:
-            return cls(rows, text, reader, often)
+            return cls(rows, rows.x, rows.w, often)
+        columns = rows.x.shape[1] - rows.prompt_columns
+        text, prompt = (
+            np.asarray(rows.x[:, part], dtype=np.float64) for part in (slice(columns), slice(columns, None))
+        )
+        reader = rows.w.astype(np.float64)
         prompt_code = np.unique(rows.prompt_id, return_inverse=True)[1]
         often = np.bincount(prompt_code, weights=rows.weight > 0)[prompt_code] >= OFTEN
         expected_text, expected_reader = _on_prompt(prompt, text, reader, rows.weight, train)
@@ -97,7 +100,7 @@ class GivenPrompt:
     def _log_ratios(self, model: AssignmentModel, texts: Int64, readers: Int64) -> Float64:
         """log p(x_i | w_k) / p(x_i) of every text with every reader, shape [texts, readers], nats."""
         i, k = np.repeat(texts, len(readers)), np.tile(readers, len(texts))
-        s = model.stabilized_weight(self.text[i], self.reader[k])
+        s = models.stabilized_weight(model, self.text[i], self.reader[k])
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(-np.log(s).reshape(len(texts), len(readers)))
 

@@ -73,6 +73,8 @@ class MeanOutcome:
     array([1.75, 1.75])
     """
 
+    takes_float32 = True
+
     def fit(self, x: Array, w: Array, y: Float64, weight: Float64) -> Self:
         self.mean_ = float(np.average(y, weights=weight))
         return self

@@ -119,10 +119,25 @@ def fitted_name(spec: Any, model: Any) -> str:
     return f"{name_of(spec)} ({model.chosen_})" if isinstance(model, Chooses) else name_of(spec)
 
 
+@runtime_checkable
+class TakesFloat32(Protocol):
+    """A model that takes embeddings in float32, and converts no more than a block of them to float64 at a time.
+
+    Any other model gets float64, so that nothing is computed in float32.
+    """
+
+    takes_float32: bool
+
+
+def _embeddings(model: Any, x: Array) -> Array:
+    return x if isinstance(model, TakesFloat32) else np.asarray(x, dtype=np.float64)
+
+
 def fit_outcome(spec: Any, rows: Rows) -> OutcomeModel:
     """Fit a fresh outcome model; if its ``fit`` has a parameter ``text_id``, the ids of the rows' texts are passed."""
     model = outcome_model(spec)
-    return model.fit(rows.x, rows.w, rows.y, rows.weight, **_ids(model.fit, rows.text_id))
+    x = _embeddings(model, rows.x)
+    return model.fit(x, rows.w, rows.y, rows.weight, **_ids(model.fit, rows.text_id))
 
 
 def fit_assignment(
@@ -130,7 +145,7 @@ def fit_assignment(
 ) -> AssignmentModel:
     """Fit a fresh assignment model; ``text_id`` as in `fit_outcome`, and ``prompt_id`` likewise."""
     model = assignment_model(spec)
-    return model.fit(x, w, weight, **_ids(model.fit, text_id, prompt_id))
+    return model.fit(_embeddings(model, x), w, weight, **_ids(model.fit, text_id, prompt_id))
 
 
 def fit_observation(
@@ -138,16 +153,17 @@ def fit_observation(
 ) -> ObservationModel:
     """Fit a fresh observation model; ``text_id`` as in `fit_outcome`."""
     model = observation_model(spec)
-    return model.fit(x, w, observed, weight, **_ids(model.fit, text_id))
+    return model.fit(_embeddings(model, x), w, observed, weight, **_ids(model.fit, text_id))
 
 
 def predict(model: OutcomeModel, x: Array, w: Array, text_id: Int64) -> Float64:
     """m(x_i, w_i), shape [n]."""
-    return np.asarray(model.predict(x, w, **_ids(model.predict, text_id)), dtype=np.float64)
+    return np.asarray(model.predict(_embeddings(model, x), w, **_ids(model.predict, text_id)), dtype=np.float64)
 
 
 def reader_response(model: OutcomeModel, x_draws: Array, w: Array, text_id: Int64, seed: int) -> Float64:
     """Mean over texts of m(x_j, w_i), shape [n]: exact if the model supports it, else over a sample of the texts."""
+    x_draws = _embeddings(model, x_draws)
     if isinstance(model, AveragesTexts):
         exact = model.reader_response
         return np.asarray(exact(x_draws, w, **_ids(exact, text_id)), dtype=np.float64)
@@ -158,12 +174,23 @@ def marginal(
     model: OutcomeModel, x: Array, w_reference: Array, weight_reference: Float64, text_id: Int64
 ) -> tuple[Float64, Float64]:
     """Mean over readers of m(x_i, w_k), shape [n], and its Monte Carlo standard error, zero if it is exact."""
+    x = _embeddings(model, x)
     if isinstance(model, SamplesReaders):
         sampled = model.marginal_with_error
         mean, error = sampled(x, w_reference, weight_reference, **_ids(sampled, text_id))
         return mean, error
     mean = model.marginal(x, w_reference, weight_reference, **_ids(model.marginal, text_id))
     return np.asarray(mean, dtype=np.float64), np.zeros(len(x))
+
+
+def stabilized_weight(model: AssignmentModel, x: Array, w: Array) -> Float64:
+    """s(x_i, w_i), shape [n]."""
+    return np.asarray(model.stabilized_weight(_embeddings(model, x), w), dtype=np.float64)
+
+
+def probability(model: ObservationModel, x: Array, w: Array) -> Float64:
+    """p(observed | x_i, w_i), shape [n]."""
+    return np.asarray(model.probability(_embeddings(model, x), w), dtype=np.float64)
 
 
 def _ids(method: Callable[..., Any], text_id: Int64, prompt_id: Int64 | None = None) -> dict[str, Int64 | None]:

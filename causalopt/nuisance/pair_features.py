@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+from numpy.linalg import qr
 
+from causalopt.blocks import blocks
 from causalopt.nuisance.features import ReaderFeatures
-from causalopt.typing import Array, Float64
+from causalopt.repeated import RepeatedRows
+from causalopt.typing import Array, Embeddings, Float64
 
 MOST_PRODUCTS = 512
 """Largest number of products of text coordinates and covariates."""
@@ -52,7 +56,7 @@ class PairFeatures:
     @classmethod
     def of(
         cls,
-        x: Array,
+        x: Embeddings,
         w: Array,
         weight: Float64,
         prompt_columns: int = 0,
@@ -78,19 +82,26 @@ class PairFeatures:
             rows' scores the functions are constant.
         """
         share = weight / weight.sum()
-        texts, prompts = _parts(x, prompt_columns)
-        components = _Components.of(texts, share)
-        prompt = None if prompts is None else _Components.of(prompts, share)
-        of_text = components.transform(texts)
-        of_prompt = of_text[:, :0] if prompt is None or prompts is None else prompt.transform(prompts)
+        columns = x.shape[1] - prompt_columns
+        components = _Components.of(x[:, :columns], share)
+        prompt = _Components.of(x[:, columns:], share) if prompt_columns else None
+
+        def squares(rows: slice) -> Float64:
+            return _squares(components.transform(x[rows, :columns]))
+
+        def with_prompt(rows: slice) -> Float64:
+            of_text = components.transform(x[rows, :columns])[:, :MOST_OF_PROMPT]
+            of_prompt = of_text[:, :0] if prompt is None else prompt.transform(x[rows, columns:])
+            return _crossed(of_text, of_prompt[:, :MOST_OF_PROMPT])
+
         readers = ReaderFeatures.candidates(w, weight)[-1]
         count = readers.transform(w[:1]).shape[1]
-        leading = min(of_text.shape[1], max(MOST_PRODUCTS // count, 1)) if count else 0
+        leading = min(components.axes.shape[1], max(MOST_PRODUCTS // count, 1)) if count else 0
         return cls(
             components,
-            _Block.of(_squares(of_text), share),
+            _Block.of(squares, share),
             prompt,
-            _Block.of(_crossed(of_text[:, :MOST_OF_PROMPT], of_prompt[:, :MOST_OF_PROMPT]), share),
+            _Block.of(with_prompt, share),
             None if score is None else _Score.of(score, elsewhere, share),
             readers,
             leading,
@@ -98,16 +109,16 @@ class PairFeatures:
 
     def text(self, x: Array, score: Float64 | None = None) -> Float64:
         """Features of texts (given their prompts) alone, shape [n, r]; with their ``score`` if the rows had one."""
-        texts, prompts = _parts(x, 0 if self.prompt is None else self.prompt.axes.shape[0])
-        of_text = self.components.transform(texts)
-        blocks = [of_text, self.squares.standardize(_squares(of_text))]
-        if self.prompt is not None and prompts is not None:
-            of_prompt = self.prompt.transform(prompts)
+        columns = x.shape[1] - (0 if self.prompt is None else self.prompt.axes.shape[0])
+        of_text = self.components.transform(x[:, :columns])
+        parts = [of_text, self.squares.standardize(_squares(of_text))]
+        if self.prompt is not None:
+            of_prompt = self.prompt.transform(x[:, columns:])
             products = _crossed(of_text[:, :MOST_OF_PROMPT], of_prompt[:, :MOST_OF_PROMPT])
-            blocks += [of_prompt, self.with_prompt.standardize(products)]
+            parts += [of_prompt, self.with_prompt.standardize(products)]
         if self.score is not None and score is not None:
-            blocks.append(self.score.transform(score))
-        return np.hstack(blocks)
+            parts.append(self.score.transform(score))
+        return np.hstack(parts)
 
     def reader(self, w: Array) -> Float64:
         """Features of readers alone, shape [n, q]."""
@@ -116,10 +127,10 @@ class PairFeatures:
 
     def pairs(self, text: Float64, reader: Float64) -> Float64:
         """Features of pairs, shape [n, r + q + products]; of the means of independent texts and readers, their mean."""
-        blocks = [text, reader, _crossed(text[:, : self.leading], reader)]
+        parts = [text, reader, _crossed(text[:, : self.leading], reader)]
         if self.score is not None:
-            blocks.append(_crossed(text[:, -1:], reader))
-        return np.hstack(blocks)
+            parts.append(_crossed(text[:, -1:], reader))
+        return np.hstack(parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,18 +141,27 @@ class _Components:
     axes: Float64
 
     @classmethod
-    def of(cls, x: Float64, share: Float64) -> Self:
-        center = share @ x
-        _, singular, transposed = np.linalg.svd((x - center) * np.sqrt(share)[:, None], full_matrices=False)
+    def of(cls, x: Embeddings, share: Float64) -> Self:
+        if isinstance(x, RepeatedRows):
+            x, share = x.table, np.bincount(x.code, weights=share, minlength=len(x.table)).astype(np.float64)
+        center = sum((share[rows] @ _floats(x[rows]) for rows in blocks(len(x))), np.zeros(x.shape[1]))
+        # Singular values of the triangular factor are those of all rows, as exact as if they were decomposed at once.
+        factor, squares = np.zeros((0, x.shape[1])), 0.0
+        for rows in blocks(len(x)):
+            part = _floats(x[rows])
+            scaled = (part - center) * np.sqrt(share[rows])[:, None]
+            factor = scaled if len(x) == len(part) else np.asarray(qr(np.concatenate([factor, scaled]), mode="r"))
+            squares += float(share[rows] @ np.sum(part**2, axis=1))
+        _, singular, transposed = np.linalg.svd(factor, full_matrices=False)
         # The embedding's own scale is kept: directions in which texts differ most are penalised least.
         # Where all texts are one, what is left of them is rounding.
-        size = float(np.sqrt(share @ np.sum(x**2, axis=1)))
+        size = float(np.sqrt(squares))
         real = singular > max(1e-6 * singular.max(initial=0.0), 1e-10 * size)
         total = float(np.sqrt(np.sum(singular[real] ** 2))) or 1.0
         return cls(center, transposed[real].T / total)
 
-    def transform(self, x: Float64) -> Float64:
-        return np.asarray((x - self.center) @ self.axes)
+    def transform(self, x: Array) -> Float64:
+        return np.asarray((_floats(x) - self.center) @ self.axes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,10 +173,16 @@ class _Block:
     spread: float
 
     @classmethod
-    def of(cls, features: Float64, share: Float64) -> Self:
-        center = share @ features
-        variance = share @ (features - center) ** 2
-        varies = variance > 1e-20 * (share @ features**2)  # else it is constant, but for rounding
+    def of(cls, features: Callable[[slice], Float64], share: Float64) -> Self:
+        """Learn from the features of all rows, which are computed a block of rows at a time."""
+        parts = list(blocks(len(share)))
+        center = np.sum([share[rows] @ features(rows) for rows in parts], axis=0)
+        variance, squares = np.zeros(len(center)), np.zeros(len(center))
+        for rows in parts:
+            part = features(rows)
+            variance += share[rows] @ (part - center) ** 2
+            squares += share[rows] @ part**2
+        varies = variance > 1e-20 * squares  # else it is constant, but for rounding
         return cls(center, varies, float(np.sqrt(np.sum(variance[varies]))) or 1.0)
 
     def standardize(self, features: Float64) -> Float64:
@@ -188,7 +214,11 @@ class _Score:
         above = [knots[-1] + reach] if np.isposinf(rows).any() else []
         knots = np.concatenate([below, knots, above])
         own = np.clip(score, knots[0], knots[-1])
-        return cls(knots, _Block.of(_hats(own, knots), share), _Block.of(own[:, None], share))
+        return cls(
+            knots,
+            _Block.of(lambda rows: _hats(own[rows], knots), share),
+            _Block.of(lambda rows: own[rows, None], share),
+        )
 
     def transform(self, score: Float64) -> Float64:
         """Return the functions, and the score as the last column, shape [n, number of knots + 1]."""
@@ -205,12 +235,8 @@ def _hats(score: Float64, knots: Float64) -> Float64:
     return np.column_stack([np.interp(score, knots, own) for own in np.eye(len(knots))])
 
 
-def _parts(x: Array, prompt_columns: int) -> tuple[Float64, Float64 | None]:
-    """Split embeddings into those of texts and of prompts, as float64."""
-    x = np.asarray(x, dtype=np.float64)
-    if not prompt_columns:
-        return x, None
-    return x[:, :-prompt_columns], x[:, -prompt_columns:]
+def _floats(x: Array) -> Float64:
+    return np.asarray(x, dtype=np.float64)
 
 
 def _squares(components: Float64) -> Float64:

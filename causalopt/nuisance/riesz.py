@@ -10,10 +10,11 @@ import numpy as np
 
 from causalopt.errors import DataError
 from causalopt.nuisance.pair_features import PairFeatures
-from causalopt.typing import Array, Float64, Int64
+from causalopt.nuisance.pair_rows import PairRows, PolicyPairs, PolicyTexts, Sums
+from causalopt.typing import Array, Embeddings, Float64, Int64
 
-BLOCK = 4096
-"""Rows that are centred at a time."""
+__all__ = ["BalancingWeights", "PolicyTexts", "balancing_weights"]
+
 PENALTIES = 10.0 ** np.arange(-5.0, 2.25, 0.25)
 UNDERSMOOTHING = 0.1
 """Factor on the penalty with the smallest held-out loss: that one trades bias for variance, and bias is what counts.
@@ -31,28 +32,8 @@ of the gain to its bias, and one of 3 adds 1.2% (three tables). Where an arm is 
 nothing is changed."""
 STEP = 10.0**0.25
 """Factor by which a penalty that leaves larger weights is raised."""
-
-
-@dataclass(frozen=True, eq=False)
-class PolicyTexts:
-    """The texts of a policy and the share of each.
-
-    Attributes
-    ----------
-    x:
-        Embeddings, with those of their prompts appended if there are prompts, shape [m, d].
-    share:
-        Shape [m], summing to one: the probability of each text, or 1 / m for draws.
-    row:
-        Position of the row in whose context each text was written, shape [m]; None if every reader may read every text.
-    score:
-        A score of each text, shape [m], if the rows have one.
-    """
-
-    x: Array
-    share: Float64
-    row: Int64 | None = None
-    score: Float64 | None = None
+AT_ONCE = 8
+"""Penalties whose weights are computed in one pass over the rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,9 +59,9 @@ class BalancingWeights:
     left: Float64
     penalty: float
     chosen: float
-    _rows: _Rows = field(repr=False)
+    _rows: PairRows = field(repr=False)
     _basis: _Basis = field(repr=False)
-    _policies: Sequence[_Drawn] = field(repr=False)
+    _policies: Sequence[PolicyPairs] = field(repr=False)
 
     def fitted_at_texts(self, residual: Float64, policy: int) -> Float64:
         """Residuals that the weights' own regression predicts for each text of a policy, shape [m], outcome units.
@@ -90,15 +71,13 @@ class BalancingWeights:
         sampling of texts enters the standard error.
         """
         center, slope = self._regression(residual, self.penalty)
-        return np.asarray(center - self._basis.center @ slope + self._policies[policy].phi() @ slope)
+        return np.asarray(center - self._basis.center @ slope + self._policies[policy].at_texts(slope))
 
     def fitted_at_readers(self, residual: Float64, policy: int) -> Float64 | None:
         """Return the same for each reader, averaged over the policy's texts, shape [n]; None for texts of rows."""
-        phi = self._policies[policy].phi_of_readers()
-        if phi is None:
-            return None
         center, slope = self._regression(residual, self.penalty)
-        return np.asarray(center - self._basis.center @ slope + phi @ slope)
+        at_readers = self._policies[policy].at_readers(slope)
+        return None if at_readers is None else np.asarray(center - self._basis.center @ slope + at_readers)
 
     def worst_case_bias(self, residual: Float64) -> float:
         """Largest bias of the first minus the last policy through what the weights leave unbalanced, outcome units.
@@ -130,14 +109,14 @@ class BalancingWeights:
 
     def _regression(self, residual: Float64, penalty: float) -> tuple[float, Float64]:
         """Return the mean and the coefficients of a ridge regression of residuals on the features."""
-        phi, share = self._rows.phi, self._rows.share
-        covariance = (share * residual) @ phi - (share @ residual) * self._basis.center
+        share = self._rows.share
+        covariance = self._rows.weighted_sum(share * residual) - (share @ residual) * self._basis.center
         slope = self._basis.axes @ ((covariance @ self._basis.axes) / (self._basis.variance + penalty))
         return float(share @ residual), np.asarray(slope)
 
 
 def balancing_weights(
-    x: Array,
+    x: Embeddings,
     w: Array,
     policies: Sequence[PolicyTexts],
     weight: Float64,
@@ -215,77 +194,24 @@ def balancing_weights(
     counted = np.where(rated, weight, 0.0)  # zero in rows that cannot be weighted; their readers are in the moments
     elsewhere = None if score is None else np.concatenate([_score_of(policy) for policy in policies])
     features = PairFeatures.of(x, w, weight, prompt_columns, score, elsewhere)
-    reader = features.reader(w)
-    rows = _Rows(features.pairs(features.text(x, score), reader), counted / counted.sum())
-    drawn = [_Drawn(features, features.text(policy.x, policy.score), policy, reader, weight) for policy in policies]
-    basis = _Basis.of(rows.phi, counted)
-    moments = _moments(drawn, np.ones(len(x), dtype=bool))
+    rows = PairRows(features, x, w, score, counted / counted.sum())
+    drawn = [PolicyPairs(features, policy, w, weight) for policy in policies]
+    moments = _moments(drawn)
     assert moments is not None
+    by_fold = [rows.sums(np.flatnonzero((fold == k) & (counted > 0))) for k in np.unique(fold)]
+    basis = _Basis.of(rows, by_fold, counted)
     target = basis.coordinates(moments)
     if penalty is None:
-        chosen = UNDERSMOOTHING * _best_penalty(rows.phi, counted, drawn, fold)
+        chosen = UNDERSMOOTHING * _best_penalty(rows, by_fold, drawn, fold, counted)
         penalty = _without_extrapolation(chosen, basis, target, rows)
     else:
         chosen = penalty
-    alpha = _alpha(penalty, basis, target, rows)
+    alpha = _alpha([penalty], basis, target, rows)[0]
     # The mean over all rows is one: a response stands for 1 / p(observed) readers.
     alpha = np.where(rated, alpha * (weight.sum() / counted.sum()), 0.0)
     # M(h) - mean_i alpha_i h_i = beta_h' (target - variance * target / (variance + penalty)) for h = beta_h' phi.
     left = target * penalty / (basis.variance + penalty)
     return BalancingWeights(alpha, target, left, penalty, chosen, rows, basis, drawn)
-
-
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    """Features of the rows, shape [n, number of features], and each row's share of the exposure, shape [n]."""
-
-    phi: Float64
-    share: Float64
-
-
-@dataclass(frozen=True, eq=False)
-class _Drawn:
-    """Features of a policy's texts, shape [m, r], and of the rows' readers, shape [n, q]."""
-
-    features: PairFeatures
-    text: Float64
-    policy: PolicyTexts
-    reader: Float64
-    weight: Float64
-
-    def phi(self) -> Float64:
-        """phi of each text, with its row's reader or else the mean over all readers, shape [m, features]."""
-        if self.policy.row is not None:
-            return self.features.pairs(self.text, self.reader[self.policy.row])
-        of_readers = self.weight @ self.reader / self.weight.sum()
-        return self.features.pairs(self.text, np.tile(of_readers, (len(self.text), 1)))
-
-    def sampling_variance(self) -> float:
-        """Squared standard error of the mean of phi over the texts, taken for a sample, summed over the features."""
-        phi = self.phi()
-        return float(self.policy.share**2 @ np.sum((phi - self.policy.share @ phi) ** 2, axis=1))
-
-    def phi_of_readers(self) -> Float64 | None:
-        """phi of each reader, averaged over the texts that all of them may read, shape [n, features]."""
-        if self.policy.row is not None:
-            return None
-        of_texts = self.policy.share @ self.text
-        return self.features.pairs(np.tile(of_texts, (len(self.reader), 1)), self.reader)
-
-    def moment(self, rows: Array) -> Float64 | None:
-        """Mean of phi over the texts and their readers, among those of some rows, shape [features].
-
-        None if no text was written for these rows.
-        """
-        weight = np.where(rows, self.weight, 0.0)
-        if self.policy.row is None:
-            # Texts and readers are crossed, so that the mean of a product is the product of the means.
-            of_readers = weight @ self.reader / weight.sum()
-            return np.asarray(self.features.pairs((self.policy.share @ self.text)[None], of_readers[None])[0])
-        share = self.policy.share * weight[self.policy.row]
-        if share.sum() <= 0:
-            return None
-        return np.asarray((share / share.sum()) @ self.phi())
 
 
 def _difference(moments: Float64) -> Float64:
@@ -299,9 +225,9 @@ def _score_of(policy: PolicyTexts) -> Float64:
     return policy.score
 
 
-def _moments(drawn: Sequence[_Drawn], rows: Array) -> Float64 | None:
-    """Means over several policies, shape [policies, features]; None if one of them wrote no text for these rows."""
-    means = [one.moment(rows) for one in drawn]
+def _moments(drawn: Sequence[PolicyPairs], rows: Array | None = None) -> Float64 | None:
+    """Means over several policies, shape [policies, features]; None if one of them wrote no text for some rows [n]."""
+    means = [one.mean(rows) for one in drawn]
     found = [mean for mean in means if mean is not None]
     return np.stack(found) if len(found) == len(means) else None
 
@@ -315,23 +241,21 @@ class _Basis:
     variance: Float64
 
     @classmethod
-    def of(cls, phi: Float64, weight: Float64) -> Self:
-        share = weight / weight.sum()
-        center = share @ phi
+    def of(cls, rows: PairRows, parts: Sequence[Sums], weight: Float64) -> Self:
+        """Find the axes over the rows of positive ``weight`` [n], from the sums over their parts."""
+        sums = Sums.of(parts)
+        off = sums.phi / sums.share
+        center = rows.center + off
         # Of the products by rows or by columns the smaller matrix; directions without variance have no weight either.
-        used = np.flatnonzero(share > 0)
-        if len(used) < phi.shape[1]:
-            scaled = (phi[used] - center) * np.sqrt(share[used])[:, None]
+        used = np.flatnonzero(weight > 0)
+        if len(used) < len(center):
+            share = weight[used] / weight[used].sum()
+            scaled = (rows.phi(used) - center) * np.sqrt(share)[:, None]
             variance, left = np.linalg.eigh(scaled @ scaled.T)
             kept = variance > 1e-12 * variance.max(initial=0.0)
             axes = scaled.T @ (left[:, kept] / np.sqrt(variance[kept]))
         else:
-            covariance = np.zeros((phi.shape[1], phi.shape[1]))
-            for start in range(0, len(phi), BLOCK):  # no second matrix of the size of phi
-                rows = slice(start, start + BLOCK)
-                scaled = (phi[rows] - center) * np.sqrt(share[rows])[:, None]
-                covariance += scaled.T @ scaled
-            variance, axes = np.linalg.eigh(covariance)
+            variance, axes = np.linalg.eigh(sums.squares / sums.share - np.outer(off, off))
             kept = variance > 1e-12 * variance.max(initial=0.0)
             axes = axes[:, kept]
         return cls(center, axes, variance[kept])
@@ -340,18 +264,21 @@ class _Basis:
         return np.asarray((phi - self.center) @ self.axes)
 
 
-def _best_penalty(phi: Float64, weight: Float64, drawn: Sequence[_Drawn], fold: Int64) -> float:
+def _best_penalty(
+    rows: PairRows, by_fold: Sequence[Sums], drawn: Sequence[PolicyPairs], fold: Int64, weight: Float64
+) -> float:
     """Return the penalty with the smallest held-out Riesz loss; rows of zero ``weight`` have no outcome."""
     loss, compared = np.zeros(len(PENALTIES)), False
-    for k in np.unique(fold):
+    for i, k in enumerate(np.unique(fold)):
         train, test = fold != k, fold == k
         if min(weight[train].sum(), weight[test].sum()) <= 0:
             continue  # nothing to learn from, or nothing to predict
         moments, held_out = _moments(drawn, train), _moments(drawn, test)
         if moments is None or held_out is None:
             continue
-        basis = _Basis.of(phi, np.where(train, weight, 0.0))
-        loss += float(weight[test].sum()) * _held_out_loss(basis, moments, phi[test], weight[test], held_out)
+        basis = _Basis.of(rows, [*by_fold[:i], *by_fold[i + 1 :]], np.where(train, weight, 0.0))
+        scored = np.flatnonzero(test & (weight > 0))
+        loss += float(weight[scored].sum()) * _held_out_loss(basis, moments, rows, scored, weight[scored], held_out)
         compared = True
     if not compared:
         raise DataError(
@@ -361,7 +288,7 @@ def _best_penalty(phi: Float64, weight: Float64, drawn: Sequence[_Drawn], fold: 
     return float(PENALTIES[int(np.argmin(loss))])
 
 
-def _without_extrapolation(penalty: float, basis: _Basis, target: Float64, rows: _Rows) -> float:
+def _without_extrapolation(penalty: float, basis: _Basis, target: Float64, rows: PairRows) -> float:
     """Return the penalty, or the smallest multiple by powers of `STEP` under which no policy's weights are too large.
 
     Negative weights extrapolate: they take the policy's texts to lie beyond the logged ones (Ben-Michael, Feller and
@@ -372,19 +299,27 @@ def _without_extrapolation(penalty: float, basis: _Basis, target: Float64, rows:
     `BalancingWeights.unbalanced`; `causalopt.diagnostics.support` says how many texts are meant.
     """
     # Under an infinite penalty every weight is one.
-    while (np.abs(_alpha(penalty, basis, target, rows)) @ rows.share > LARGEST).any():
-        penalty *= STEP
-    return penalty
+    while True:
+        tried = [penalty]
+        while len(tried) < AT_ONCE:
+            tried.append(tried[-1] * STEP)
+        largest = [float((np.abs(alpha) @ rows.share).max()) for alpha in _alpha(tried, basis, target, rows)]
+        small = np.flatnonzero(np.array(largest) <= LARGEST)
+        if len(small):
+            return float(tried[small[0]])
+        penalty = float(tried[-1] * STEP)
 
 
-def _alpha(penalty: float, basis: _Basis, target: Float64, rows: _Rows) -> Float64:
-    """Weights of the rows for each policy, shape [policies, n]."""
-    slope = (target / (basis.variance + penalty)) @ basis.axes.T
-    return np.asarray(1.0 + slope @ rows.phi.T - (slope @ basis.center)[:, None])
+def _alpha(penalties: Sequence[float], basis: _Basis, target: Float64, rows: PairRows) -> Float64:
+    """Weights of the rows under each penalty for each policy, shape [penalties, policies, n]."""
+    slopes = np.stack([(target / (basis.variance + penalty)) @ basis.axes.T for penalty in penalties])
+    flat = slopes.reshape(-1, slopes.shape[-1])
+    alpha = 1.0 + rows.at(flat.T).T - (flat @ basis.center)[:, None]
+    return np.asarray(alpha.reshape(*slopes.shape[:2], -1))
 
 
 def _held_out_loss(
-    basis: _Basis, moments: Float64, phi: Float64, weight: Float64, held_out_moments: Float64
+    basis: _Basis, moments: Float64, rows: PairRows, scored: Int64, weight: Float64, held_out_moments: Float64
 ) -> Float64:
     """Riesz loss on held-out rows of the first policy minus the last one, for every penalty."""
     signs = np.zeros(len(moments))
@@ -394,5 +329,6 @@ def _held_out_loss(
     share = weight / weight.sum()
     target, held_out = (signs @ basis.coordinates(part) for part in (moments, held_out_moments))
     beta = target[:, None] / (basis.variance[:, None] + PENALTIES)
-    alpha = basis.coordinates(phi) @ beta
+    slopes = basis.axes @ beta
+    alpha = rows.at(slopes, scored) - basis.center @ slopes
     return np.asarray(share @ alpha**2 - 2 * held_out @ beta)

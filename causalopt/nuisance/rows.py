@@ -8,23 +8,25 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from causalopt.arrays import as_matrix, as_vector
+from causalopt.arrays import as_embeddings, as_matrix, as_vector
 from causalopt.data.folds import row_codes
 from causalopt.data.validation import LARGEST_OUTCOME
 from causalopt.errors import DataError
-from causalopt.typing import Array, Float64, Int64
+from causalopt.typing import Array, Embeddings, Float64, Int64
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
     """Embeddings x [n, d], covariates w [n, p], outcomes y, exposures weight, groups, text ids and prompt ids [n].
 
+    Embeddings may be of float32, as an embedder makes them, or of float64.
+
     Rows with equal ``text_id`` have the same text (and prompt), rows with equal ``prompt_id`` the same prompt; it is
     None without prompts. With prompts, the last ``prompt_columns`` columns of x are the prompt's embedding.
     ``observed`` is whether each row has an outcome (None: all have one); y is nan in those that have none.
     """
 
-    x: Array
+    x: Embeddings
     w: Array
     y: Float64
     weight: Float64
@@ -57,7 +59,7 @@ class Rows:
         DataError
             With the array and the first invalid row.
         """
-        x = as_matrix("x", x)
+        x = as_embeddings("x", x)
         n = len(x)
         if n == 0:
             raise DataError("x has no rows")

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from causalopt.errors import ConfigError
+from causalopt.doors import check_number
 from causalopt.objectives.contract import BaseObjective, ObjectiveInputs
+
+LARGEST = 1e6
+"""Largest coefficient; a policy with it stays at its reference, and products of larger ones overflow."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,8 @@ class Anchored(BaseObjective):
     entropy: float = 0.0
 
     def __post_init__(self) -> None:
-        if min(self.kl, self.forward_kl, self.entropy) < 0:
-            raise ConfigError("objective.kl, objective.forward_kl and objective.entropy must not be negative")
+        for name in ("kl", "forward_kl", "entropy"):
+            check_number(f"objective.{name}", vars(self)[name], least=0, most=LARGEST)
 
     @property
     def regularized(self) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from causalopt.errors import ConfigError
+from causalopt.doors import check_number
 from causalopt.objectives.contract import BaseObjective, ObjectiveInputs
 from causalopt.objectives.distance import Anchored
 
@@ -54,8 +54,7 @@ class SFTTop(BaseObjective):
     fraction: float = 0.25
 
     def __post_init__(self) -> None:
-        if not 0 < self.fraction <= 1:
-            raise ConfigError(f"objective.fraction must be in (0, 1], not {self.fraction}")
+        check_number("objective.fraction", self.fraction, above=0, most=1)
 
     @property
     def couples_batch(self) -> bool:
@@ -84,8 +83,7 @@ class RWR(BaseObjective):
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise ConfigError(f"objective.temperature must be positive, not {self.temperature}")
+        check_number("objective.temperature", self.temperature, above=0)
 
     @property
     def couples_batch(self) -> bool:

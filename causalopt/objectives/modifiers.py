@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from causalopt.errors import ConfigError
+from causalopt.doors import check_number
 from causalopt.objectives.contract import Objective, ObjectiveInputs
-from causalopt.objectives.distance import Anchored
+from causalopt.objectives.distance import LARGEST, Anchored
 from causalopt.objectives.pessimism import Pessimistic, moments
 
 
@@ -54,15 +54,13 @@ class Modifiers(Anchored):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.clip is not None and self.clip <= 0:
-            raise ConfigError(f"objective.clip must be positive or null, not {self.clip}")
-        quantile = self.truncation_quantile
-        if quantile is not None and not 0 < quantile < 1:
-            raise ConfigError(f"objective.truncation_quantile must be in (0, 1) or null, not {quantile}")
-        if self.band is not None and self.band <= 0:
-            raise ConfigError(f"objective.band must be positive or null, not {self.band}")
-        if self.pessimism < 0:
-            raise ConfigError(f"objective.pessimism must not be negative, not {self.pessimism}")
+        if self.clip is not None:
+            check_number("objective.clip", self.clip, above=0)
+        if self.truncation_quantile is not None:
+            check_number("objective.truncation_quantile", self.truncation_quantile, above=0, below=1)
+        if self.band is not None:
+            check_number("objective.band", self.band, above=0)
+        check_number("objective.pessimism", self.pessimism, least=0, most=LARGEST)
 
     @property
     def couples_batch(self) -> bool:

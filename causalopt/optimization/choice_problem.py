@@ -102,7 +102,7 @@ def choice_problem(
         mean = np.bincount(prompt, weights=weight * left)[prompt]
         residual = left - np.divide(mean, total, out=np.zeros(len(left)), where=total > 0)
         if second_stage is not None:
-            x = pseudo.fitted().embed(data.prompts, data.texts)
+            x = np.asarray(pseudo.fitted().embed(data.prompts, data.texts))
             residual = expected_residual(x, residual, weight, pseudo.fold, row, second_stage)
     factor = (1.0 if data.direction == "maximize" else -1.0) / _spread(of_features + of_text, readings.exposure)
 

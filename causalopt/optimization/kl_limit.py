@@ -11,7 +11,8 @@ import numpy as np
 
 from causalopt.backends.contracts import Policy
 from causalopt.data.dataset import DirectOutcomeDataset
-from causalopt.errors import ConfigError, TruncationWarning
+from causalopt.doors import check_number
+from causalopt.errors import TruncationWarning
 from causalopt.evaluation.divergence import divergence
 from causalopt.evaluation.policies import Draws, context_rows
 
@@ -54,8 +55,7 @@ class UntilKL:
     name: str = ""
 
     def __post_init__(self) -> None:
-        if not self.target_kl > 0:
-            raise ConfigError(f"target_kl must be positive or null, not {self.target_kl}")
+        check_number("target_kl", self.target_kl, above=0)
 
     def judge(self, policy: Policy) -> dict[str, float]:
         """Return the policy's ``kl``, which is also its ``score``."""

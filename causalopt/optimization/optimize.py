@@ -10,13 +10,14 @@ from causalopt import plugins
 from causalopt.backends.contracts import Backend, Callback, CheckpointRule, Policy, Progress
 from causalopt.backends.optimized import OptimizedPolicy
 from causalopt.behavior import BehaviorPolicy, behavior_log_prob, embedding_log_prob
-from causalopt.doors import check_contract, check_type
+from causalopt.doors import check_contract, check_number, check_seed, check_type
 from causalopt.errors import MissingPartError
 from causalopt.objectives.contract import OBJECTIVE, Objective
 from causalopt.optimization.frontier import frontier
 from causalopt.optimization.kl_limit import UntilKL, kl_to
 from causalopt.optimization.path import FACTORS, at, factor_at_kl
 from causalopt.optimization.problem import draw_samples, policy_problem
+from causalopt.output import check_new_folder
 from causalopt.pseudo_outcome import PseudoOutcomes
 
 TARGET_DRAWS = 1000
@@ -95,6 +96,17 @@ def optimize(
     check_contract("optimize: objective", maximand, OBJECTIVE, "an objective (see objectives.contract.BaseObjective)")
     maker: Backend = plugins.backends.create(backend)
     check_contract("optimize: backend", maker, ("reference", "fit"), "a backend")
+    check_number("optimize: per_row", per_row, least=1, whole=True)
+    check_seed("optimize: seed", seed)
+    if target_kl is not None:
+        check_number("optimize: target_kl", target_kl, above=0)
+    if choose is not None:
+        check_type("optimize: choose", choose, (PseudoOutcomes,), "PseudoOutcomes of other rows, or None")
+    if directory is not None:
+        directory = Path(directory)
+        check_new_folder(directory)
+    if reference is not None:
+        check_contract("optimize: reference", reference, ("log_prob", "sample"), "a policy")
     if reference is None:
         progress = Progress(None if directory is None else directory / "reference", callbacks)
         reference = maker.reference(data.prompts, data.texts, data.weight, seed=seed, progress=progress)

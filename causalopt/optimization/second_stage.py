@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from causalopt.arrays import as_embeddings
 from causalopt.errors import DataError, ModelError
 from causalopt.nuisance import models
 from causalopt.nuisance.rows import Rows
 from causalopt.optimization.text_effects import with_text_effects
-from causalopt.typing import Array, Float64, Int64
+from causalopt.typing import Embeddings, Float64, Int64
 
 RIDGE_TEXT = "ridge-text"
 """A ridge regression on the embedding, and a random effect of each text for effects that the embedding misses."""
@@ -29,7 +30,7 @@ def check_second_stage(model: Any) -> None:
 
 
 def expected_residual(
-    x: Array, residual: Float64, weight: Float64, fold: Int64, text: Int64, model: Any = RIDGE_TEXT
+    x: Embeddings, residual: Float64, weight: Float64, fold: Int64, text: Int64, model: Any = RIDGE_TEXT
 ) -> Float64:
     """E[residual | text] of each row.
 
@@ -97,9 +98,9 @@ def expected_residual(
     return _regression(x, residual, weight, fold, text, model)
 
 
-def _regression(x: Array, residual: Float64, weight: Float64, fold: Int64, text: Int64, model: Any) -> Float64:
+def _regression(x: Embeddings, residual: Float64, weight: Float64, fold: Int64, text: Int64, model: Any) -> Float64:
     """Predict each fold's residuals by a model fitted on the other folds, shape [n]."""
-    x = np.asarray(x, dtype=np.float64)
+    x = as_embeddings("x", x)
     no_covariates = np.zeros((len(x), 0))
     expected = np.empty(len(x))
     for k in np.unique(fold):

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 
 from causalopt.durable import check_artefact
-from causalopt.errors import DataError
+from causalopt.errors import DataError, one_line
+from causalopt.output import impossible, shown_path
 
 OPTIONAL = ("samples.parquet", "training.jsonl")
 
@@ -37,6 +37,9 @@ def load_run(directory: Path) -> RunFiles:
     DataError
         One line that names the file, and the key or column that is missing or malformed.
     """
+    reason = impossible(directory)
+    if reason is not None:
+        raise DataError(f"{shown_path(directory)}: {reason}; name the directory of a run")
     if not directory.is_dir():
         raise DataError(f"{directory}: there is no such run directory; give a directory written by `causalopt run`")
     for name in (
@@ -87,8 +90,8 @@ def _text(path: Path) -> str:
 def _json_object(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(_text(path))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}: not valid JSON: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not valid JSON: {one_line(error)}") from None
     if not isinstance(content, dict):
         raise DataError(f"{path}: must hold a JSON object")
     return content
@@ -99,8 +102,8 @@ def _table(path: Path, columns: list[str]) -> pd.DataFrame:
         frame = pd.read_parquet(path)
     except FileNotFoundError:
         raise DataError(f"{path}: is missing, so this is not a finished run; `causalopt run` writes it") from None
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: cannot be read as Parquet: {' '.join(str(error).split())}") from None
+    except Exception as error:  # a parser of damaged bytes has no list of its errors
+        raise DataError(f"{path}: cannot be read as Parquet: {one_line(error)}") from None
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise DataError(f"{path}: has no column {missing[0]!r}; it has {', '.join(map(str, frame.columns))}")
@@ -113,8 +116,8 @@ def _training(path: Path) -> pd.DataFrame | None:
         if line.strip():
             try:
                 records.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise DataError(f"{path}: line {number} is not valid JSON: {error}") from None
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"{path}: line {number} is not valid JSON: {one_line(error)}") from None
             if not isinstance(records[-1], dict):
                 raise DataError(f"{path}: line {number} must be a JSON object such as {{'step': 1, 'loss': 0.5}}")
     if not records:

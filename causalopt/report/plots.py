@@ -112,7 +112,13 @@ def histogram(values: Mapping[str, Float64], axis: str) -> go.Figure:
     """Draw the distributions of one or more groups over common bins, as shares of each group."""
     finite = {name: array[np.isfinite(array)] for name, array in values.items()}
     pooled = np.concatenate(list(finite.values()))
-    edges = np.histogram_bin_edges(pooled, bins=min(40, max(8, math.isqrt(len(pooled)))))
+    bins = min(40, max(8, math.isqrt(len(pooled))))
+    try:
+        edges = np.histogram_bin_edges(pooled, bins=bins)
+    except ValueError:  # values so large, and so near each other, that there are no numbers between them
+        middle = float(np.median(pooled))
+        half = max(1.0, float(np.abs(pooled - middle).max()), 1e-6 * abs(middle))
+        edges = np.linspace(middle - half, middle + half, bins + 1)
     figure = go.Figure()
     for index, (name, array) in enumerate(finite.items()):
         counts, _ = np.histogram(array, edges)

@@ -18,6 +18,7 @@ from causalopt.errors import ConfigError, DataError
 from causalopt.nuisance.within_prompts import Readings, WithinPromptEffects, fit_within_prompts
 from causalopt.run.config import RunConfig, load_config
 from causalopt.run.plan import read_data
+from causalopt.run.saved_files import check_saved, read_run_table
 from causalopt.typing import Float64
 
 COLUMNS = ("rank", "probability", "score", "ci_low", "ci_high", "readings")
@@ -82,6 +83,7 @@ def choose(run_directory: Path, candidates: Path, *, level: float = 0.95) -> pd.
 
 
 def _run(run_directory: Path) -> tuple[RunConfig, ConditionalLogitPolicy]:
+    check_saved(run_directory)
     if not (run_directory / "metrics.json").is_file():
         raise ConfigError(f"{run_directory}: is not the directory of a finished run (it has no metrics.json)")
     policy = load_policy(run_directory / "policy")
@@ -104,6 +106,8 @@ def _read_candidates(path: Path, config: RunConfig) -> tuple[ChoiceSets, bool]:
         there = ", ".join(map(str, frame.columns))
         raise DataError(f"{path}: there is no column {columns.text!r} or 'text' of candidates; there are: {there}")
     for name in [text] if prompt is None else [prompt, text]:
+        if isinstance(frame[name], pd.DataFrame):
+            raise DataError(f"{path}: there are several columns {name!r}; rename all but one")
         empty = frame[name].map(lambda cell: not isinstance(cell, str) or not cell.strip())
         if empty.any():
             raise DataError(f"{path}: column {name!r}, row {int(empty.argmax()) + 1} is empty")
@@ -126,9 +130,7 @@ def _seen(run_directory: Path, config: RunConfig) -> tuple[ChoiceSets, pd.DataFr
     """Return the candidates of the training rows, and xi, weight and candidate of each row that has an outcome."""
     world = None if config.data.world is None else plugins.worlds.create(config.data.world)
     train, _ = read_data(config, world)
-    table = run_directory / "pseudo_outcomes.parquet"
-    check_artefact(table)
-    pseudo = pd.read_parquet(table).set_index("row")
+    pseudo = read_run_table(run_directory / "pseudo_outcomes.parquet", ["row", "xi"]).set_index("row")
     # Rows set aside to select the policy are not in the file.
     kept = train.subset(np.isin(train.row, pseudo.index) & train.rated)
     assert kept.prompts is not None

@@ -21,11 +21,27 @@ from pydantic import (
 
 from causalopt.data.columns import ROLES, Columns
 from causalopt.data.population import Population
-from causalopt.errors import ConfigError
+from causalopt.errors import ConfigError, one_line
 from causalopt.estimators.names import ADAPTIVE, DEFAULT, check_estimator
+from causalopt.output import impossible, shown_path
+from causalopt.run.strict_yaml import read_yaml
+from causalopt.signatures import MOST_SEED, shown
 from causalopt.suggestion import did_you_mean
 
 Part = dict[str, Any]
+
+
+def _no_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"must be a number, not {str(value).lower()}")
+    return value
+
+
+def _can_be_a_path(value: Any) -> Any:
+    reason = impossible(value) if isinstance(value, str | Path) else None
+    if reason is not None:
+        raise ValueError(f"{reason}: {shown_path(value)}")
+    return value
 
 
 def _name_alone(value: Any) -> Any:
@@ -38,6 +54,12 @@ def _has_name(value: Part) -> Part:
     return value
 
 
+Whole = Annotated[int, BeforeValidator(_no_boolean)]
+Number = Annotated[float, BeforeValidator(_no_boolean)]
+"""A finite number; YAML's true is not 1."""
+FilePath = Annotated[Path, BeforeValidator(_can_be_a_path)]
+
+
 def _is_estimator(name: str) -> str:
     try:
         return check_estimator(name)
@@ -45,8 +67,11 @@ def _is_estimator(name: str) -> str:
         raise ValueError(str(error)) from None
 
 
-RESERVED = ("policy", "reference", "optimised", "logged")
-"""Names that tables, plots and commands give to other policies."""
+RESERVED = ("policy", "reference", "optimised", "logged", "end", "work")
+"""Names that tables, plots, commands and folders of a run give to other policies."""
+DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))})
+"""Names that are no files on Windows, where a run may be read."""
+LONGEST_NAME = 100
 
 
 def _are_folder_names(named: dict[str, Any]) -> dict[str, Any]:
@@ -55,8 +80,13 @@ def _are_folder_names(named: dict[str, Any]) -> dict[str, Any]:
     for name in named:
         if not re.fullmatch(r"\w(?:[\w .()-]*[\w)])?", name):
             raise ValueError(
-                f"{name!r} cannot be the name of a comparison, which becomes a folder: use letters, digits, spaces, "
-                "and any of _ - . ( ) inside"
+                f"{shown(name)} cannot be the name of a comparison, which becomes a folder: use letters, digits, "
+                "spaces, and any of _ - . ( ) inside"
+            )
+        if len(name.encode()) > LONGEST_NAME or name.lower().split(".")[0] in DEVICES:
+            raise ValueError(
+                f"{shown(name)} cannot be the name of a comparison, which becomes a folder: choose a name of at most "
+                f"{LONGEST_NAME} bytes that is none of a device"
             )
         if name.lower() in RESERVED:
             raise ValueError(f"{name!r} is the name of another policy of the run; choose another for the comparison")
@@ -74,15 +104,19 @@ NamedPart = Annotated[Part, BeforeValidator(_name_alone), AfterValidator(_has_na
 class Section(BaseModel):
     """A section of the configuration; an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+
+MOST_DRAWS = 10_000_000
+"""Largest number of texts drawn from a policy; memory ends before."""
 
 
 class TestConfig(Section):
     """The rows that take no part in optimisation: a share of the groups, the last rows, or a separate table."""
 
-    size: float = Field(0.3, gt=0, lt=1)
+    size: Number = Field(0.3, gt=0, lt=1)
     by: Literal["group", "time"] = Field("group", description="time: the last rows, by data.time")
-    path: Path | None = None
+    path: FilePath | None = None
 
 
 class PopulationConfig(Section):
@@ -102,9 +136,9 @@ class PopulationConfig(Section):
 class _Rows(Section):
     """The source of rows."""
 
-    path: Path | None = None
+    path: FilePath | None = None
     world: NamedPart | None = None
-    rows: int = Field(4000, ge=10, description="rows drawn from the world; ignored for a table")
+    rows: Whole = Field(4000, ge=10, description="rows drawn from the world; ignored for a table")
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -123,7 +157,7 @@ class DataConfig(_Roles):
     direction: Literal["maximize", "minimize"] = "maximize"
     on_missing: Literal["drop", "error", "model"] = "drop"
     adaptive: bool = Field(False, description="texts were chosen by earlier outcomes, in the order of data.time")
-    outcome_rows: int | None = Field(
+    outcome_rows: Whole | None = Field(
         None, ge=10, description="rows drawn from a world's second data set; by default as many as rows"
     )
     population: PopulationConfig = PopulationConfig()
@@ -174,40 +208,40 @@ class OutcomeDataConfig(_Rows):
 class CrossFittingConfig(Section):
     """Cross-fitting of the nuisances (Chernozhukov et al. 2018)."""
 
-    folds: int = Field(5, ge=2)
-    repeats: int = Field(1, ge=1)
-    max_weight: float = Field(20.0, gt=1, description="larger stabilized weights are truncated, and reported")
+    folds: Whole = Field(5, ge=2)
+    repeats: Whole = Field(1, ge=1)
+    max_weight: Number = Field(20.0, gt=1, description="larger stabilized weights are truncated, and reported")
 
 
 class SamplesConfig(Section):
     """Texts drawn from the reference policy for the g term."""
 
-    per_row: int = Field(2, ge=1)
-    pool: int | None = Field(None, ge=1, description="without prompts: distinct texts drawn, shared by the rows")
-    max_new_tokens: int = Field(64, ge=1)
+    per_row: Whole = Field(2, ge=1, le=10_000)
+    pool: Whole | None = Field(None, ge=1, description="without prompts: distinct texts drawn, shared by the rows")
+    max_new_tokens: Whole = Field(64, ge=1)
 
 
 class PilotConfig(Section):
     """A preliminary run at low cost: the number of rows, drawn by the seed, that policies score; nuisances use all."""
 
-    train_rows: int | None = Field(None, ge=10)
-    test_rows: int | None = Field(None, ge=10)
+    train_rows: Whole | None = Field(None, ge=10)
+    test_rows: Whole | None = Field(None, ge=10)
 
 
 class ChooseConfig(Section):
     """Training rows set apart to choose how far the policy goes: the point of its path with the best bound there."""
 
-    size: float = Field(0.2, gt=0, lt=1, description="share of the training rows' groups")
-    level: float = Field(0.9, gt=0.5, lt=1, description="level of the interval whose lower end is the bound")
-    draws: int = Field(400, ge=20, description="texts of each policy of the path that writes some")
+    size: Number = Field(0.2, gt=0, lt=1, description="share of the training rows' groups")
+    level: Number = Field(0.9, gt=0.5, lt=1, description="level of the interval whose lower end is the bound")
+    draws: Whole = Field(400, ge=20, le=MOST_DRAWS, description="texts of each policy of the path that writes some")
 
 
 class EvaluationConfig(Section):
     """Estimation of the value on the test rows; the first estimator is the main one."""
 
     estimators: list[Estimator] = Field(list(DEFAULT), min_length=1)
-    level: float = Field(0.95, gt=0.5, lt=1)
-    draws: int = Field(1000, ge=20, description="texts drawn from each policy for its plug-in value")
+    level: Number = Field(0.95, gt=0.5, lt=1)
+    draws: Whole = Field(1000, ge=20, le=MOST_DRAWS, description="texts drawn from each policy for its plug-in value")
     benchmark: list[str] | Literal["all"] = Field(
         [], description="covariates left out one at a time, as benchmarks for a hidden confounder; one more fit each"
     )
@@ -223,9 +257,9 @@ class EstimateConfig(Section):
         None,
         description="a run, folder, hub id, table of a policy, or logged; null: data.policy_log_prob or its texts",
     )
-    policy_draws: Path | None = Field(None, description="table of texts drawn from a policy that is not available")
+    policy_draws: FilePath | None = Field(None, description="table of texts drawn from a policy that is not available")
     reference: str | None = Field(None, description="like policy; null: a run's reference, else the texts as logged")
-    reference_draws: Path | None = Field(None, description="table of texts drawn from the reference")
+    reference_draws: FilePath | None = Field(None, description="table of texts drawn from the reference")
 
 
 class ComparisonConfig(Section):
@@ -255,14 +289,14 @@ class RunConfig(Section):
     objective: NamedPart = {"name": "dr_cpo"}
     backend: NamedPart = {"name": "huggingface"}
     choose: ChooseConfig | None = Field(ChooseConfig(), description="null keeps the end of the fit")
-    target_kl: float | None = Field(
-        None, gt=0, description="KL of the policy to the reference, nats; with choose, of the end of its path"
+    target_kl: Number | None = Field(
+        None, ge=1e-6, description="KL of the policy to the reference, nats; with choose, of the end of its path"
     )
     evaluation: EvaluationConfig = EvaluationConfig()
     estimate: EstimateConfig = EstimateConfig()
     comparisons: Annotated[dict[str, ComparisonConfig], AfterValidator(_are_folder_names)] = {}
     executor: NamedPart = Field({"name": "local"}, description="where tasks are carried out; no result depends on it")
-    seed: int = Field(0, ge=0)
+    seed: Whole = Field(0, ge=0, le=MOST_SEED)
 
     @model_validator(mode="before")
     @classmethod
@@ -271,16 +305,8 @@ class RunConfig(Section):
         if not isinstance(raw, dict):
             return raw
         filled = dict(raw)
-        parts = (
-            "embedder",
-            "outcome_model",
-            "assignment_model",
-            "observation_model",
-            "objective",
-            "backend",
-            "executor",
-        )
-        for key in parts:
+        models = ("outcome_model", "assignment_model", "observation_model")
+        for key in ("embedder", *models, "objective", "backend", "executor"):
             section = filled.get(key)
             if isinstance(section, dict) and "name" not in section:
                 filled[key] = {**cls.model_fields[key].default, **section}
@@ -311,6 +337,10 @@ class RunConfig(Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
+LARGEST = 2**20
+"""Characters of a configuration; a longer file is a mistake, such as a table or a device."""
+
+
 def load_config(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
     """Read a YAML file, apply ``a.b=value`` overrides, and validate.
 
@@ -321,14 +351,21 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
     ConfigError
         One line that names the file and the key, and suggests the intended key.
     """
+    reason = impossible(path)
+    if reason is not None:
+        raise ConfigError(f"{shown_path(path)}: {reason}; name a configuration file")
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open(encoding="utf-8") as stream:
+            text = stream.read(LARGEST + 1)
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such configuration file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start}), as a YAML configuration is") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {one_line(error)}") from None
+    if len(text) > LARGEST:
+        raise ConfigError(f"{path}: is longer than a configuration can be ({LARGEST:,} characters)")
+    raw = read_yaml(text, str(path))
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: must be a mapping with at least a 'data' section")
     for override in overrides:
@@ -345,12 +382,20 @@ def table_config(table: Path, overrides: Iterable[str] = ()) -> RunConfig:
 
 
 def parse_config(raw: dict[str, Any], source: str = "configuration") -> RunConfig:
-    """Validate a plain mapping; ``source`` names it in messages."""
+    """Validate a plain mapping; ``source`` names it in messages.
+
+    Raises
+    ------
+    ConfigError
+        One line with every key that is unknown, missing or wrong.
+    """
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{source}: must be a mapping with at least a 'data' section, not {shown(raw)}")
     try:
         return RunConfig.model_validate(raw)
     except ValidationError as error:
         lines = [_explain(dict(item)) for item in error.errors()]
-        raise ConfigError(f"{source}: {'; '.join(lines)}") from None
+        raise ConfigError(f"{source}: {'; '.join(dict.fromkeys(lines))}") from None
 
 
 def set_key(raw: dict[str, Any], override: str) -> None:
@@ -369,10 +414,7 @@ def set_key(raw: dict[str, Any], override: str) -> None:
         if not isinstance(child, dict):
             raise ConfigError(f"--set {override!r}: {parent!r} holds a value, not a section")
         target = child
-    try:
-        target[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override!r}: the value is not valid YAML: {' '.join(str(error).split())}") from None
+    target[last] = read_yaml(value, f"--set {override!r}: the value")
 
 
 def _explain(item: dict[str, Any]) -> str:
@@ -384,7 +426,11 @@ def _explain(item: dict[str, Any]) -> str:
         return f"there is no key {where!r}{meant}"
     if item["type"] == "missing":
         return f"{where!r} is missing"
-    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] in ("dict_type", "model_type", "model_attributes_type"):
+        return f"{where}: must be a section of settings (key: value), not {shown(item['input'])}"
+    message = " ".join(str(item["msg"]).removeprefix("Value error, ").split())
+    if item["type"] not in ("value_error", "missing") and not isinstance(item["input"], dict | list):
+        message += f", not {shown(item['input'])}"
     return f"{where}: {message}" if where else message
 
 

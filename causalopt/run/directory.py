@@ -21,6 +21,7 @@ import torch
 
 from causalopt.durable import changed, digest, digests, flush, flush_tree, is_inside, whole, write_text
 from causalopt.errors import ConfigError, DataError, collected_warnings
+from causalopt.output import writing
 from causalopt.run.replacement import (
     FILES,
     FOLDERS,
@@ -38,6 +39,8 @@ T = TypeVar("T")
 
 PACKAGES = ("causalopt", "torch", "transformers", "peft", "scikit-learn", "lightgbm", "numpy", "pandas")
 LOG = "training.jsonl"
+REWRITTEN = ("config.yaml", "report.html")
+"""Files of a finished run that may be edited or made again."""
 LAYOUT = 2
 """Version of the layout of a run directory; 1 had no digests and no keys of stages."""
 WARNINGS = "warnings.json"
@@ -197,8 +200,11 @@ class RunDirectory:
     def _check_same(
         self, config: str, manifest: dict[str, Any], facts: dict[str, Any], inputs: Mapping[str, Path]
     ) -> None:
-        """Raise unless a finished run has this configuration and these data: `--resume` does not replace results."""
-        if (self.path / "config.yaml").read_text(encoding="utf-8") != config:
+        """Raise unless a finished run has this configuration, these data and the files that it wrote.
+
+        Another run does not replace its results unless it is told to.
+        """
+        if (self.path / "config.yaml").read_bytes() != config.encode():
             raise ConfigError(
                 f"{self._target}: is a finished run of another configuration; --overwrite replaces it, and computes "
                 "again only the stages that have changed"
@@ -212,6 +218,10 @@ class RunDirectory:
                 f"{tables}: the data have changed since the run in {self._target} ({', '.join(others)} rows); "
                 "restore the old data, or replace the run with --overwrite or name another --out"
             )
+        written = manifest["files"] if manifest[MARK] == LAYOUT else {}
+        damaged = changed(self.path, {name: value for name, value in written.items() if name not in REWRITTEN})
+        if damaged is not None:
+            raise DataError(f"{damaged}; --overwrite computes again what depends on it")
 
     def _finish(self) -> None:
         self._remove_stale()
@@ -259,8 +269,9 @@ class RunDirectory:
         for name in record.files:
             copy = self.path / name
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(self._target / name, copy)
-            flush(copy)
+            with writing(copy):
+                shutil.copyfile(self._target / name, copy)
+                flush(copy)
         return True
 
     def do(self, stage: Stage[T], done: bool | None = None) -> T:
@@ -286,9 +297,10 @@ class RunDirectory:
             result = stage.compute()
             warned = self._all_issued()
             self._issued, self._current = list, None
-        for name in (*stage.files, LOG):
-            if (self.path / name).exists():
-                flush_tree(self.path / name)
+        for path in (self.path / name for name in (*stage.files, LOG)):
+            if path.exists():
+                with writing(path):
+                    flush_tree(path)
         self._finish_stage(
             StageRecord(
                 name=stage.name,
@@ -362,7 +374,7 @@ class RunDirectory:
         if first and path.exists():
             kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _stays(line, policy, metrics)]
             self.write_text(LOG, "".join(f"{line}\n" for line in kept))
-        with path.open("a", encoding="utf-8") as stream:
+        with writing(path), path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"policy": policy, **metrics}) + "\n")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,13 @@ from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.reader_groups import ReaderGroups
 from causalopt.data.seen_rows import refuse_seen_rows
 from causalopt.durable import check_artefact
-from causalopt.errors import CausalOptWarning, ConfigError
+from causalopt.errors import CausalOptWarning, ConfigError, DataError, one_line
 from causalopt.run.config import RunConfig, load_config
 from causalopt.run.estimate import evaluated
 from causalopt.run.named_policies import NamedPolicy, external_policy, named_policy
 from causalopt.run.plan import read_data, read_outcome_rows
 from causalopt.run.replacement import COMPARISONS, read_manifest, run_of
+from causalopt.run.saved_files import AGAIN, check_saved, read_metrics
 from causalopt.run.tables import read_dataset
 from causalopt.simulation.contracts import SimulatedWorld
 
@@ -58,6 +58,7 @@ def evaluate_run(
         If ``data`` holds rows that the policy of this run, or of a run given as ``policy``, was trained on or selected
         with.
     """
+    check_saved(run_directory)
     own, run_directory = run_directory, run_of(run_directory)
     config = _config_of(run_directory)
     columns = {"policy_log_prob": policy_log_prob, "policy_text": policy_text}
@@ -101,6 +102,8 @@ def compare_runs(run_a: Path, run_b: Path, *, data: Path | None = None, draws: i
     DataError
         If ``data`` holds rows that one of the policies was trained on or selected with.
     """
+    for one in (run_a, run_b):
+        check_saved(one)
     home_a, home_b = run_of(run_a), run_of(run_b)
     config = _config_of(home_a)
     _config_of(home_b)
@@ -131,11 +134,13 @@ def _found_groups(config: RunConfig, run_directory: Path) -> ReaderGroups | None
     if config.evaluation.groups != "found":
         return None
     metrics = run_directory / "metrics.json"
-    check_artefact(metrics)
-    recorded = json.loads(metrics.read_text(encoding="utf-8")).get("groups") if metrics.is_file() else None
+    recorded = read_metrics(metrics).get("groups") if metrics.is_file() else None
     if recorded is None:
         raise ConfigError(f"{run_directory}: has no metrics.json with the groups that were found; finish the run first")
-    return ReaderGroups.from_dicts(recorded["definitions"], recorded["notes"])
+    try:
+        return ReaderGroups.from_dicts(recorded["definitions"], recorded["notes"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{metrics}: is damaged: its 'groups' cannot be read ({one_line(error)}); {AGAIN}") from None
 
 
 def _config_of(run_directory: Path) -> RunConfig:
@@ -175,6 +180,6 @@ def _refuse_seen_rows(rows: DirectOutcomeDataset, runs: list[Path]) -> None:
 
 def _fingerprint(run_directory: Path) -> Any:
     manifest = read_manifest(run_directory)
-    if manifest is None or not manifest["finished"]:
+    if manifest is None or not manifest.get("finished"):
         raise ConfigError(f"{run_directory}: its manifest.json is not that of a finished run")
     return manifest.get("fingerprint")

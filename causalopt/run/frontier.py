@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,12 @@ from typing import Any
 from causalopt import plugins
 from causalopt.backends import load_policy
 from causalopt.durable import check_artefact
-from causalopt.errors import ConfigError
+from causalopt.errors import ConfigError, DataError
 from causalopt.optimization.kl_limit import kl_to
 from causalopt.optimization.path import at, factor_at_kl
 from causalopt.run.config import load_config
 from causalopt.run.plan import read_data
+from causalopt.run.saved_files import AGAIN, read_metrics
 from causalopt.simulation.contracts import SimulatedWorld
 
 
@@ -48,10 +48,11 @@ def frontier_of(run_directory: Path) -> dict[str, Any]:
     path = run_directory / "metrics.json"
     if not path.is_file():
         raise ConfigError(f"{run_directory}: is not a finished run (it has no metrics.json)")
-    check_artefact(path)
-    found: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")).get("frontier")
+    found: dict[str, Any] | None = read_metrics(path).get("frontier")
     if found is None:
         raise ConfigError(f"{run_directory}: has no frontier: it set no rows apart (choose, in its config.yaml)")
+    if not (isinstance(found, dict) and {"points", "sentence", "chosen"} <= found.keys()):
+        raise DataError(f"{path}: is damaged: its 'frontier' is not that of a run; {AGAIN}")
     return found
 
 
@@ -76,7 +77,7 @@ def write_point(run_directory: Path, kl: float, out: Path) -> PathPoint:
         If this is not a finished run, the KL is not positive, or ``out`` exists.
     """
     points = frontier_of(run_directory)["points"]
-    if not kl > 0:
+    if not 0 < kl < float("inf"):
         raise ConfigError(f"--choose {kl:g}: must be a KL above 0 nats; the reference is {run_directory / 'reference'}")
     if out.exists():
         raise ConfigError(f"{out}: already exists; name another folder with --out")

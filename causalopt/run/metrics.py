@@ -216,9 +216,13 @@ def data_metrics(train: DirectOutcomeDataset, test: DirectOutcomeDataset, outcom
     }
 
 
-def nuisance_metrics(pseudo: PseudoOutcomes) -> dict[str, float | str]:
-    """Return the fitted models, the cross-fitted R^2 of the outcome model, and a summary of the weights."""
+def nuisance_metrics(pseudo: PseudoOutcomes) -> dict[str, float | str | None]:
+    """Return the fitted models, the cross-fitted R^2 of the outcome model, and a summary of the weights.
+
+    The R^2 is None where all outcomes of these rows are equal, so that there is nothing to explain.
+    """
     data = pseudo.dataset
+    variance = data.outcome_mean_and_spread()[1] ** 2
     unexplained = np.average(pseudo.error[data.rated] ** 2, weights=data.weight[data.rated])
     responses = {} if pseudo.pi is None else {
         "response_rate": float(np.average(data.rated, weights=data.weight)),
@@ -227,7 +231,7 @@ def nuisance_metrics(pseudo: PseudoOutcomes) -> dict[str, float | str]:
     }  # fmt: skip
     return {
         **{f"{nuisance}_model": models for nuisance, models in _models(pseudo.scores).items()},
-        "outcome_r2": float(1 - unexplained / data.outcome_mean_and_spread()[1] ** 2),
+        "outcome_r2": float(1 - unexplained / variance) if variance > 0 else None,
         "weight_mean": float(np.average(pseudo.s, weights=data.weight)),
         "weight_max": float(pseudo.s.max()),
         "truncated_mass": float(pseudo.truncated_mass),

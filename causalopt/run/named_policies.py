@@ -10,9 +10,11 @@ from causalopt.backends.contracts import Policy
 from causalopt.backends.listed_policy import ListedPolicy
 from causalopt.data import files
 from causalopt.data.columns import Columns
-from causalopt.errors import ConfigError
+from causalopt.errors import ConfigError, ModelError
 from causalopt.evaluation.policies import Evaluable, ExternalPolicy, LoggedPolicy, ScoredPolicy
+from causalopt.output import impossible, shown_path
 from causalopt.run.replacement import run_of
+from causalopt.run.saved_files import check_saved
 
 LOGGED = "logged"
 """Name of the policy that wrote the logs."""
@@ -48,6 +50,10 @@ def named_policy(source: str, columns: Columns | None = None, draws: Path | None
     ModelError
         If there is no such policy.
     """
+    reason = impossible(source)
+    if reason is not None:
+        raise ModelError(f"policy {shown_path(source)}: {reason}; name a run, a folder, a hub id or a table")
+    check_saved(Path(source))
     if columns is not None and Path(source).is_file():
         return NamedPolicy(source, _from_table(Path(source), columns, draws))
     if draws is not None:

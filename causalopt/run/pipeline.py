@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -36,6 +35,7 @@ from causalopt.run.keys import Keys, input_paths
 from causalopt.run.metrics import comparison_metrics, run_metrics
 from causalopt.run.plan import Arm, Plan, fit_without, pilot_rows
 from causalopt.run.replacement import COMPARISONS, WORK
+from causalopt.run.saved_files import read_metrics
 from causalopt.run.stages import Stage
 from causalopt.simulation.contracts import SimulatedWorld
 from causalopt.simulation.grading import true_responses, truth_metrics
@@ -86,7 +86,7 @@ def run(
     ):
         shared(lambda: files.path)
         if shared(lambda: finished):
-            return shared(lambda: dict(json.loads((directory / "metrics.json").read_text(encoding="utf-8"))))
+            return shared(lambda: read_metrics(directory / "metrics.json", ("value", "verdict", "warnings")))
         metrics = _Stages(plan, files, fingerprints).carry_out()
         metrics["warnings"] = sorted({*files.warnings(), *messages()})
         files.write_json("metrics.json", metrics)
@@ -191,22 +191,25 @@ class _Stages:
         return self.files.do(Stage(name, inputs, write, (path, *tables), load))
 
     def policy_stage(self, name: str, inputs: Mapping[str, Any], fit: Callable[[], Policy], folder: str) -> Policy:
-        """Return the policy that a stage of all processes leaves in a folder."""
+        """Return the policy that a stage of all processes leaves in a folder, as it is read from there."""
         target = self.files.path / folder
-
-        def compute() -> Policy:
-            policy = fit()
-            shared(lambda: policy.save(target))
-            return policy
 
         def load() -> Policy:
             return load_policy(target, cache=self.files.work / "computed")
+
+        def compute() -> Policy:
+            self.save(fit(), target)
+            return load()
 
         stage = Stage(name, inputs, compute, (folder,), load)
         done = shared(lambda: self.files.has(stage))
         if is_main():
             return self.files.do(stage, done)
         return load() if done else compute()
+
+    def save(self, policy: Policy, target: Path) -> None:
+        """Save a policy; called by all processes, with none of which it stays in memory."""
+        shared(lambda: policy.save(target))
 
     def reference(self) -> Policy:
         """Tune the reference on the logged texts."""
@@ -218,9 +221,7 @@ class _Stages:
                 data.prompts, data.texts, data.weight, seed=plan.config.seed, progress=progress
             )
 
-        self.policy_stage("reference policy", self.keys.reference(), fit, "reference")
-        # Read again, with a cache of its log-probabilities.
-        return load_policy(self.files.path / "reference", cache=self.files.work / "computed")
+        return self.policy_stage("reference policy", self.keys.reference(), fit, "reference")
 
     def samples(self, reference: Policy, data: DirectOutcomeDataset) -> list[list[str]] | None:
         """Texts for the g term and for q from embeddings, shared by all objectives; None if none needs them."""

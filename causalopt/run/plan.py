@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,9 @@ from causalopt.optimization.second_stage import check_second_stage
 from causalopt.plugins import Registry
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
 from causalopt.run.config import Part, RunConfig
+from causalopt.run.memory import warn_of_size
 from causalopt.run.tables import read_dataset
+from causalopt.signatures import shown
 from causalopt.simulation.contracts import SimulatedWorld, TwoSampleWorld, World
 
 
@@ -88,6 +91,7 @@ def prepare(config: RunConfig) -> Plan:
     config = resolve(config)
     world = None if config.data.world is None else plugins.worlds.create(config.data.world)
     everything, test_table = read_rows(config, world)
+    warn_of_size(everything)
     texts = {*everything.texts, *(() if test_table is None else test_table.texts)}
     sets = None if world is not None else _logged_sets(everything, test_table)
     backend = build_backend(config, world.texts if isinstance(world, World) else sorted(texts), sets)
@@ -115,6 +119,8 @@ def resolve(config: RunConfig) -> RunConfig:
     }
     if "sampling" in filled["backend"]:
         given = filled["backend"]["sampling"] or {}
+        if not isinstance(given, Mapping):
+            raise ConfigError(f"backend.sampling must be a mapping of settings, not {shown(given)}")
         filled["backend"]["sampling"] = {"max_new_tokens": config.samples.max_new_tokens, **given}
     if config.data.world is not None:
         world = with_defaults(plugins.worlds, config.data.world)

@@ -44,7 +44,16 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    return manifest if isinstance(manifest, dict) and MARK in manifest else None
+    return manifest if _is_of_a_run(manifest) else None
+
+
+def _is_of_a_run(manifest: Any) -> bool:
+    kinds: dict[str, Any] = {"finished": bool, "stages": list, "files": (list, dict)}
+    return (
+        isinstance(manifest, dict)
+        and MARK in manifest
+        and all(isinstance(manifest.get(key), kind) for key, kind in kinds.items())
+    )
 
 
 def run_of(path: Path) -> Path:
@@ -63,11 +72,13 @@ def is_half_made(folder: Path) -> bool:
     try:
         if manifest.is_symlink() or special_file(manifest) is not None:
             return False
-        json.loads(manifest.read_text(encoding="utf-8"))
-        return False  # of a run, or of another program
+        found = json.loads(manifest.read_text(encoding="utf-8"))
+        if _is_of_a_run(found) or not (isinstance(found, dict) and MARK in found):
+            return False  # whole, or of another program
     except (OSError, ValueError, RecursionError):
-        known = {*FILES, *(f".{name}.partial" for name in FILES), *FOLDERS}
-        return {path.name for path in folder.iterdir()} <= known
+        pass
+    known = {*FILES, *(f".{name}.partial" for name in FILES), *FOLDERS}
+    return {path.name for path in folder.iterdir()} <= known
 
 
 def holds_nothing_yet(folder: Path) -> bool:

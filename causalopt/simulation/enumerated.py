@@ -12,6 +12,7 @@ from scipy.special import logsumexp
 
 from causalopt.backends.contracts import Policy
 from causalopt.data.dataset import DirectOutcomeDataset
+from causalopt.doors import check_number
 from causalopt.errors import ConfigError, DataError, ModelError
 from causalopt.simulation.contracts import TrueValue
 from causalopt.simulation.tilting import kl_divergence, temperature_at, tilt
@@ -212,7 +213,8 @@ def standardised(values: Float64) -> Float64:
 
 def check_dial(world: str, name: str, value: float, low: float, high: float = np.inf) -> None:
     """Raise `ConfigError` unless ``low <= value <= high`` and finite."""
-    if not (np.isfinite(value) and low <= value <= high):
+    check_number(f"{world} world: {name}", value)
+    if not low <= value <= high:
         limit = f"between {low:g} and {high:g}"
         if high == np.inf:
             limit = "finite" if low == -np.inf else f"at least {low:g}"

@@ -68,7 +68,7 @@ class VoluntaryFeedbackWorld(TemplateWorld):
         seed: int = 0,
     ) -> None:
         check_dial("voluntary-feedback", "response", response, 0.01, 0.99)
-        check_dial("voluntary-feedback", "selectivity", selectivity, 0)
+        check_dial("voluntary-feedback", "selectivity", selectivity, 0, 20)
         check_dial("voluntary-feedback", "delta", delta, -np.inf)
         super().__init__(confounding=confounding, noise=noise, heterogeneity=heterogeneity, readers=readers, seed=seed)
         self._delta = delta

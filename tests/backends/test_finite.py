@@ -365,7 +365,7 @@ def test_bad_settings(tmp_path: Path) -> None:
         FiniteBackend(max_kl=0)
     with pytest.raises(ConfigError, match="'smoth'"):
         FiniteBackend(reference={"smoth": 1})
-    with pytest.raises(ConfigError, match="smoothing must be positive"):
+    with pytest.raises(ConfigError, match="smoothing must be a number above 0"):
         FiniteBackend(reference={"smoothing": 0})
     with pytest.raises(DataError, match=r"no file .*nowhere\.txt"):
         FiniteBackend(tmp_path / "nowhere.txt")

@@ -76,3 +76,25 @@ def test_it_equals_the_encoders_of_scikit_learn():
         OneHotEncoder(sparse_output=False).fit_transform(frame[["kind"]]),
     ]
     assert CovariateEncoder().fit(frame).transform(frame) == pytest.approx(np.hstack(expected))
+
+
+def test_levels_that_do_not_fit_share_indicators():
+    rng = np.random.default_rng(0)
+    code = np.concatenate([np.arange(20_000), rng.integers(0, 30, 10_000)])
+    frame = pd.DataFrame({"age": rng.normal(size=30_000), "zip": [f"z{k}" for k in code]})
+    with pytest.warns(CausalOptWarning, match=r"'zip' has 20000 levels in 30000 rows: .* would take 4.47 GiB"):
+        encoder = CovariateEncoder().fit(frame)
+    encoded = encoder.transform(frame)
+    assert encoded.shape == (30_000, 1 + 2 * 64)
+    assert np.array_equal(encoded[:, 1:].sum(axis=1), np.ones(30_000))
+    own = encoder.names.index("zip=z7")
+    assert np.array_equal(encoded[:, own] == 1, code == 7)  # a frequent level keeps its own
+    again = encoder.transform(frame.iloc[[50, 7]])
+    assert np.array_equal(again, encoded[[50, 7]])
+    unseen = encoder.transform(pd.DataFrame({"age": [0.0], "zip": ["elsewhere"]}))
+    assert unseen[0, 1:].sum() == 1
+
+
+def test_many_levels_that_fit_have_an_indicator_each():
+    frame = pd.DataFrame({"zip": [f"z{k % 500}" for k in range(5000)]})
+    assert CovariateEncoder().fit(frame).transform(frame).shape == (5000, 500)

@@ -224,6 +224,7 @@ def change(column, value):
     (change("resp", np.inf), {}, "column 'resp', row 3 is inf: must be finite"),
     (change("text", 7), {}, "column 'text', row 3 is 7: must be text"),
     (change("views", 0), {}, "column 'views', row 3 is 0.0: a weight must be positive"),
+    (change("views", 1e308), {}, r"row 3 is 1e\+308: a weight must be below 1e\+75"),
     (lambda f: f.assign(age=[1.0, 2.0, -np.inf, 3.0]), {}, "column 'age', row 3 is -inf: must be finite"),
     (lambda f: f, {"covariates": ["resp"]}, "column 'resp' is both outcome and covariates"),
     (lambda f: f, {"covariates": ["age", "age"]}, "column 'age' is named twice in covariates"),

@@ -3,7 +3,7 @@ import pytest
 from sklearn.model_selection import GroupKFold, KFold
 
 from causalopt.data.folds import external_folds, group_folds, inner_folds, row_codes
-from causalopt.errors import CausalOptWarning, DataError
+from causalopt.errors import CausalOptWarning, ConfigError, DataError
 
 
 def test_groups_stay_whole_and_every_row_is_held_out_once():
@@ -85,3 +85,9 @@ def test_lists_that_do_not_fit(fold, message):
 def test_split_groups_are_reported_with_their_number():
     with pytest.warns(CausalOptWarning, match="split 2 of 3 groups"):
         external_folds([0, 1, 0, 1, 0], np.array([0, 0, 1, 1, 2]))
+
+
+@pytest.mark.parametrize(("folds", "seed"), [(2.5, 0), ("two", 0), (None, 0), (2, -1), (2, 2**32), (2, 1.5), (2, "x")])
+def test_folds_and_seeds_that_are_none(folds, seed):
+    with pytest.raises(ConfigError, match="must be a whole number"):
+        group_folds(np.arange(6), folds, seed)

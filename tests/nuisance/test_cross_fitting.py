@@ -233,7 +233,7 @@ def test_a_text_that_both_data_sets_share_is_scored_by_a_model_that_did_not_see_
     apart = Rows.of(law.x, law.w, law.y, group=np.full(60, 777))
     fit = cross_fit(law.x, law.w, law.y, **settings, outcome_rows=apart)
     assert len({id(f.outcome) for f in fit.models[0]}) == 1, "one fit serves all folds"
-    of_readers = fit.models[0][0].readers
+    of_readers = fit.readers.outside(0, 0)[0]
     assert len(of_readers) == np.sum(fit.fold[0] != 0), "readers are those of the first data set"
 
 

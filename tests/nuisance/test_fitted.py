@@ -19,7 +19,7 @@ def test_new_texts_are_averaged_over_folds_and_readers_are_answered_by_the_model
     np.testing.assert_allclose(fit.dose_response(new), np.average(levels, weights=share))
     np.testing.assert_allclose(fit.reader_response(new), fit.m)
     ridge = cross_fit(law.x, law.w, law.y, weight, outcome_model="ridge", assignment_model="randomized")
-    parts = [f.outcome.marginal(new, f.readers, f.reader_weight) for f in ridge.models[0]]
+    parts = [f.outcome.marginal(new, *ridge.readers.outside(0, k)) for k, f in enumerate(ridge.models[0])]
     np.testing.assert_allclose(ridge.dose_response(new), np.average(parts, axis=0, weights=share))
 
 

@@ -113,5 +113,5 @@ class TestOptimize:
         reference = FiniteBackend(world.texts).reference(
             None, train.dataset.texts, train.dataset.weight, seed=0, progress=Progress()
         )
-        with pytest.raises(ConfigError, match="target_kl must be positive or null, not 0"):
+        with pytest.raises(ConfigError, match="target_kl must be a number above 0, not 0"):
             co.optimize(train, backend=FiniteBackend(world.texts), reference=reference, target_kl=0.0)

@@ -54,7 +54,7 @@ def test_the_executor_of_the_configuration_carries_out_the_repeats() -> None:
 
     plan = prepare(parse_config({**RAW, "executor": "noted"}))
     plan.main.nuisances.fit_transform(plan.train)
-    del plugins.executors.in_code["noted"]
+    plugins.executors._in_code.pop("noted")
     assert set(tasks) == {2}
 
 

@@ -24,6 +24,7 @@ from causalopt.backends.huggingface.on_policy import Refresh
 from causalopt.backends.huggingface.policy import HuggingFacePolicy, context_length
 from causalopt.backends.huggingface.window import check_window, rows_to_repeat, with_enough_updates
 from causalopt.data.population import DRAWN
+from causalopt.doors import check_number, check_type
 from causalopt.errors import ConfigError, DataError, ModelError
 from causalopt.language_models import scratch
 from causalopt.language_models.load import (
@@ -132,14 +133,15 @@ class HuggingFaceBackend:
         quantization: Mapping[str, Any] | None = None,
         callbacks: Sequence[TrainerCallback] = (),
     ) -> None:
+        check_type("backend.model", model, (str,), "a name")
         if model.startswith("scratch:") and model != scratch.NAME:
             raise ConfigError(f"backend.model: no model from scratch is called {model!r}; there is {scratch.NAME!r}")
         if dtype not in ("auto", "float32", "bfloat16"):
             raise ConfigError(f"backend.dtype must be auto, float32 or bfloat16, not {dtype!r}")
         if on_long_text not in ("error", "truncate"):
             raise ConfigError(f"backend.on_long_text must be error or truncate, not {on_long_text!r}")
-        if max_length is not None and max_length < 3:
-            raise ConfigError(f"backend.max_length must be at least 3, not {max_length}")
+        if max_length is not None:
+            check_number("backend.max_length", max_length, least=3, whole=True)
         self.model = model
         self.lora = None if lora is False else {**LORA, **check_lora(lora or {}, "backend.lora")}
         self.training = {
@@ -167,6 +169,8 @@ class HuggingFaceBackend:
             if model == scratch.NAME or self.lora is None:
                 raise ConfigError("backend.quantization: 4-bit weights cannot be trained: name a model, and use lora")
         self.callbacks = tuple(callbacks)
+        for callback in self.callbacks:
+            check_type("each of backend.callbacks", callback, (TrainerCallback,), "a TrainerCallback")
         if self.sampling.engine == "vllm" and (model == scratch.NAME or self.quantization is not None):
             raise ConfigError("backend.sampling.engine vllm reads a whole model by name: not from scratch or in 4 bits")
         if model == scratch.NAME and not self.reference_settings.tune:

@@ -22,7 +22,7 @@ from causalopt.backends.huggingface.collapse import CollapseWatch
 from causalopt.backends.huggingface.on_policy import Refresh
 from causalopt.backends.huggingface.policy import HuggingFacePolicy, forward_limits
 from causalopt.backends.huggingface.trainer import Describe, ObjectiveTrainer
-from causalopt.errors import CollapseWarning, ConfigError, ModelError
+from causalopt.errors import CausalOptError, CollapseWarning, ConfigError, ModelError, one_line
 from causalopt.language_models.kernels.matmul import fast_products
 from causalopt.language_models.scoring import CausalLM, SequenceLogProb
 from causalopt.language_models.settings import CHECKPOINTING, training_arguments
@@ -93,22 +93,23 @@ def train(model: CausalLM, fit: Fit, folder: Path | None) -> CausalLM | None:
             if args.save_strategy not in ("steps", "epoch"):
                 raise ConfigError("only saved policies can be selected: set training.save_strategy to steps or epoch")
             args.metric_for_best_model, args.greater_is_better = "score", True
-        loop = ObjectiveTrainer(
-            model=SequenceLogProb(model, *forward_limits(model.device)),
-            args=args,
-            rows=fit.rows,
-            objective=fit.objective,
-            describe=fit.describe,
-            bf16=fit.bf16,
-            score_first=fit.score_first,
-            starts_at_reference=fit.starts_at_reference,
-            as_policy=fit.as_policy,
-            on_checkpoint=fit.on_checkpoint,
-            watch=fit.watch,
-            refresh=fit.refresh,
-            stage=fit.stage,
-            report=tuple(fit.report),
-        )
+        with _settings_in_one_line():
+            loop = ObjectiveTrainer(
+                model=SequenceLogProb(model, *forward_limits(model.device)),
+                args=args,
+                rows=fit.rows,
+                objective=fit.objective,
+                describe=fit.describe,
+                bf16=fit.bf16,
+                score_first=fit.score_first,
+                starts_at_reference=fit.starts_at_reference,
+                as_policy=fit.as_policy,
+                on_checkpoint=fit.on_checkpoint,
+                watch=fit.watch,
+                refresh=fit.refresh,
+                stage=fit.stage,
+                report=tuple(fit.report),
+            )
         for callback in (*fit.callbacks, NoteDigests()):  # after all that write to a checkpoint
             loop.add_callback(callback)
         done = last_checkpoint(output)
@@ -140,12 +141,27 @@ def _run(loop: ObjectiveTrainer, checkpoint: Path | None) -> None:
     try:
         with fast_products():
             loop.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    except (TypeError, ValueError, KeyError, ImportError) as error:
+        if loop.lr_scheduler is not None:
+            raise  # training had begun
+        raise ConfigError(f"backend.training: {one_line(error)}") from error
     except torch.OutOfMemoryError as error:
         raise ModelError(
             f"memory ran out while training the {loop.stage}: lower training.per_device_train_batch_size and raise "
             "training.gradient_accumulation_steps by the same factor, which gives the same gradient; or set "
             f"training.{CHECKPOINTING} or a smaller backend.max_length"
         ) from error
+
+
+@contextmanager
+def _settings_in_one_line() -> Iterator[None]:
+    """Name the settings in what a trainer raises when it is made: it looks at many of them only there."""
+    try:
+        yield
+    except (CausalOptError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise ConfigError(f"backend.training: {one_line(error)}") from error
 
 
 @contextmanager

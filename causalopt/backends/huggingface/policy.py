@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from peft import PeftModel
+from pydantic import BaseModel, Field, ValidationError
 
 from causalopt.backends.contracts import Policy
 from causalopt.backends.huggingface.card import model_card
@@ -29,12 +30,25 @@ from causalopt.language_models.quiet import quiet_transformers
 from causalopt.language_models.sampling import Ids, Keep, generate
 from causalopt.language_models.scoring import CausalLM, SequenceLogProb
 from causalopt.language_models.settings import SamplingSettings
-from causalopt.language_models.tokenization import TextCodec, Tokens
+from causalopt.language_models.tokenization import OnLongText, TextCodec, Tokens
+from causalopt.output import writing_folder
 from causalopt.progress import track
 from causalopt.typing import Float64
 
 _NOTE = "causalopt_policy.json"
 _MOST_DRAWS = 50
+
+
+class _Note(BaseModel):
+    """What a policy notes beside its weights; all of it is absent in models from elsewhere."""
+
+    base: str | None = None
+    max_length: int | None = Field(None, ge=3)
+    on_long_text: OnLongText = "error"
+    chat_template: bool = False
+    attn_implementation: str | None = None
+    quantization: dict[str, Any] | None = None
+    sampling: SamplingSettings = SamplingSettings()
 
 
 class HuggingFacePolicy:
@@ -190,8 +204,10 @@ class HuggingFacePolicy:
         The base of an adapter is recorded by name, with its quantisation. A base trained from scratch is saved with it
         in ``base/``, so that the folder can be moved.
         """
-        directory = Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
+        with writing_folder(Path(directory)):
+            self._write(Path(directory))
+
+    def _write(self, directory: Path) -> None:
         with quiet_transformers():
             if isinstance(self.model, PeftModel):
                 if self.base is None:
@@ -199,8 +215,10 @@ class HuggingFacePolicy:
                 config = self.model.active_peft_config
                 noted = config.base_model_name_or_path
                 config.base_model_name_or_path = self._base_path(directory)
-                self.model.save_pretrained(directory)
-                config.base_model_name_or_path = noted
+                try:
+                    self.model.save_pretrained(directory)
+                finally:
+                    config.base_model_name_or_path = noted
             else:
                 self.model.save_pretrained(directory)
             self.codec.tokenizer.save_pretrained(directory)
@@ -227,18 +245,26 @@ class HuggingFacePolicy:
             If there is no such model.
         """
         note: dict[str, Any] = {}
-        if (Path(directory) / _NOTE).is_file():
+        if (Path(directory) / _NOTE).exists():
             note = read_json(Path(directory) / _NOTE)
-        model, tokenizer, base = load_model(directory, note.get("attn_implementation"))
+            if not note:
+                raise ModelError(f"{Path(directory) / _NOTE}: notes nothing of the policy; save the policy again")
+        try:
+            settings = _Note.model_validate(note)
+        except ValidationError as error:
+            item = error.errors()[0]
+            key = ".".join(map(str, item["loc"]))
+            raise ModelError(f"{Path(directory) / _NOTE}: {key}: {item['msg']}; save the policy again") from None
+        model, tokenizer, base = load_model(directory, settings.attn_implementation)
         codec = TextCodec(
             tokenizer,
-            max_length=note.get("max_length") or context_length(model),
-            on_long_text=note.get("on_long_text", "error"),
-            chat_template=note.get("chat_template", False),
+            max_length=settings.max_length or context_length(model),
+            on_long_text=settings.on_long_text,
+            chat_template=settings.chat_template,
         )
         if note:
-            base = note["base"]  # None for a model from scratch: an adapter on it is saved together with it
-        return cls(model, codec, base=base, sampling=SamplingSettings(**note.get("sampling", {})))
+            base = settings.base  # None for a model from scratch: an adapter on it is saved together with it
+        return cls(model, codec, base=base, sampling=settings.sampling)
 
     def _generate(self, heads: Ids, generator_seed: int, keep: Keep | None) -> Ids:
         limits: dict[str, int] = {

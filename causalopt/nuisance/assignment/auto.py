@@ -65,6 +65,8 @@ class AutoAssignment(BaseEstimator):  # type: ignore[misc]
     'arms'
     """
 
+    takes_float32 = True
+
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
 
@@ -73,8 +75,10 @@ class AutoAssignment(BaseEstimator):  # type: ignore[misc]
     ) -> Self:
         text = text_ids(x, text_id)
         self.gaussian_ = GaussianAssignment(seed=self.seed).fit(x, w, weight, text)
+        rows = (x, w, weight, text, prompt_id)
         used = weight > 0
-        rows = (x[used], w[used], weight[used], text[used], None if prompt_id is None else prompt_id[used])
+        if not used.all():
+            rows = (x[used], w[used], weight[used], text[used], None if prompt_id is None else prompt_id[used])
         self.chosen_, self.losses_ = self._choose(*rows)
         self.challenger_: AssignmentModel | None = None
         if self.chosen_ != "gaussian":

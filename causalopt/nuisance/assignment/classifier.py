@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression
 
+from causalopt.blocks import by_blocks
 from causalopt.data.folds import inner_folds, text_ids
 from causalopt.density_ratio import platt_scaling
 from causalopt.errors import CausalOptWarning
@@ -26,6 +27,7 @@ PENALTIES = (10.0, 1.0, 1e-1, 1e-2)
 LIGHTLY = 30.0
 """Factor on the Gaussian's log-odds, so that the penalty hardly affects their coefficient."""
 MOST_PAIRS = 120_000
+"""Largest number of pairs: of more than half as many rows, a random sample is used, and its ratio is of no less use."""
 PATIENCE = 20
 EVIDENCE = 2.0
 """Number of standard errors by which held-out loss must fall before any tree is kept."""
@@ -77,6 +79,8 @@ class ClassifierAssignment(BaseEstimator):  # type: ignore[misc]
     True
     """
 
+    takes_float32 = True
+
     def __init__(
         self,
         coordinates: int = 32,
@@ -100,10 +104,14 @@ class ClassifierAssignment(BaseEstimator):  # type: ignore[misc]
     def fit(
         self, x: Array, w: Array, weight: Float64, text_id: Int64 | None = None, prompt_id: Int64 | None = None
     ) -> Self:
-        self.features_ = PairFeatures.of(x, w, weight, self.coordinates, self.products)
         self.slope_ = 0.0
         text = text_ids(x, text_id)
         self.gaussian_ = self.gaussian or GaussianAssignment(seed=self.seed).fit(x, w, weight, text)
+        if len(x) > MOST_PAIRS // 2:
+            kept = np.sort(np.random.default_rng(self.seed).choice(len(x), MOST_PAIRS // 2, replace=False))
+            x, w, weight, text = x[kept], w[kept], weight[kept], text[kept]
+            prompt_id = None if prompt_id is None else prompt_id[kept]
+        self.features_ = PairFeatures.of(x, w, weight, self.coordinates, self.products)
         fold = inner_folds(text, INNER_FOLDS, self.seed)
         if fold is None or self.features_.crossed == 0:
             return self
@@ -131,8 +139,9 @@ class ClassifierAssignment(BaseEstimator):  # type: ignore[misc]
         return self
 
     def stabilized_weight(self, x: Array, w: Array) -> Float64:
-        if self.slope_ == 0 or len(x) == 0:
-            return np.ones(len(x))
+        return np.ones(len(x)) if self.slope_ == 0 or len(x) == 0 else by_blocks(self._weight, x, w)
+
+    def _weight(self, x: Array, w: Array) -> Float64:
         z = self._columns(self.gaussian_, x, w)
         log_odds = self.linear_.decision_function(z)
         if self.booster_ is not None:

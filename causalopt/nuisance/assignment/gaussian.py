@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from causalopt.blocks import ROWS, blocks, by_blocks
 from causalopt.data.folds import inner_folds, row_codes, text_ids
 from causalopt.nuisance.assignment.reduced_rank import (
     RegressionMoments,
@@ -20,7 +21,8 @@ from causalopt.nuisance.assignment.sinkhorn import Normalizer, log_sums, margins
 from causalopt.nuisance.coordinates import PrincipalCoordinates
 from causalopt.nuisance.features import ReaderFeatures
 from causalopt.nuisance.outcome.averaging import distinct_rows
-from causalopt.typing import Array, Float64, Int64
+from causalopt.repeated import RepeatedRows
+from causalopt.typing import Array, Embeddings, Float64, Int64
 
 INNER_FOLDS = 5
 LARGEST = 300.0
@@ -29,6 +31,8 @@ FEWEST_ROWS = 4
 """Rows per inner fold from which rows, not texts, are assigned to folds, if there are fewer texts than folds."""
 EVIDENCE = 1.5
 """Standard errors by which the covariates must improve held-out prediction of texts before weights differ from one."""
+MANY_ROWS = 2**16
+"""Rows of a block whose sums by text are formed at once."""
 STRENGTHS = (0.5, 0.7, 0.85, 1.0, 1.2, 1.4)
 SEARCH_SAMPLE = 400
 SEARCH_ROWS = 2000
@@ -76,6 +80,8 @@ class GaussianAssignment(BaseEstimator):  # type: ignore[misc]
     True
     """
 
+    takes_float32 = True
+
     def __init__(self, sample: int = 1000, seed: int = 0) -> None:
         self.sample = sample
         self.seed = seed
@@ -88,36 +94,32 @@ class GaussianAssignment(BaseEstimator):  # type: ignore[misc]
             return self
         # Coordinates are learned from each training part alone, just as new texts meet coordinates learned from all
         # rows: a direction that is new in the part left out must be new to the fit too.
-        out = [fold == k for k in range(int(fold.max()) + 1)]
-        parts = [PrincipalCoordinates.of(x[~rows], weight[~rows]) for rows in out]
+        halves = [[np.flatnonzero(part) for part in (fold != k, fold == k)] for k in range(int(fold.max()) + 1)]
+        parts = [PrincipalCoordinates.of(x, weight, train) for train, _ in halves]
         if min(len(part.variance) for part in (self.coordinates_, *parts)) == 0:
             return self
-        texts = [part.transform(x) for part in parts]
-        # The coordinates of each part with its rows, and the sums that all features of readers share.
-        halves = [[(u[part], part) for part in (~rows, rows)] for u, rows in zip(texts, out, strict=True)]
-        squares = [[weighted_squares(u, weight[part]) for u, part in both] for both in halves]
         best = -np.inf
+        squares: list[list[Float64 | None]] = [[None, None] for _ in parts]  # sums that all features of readers share
         for features in ReaderFeatures.candidates(w, weight):
-            phi = features.transform(w)
             splits = [
                 RegressionSplit(
                     *(
-                        RegressionMoments.of(u, phi[part], weight[part], known)
-                        for (u, part), known in zip(both, of_both, strict=True)
+                        _moments(part, features, x, w, weight, rows, known)
+                        for rows, known in zip(both, of_both, strict=True)
                     )
                 )
-                for both, of_both in zip(halves, squares, strict=True)
+                for part, both, of_both in zip(parts, halves, squares, strict=True)
             ]
+            squares = [[split.fitted.texts, split.left_out.texts] for split in splits]
             settings, gain = choose_settings(splits)
             if gain > best:
                 best, self.settings_, self.features_, chosen = gain, settings, features, splits
         if best <= 0:
             return self
-        phi = self.features_.transform(w)
         slopes = [RegressionPath.of(split.fitted).slope(self.settings_) for split in chosen]
-        self._choose_strength(texts, phi, slopes, weight, fold)
+        self._choose_strength(parts, slopes, x, w, weight, fold)
         if self.strength_ > 0:
-            self._fit_slope(x, phi, weight)
+            self._fit_slope(x, w, weight)
         return self
 
     def refitted(self, x: Array, w: Array, weight: Float64) -> GaussianAssignment:
@@ -127,41 +129,51 @@ class GaussianAssignment(BaseEstimator):  # type: ignore[misc]
         if len(other.coordinates_.variance) == 0:
             other.strength_ = 0.0
         if other.strength_ > 0:
-            other._fit_slope(x, self.features_.transform(w), weight)
+            other._fit_slope(x, w, weight)
         return other
 
-    def _fit_slope(self, x: Array, phi: Float64, weight: Float64) -> None:
-        u = self.coordinates_.transform(x)
-        self.slope_ = self.strength_ * RegressionPath.of(RegressionMoments.of(u, phi, weight)).slope(self.settings_)
+    def _fit_slope(self, x: Array, w: Array, weight: Float64) -> None:
+        u, phi = self.coordinates_.transform, self.features_.transform
+        moments = _moments(self.coordinates_, self.features_, x, w, weight, np.arange(len(x)))
+        self.slope_ = self.strength_ * RegressionPath.of(moments).slope(self.settings_)
         (texts, text_weight), (readers, reader_weight) = drawn_rows(weight, self.sample, self.seed)
-        self.normalizer_ = Normalizer.of(u[texts], phi[readers] @ self.slope_, text_weight, reader_weight)
+        self.normalizer_ = Normalizer.of(u(x[texts]), phi(w[readers]) @ self.slope_, text_weight, reader_weight)
 
     def stabilized_weight(self, x: Array, w: Array) -> Float64:
-        if self.strength_ == 0:
-            return np.ones(len(x))
+        return np.ones(len(x)) if self.strength_ == 0 else by_blocks(self._weight, x, w)
+
+    def _weight(self, x: Array, w: Array) -> Float64:
         # log p(x | w) / p(x) = phi(w)' S u(x) - a(x) - b(w): the interaction of text and reader, less the margins.
         readers = self.features_.transform(w) @ self.slope_
         log_ratio = self.normalizer_.log_ratio(self.coordinates_.transform(x), readers)
         return np.asarray(np.exp(np.clip(-log_ratio, -LARGEST, LARGEST)))
 
     def _choose_strength(
-        self, texts: list[Float64], phi: Float64, slopes: list[Float64], weight: Float64, fold: Int64
+        self,
+        coordinates: list[PrincipalCoordinates],
+        slopes: list[Float64],
+        x: Array,
+        w: Array,
+        weight: Float64,
+        fold: Int64,
     ) -> None:
         parts = []
-        for k, (u, slope) in enumerate(zip(texts, slopes, strict=True)):
+        phi = self.features_.transform
+        for k, (of_part, slope) in enumerate(zip(coordinates, slopes, strict=True)):
+            u = of_part.transform
             held_out = np.flatnonzero(fold == k)
             held_out = held_out[:: -(-len(held_out) // SEARCH_ROWS)]
             (rows, row_weight), (others, other_weight) = drawn_rows(
                 np.where(fold == k, 0.0, weight), SEARCH_SAMPLE, self.seed
             )
-            sample, share = distinct_rows(u[rows], row_weight)
-            of_readers, reader_share = distinct_rows(phi[others] @ slope, other_weight)
-            readers = phi[held_out] @ slope
-            new_text, text = _distinct(u[held_out])
+            sample, share = distinct_rows(u(x[rows]), row_weight)
+            of_readers, reader_share = distinct_rows(phi(w[others]) @ slope, other_weight)
+            texts, readers = u(x[held_out]), phi(w[held_out]) @ slope
+            new_text, text = _distinct(texts)
             new_reader, reader = _distinct(readers)
             # The strength multiplies every interaction of a text and a reader, so that each is computed once.
             known, of_text, of_reader = sample @ of_readers.T, new_text @ of_readers.T, new_reader @ sample.T
-            real = np.einsum("ij,ij->i", u[held_out], readers)
+            real = np.einsum("ij,ij->i", texts, readers)
             gains = [weight[held_out]]
             for strength in STRENGTHS:
                 log_text, log_reader = margins(strength * known, share, reader_share, SEARCH_TOLERANCE, SEARCH_STEPS)
@@ -176,6 +188,36 @@ class GaussianAssignment(BaseEstimator):  # type: ignore[misc]
         error = float(np.sqrt(share**2 @ (table[:, 1 + best] - mean[best]) ** 2))
         if mean[best] > EVIDENCE * error:
             self.strength_, self.information_ = STRENGTHS[best], float(mean[best])
+
+
+def _moments(
+    coordinates: PrincipalCoordinates,
+    features: ReaderFeatures,
+    x: Embeddings,
+    w: Array,
+    weight: Float64,
+    rows: Int64,
+    texts: Float64 | None = None,
+) -> RegressionMoments:
+    """Add up over some rows, a block at a time; ``texts`` is U'AU if it is known."""
+    if not isinstance(x, RepeatedRows) or len(rows) <= max(ROWS, len(x.table)):
+        parts = (rows[block] for block in blocks(len(rows)))
+        return RegressionMoments.of_parts(
+            ((coordinates.transform(x[part]), features.transform(w[part]), weight[part]) for part in parts), texts
+        )
+    # Of texts that repeat, the readers are added up for each text first.
+    u, count = coordinates.transform(x.table), 1 + features.transform(w[:1]).shape[1]
+    by_text, squares = np.zeros((len(u), count)), np.zeros((count, count))
+    for block in blocks(len(rows), MANY_ROWS):
+        part = rows[block]
+        constant = np.column_stack([np.ones(len(part)), features.transform(w[part])])
+        weighted = constant * weight[part][:, None]
+        squares += weighted.T @ constant
+        by_text += np.column_stack(
+            [np.bincount(x.code[part], weights=column, minlength=len(u)) for column in weighted.T]
+        )
+    known = weighted_squares(u, by_text[:, 0]) if texts is None else texts
+    return RegressionMoments(squares, by_text.T @ u, known, float(weight[rows].sum()))
 
 
 def _folds(text_id: Int64, seed: int) -> Int64 | None:

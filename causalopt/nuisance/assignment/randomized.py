@@ -22,6 +22,8 @@ class RandomizedAssignment(BaseEstimator):  # type: ignore[misc]
     array([1., 1.])
     """
 
+    takes_float32 = True
+
     def fit(self, x: Array, w: Array, weight: Float64) -> Self:
         return self
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -39,11 +40,20 @@ class RegressionMoments:
     @classmethod
     def of(cls, u: Float64, phi: Float64, weight: Float64, texts: Float64 | None = None) -> Self:
         """Sum over rows; ``texts`` is U'AU if it is known."""
-        constant = np.column_stack([np.ones(len(phi)), phi])
-        weighted = constant * weight[:, None]
-        if texts is None:
-            texts = weighted_squares(u, weight)
-        return cls(weighted.T @ constant, weighted.T @ u, texts, float(weight.sum()))
+        return cls.of_parts([(u, phi, weight)], texts)
+
+    @classmethod
+    def of_parts(cls, parts: Iterable[tuple[Float64, Float64, Float64]], texts: Float64 | None = None) -> Self:
+        """Sum over rows, of which ``parts`` are blocks of u, phi and weight."""
+        sums: list[Any] = [0.0] * 4
+        for u, phi, weight in parts:
+            constant = np.column_stack([np.ones(len(phi)), phi])
+            weighted = constant * weight[:, None]
+            squares = weighted_squares(u, weight) if texts is None else 0.0
+            new = weighted.T @ constant, weighted.T @ u, squares, float(weight.sum())
+            sums = [known + part for known, part in zip(sums, new, strict=True)]
+        features, cross, squares, total = sums
+        return cls(features, cross, squares if texts is None else texts, total)
 
 
 def weighted_squares(u: Float64, weight: Float64) -> Float64:

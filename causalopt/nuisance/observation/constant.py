@@ -22,6 +22,8 @@ class ConstantObservation:
     array([0.2])
     """
 
+    takes_float32 = True
+
     def fit(self, x: Array, w: Array, observed: Array, weight: Float64) -> Self:
         self.rate_ = float(np.average(observed, weights=weight))
         return self

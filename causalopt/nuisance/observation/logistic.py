@@ -62,6 +62,8 @@ class LogisticObservation(BaseEstimator):  # type: ignore[misc]
     ('regression', [0.5, 0.1])
     """
 
+    takes_float32 = True
+
     def __init__(self, products: int = 64, seed: int = 0) -> None:
         self.products = products
         self.seed = seed

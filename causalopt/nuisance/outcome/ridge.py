@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from scipy.linalg.lapack import dposv, dpotrf, dtrtrs
 from sklearn.base import BaseEstimator
 
+from causalopt.blocks import ROWS, blocks, by_blocks
 from causalopt.data.folds import inner_folds, text_ids
 from causalopt.nuisance.coordinates import PrincipalCoordinates, standardization
-from causalopt.typing import Array, Float64, Int64
+from causalopt.repeated import RepeatedRows
+from causalopt.typing import Array, Embeddings, Float64, Int64
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,10 +39,10 @@ class BilinearDesign:
     crossed: int
 
     @classmethod
-    def of(cls, x: Array, w: Array, weight: Float64, products: int) -> Self:
-        """Make a design with at most ``products`` product columns."""
-        coordinates = PrincipalCoordinates.of(x, weight)
-        center, scale = standardization(w, weight)
+    def of(cls, x: Array, w: Array, weight: Float64, products: int, rows: Int64 | None = None) -> Self:
+        """Make a design with at most ``products`` product columns, from all rows or from those at some positions."""
+        coordinates = PrincipalCoordinates.of(x, weight, rows)
+        center, scale = standardization(w, weight) if rows is None else standardization(w[rows], weight[rows])
         crossed = 0 if w.shape[1] == 0 else min(len(coordinates.variance), products // w.shape[1])
         return cls(coordinates, center, scale, crossed)
 
@@ -70,6 +73,54 @@ class BilinearDesign:
         products = (u[:, : self.crossed, None] * v[:, None, :]).reshape(len(u), -1)
         return np.hstack([u, v, products])
 
+    def parts(
+        self, x: Array, w: Array, outcomes: Float64, weight: Float64, rows: Int64 | None = None
+    ) -> Iterator[tuple[Float64, Float64, Float64]]:
+        """Yield `matrix`, outcomes and weight of all rows, or of those at some positions, a block at a time."""
+        for block in blocks(len(x) if rows is None else len(rows)):
+            part = block if rows is None else rows[block]
+            yield self.matrix(x[part], w[part]), outcomes[part], weight[part]
+
+    def moments(
+        self, x: Embeddings, w: Array, outcomes: Float64, weight: Float64, rows: Int64 | None = None
+    ) -> list[Moments]:
+        """Add up over all rows, or over those at some positions, for each column of ``outcomes`` [n, k]."""
+        count = len(x) if rows is None else len(rows)
+        if isinstance(x, RepeatedRows) and count > ROWS:
+            r, p = len(self.coordinates.variance), len(self.center)
+            by_text = (1 + p) * (2 + p) / 2 * len(x.table) * (1 + r) ** 2
+            if by_text < count * (1 + len(self.block)) ** 2:
+                return self._moments_by_text(x, w, outcomes, weight, slice(None) if rows is None else rows)
+        return Moments.of_each(self.parts(x, w, outcomes, weight, rows))
+
+    def _moments_by_text(
+        self, x: RepeatedRows, w: Array, outcomes: Float64, weight: Float64, rows: Any
+    ) -> list[Moments]:
+        """`moments` of texts that repeat: all columns are products U_l V_j, and rows are added up for each text first.
+
+        sum_i a_i U_l V_j U_m V_k = sum over texts of U_l U_m times the sum of a V_j V_k over the readers of the text.
+        """
+        code, a, y = x.code[rows], weight[rows], outcomes[rows]
+        u, v = self.text(x.table), self.reader(w[rows])
+        r, p = u.shape[1] - 1, v.shape[1] - 1
+
+        def of_texts(values: Float64) -> Float64:
+            return np.bincount(code, weights=values, minlength=len(u)).astype(np.float64)
+
+        squares, cross = np.empty((1 + p, 1 + p, 1 + r, 1 + r)), np.empty((1 + p, 1 + r, y.shape[1]))
+        for j in range(1 + p):
+            weighted = a * v[:, j]
+            for k in range(j, 1 + p):
+                squares[j, k] = squares[k, j] = (u * of_texts(weighted * v[:, k])[:, None]).T @ u
+            for k in range(y.shape[1]):
+                cross[j, :, k] = u.T @ of_texts(weighted * y[:, k])
+        crossed, readers = np.meshgrid(np.arange(1, 1 + self.crossed), np.arange(1, 1 + p), indexing="ij")
+        text = np.concatenate([np.arange(1 + r), np.zeros(p), crossed.ravel()]).astype(np.int64)
+        reader = np.concatenate([np.zeros(1 + r), np.arange(1, 1 + p), readers.ravel()]).astype(np.int64)
+        zz = squares[reader[:, None], reader, text[:, None], text]
+        zy, yy, total = cross[reader, text], a @ y**2, float(a.sum())
+        return [Moments(zz, np.ascontiguousarray(zy[:, k]), float(yy[k]), total) for k in range(y.shape[1])]
+
     def function(self, coefficients: Float64) -> BilinearFunction:
         """Return the regression function with an intercept and these coefficients of `matrix`'s columns."""
         intercept, coefficients = coefficients[0], coefficients[1:]
@@ -92,17 +143,23 @@ class BilinearFunction:
     def predict(self, x: Array, w: Array) -> Float64:
         """m(x_i, w_i), shape [n]."""
         # m(x, w) = [1, u]' T [1, v]: linear in each, so that a mean over readers or texts is T times their mean.
+        return by_blocks(self._predict, x, w)
+
+    def _predict(self, x: Array, w: Array) -> Float64:
         return np.asarray(np.einsum("ij,ij->i", self.design.text(x) @ self.table, self.design.reader(w)))
 
     def marginal(self, x: Array, w_reference: Array, weight_reference: Float64) -> Float64:
         """Mean over the readers, exact: m is linear in w, so it is m at the mean reader. Shape [n]."""
-        mean = np.average(self.design.reader(w_reference), axis=0, weights=weight_reference)
-        return np.asarray(self.design.text(x) @ (self.table @ mean), dtype=np.float64)
+        parts = blocks(len(w_reference))
+        mean = sum(weight_reference[part] @ self.design.reader(w_reference[part]) for part in parts)
+        slope = self.table @ (mean / weight_reference.sum())
+        return by_blocks(lambda part: self.design.text(part) @ slope, x)
 
     def reader_response(self, x_draws: Array, w: Array) -> Float64:
         """Mean over the texts, exact: m is linear in u. Shape [n], one value per reader."""
-        mean = self.design.text(x_draws).mean(axis=0)
-        return np.asarray(self.design.reader(w) @ (mean @ self.table), dtype=np.float64)
+        mean = sum(self.design.text(x_draws[part]).sum(axis=0) for part in blocks(len(x_draws))) / len(x_draws)
+        slope = mean @ self.table
+        return by_blocks(lambda part: self.design.reader(part) @ slope, w)
 
 
 DROPPED = 1e8
@@ -158,16 +215,20 @@ class Moments:
     @classmethod
     def of(cls, z: Float64, y: Float64, weight: Float64) -> Moments:
         """Sum over rows; ``z`` [n, p] has no constant column."""
-        return cls.of_each(z, y[:, None], weight)[0]
+        return cls.of_each([(z, y[:, None], weight)])[0]
 
     @classmethod
-    def of_each(cls, z: Float64, outcomes: Float64, weight: Float64) -> list[Moments]:
-        """Sum over rows for each column of ``outcomes`` [n, k]."""
-        root = np.sqrt(weight)[:, None]
-        rooted = np.column_stack([np.ones(len(z)), z]) * root
-        zz, zy = rooted.T @ rooted, rooted.T @ (outcomes * root)  # a matrix with its own transpose: half the work
-        yy, total = weight @ outcomes**2, float(weight.sum())
-        return [cls(zz, np.ascontiguousarray(zy[:, j]), float(yy[j]), total) for j in range(outcomes.shape[1])]
+    def of_each(cls, parts: Iterable[tuple[Float64, Float64, Float64]]) -> list[Moments]:
+        """Sum over rows for each column of ``outcomes``; blocks of z [n, p], outcomes [n, k] and weight [n]."""
+        sums: list[Any] = [0.0] * 4
+        for z, outcomes, weight in parts:
+            root = np.sqrt(weight)[:, None]
+            rooted = np.column_stack([np.ones(len(z)), z]) * root
+            # A matrix with its own transpose: half the work.
+            new = rooted.T @ rooted, rooted.T @ (outcomes * root), weight @ outcomes**2, float(weight.sum())
+            sums = [known + part for known, part in zip(sums, new, strict=True)]
+        zz, zy, yy, total = sums
+        return [cls(zz, np.ascontiguousarray(zy[:, j]), float(yy[j]), total) for j in range(zy.shape[1])]
 
     def solve(self, penalty: Float64) -> Float64:
         """Coefficients with the constant first, shape [1 + p]; the constant is not penalised.
@@ -330,7 +391,7 @@ def held_out_fits(
     if fold is None:  # a single text: nothing can be held out, and only readers differ
         return [(Penalty(), column) for column in held_out.T]
     out = [fold == k for k in range(int(fold.max()) + 1)]
-    designs = [BilinearDesign.of(x[~rows], w[~rows], weight[~rows], products) for rows in out]
+    designs = [BilinearDesign.of(x, w, weight, products, np.flatnonzero(~rows)) for rows in out]
     splits = [_splits(design, x, w, outcomes - center, weight, rows) for design, rows in zip(designs, out, strict=True)]
     found = []
     for j, of_outcome in enumerate(zip(*splits, strict=True)):
@@ -345,8 +406,7 @@ def held_out_fits(
 
 def _splits(design: BilinearDesign, x: Array, w: Array, outcomes: Float64, weight: Float64, out: Array) -> list[Split]:
     """One inner split for each column of ``outcomes``."""
-    z = design.matrix(x, w)
-    fitted, left_out = (Moments.of_each(z[rows], outcomes[rows], weight[rows]) for rows in (~out, out))
+    fitted, left_out = (design.moments(x, w, outcomes, weight, np.flatnonzero(rows)) for rows in (~out, out))
     return [Split(*parts, design.block, design.variance) for parts in zip(fitted, left_out, strict=True)]
 
 
@@ -384,6 +444,8 @@ class RidgeOutcome(BaseEstimator):  # type: ignore[misc]
     True
     """
 
+    takes_float32 = True
+
     def __init__(self, products: int = 256, seed: int = 0) -> None:
         self.products = products
         self.seed = seed
@@ -394,7 +456,7 @@ class RidgeOutcome(BaseEstimator):  # type: ignore[misc]
         outcomes = np.asarray(y, dtype=np.float64)[:, None]
         self.penalty_, self.held_out_ = held_out_fits(x, w, outcomes, weight, text_id, self.products, self.seed)[0]
         design = BilinearDesign.of(x, w, weight, self.products)
-        everything = Moments.of(design.matrix(x, w), y - center, weight)
+        everything = design.moments(x, w, outcomes - center, weight)[0]
         coefficients = everything.solve(self.penalty_.vector(design.block, design.variance))
         coefficients[0] += center
         self.function_ = design.function(coefficients)

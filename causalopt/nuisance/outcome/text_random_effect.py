@@ -75,6 +75,8 @@ class TextRandomEffectOutcome(BaseEstimator):  # type: ignore[misc]
     (True, True)
     """
 
+    takes_float32 = True
+
     def __init__(self, products: int = 64) -> None:
         self.products = products
 

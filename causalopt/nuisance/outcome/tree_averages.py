@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from lightgbm import LGBMRegressor
 
+from causalopt.blocks import blocks, by_blocks
 from causalopt.typing import Array, Float64
 
 Mask = npt.NDArray[np.bool_] | None
@@ -58,6 +59,9 @@ class LeafSum:
 
     def predict(self, x: Array, w: Array) -> Float64:
         """f(x_i, w_i), shape [n]."""
+        return by_blocks(self._predict, x, w)
+
+    def _predict(self, x: Array, w: Array) -> Float64:
         total = np.zeros(len(x))
         for value, in_text, in_reader in self._leaves(x, w):
             both = in_reader if in_text is None else in_text if in_reader is None else in_text & in_reader
@@ -76,17 +80,39 @@ class LeafSum:
     def marginal(self, x: Array, w_reference: Array, weight_reference: Float64) -> Float64:
         """Weighted mean over the readers, exact, shape [n]."""
         share = weight_reference / weight_reference.sum()
-        total = np.zeros(len(x))
-        for value, in_text, in_reader in self._leaves(x, w_reference):
-            _add(total, value if in_reader is None else value * float(share @ in_reader), in_text)
-        return self.scale * total
+        found = np.zeros(self._count)
+        for part in blocks(len(w_reference)):
+            of_leaf = [in_reader for _, _, in_reader in self._leaves(x[:0], w_reference[part])]
+            found += [1.0 if mask is None else float(share[part] @ mask) for mask in of_leaf]
+
+        def mean(texts: Array) -> Float64:
+            total = np.zeros(len(texts))
+            for among, (value, in_text, in_reader) in zip(found, self._leaves(texts, w_reference[:0]), strict=True):
+                _add(total, value if in_reader is None else value * among, in_text)
+            return total
+
+        return self.scale * by_blocks(mean, x)
 
     def reader_response(self, x_draws: Array, w: Array) -> Float64:
         """Mean over the texts, exact, shape [n], one value per reader."""
-        total = np.zeros(len(w))
-        for value, in_text, in_reader in self._leaves(x_draws, w):
-            _add(total, value if in_text is None else value * float(in_text.mean()), in_reader)
-        return self.scale * total
+        found = np.zeros(self._count)
+        for part in blocks(len(x_draws)):
+            of_leaf = [in_text for _, in_text, _ in self._leaves(x_draws[part], w[:0])]
+            found += [1.0 if mask is None else float(mask.sum()) for mask in of_leaf]
+
+        def mean(readers: Array) -> Float64:
+            total = np.zeros(len(readers))
+            leaves = self._leaves(x_draws[:0], readers)
+            for inside, (value, in_text, in_reader) in zip(found / len(x_draws), leaves, strict=True):
+                _add(total, value if in_text is None else value * inside, in_reader)
+            return total
+
+        return self.scale * by_blocks(mean, w)
+
+    @property
+    def _count(self) -> int:
+        """Number of leaves."""
+        return sum(_leaf_count(root) for root in self.trees)
 
     def _leaves(self, x: Array, w: Array) -> Iterator[tuple[float, Mask, Mask]]:
         columns = _columns(x, w)
@@ -110,6 +136,17 @@ class LeafSum:
                     pending.append((child, in_text, side if in_reader is None else in_reader & side))
 
 
+def _leaf_count(root: dict[str, Any]) -> int:
+    pending, count = [root], 0
+    while pending:
+        node = pending.pop()
+        if "split_feature" in node:
+            pending += [node["left_child"], node["right_child"]]
+        else:
+            count += 1
+    return count
+
+
 def _is_plain(root: dict[str, Any]) -> bool:
     """Whether a tree compares numbers that are not missing, and has constants in its leaves."""
     pending = [root]  # a tree may be deeper than calls can be nested
@@ -126,7 +163,7 @@ def _is_plain(root: dict[str, Any]) -> bool:
 
 
 def _columns(x: Array, w: Array) -> list[Float64]:
-    return [np.ascontiguousarray(column, dtype=np.float64) for column in (*x.T, *w.T)]
+    return [np.ascontiguousarray(column, dtype=np.float64) for column in (*np.asarray(x).T, *w.T)]
 
 
 def _table(masks: tuple[Mask, ...], rows: int) -> Float64:

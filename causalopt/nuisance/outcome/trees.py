@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
 
+from causalopt.blocks import ROWS, blocks
 from causalopt.data.folds import inner_folds, text_ids
 from causalopt.nuisance.outcome.ridge import RidgeOutcome
 from causalopt.nuisance.outcome.tree_averages import LeafSum
@@ -77,9 +78,9 @@ class Boosting:
             return nothing
         # The size of a leaf is counted in rows, so weights of mean one preserve the meaning of the penalty.
         share = weight / weight.mean()
-        features = np.hstack([x, w]).astype(np.float64)
+        columns = Columns(x, w)
         splits = [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(int(fold.max()) + 1)]
-        data = lightgbm.Dataset(features, target, weight=share, params=self.parameters(), free_raw_data=False)
+        data = lightgbm.Dataset(columns, target, weight=share, params=self.parameters(), free_raw_data=False)
         found = lightgbm.cv(
             {**self.parameters(), "metric": "l2"},
             data,
@@ -92,12 +93,29 @@ class Boosting:
         rounds: int = boosters.best_iteration
         held_out = np.empty(len(target))
         for booster, (_, rows) in zip(boosters.boosters, splits, strict=True):
-            held_out[rows] = booster.predict(features[rows], num_iteration=rounds, num_threads=1)
+            for block in blocks(len(rows)):
+                part = rows[block]
+                held_out[part] = booster.predict(columns[part], num_iteration=rounds, num_threads=1)
         slope = _slope(target, held_out, share, pd.factorize(text_id)[0])
         if slope == 0:
             return nothing
         booster = lightgbm.train(self.parameters(), data, num_boost_round=rounds)
         return LeafSum.of(booster, x.shape[1], slope)
+
+
+class Columns(lightgbm.Sequence):  # type: ignore[misc]
+    """Rows of x and w side by side, which LightGBM reads in blocks: it keeps a byte of each number."""
+
+    batch_size = ROWS
+
+    def __init__(self, x: Array, w: Array) -> None:
+        self.x, self.w = x, w
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, rows: Any) -> Float64:
+        return np.hstack([self.x[rows], self.w[rows]], dtype=np.float64)
 
 
 def _slope(target: Float64, prediction: Float64, weight: Float64, text: Int64) -> float:
@@ -117,6 +135,8 @@ __all__ = ["LightGBMOutcome", "RidgeLightGBMOutcome", "RidgeOutcome", "ZeroOutco
 
 class ZeroOutcome(BaseEstimator):  # type: ignore[misc]
     """m = 0 everywhere: turns outcome adjustment off, so that the pseudo-outcome is s * y, and y if s = 1."""
+
+    takes_float32 = True
 
     def fit(self, x: Array, w: Array, y: Float64, weight: Float64) -> Self:
         return self
@@ -154,6 +174,8 @@ class LightGBMOutcome(BaseEstimator):  # type: ignore[misc]
     >>> bool(g[1] - g[0] > 1.0)
     True
     """
+
+    takes_float32 = True
 
     def __init__(
         self, rounds: int = 400, learning_rate: float = 0.05, leaves: int = 15, rows_per_leaf: int = 20, seed: int = 0
@@ -205,6 +227,8 @@ class RidgeLightGBMOutcome(BaseEstimator):  # type: ignore[misc]
     >>> bool(np.mean((model.predict(x, w) - y) ** 2) < 0.1)
     True
     """
+
+    takes_float32 = True
 
     def __init__(
         self,
