@@ -186,8 +186,8 @@ def fit_assignment(
         within = GivenPrompt.of(rows, ~out)
         x, w = within.text[out], within.reader[out]
         rng = np.random.default_rng([seed, r, k])
-        repeats = max(1, min(REASSIGNED, MOST_REASSIGNED // len(test)))
-        text, reader = reassigned_pairs(len(test), rng, repeats, None if prompt_id is None else prompt_id[test])
+        pairs = max(1, min(REASSIGNED, MOST_REASSIGNED // len(test)))
+        text, reader = reassigned_pairs(len(test), rng, pairs, None if prompt_id is None else prompt_id[test])
         loss = float(np.log(2))
         model = models.assignment_model(spec)
         try:
