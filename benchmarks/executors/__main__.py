@@ -21,7 +21,7 @@ MOST = 1.2
 """Largest ratio to pass: an overhead of 20%."""
 
 
-def run(out: Path, *, rounds: int = 3, rows: int = 16_000, repeats: int = 12) -> list[Bar]:
+def run(out: Path, *, rounds: int = 2, rows: int = 16_000, repeats: int = 12) -> list[Bar]:
     """Run the job on every executor that is installed, write results, summary and table, and return the bars."""
     start = time.perf_counter()
     systems = [name for name, executor in EXECUTORS.items() if executor["name"] in plugins.executors.names()]
@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.executors", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one round of a small job: start-up dominates")
     parser.add_argument("--out", type=Path, required=True, help="where results, summary and table go")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     asked = parser.parse_args(argv)
     if asked.quick:
         print(bars_as_text(run(asked.out, rounds=1, rows=2000, repeats=3)))

@@ -120,8 +120,10 @@ class EndsOnce(RidgeOutcome):
 def test_a_worker_that_is_killed_in_the_middle_of_a_fit_loses_nothing(tmp_path):
     data = TemplateWorld().sample(400, seed=0)
     estimator = partial(co.PseudoOutcomeEstimator, folds=3, repeats=3, assignment_model="gaussian")
-    expected = estimator(outcome_model=RidgeOutcome()).fit_transform(data)
     mark, killed = tmp_path / "pid", []
+    mark.touch()
+    expected = estimator(outcome_model=EndsOnce(str(tmp_path))).fit_transform(data)
+    mark.unlink()
 
     def kill():
         while not mark.exists():
