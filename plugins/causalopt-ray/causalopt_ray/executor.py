@@ -90,6 +90,8 @@ class RayExecutor:
                 include_dashboard=None if self.address else False,
                 logging_level=logging.WARNING,
                 log_to_driver=False,
+                # A task is the run itself and no work in the background: Ray's own niceness of 15 lets it starve.
+                _system_config=None if self.address else {"worker_niceness": 0},
             )
         except (ConnectionError, RayError) as error:
             where = "on this machine" if self.address is None else f"at {self.address}"
