@@ -52,11 +52,10 @@ class LocalExecutor:
 
     def _in_processes(self, task: Task[Item, Result], items: list[Item]) -> Iterator[Result]:
         done, lost = 0, 0
+        started = self._started(task, items)
         while done < len(items):
             try:
-                for finished in self._started(task, items[done:]):
-                    done += 1
-                    yield finished.result()
+                finished = next(started)
             except TerminatedWorkerError as error:
                 lost += 1
                 if lost > self.retries:
@@ -64,6 +63,10 @@ class LocalExecutor:
                         f"worker processes ended {lost} times while task {done} was waited for: too little memory for "
                         f"{self.processes} of them? executor.processes: 1 needs the least"
                     ) from error
+                started = self._started(task, items[done:])
+                continue
+            done += 1
+            yield finished.result()
 
     def _started(self, task: Task[Item, Result], items: list[Item]) -> Iterator[Finished[Result]]:
         # Large arrays reach the workers as files that are mapped into memory: "c" lets a task write to its own copy.

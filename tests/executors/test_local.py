@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 import causalopt as co
 from causalopt import plugins
@@ -120,6 +121,19 @@ def test_processes_that_always_end_are_given_up_in_one_line() -> None:
 
 def _end(_: int) -> None:
     os._exit(9)
+
+
+def test_workers_that_a_task_itself_has_lost_are_its_error() -> None:
+    results = LocalExecutor(2).map(_lose, [0, 1])
+    assert next(results) == 0
+    with pytest.raises(TerminatedWorkerError, match="those of task 1"):
+        next(results)
+
+
+def _lose(item: int) -> int:
+    if item:
+        raise TerminatedWorkerError(f"those of task {item}")
+    return item
 
 
 @pytest.mark.parametrize("settings", [{"processes": 0}, {"retries": -1}])
