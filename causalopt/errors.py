@@ -45,6 +45,10 @@ class ModelError(CausalOptError):
     """A model, policy or checkpoint is missing, or is not of the expected kind."""
 
 
+class WorkerError(CausalOptError):
+    """A task lost its worker again and again, or its error cannot be sent."""
+
+
 class CausalOptWarning(UserWarning):
     """Base of every warning: the result is valid, but must be read with this caveat."""
 

@@ -154,6 +154,7 @@ observation_models = Registry("observation model", "causalopt.observation_models
 objectives = Registry("objective", "causalopt.objectives")
 backends = Registry("backend", "causalopt.backends")
 worlds = Registry("world", "causalopt.worlds")
+executors = Registry("executor", "causalopt.executors")
 
 REGISTRIES: dict[str, Registry] = {
     "embedders": embedders,
@@ -163,4 +164,16 @@ REGISTRIES: dict[str, Registry] = {
     "objectives": objectives,
     "backends": backends,
     "worlds": worlds,
+    "executors": executors,
 }
+
+
+def registered_in_code() -> dict[str, dict[str, Any]]:
+    """Return the parts that decorators registered in this process, by kind and name; another one knows none of them."""
+    return {kind: dict(registry._in_code) for kind, registry in REGISTRIES.items() if registry._in_code}
+
+
+def register_in_code(parts: Mapping[str, Mapping[str, Any]]) -> None:
+    """Register what `registered_in_code` returned in another process."""
+    for kind, named in parts.items():
+        REGISTRIES[kind]._in_code.update(named)

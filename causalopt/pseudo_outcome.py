@@ -22,6 +22,7 @@ from causalopt.doors import check_type
 from causalopt.embedding import Embedder, embed, embed_repeated
 from causalopt.embedding.contracts import LearnsAttributes
 from causalopt.errors import DataError, ModelError
+from causalopt.executors import Executor
 from causalopt.nuisance import models
 from causalopt.nuisance.assignment.auto import AutoAssignment
 from causalopt.nuisance.assignment.logged import LoggedAssignment
@@ -308,6 +309,9 @@ class PseudoOutcomeEstimator(BaseEstimator):  # type: ignore[misc]
         Groups are assigned to folds afresh in each repeat; nuisances are the medians over the repeats.
     max_weight:
         Stabilized weights above it are truncated, and reported; and so are the weights of the observed outcomes.
+    executor:
+        Where chunks of texts are embedded and repeats are fitted: a name, a mapping with a ``name`` and settings, or an
+        object. The numbers do not depend on it.
 
     Examples
     --------
@@ -336,6 +340,7 @@ class PseudoOutcomeEstimator(BaseEstimator):  # type: ignore[misc]
         max_weight: float = 20.0,
         seed: int = 0,
         observation_model: Any = "logistic",
+        executor: Any = "local",
     ) -> None:
         self.embedder = embedder
         self.outcome_model = outcome_model
@@ -345,6 +350,7 @@ class PseudoOutcomeEstimator(BaseEstimator):  # type: ignore[misc]
         self.max_weight = max_weight
         self.seed = seed
         self.observation_model = observation_model
+        self.executor = executor
 
     def fit_transform(
         self,
@@ -378,6 +384,7 @@ class PseudoOutcomeEstimator(BaseEstimator):  # type: ignore[misc]
         """
         check_type("fit_transform: dataset", dataset, (DirectOutcomeDataset,), "a DirectOutcomeDataset")
         others = [] if outcome_data is None else [outcome_data]
+        executor: Executor = plugins.executors.create(self.executor)
         embedder = self._embedder([dataset, *others])
         index = TextIndex()
         index.ids(*_in_order(dataset))
@@ -388,7 +395,7 @@ class PseudoOutcomeEstimator(BaseEstimator):  # type: ignore[misc]
             s = self._logged_weight(dataset)
         first = np.sort(np.unique(text_id, return_index=True)[1])
         asked = None if dataset.prompts is None else [dataset.prompts[i] for i in first]
-        vectors = embed(embedder, asked, [dataset.texts[i] for i in first])
+        vectors = embed(embedder, asked, [dataset.texts[i] for i in first], executor)
         table = np.empty_like(vectors)
         table[text_id[first]] = vectors
         embedded = RepeatedRows(table, text_id)
@@ -413,10 +420,11 @@ class PseudoOutcomeEstimator(BaseEstimator):  # type: ignore[misc]
             s=s,
             outcome_rows=None
             if outcome_data is None
-            else _outcome_rows(dataset, outcome_data, embedder, encoder, index),
+            else _outcome_rows(dataset, outcome_data, embedder, encoder, index, executor),
             observed=dataset.observed,
             observation_model=self.observation_model,
             pi=pi,
+            executor=executor,
         )
         return PseudoOutcomes(
             dataset,
@@ -464,6 +472,7 @@ def _outcome_rows(
     embedder: Embedder,
     encoder: CovariateEncoder,
     index: TextIndex,
+    executor: Executor,
 ) -> Rows:
     """Arrays of the second data set; a text that both have gets the group that it has in the first."""
     if (dataset.prompts is None) != (other.prompts is None):
@@ -471,7 +480,7 @@ def _outcome_rows(
     group = dict(zip(_keys(dataset), dataset.group, strict=True))
     own = int(dataset.group.max()) + 1
     return Rows.of(
-        embed_repeated(embedder, other.prompts, other.texts),
+        embed_repeated(embedder, other.prompts, other.texts, executor),
         encoder.transform(other.covariates),
         other.outcome,
         other.weight,

@@ -10,13 +10,13 @@ from benchmarks.balancing.replication import DRAWS, TEMPLATE_ROWS, replicate
 from benchmarks.balancing.sentences import CASES
 from benchmarks.balancing.summary import CELL, bars, table, write_plot, write_table
 from benchmarks.output import Bar, bars_as_text, write
-from benchmarks.running import parse, replicate_all
+from benchmarks.running import Jobs, parse, replicate_all
 
 FIRST_SEED = 5000
 """Seeds below were looked at while the weights were developed."""
 
 
-def run(out: Path, *, replications: int = 40, cases: Sequence[str] = (*CASES, "template"), jobs: int = 2) -> list[Bar]:
+def run(out: Path, *, replications: int = 40, cases: Sequence[str] = (*CASES, "template"), jobs: Jobs = 2) -> list[Bar]:
     """Replicate, write ``results.parquet``, ``summary.json``, ``table.md`` and ``plots.html``, and return the bars."""
     start = time.perf_counter()
     seeds = range(FIRST_SEED, FIRST_SEED + replications)

@@ -10,7 +10,7 @@ from benchmarks.bandits.bandit import BATCH, CASES
 from benchmarks.bandits.replication import OUTCOME_MODEL, replicate
 from benchmarks.bandits.summary import CELL, bars, table, write_plot, write_table
 from benchmarks.output import Bar, bars_as_text, write
-from benchmarks.running import parse, replicate_all
+from benchmarks.running import Jobs, parse, replicate_all
 
 FIRST_SEED = 6000
 """Seeds below were looked at while the estimator was developed."""
@@ -23,7 +23,7 @@ def run(
     replications: int = 200,
     cases: Sequence[str] = tuple(CASES),
     sizes: Sequence[int] = SIZES,
-    jobs: int = 2,
+    jobs: Jobs = 2,
 ) -> list[Bar]:
     """Replicate, write ``results.parquet``, ``summary.json``, ``table.md`` and ``plots.html``, and return the bars."""
     start = time.perf_counter()

@@ -10,10 +10,10 @@ from benchmarks.clusters import survey
 from benchmarks.clusters.replication import DESIGNS, DRAWS, FOLDS, replicate
 from benchmarks.clusters.summary import bars, table, write_plot, write_table
 from benchmarks.output import Bar, bars_as_text, write
-from benchmarks.running import parse, replicate_all
+from benchmarks.running import Jobs, parse, replicate_all
 
 
-def run(out: Path, *, replications: int = 1000, jobs: int = 2) -> list[Bar]:
+def run(out: Path, *, replications: int = 1000, jobs: Jobs = 2) -> list[Bar]:
     """Replicate, write ``results.parquet``, ``summary.json``, ``table.md`` and ``plots.html``, and return the bars."""
     start = time.perf_counter()
     work = [(design, model, seed) for design in DESIGNS for model in ("right", "wrong") for seed in range(replications)]

@@ -19,10 +19,11 @@ from benchmarks.confounding.running import run_cells
 from benchmarks.confounding.summary import REACHED, bars, markdown, results_frames
 from benchmarks.confounding.tuning import tune
 from benchmarks.output import Bar, bars_as_text, write
+from benchmarks.running import JOBS, Jobs, read_jobs
 from causalopt.progress import show_progress
 
 
-def run(out: Path, design: Design, *, jobs: int = 2) -> list[Bar]:
+def run(out: Path, design: Design, *, jobs: Jobs = 2) -> list[Bar]:
     """Compute the cells that ``out`` lacks, then write results, summary, table and plots, and return the bars."""
     start = time.perf_counter()
     cells, store = plan(design), Store(out / "cells")
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.confounding", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="two strengths, two seeds, 1,000 rows, the main methods")
     parser.add_argument("--out", type=Path, required=True, help="where cells, results, summary, table and plots go")
-    parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
+    parser.add_argument("--jobs", type=read_jobs, default=2, help=JOBS)
     parser.add_argument(
         "--method",
         action="append",

@@ -7,11 +7,11 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import datasets
 import numpy as np
-from joblib import Parallel, delayed, parallel_config
 
 from benchmarks.confounding.cells import Cell, Store
 from benchmarks.confounding.grading import Grader
@@ -20,6 +20,7 @@ from benchmarks.confounding.methods.objectives import ObjectiveMethod
 from benchmarks.confounding.methods.oracle import OracleMethod
 from benchmarks.confounding.methods.reached import AsARun
 from benchmarks.confounding.restriction import OnTexts
+from benchmarks.running import Jobs, executor
 from causalopt import plugins
 from causalopt.backends.contracts import CandidateBackend, Policy, Progress
 from causalopt.data.dataset import DirectOutcomeDataset
@@ -31,21 +32,19 @@ from causalopt.progress import track
 from causalopt.simulation.contracts import World
 
 
-def run_cells(cells: Sequence[Cell], store: Store, jobs: int) -> None:
-    """Compute the cells that the store lacks, group by group over ``jobs`` processes of one thread each."""
+def run_cells(cells: Sequence[Cell], store: Store, jobs: Jobs) -> None:
+    """Compute the cells that the store lacks, group by group."""
     groups: dict[str, dict[str, Cell]] = {}
     for cell in cells:
         if not store.has(cell):
             groups.setdefault(cell.group, {})[cell.key] = cell
     # The largest first, so that the processes end together.
     work = sorted((list(group.values()) for group in groups.values()), key=lambda group: -group[0].n * len(group))
-    with parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
-        done = Parallel(return_as="generator_unordered")(delayed(run_group)(group, store) for group in work)
-        for _ in track(done, "groups of cells", total=len(work)):
-            pass
+    for _ in track(executor(jobs).map(partial(run_group, store), work), "groups of cells", total=len(work)):
+        pass
 
 
-def run_group(cells: Sequence[Cell], store: Store) -> None:
+def run_group(store: Store, cells: Sequence[Cell]) -> None:
     """Compute cells that share a world, a sample and a reference, and keep each as soon as it is done."""
     first = cells[0]
     datasets.disable_progress_bars()

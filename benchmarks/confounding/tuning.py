@@ -21,13 +21,14 @@ from benchmarks.confounding.cells import Cell, Store
 from benchmarks.confounding.grading import COMMON_KL
 from benchmarks.confounding.parts import Design, template
 from benchmarks.confounding.running import run_cells
+from benchmarks.running import Jobs
 
 TRIALS = 8
 VALIDATION_SEEDS = (1000, 1001)
 STRENGTH = 0.0
 
 
-def tune(store: Store, path: Path, methods: Sequence[str], jobs: int, command: str) -> dict[str, Any]:
+def tune(store: Store, path: Path, methods: Sequence[str], jobs: Jobs, command: str) -> dict[str, Any]:
     """Run the trials, write ``path``, and return what it holds: the budget, every trial with its score, the chosen."""
     n = Design().sizes[0]
     cells: dict[str, list[list[Cell]]] = {}

@@ -12,7 +12,7 @@ from benchmarks.coverage.generators import GENERATORS
 from benchmarks.coverage.replication import DRAWS, HEADLINE, KL, replicate
 from benchmarks.coverage.summary import bars, table, write_plot, write_table
 from benchmarks.output import Bar, bars_as_text, write
-from benchmarks.running import parse, replicate_all
+from benchmarks.running import Jobs, parse, replicate_all
 
 FIRST_SEED = 20_000
 """Seeds below were looked at while the estimators were developed."""
@@ -21,7 +21,7 @@ WRITTEN_TABLES = 60
 
 
 def run(
-    out: Path, *, replications: int = 200, generators: Sequence[str] = tuple(GENERATORS), jobs: int = 2
+    out: Path, *, replications: int = 200, generators: Sequence[str] = tuple(GENERATORS), jobs: Jobs = 2
 ) -> list[Bar]:
     """Replicate, write ``results.parquet``, ``summary.json``, ``table.md`` and ``plots.html``, and return the bars.
 

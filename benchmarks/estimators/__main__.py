@@ -10,10 +10,10 @@ from benchmarks.estimators.plots import write_plots
 from benchmarks.estimators.replication import DESIGNS, DRAWS_PER_ROW, FOLDS, THETA, replicate, target
 from benchmarks.estimators.summary import bars, markdown, ordered, table
 from benchmarks.output import Bar, bars_as_text, write
-from benchmarks.running import parse, replicate_all
+from benchmarks.running import Jobs, parse, replicate_all
 
 
-def run(out: Path, *, replications: int = 1000, sizes: Sequence[int] = (500, 2000, 8000), jobs: int = 2) -> list[Bar]:
+def run(out: Path, *, replications: int = 1000, sizes: Sequence[int] = (500, 2000, 8000), jobs: Jobs = 2) -> list[Bar]:
     """Replicate, write ``results.parquet``, ``summary.json``, ``table.md`` and ``plots.html``, and return the bars."""
     start = time.perf_counter()
     # The largest samples first, so that the processes end together.

@@ -10,7 +10,7 @@ import pandas as pd
 
 from benchmarks.faults.trials import CONFIGURATIONS, PARTS, can_mount, trial
 from benchmarks.output import Bar, bars_as_text, write
-from benchmarks.running import markdown, parse, replicate_all
+from benchmarks.running import Jobs, markdown, parse, replicate_all
 
 TRIALS = {
     "killed at random": 100,
@@ -22,7 +22,7 @@ TRIALS = {
 """Of each of the two configurations."""
 
 
-def run(out: Path, *, trials: Mapping[str, int] = TRIALS, jobs: int = 2) -> list[Bar]:
+def run(out: Path, *, trials: Mapping[str, int] = TRIALS, jobs: Jobs = 2) -> list[Bar]:
     """Try every fault, write ``results.parquet``, ``summary.json`` and ``table.md``, and return the bars."""
     start = time.perf_counter()
     parts = [part for part in PARTS if part != "disk is full" or can_mount()]

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.long_fits.replication import METHODS, replicate
 from benchmarks.long_fits.summary import bars, table, write_table
 from benchmarks.output import Bar, bars_as_text, write
-from benchmarks.running import parse, replicate_all
+from benchmarks.running import Jobs, parse, replicate_all
 
 LENGTHS = (60, 200, 400)
 FIRST_SEED = 10
@@ -23,7 +23,7 @@ def run(
     lengths: Sequence[int] = LENGTHS,
     methods: Sequence[str] = tuple(METHODS),
     rows: int = 1000,
-    jobs: int = 2,
+    jobs: Jobs = 2,
 ) -> list[Bar]:
     """Fit, write ``results.parquet``, ``summary.json`` and ``table.md``, and return the bars."""
     start = time.perf_counter()

@@ -12,7 +12,7 @@ from benchmarks.long_texts.language import models, true_value
 from benchmarks.long_texts.replication import effective_sizes, replicate
 from benchmarks.long_texts.summary import CELL, bars, gives_out, table, write_plots, write_table
 from benchmarks.output import Bar, bars_as_text, write
-from benchmarks.running import parse, replicate_all
+from benchmarks.running import Jobs, parse, replicate_all
 
 LENGTHS = (20, 60, 200)
 
@@ -24,7 +24,7 @@ def run(
     lengths: Sequence[int] = LENGTHS,
     n: int = 2000,
     true_texts: int = 1_000_000,
-    jobs: int = 2,
+    jobs: Jobs = 2,
 ) -> list[Bar]:
     """Replicate, write ``results.parquet``, ``summary.json``, ``table.md`` and ``plots.html``, and return the bars."""
     start = time.perf_counter()

@@ -10,7 +10,7 @@ import pandas as pd
 
 from benchmarks.odd_tables.replication import replicate
 from benchmarks.output import Bar, bars_as_text, write
-from benchmarks.running import markdown, parse, replicate_all
+from benchmarks.running import Jobs, markdown, parse, replicate_all
 
 ODDITIES = ("texts", "outcomes", "covariates", "extra")
 FORMATS = {
@@ -25,7 +25,7 @@ FORMATS = {
 }
 
 
-def run(out: Path, *, tables: int = 2000, jobs: int = 2) -> list[Bar]:
+def run(out: Path, *, tables: int = 2000, jobs: Jobs = 2) -> list[Bar]:
     """Draw and fit the tables, write ``results.parquet``, ``summary.json`` and ``table.md``, and return the bars."""
     start = time.perf_counter()
     work = [(seed,) for seed in range(tables)]

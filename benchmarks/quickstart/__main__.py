@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.output import Bar, bars_as_text, write
-from benchmarks.running import markdown, parse, replicate_all
+from benchmarks.running import Jobs, markdown, parse, replicate_all
 from causalopt.run.config import load_config
 from causalopt.run.pipeline import run as run_plan
 from causalopt.run.plan import prepare
@@ -49,7 +49,7 @@ def replicate(seed: int) -> list[dict[str, Any]]:
     return [row]
 
 
-def run(out: Path, *, seeds: Sequence[int] = tuple(SEEDS), jobs: int = 2) -> list[Bar]:
+def run(out: Path, *, seeds: Sequence[int] = tuple(SEEDS), jobs: Jobs = 2) -> list[Bar]:
     """Run every seed, write ``results.parquet``, ``summary.json`` and ``table.md``, and return the bars."""
     start = time.perf_counter()
     results = replicate_all(replicate, [(seed,) for seed in seeds], jobs, out).sort_values("seed", ignore_index=True)

@@ -10,7 +10,7 @@ from benchmarks.output import Bar, bars_as_text, write
 from benchmarks.ratios.laws import COVARIATES, LAWS
 from benchmarks.ratios.replication import TEST_ROWS, replicate
 from benchmarks.ratios.summary import CELL, bars, table, write_plot, write_table
-from benchmarks.running import parse, replicate_all
+from benchmarks.running import Jobs, parse, replicate_all
 
 DIMENSIONS = (16, 64)
 
@@ -21,7 +21,7 @@ def run(
     replications: int = 5,
     sizes: Sequence[int] = (1000, 4000),
     dimensions: Sequence[int] = DIMENSIONS,
-    jobs: int = 2,
+    jobs: Jobs = 2,
 ) -> list[Bar]:
     """Replicate, write ``results.parquet``, ``summary.json``, ``table.md`` and ``plots.html``, and return the bars."""
     start = time.perf_counter()

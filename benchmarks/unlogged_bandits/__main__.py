@@ -11,7 +11,7 @@ import pandas as pd
 from benchmarks.bandits.bandit import BATCH
 from benchmarks.bandits.summary import FORMATS
 from benchmarks.output import Bar, bars_as_text, write
-from benchmarks.running import markdown, parse, replicate_all, replications_table
+from benchmarks.running import Jobs, markdown, parse, replicate_all, replications_table
 from benchmarks.unlogged_bandits.replication import CASES, METHODS, POSTERIOR, ROWS, SPREAD, replicate
 
 FIRST_SEED = 7000
@@ -20,7 +20,7 @@ CELL = ["case", "quantity", "estimator"]
 COVERS = ("a given text minus uniform", "the text shown most minus uniform")
 
 
-def run(out: Path, *, replications: int = 200, cases: Sequence[str] = tuple(CASES), jobs: int = 2) -> list[Bar]:
+def run(out: Path, *, replications: int = 200, cases: Sequence[str] = tuple(CASES), jobs: Jobs = 2) -> list[Bar]:
     """Replicate, write ``results.parquet``, ``summary.json`` and ``table.md``, and return the bars."""
     start = time.perf_counter()
     seeds = range(FIRST_SEED, FIRST_SEED + replications)

@@ -10,13 +10,20 @@ import pandas as pd
 from causalopt.embedding.cache import CachedEmbedder
 from causalopt.embedding.contracts import Embedder
 from causalopt.errors import DataError
+from causalopt.executors import IN_PROCESS, Executor
+from causalopt.progress import track
 from causalopt.repeated import RepeatedRows
 from causalopt.typing import Float32
 
 __all__ = ["CachedEmbedder", "Embedder", "embed", "embed_repeated"]
 
+CHUNK = 16_384
+"""Texts of one task: a constant, as a vector's last bit may depend on the texts of its batch, but on no executor."""
 
-def embed(embedder: Embedder, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float32:
+
+def embed(
+    embedder: Embedder, prompts: Sequence[str] | None, texts: Sequence[str], executor: Executor = IN_PROCESS
+) -> Float32:
     """Embed rows, each distinct string once; with prompts, the prompt's embedding is appended to the text's.
 
     Parameters
@@ -25,6 +32,8 @@ def embed(embedder: Embedder, prompts: Sequence[str] | None, texts: Sequence[str
         Fitted.
     prompts, texts:
         n rows; ``prompts`` is None when there are none.
+    executor:
+        Where chunks of texts are embedded; the vectors do not depend on it.
 
     Returns
     -------
@@ -49,22 +58,24 @@ def embed(embedder: Embedder, prompts: Sequence[str] | None, texts: Sequence[str
         raise DataError("there are no texts to embed")
     if prompts is not None and len(prompts) != len(texts):
         raise DataError(f"there are {len(prompts)} prompts for {len(texts)} texts")
-    embedded = _distinct(embedder, texts)
-    return embedded if prompts is None else np.hstack([embedded, _distinct(embedder, prompts)])
+    embedded = _distinct(embedder, texts, executor)
+    return embedded if prompts is None else np.hstack([embedded, _distinct(embedder, prompts, executor)])
 
 
-def embed_repeated(embedder: Embedder, prompts: Sequence[str] | None, texts: Sequence[str]) -> RepeatedRows:
+def embed_repeated(
+    embedder: Embedder, prompts: Sequence[str] | None, texts: Sequence[str], executor: Executor = IN_PROCESS
+) -> RepeatedRows:
     """`embed` of rows whose texts (with their prompts) repeat, with one vector for each distinct one."""
     pairs = texts if prompts is None else list(zip(prompts, texts, strict=False))
     code, _ = pd.factorize(pd.Series(pairs, dtype=object))
     first = np.unique(code, return_index=True)[1]
     asked = None if prompts is None else [prompts[i] for i in first]
-    return RepeatedRows(embed(embedder, asked, [texts[i] for i in first]), code)
+    return RepeatedRows(embed(embedder, asked, [texts[i] for i in first], executor), code)
 
 
-def _distinct(embedder: Embedder, texts: Sequence[str]) -> Float32:
+def _distinct(embedder: Embedder, texts: Sequence[str], executor: Executor) -> Float32:
     position = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-    vectors = np.asarray(embedder.transform(list(position)), dtype=np.float32)
+    vectors = _in_chunks(embedder, list(position), executor)
     if vectors.ndim != 2 or len(vectors) != len(position):
         raise DataError(
             f"embedder {type(embedder).__name__} returned shape {vectors.shape} for {len(position)} texts; "
@@ -78,3 +89,12 @@ def _distinct(embedder: Embedder, texts: Sequence[str]) -> Float32:
             f"{len(position)} texts, the first of them {text[:60]!r}"
         )
     return vectors[[position[text] for text in texts]]
+
+
+def _in_chunks(embedder: Embedder, texts: list[str], executor: Executor) -> Float32:
+    """Embed distinct texts; a single chunk in this process."""
+    if len(texts) <= CHUNK:
+        return np.asarray(embedder.transform(texts), dtype=np.float32)
+    chunks = [texts[start : start + CHUNK] for start in range(0, len(texts), CHUNK)]
+    embedded = list(track(executor.map(embedder.transform, chunks), "chunks of texts to embed", len(chunks)))
+    return np.concatenate([np.asarray(part, dtype=np.float32) for part in embedded])

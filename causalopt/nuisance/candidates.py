@@ -1,4 +1,7 @@
-"""Candidates for a nuisance, each cross-fitted over the same folds, and the choice among them by held-out loss."""
+"""Candidates for a nuisance, each cross-fitted over the same folds, and the choice among them by held-out loss.
+
+Each function fits some ``repeats`` alone, and leaves the arrays and models of the others empty.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,7 @@ def choose(
 
     Losses are averaged over folds by ``weight`` [n], the exposure of the rows that they were computed on.
     """
-    exposure = np.array([float(weight[labels[r] == k].sum()) for r, k in _places(labels)])
+    exposure = np.array([float(weight[labels[r] == k].sum()) for r, k in _places(labels, range(len(labels)))])
     known = exposure > 0
     losses = [float(np.average(fitted.scores["loss"][known], weights=exposure[known])) for fitted in fits]
     best = min(range(len(fits)), key=lambda i: (bool(fits[i].failures), losses[i]))
@@ -67,7 +70,9 @@ def choose(
     return fits[best]
 
 
-def fit_outcome(spec: Any, rows: Rows, labels: Int64, outcome_rows: Rows | None) -> CandidateFits[OutcomeModel]:
+def fit_outcome(
+    spec: Any, rows: Rows, labels: Int64, outcome_rows: Rows | None, *, repeats: Sequence[int]
+) -> CandidateFits[OutcomeModel]:
     """Cross-fit an outcome model: arrays m and g, the latter a mean over the readers of the other folds.
 
     The mean outcome replaces a model in a fold where it cannot be fitted or predicts impossible outcomes, and in a
@@ -81,7 +86,7 @@ def fit_outcome(spec: Any, rows: Rows, labels: Int64, outcome_rows: Rows | None)
     means: list[list[OutcomeModel]] = [[] for _ in labels]
     records, unusable = [], []
     everywhere: OutcomeModel | None = None
-    for r, k in track(_places(labels), f"outcome model {name}"):
+    for r, k in track(_places(labels, repeats), f"outcome model {name}"):
         out = labels[r] == k
         train, test = rows[~out], rows[out]
         source = (train if outcome_rows is None else outcome_rows[~np.isin(outcome_rows.group, test.group)]).rated
@@ -127,7 +132,7 @@ def fit_outcome(spec: Any, rows: Rows, labels: Int64, outcome_rows: Rows | None)
     if unusable:
         more = f" (and in {len(unusable) - 1} more folds)" if len(unusable) > 1 else ""
         failures.append(Failure("outcome model", name, unusable[0] + more))
-    for r in range(len(labels)):
+    for r in repeats:
         # No model is a choice, and so is one of other data, which may be wrong here: the correction accounts for that.
         if isinstance(fitted[r][0], ZeroOutcome) or outcome_rows is not None:
             continue
@@ -162,7 +167,7 @@ def _mean_over_readers(model: OutcomeModel, test: Rows, train: Rows, rows: Rows,
 
 
 def fit_assignment(
-    spec: Any, rows: Rows, labels: Int64, seed: int, max_weight: float
+    spec: Any, rows: Rows, labels: Int64, seed: int, max_weight: float, *, repeats: Sequence[int]
 ) -> CandidateFits[AssignmentModel]:
     """Cross-fit an assignment model: array s, given the prompt where there are prompts.
 
@@ -174,15 +179,15 @@ def fit_assignment(
     fitted: list[list[AssignmentModel]] = [[] for _ in labels]
     records: list[dict[str, Any]] = []
     failures: list[Failure] = []
-    for r, k in track(_places(labels), f"assignment model {name}"):
+    for r, k in track(_places(labels, repeats), f"assignment model {name}"):
         out = labels[r] == k
         train, test = np.flatnonzero(~out), np.flatnonzero(out)
         text_id, prompt_id, weight = rows.text_id[train], rows.prompt_id, rows.weight
         within = GivenPrompt.of(rows, ~out)
         x, w = within.text[out], within.reader[out]
         rng = np.random.default_rng([seed, r, k])
-        repeats = max(1, min(REASSIGNED, MOST_REASSIGNED // len(test)))
-        text, reader = reassigned_pairs(len(test), rng, repeats, None if prompt_id is None else prompt_id[test])
+        pairs = max(1, min(REASSIGNED, MOST_REASSIGNED // len(test)))
+        text, reader = reassigned_pairs(len(test), rng, pairs, None if prompt_id is None else prompt_id[test])
         loss = float(np.log(2))
         model = models.assignment_model(spec)
         try:
@@ -212,14 +217,16 @@ def fit_assignment(
         if not isinstance(model, RandomizedAssignment) and len(np.unique(text_id[weight[train] > 0])) < 2:
             # Its weights are then all 1, without any support in these rows.
             failures.append(Failure("assignment model", name, f"there is a single text outside fold {k}"))
-    for r in range(len(labels)):
+    for r in repeats:
         reason = None if failures else collapsed(s[r], rows.weight, max_weight)
         if reason is not None:
             failures.append(Failure("assignment model", name, reason + _of_repeat(r, labels)))
     return CandidateFits((s,), fitted, pd.DataFrame(records), tuple(failures))
 
 
-def fit_observation(spec: Any, rows: Rows, observed: Array, labels: Int64) -> CandidateFits[ObservationModel]:
+def fit_observation(
+    spec: Any, rows: Rows, observed: Array, labels: Int64, *, repeats: Sequence[int]
+) -> CandidateFits[ObservationModel]:
     """Cross-fit an observation model: array pi, the probability that a row's outcome was observed.
 
     Its loss is the log loss. The rate of the training rows replaces a model in a fold where it cannot be fitted or
@@ -229,7 +236,7 @@ def fit_observation(spec: Any, rows: Rows, observed: Array, labels: Int64) -> Ca
     pi, rate = np.empty(labels.shape), np.empty(labels.shape)
     fitted: list[list[ObservationModel]] = [[] for _ in labels]
     records, unusable = [], []
-    for r, k in track(_places(labels), f"observation model {name}"):
+    for r, k in track(_places(labels, repeats), f"observation model {name}"):
         out = labels[r] == k
         train, test = rows[~out], rows[out]
         arrays = train.x, train.w, observed[~out], train.weight
@@ -256,7 +263,7 @@ def fit_observation(spec: Any, rows: Rows, observed: Array, labels: Int64) -> Ca
     if unusable:
         more = f" (and in {len(unusable) - 1} more folds)" if len(unusable) > 1 else ""
         failures.append(Failure("observation model", name, unusable[0] + more))
-    for r in range(len(labels)):
+    for r in repeats:
         reason = worse_than_rate(observed, pi[r], rate[r], rows.weight, rows.group)
         if reason is not None:
             failures.append(Failure("observation model", name, reason + _of_repeat(r, labels)))
@@ -276,8 +283,8 @@ def _of_repeat(r: int, labels: Int64) -> str:
     return f" of repeat {r}" if len(labels) > 1 else ""
 
 
-def _places(labels: Int64) -> list[tuple[int, int]]:
-    return [(r, k) for r in range(len(labels)) for k in range(int(labels[r].max()) + 1)]
+def _places(labels: Int64, repeats: Sequence[int]) -> list[tuple[int, int]]:
+    return [(r, k) for r in repeats for k in range(int(labels[r].max()) + 1)]
 
 
 def _score(

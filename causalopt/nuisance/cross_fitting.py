@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from causalopt import plugins
 from causalopt.arrays import as_vector
 from causalopt.data.folds import external_folds, group_folds
 from causalopt.errors import CausalOptWarning, ConfigError, DataError, OverlapWarning, TruncationWarning
+from causalopt.executors import Executor
 from causalopt.nuisance import candidates, models
 from causalopt.nuisance.contracts import AssignmentModel, OutcomeModel
 from causalopt.nuisance.diagnostics import (
@@ -22,6 +24,7 @@ from causalopt.nuisance.diagnostics import (
 from causalopt.nuisance.fitted import CrossFit, FoldModels, HeldOut, Readers, Truncation
 from causalopt.nuisance.given_prompt import GivenPrompt
 from causalopt.nuisance.guards import Failure
+from causalopt.nuisance.repeats import over_repeats
 from causalopt.nuisance.rows import Rows
 from causalopt.typing import Array, Float64, Int64
 
@@ -55,6 +58,7 @@ def cross_fit(
     observed: Any = None,
     observation_model: Any = "logistic",
     pi: Any = None,
+    executor: Any = "local",
 ) -> CrossFit:
     """Fit nuisances on all folds but one, and predict on that one.
 
@@ -99,6 +103,9 @@ def cross_fit(
         Model of p(observed | x, w), as ``outcome_model``; used if some outcome was not observed.
     pi:
         These probabilities, computed elsewhere, shape [n].
+    executor:
+        Where the repeats are fitted: a name, a mapping with a name and settings, or an object. An outcome model that
+        reads texts, or is fitted on ``outcome_rows``, stays in this process. The numbers do not depend on it.
 
     Returns
     -------
@@ -166,6 +173,7 @@ def cross_fit(
     if rows.weight[rows.has_outcome].sum() <= 0 < rows.weight.sum():
         raise DataError("no row that has an outcome has a positive weight: there is nothing to learn")
     labels = _folds(rows, fold, folds, repeats, seed)
+    where: Executor = plugins.executors.create(executor)
 
     scores: list[pd.DataFrame] = []
     outcomes: list[list[OutcomeModel]] | None = None
@@ -180,7 +188,7 @@ def cross_fit(
     else:
         specs = models.candidates_of(plugins.outcome_models, outcome_model)
         chosen = candidates.choose(
-            [candidates.fit_outcome(spec, rows, labels, outcome_rows) for spec in specs],
+            [_outcome_fits(spec, rows, labels, outcome_rows, where) for spec in specs],
             np.where(rows.has_outcome, rows.weight, 0.0),
             labels,
             scores,
@@ -199,7 +207,12 @@ def cross_fit(
     else:
         specs = models.candidates_of(plugins.assignment_models, assignment_model)
         picked = candidates.choose(
-            [candidates.fit_assignment(spec, rows, labels, seed, max_weight) for spec in specs],
+            [
+                over_repeats(
+                    partial(candidates.fit_assignment, spec, rows, labels, seed, max_weight), len(labels), where
+                )
+                for spec in specs
+            ],
             rows.weight,
             labels,
             scores,
@@ -214,7 +227,12 @@ def cross_fit(
         if fitted_pi is None:
             specs = models.candidates_of(plugins.observation_models, observation_model)
             asked = candidates.choose(
-                [candidates.fit_observation(spec, rows, rows.has_outcome, labels) for spec in specs],
+                [
+                    over_repeats(
+                        partial(candidates.fit_observation, spec, rows, rows.has_outcome, labels), len(labels), where
+                    )
+                    for spec in specs
+                ],
                 rows.weight,
                 labels,
                 scores,
@@ -267,6 +285,17 @@ def _folds(rows: Rows, fold: Any, folds: int, repeats: int, seed: int) -> Int64:
         labels = np.stack([group_folds(rows.group, folds, seed + repeat) for repeat in range(repeats)])
     _check_folds(labels, rows)
     return labels
+
+
+def _outcome_fits(
+    spec: Any, rows: Rows, labels: Int64, outcome_rows: Rows | None, executor: Executor
+) -> candidates.CandidateFits[OutcomeModel]:
+    """Cross-fit an outcome model in all repeats."""
+    fit = partial(candidates.fit_outcome, spec, rows, labels, outcome_rows)
+    if outcome_rows is not None or isinstance(spec, models.ReadsTexts):
+        # One fit on other rows may serve every repeat; a model that reads texts shares them with this process.
+        return fit(repeats=range(len(labels)))
+    return over_repeats(fit, len(labels), executor)
 
 
 def _warn_of_positivity(rows: Rows) -> None:

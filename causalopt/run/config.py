@@ -295,6 +295,7 @@ class RunConfig(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     estimate: EstimateConfig = EstimateConfig()
     comparisons: Annotated[dict[str, ComparisonConfig], AfterValidator(_are_folder_names)] = {}
+    executor: NamedPart = Field({"name": "local"}, description="where tasks are carried out; no result depends on it")
     seed: Whole = Field(0, ge=0, le=MOST_SEED)
 
     @model_validator(mode="before")
@@ -304,7 +305,8 @@ class RunConfig(Section):
         if not isinstance(raw, dict):
             return raw
         filled = dict(raw)
-        for key in ("embedder", "outcome_model", "assignment_model", "observation_model", "objective", "backend"):
+        models = ("outcome_model", "assignment_model", "observation_model")
+        for key in ("embedder", *models, "objective", "backend", "executor"):
             section = filled.get(key)
             if isinstance(section, dict) and "name" not in section:
                 filled[key] = {**cls.model_fields[key].default, **section}

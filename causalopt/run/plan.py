@@ -115,6 +115,7 @@ def resolve(config: RunConfig) -> RunConfig:
         "observation_model": with_defaults(plugins.observation_models, config.observation_model),
         "objective": with_defaults(plugins.objectives, config.objective),
         "backend": with_defaults(plugins.backends, config.backend),
+        "executor": with_defaults(plugins.executors, config.executor),
     }
     if "sampling" in filled["backend"]:
         given = filled["backend"]["sampling"] or {}
@@ -285,6 +286,7 @@ def build_nuisances(config: RunConfig) -> PseudoOutcomeEstimator:
         (plugins.outcome_models, config.outcome_model),
         (plugins.assignment_models, config.assignment_model),
         (plugins.observation_models, config.observation_model),
+        (plugins.executors, config.executor),
     ):
         registry.create(part)
     return PseudoOutcomeEstimator(
@@ -296,6 +298,7 @@ def build_nuisances(config: RunConfig) -> PseudoOutcomeEstimator:
         repeats=config.cross_fitting.repeats,
         max_weight=config.cross_fitting.max_weight,
         seed=config.seed,
+        executor=config.executor,
     )
 
 

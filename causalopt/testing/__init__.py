@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from causalopt.testing.backends import check_backend
 from causalopt.testing.embedders import check_embedder
+from causalopt.testing.executors import check_executor
 from causalopt.testing.nuisances import check_assignment_model, check_observation_model, check_outcome_model
 from causalopt.testing.objectives import check_objective
 from causalopt.testing.worlds import check_open_world, check_world
@@ -15,6 +16,7 @@ __all__ = [
     "check_assignment_model",
     "check_backend",
     "check_embedder",
+    "check_executor",
     "check_objective",
     "check_observation_model",
     "check_open_world",

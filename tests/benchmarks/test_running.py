@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from benchmarks.output import write
-from benchmarks.running import replicate_all
+from benchmarks.running import read_jobs, replicate_all
 
 
 def replicate(folder: str, seed: int) -> list[dict[str, Any]]:
@@ -32,3 +32,10 @@ def test_a_run_that_was_cut_off_goes_on_where_it_stopped(tmp_path: Path) -> None
     assert (tmp_path / "out" / "unfinished").exists(), "kept until the results are written"
     write(tmp_path / "out", "some", results, [], {}, 1.0)
     assert not (tmp_path / "out" / "unfinished").exists()
+
+
+def test_two_processes_or_a_named_executor_give_the_rows_in_the_order_of_the_work(tmp_path: Path) -> None:
+    work = [(str(tmp_path), seed) for seed in (3, 1, 0)]
+    for given in ("2", "local"):
+        results = replicate_all(replicate, work, read_jobs(given), tmp_path / given)
+        assert results["seed"].tolist() == [3, 1, 0]

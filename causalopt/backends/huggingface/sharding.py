@@ -14,10 +14,28 @@ from peft import PeftModel
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from causalopt.errors import ConfigError
 from causalopt.language_models.load import twin
 from causalopt.language_models.scoring import CausalLM
 
 _CHECKPOINTED = "_checkpoint_wrapped_module."  # added to names by torch under activation checkpointing
+
+
+def check_sharding(fsdp_version: int | None, zero_stage: int | None) -> None:
+    """Raise `ConfigError` for a way to shard weights from which a whole policy cannot be gathered.
+
+    Examples
+    --------
+    >>> from causalopt.backends.huggingface.sharding import check_sharding
+    >>> check_sharding(fsdp_version=2, zero_stage=None)
+    """
+    if fsdp_version not in (None, 2):
+        raise ConfigError("FSDP version 1 is not supported: set fsdp_version: 2 (fsdp_config: {version: 2})")
+    if zero_stage == 3:
+        raise ConfigError(
+            "DeepSpeed's ZeRO stage 3 is not supported, as its weights are not gathered: use stage 2 or, to shard "
+            "weights, FSDP2 (fsdp_config: {version: 2})"
+        )
 
 
 def part(model: CausalLM) -> CausalLM:

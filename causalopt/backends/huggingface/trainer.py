@@ -27,8 +27,8 @@ from causalopt.backends.huggingface.checkpoints import load_weights
 from causalopt.backends.huggingface.collapse import CollapseWatch
 from causalopt.backends.huggingface.on_policy import Refresh
 from causalopt.backends.huggingface.policy import HuggingFacePolicy
-from causalopt.backends.huggingface.sharding import gather, part, scatter
-from causalopt.errors import CollapseWarning, ConfigError, ModelError
+from causalopt.backends.huggingface.sharding import check_sharding, gather, part, scatter
+from causalopt.errors import CollapseWarning, ModelError
 from causalopt.language_models.kernels.lora import use_fused_lora
 from causalopt.language_models.quiet import quiet_transformers
 from causalopt.language_models.scoring import CausalLM, SequenceLogProb
@@ -119,9 +119,10 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
         self.watch = watch
         self.refresh = refresh
         self._whole: CausalLM | None = None
+        if self.is_deepspeed_enabled:
+            check_sharding(None, self.accelerator.state.deepspeed_plugin.zero_stage)
         if self.is_fsdp_enabled:
-            if self.accelerator.state.fsdp_plugin.fsdp_version != 2:
-                raise ConfigError("FSDP version 1 is not supported: set fsdp_version: 2 (fsdp_config: {version: 2})")
+            check_sharding(self.accelerator.state.fsdp_plugin.fsdp_version, None)
             self._whole = part(model.causal_lm)
         self.add_callback(_StepCallback(self))
         if on_checkpoint is not None:
