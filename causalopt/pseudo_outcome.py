@@ -18,7 +18,7 @@ from sklearn.base import BaseEstimator
 from causalopt import plugins
 from causalopt.data.covariates import CovariateEncoder
 from causalopt.data.dataset import DirectOutcomeDataset
-from causalopt.doors import check_type
+from causalopt.doors import check_contract, check_number, check_seed, check_type
 from causalopt.embedding import Embedder, embed, embed_repeated
 from causalopt.embedding.contracts import LearnsAttributes
 from causalopt.errors import DataError, ModelError
@@ -383,6 +383,11 @@ class PseudoOutcomeEstimator(BaseEstimator):  # type: ignore[misc]
             One line that names what does not fit.
         """
         check_type("fit_transform: dataset", dataset, (DirectOutcomeDataset,), "a DirectOutcomeDataset")
+        check_number("PseudoOutcomeEstimator: folds", self.folds, least=2, whole=True)
+        check_number("PseudoOutcomeEstimator: repeats", self.repeats, least=1, whole=True)
+        if self.max_weight != np.inf:  # which truncates nothing
+            check_number("PseudoOutcomeEstimator: max_weight", self.max_weight, above=1)
+        check_seed("PseudoOutcomeEstimator: seed", self.seed)
         others = [] if outcome_data is None else [outcome_data]
         executor: Executor = plugins.executors.create(self.executor)
         embedder = self._embedder([dataset, *others])
@@ -444,6 +449,7 @@ class PseudoOutcomeEstimator(BaseEstimator):  # type: ignore[misc]
     def _embedder(self, datasets: Sequence[DirectOutcomeDataset]) -> Embedder:
         """Return a copy of the embedder, fitted on the distinct texts and prompts; no outcome is looked at."""
         embedder: Embedder = copy.deepcopy(plugins.embedders.create(self.embedder))
+        check_contract("PseudoOutcomeEstimator: embedder", embedder, ("fit", "transform"), "an embedder")
         strings: dict[str, None] = {}
         for data in datasets:
             if isinstance(embedder, LearnsAttributes):

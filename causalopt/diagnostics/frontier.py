@@ -82,6 +82,8 @@ class Frontier:
         The smallest n (z se / gain)^2 of all points that may be chosen, as a standard error falls with the square root
         of the number of rows. If no point may be chosen for want of effective units, the rows that would give enough.
         """
+        if self.frame.empty:
+            return None
         most = float(self.frame["ess"].max())
         if self.frame["barred"].notna().all():
             return int(np.ceil(self.rows * TOO_FEW / most)) if 0 < most < TOO_FEW else None
@@ -102,6 +104,8 @@ class Frontier:
                 f"{row['kl']:.2g} nats was chosen: on {apart}, its gain has the best {self.level:.0%} bound "
                 f"({row['bound']:+.3g})."
             )
+        if self.frame.empty:
+            return "The policy is the reference: the fit ends so near to it that there is no path between them."
         barred, needed = self.frame["barred"].dropna(), self.rows_needed
         if len(barred) == len(self.frame):
             more = "" if needed is None else f" At least {needed:,} rows set apart are needed."

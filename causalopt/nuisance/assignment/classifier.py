@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from causalopt.blocks import by_blocks
 from causalopt.data.folds import inner_folds, text_ids
 from causalopt.density_ratio import platt_scaling
+from causalopt.doors import check_number
 from causalopt.errors import CausalOptWarning
 from causalopt.nuisance.assignment.gaussian import LARGEST, GaussianAssignment
 from causalopt.nuisance.coordinates import PrincipalCoordinates
@@ -104,6 +105,9 @@ class ClassifierAssignment(BaseEstimator):  # type: ignore[misc]
     def fit(
         self, x: Array, w: Array, weight: Float64, text_id: Int64 | None = None, prompt_id: Int64 | None = None
     ) -> Self:
+        check_number("classifier: coordinates", self.coordinates, least=1, whole=True)
+        check_number("classifier: products", self.products, least=1, whole=True)
+        check_number("classifier: permutations", self.permutations, least=1, whole=True)
         self.slope_ = 0.0
         text = text_ids(x, text_id)
         self.gaussian_ = self.gaussian or GaussianAssignment(seed=self.seed).fit(x, w, weight, text)

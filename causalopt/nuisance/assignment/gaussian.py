@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 
 from causalopt.blocks import ROWS, blocks, by_blocks
 from causalopt.data.folds import inner_folds, row_codes, text_ids
+from causalopt.doors import check_number
 from causalopt.nuisance.assignment.reduced_rank import (
     RegressionMoments,
     RegressionPath,
@@ -87,6 +88,7 @@ class GaussianAssignment(BaseEstimator):  # type: ignore[misc]
         self.seed = seed
 
     def fit(self, x: Array, w: Array, weight: Float64, text_id: Int64 | None = None) -> Self:
+        check_number("gaussian: sample", self.sample, least=1, whole=True)
         self.strength_, self.information_ = 0.0, 0.0
         self.coordinates_ = PrincipalCoordinates.of(x, weight)
         fold = _folds(text_ids(x, text_id), self.seed)

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator
 
 from causalopt.blocks import ROWS, blocks
 from causalopt.data.folds import inner_folds, text_ids
+from causalopt.doors import check_number
 from causalopt.nuisance.outcome.ridge import RidgeOutcome
 from causalopt.nuisance.outcome.tree_averages import LeafSum
 from causalopt.typing import Array, Float64, Int64
@@ -45,6 +46,12 @@ class Boosting:
     leaves: int = 8
     rows_per_leaf: int = 20
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_number("rounds", self.rounds, least=1, whole=True)
+        check_number("learning_rate", self.learning_rate, above=0)
+        check_number("leaves", self.leaves, least=2, whole=True)
+        check_number("rows_per_leaf", self.rows_per_leaf, least=1, whole=True)
 
     def parameters(self) -> dict[str, Any]:
         """Parameters of LightGBM: one thread, reproducible trees, and no special treatment of zeros."""
