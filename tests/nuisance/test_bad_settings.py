@@ -26,7 +26,7 @@ from causalopt.errors import ConfigError
 )
 def test_a_setting_out_of_its_range_is_named(settings, said):
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"text": rng.choice(["give now", "join us", "act today"], 60), "age": rng.normal(size=60)})
+    frame = pd.DataFrame({"text": [f"give {i} now" for i in range(60)], "age": rng.normal(size=60)})
     data = co.DirectOutcomeDataset.from_frame(frame.assign(outcome=rng.normal(size=60)), covariates=["age"])
     with pytest.raises(ConfigError, match=said):
         co.PseudoOutcomeEstimator(**settings).fit_transform(data)
