@@ -351,9 +351,9 @@ def test_the_objects_of_a_run_from_elsewhere_are_not_unpickled(place):
     """Its writer killed it on purpose, and put a pickle where a stage leaves its result."""
 
     def spoil(manifest: dict) -> None:
-        (place / "run" / "work").mkdir()
+        (place / "run" / ".work").mkdir()
         for stage in manifest["stages"]:
-            for name in [one for one in stage["files"] if one.startswith("work/")]:
+            for name in [one for one in stage["files"] if one.startswith(".work/")]:
                 (place / "run" / name).write_bytes(pickled(place) + bytes(32))
                 stage["files"][name] = co.durable.digest(place / "run" / name)
         manifest.update(finished=False)

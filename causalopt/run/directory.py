@@ -18,6 +18,7 @@ import filelock
 import pandas as pd
 import psutil
 import torch
+import yaml
 
 from causalopt.durable import changed, digest, digests, flush, flush_tree, is_inside, whole, write_text
 from causalopt.errors import ConfigError, DataError, collected_warnings
@@ -31,6 +32,7 @@ from causalopt.run.replacement import (
     holds_nothing_yet,
     is_half_made,
     read_manifest,
+    refuse_links,
     refuse_to_replace,
 )
 from causalopt.run.stages import Stage, StageRecord, differing
@@ -122,7 +124,7 @@ class RunDirectory:
         DataError
             If ``resume`` finds a finished run of other data.
         """
-        if self.path.exists() and not self.path.is_dir():
+        if self.path.is_file():
             raise ConfigError(f"{self.path}: is a file; name a directory with --out")
         home = self.path.resolve()
         home.parent.mkdir(parents=True, exist_ok=True)
@@ -152,6 +154,9 @@ class RunDirectory:
             self.write_json("manifest.json", self._manifest)
             self.write_text("config.yaml", config)
             self.work.mkdir(exist_ok=True)
+            log = self._target / LOG
+            if self.path != self._target and log.is_file() and not (self.path / LOG).exists():
+                shutil.copyfile(log, self.path / LOG)  # steps of fits that are done again are removed when they begin
             yield False
             self._finish()
         finally:
@@ -169,12 +174,18 @@ class RunDirectory:
                 refuse_to_replace(self._target, inputs)
                 self.path = self._replacement.new
             return False
-        if resume and read_manifest(self._replacement.new) is not None:
+        target, new = read_manifest(self._target), self._replacement.new
+        is_done = target is not None and target["finished"] and _is_same(self._target, config, target, facts)
+        if resume and is_done and not _has_configuration(new, config):
+            self._replacement.discard()  # a killed replacement by another configuration, which is not wanted now
+        if resume and read_manifest(new) is not None:
             if not holds_nothing_yet(self._target):
                 refuse_to_replace(self._target, inputs)
             self.path = self._replacement.new
         if holds_nothing_yet(self.path):
+            self._replacement.discard()  # of a run that is gone
             return False
+        refuse_links(self.path)
         manifest = read_manifest(self.path)
         if manifest is None and resume and is_half_made(self.path):
             return False
@@ -204,7 +215,7 @@ class RunDirectory:
 
         Another run does not replace its results unless it is told to.
         """
-        if (self.path / "config.yaml").read_bytes() != config.encode():
+        if not _has_configuration(self.path, config):
             raise ConfigError(
                 f"{self._target}: is a finished run of another configuration; --overwrite replaces it, and computes "
                 "again only the stages that have changed"
@@ -225,9 +236,10 @@ class RunDirectory:
 
     def _finish(self) -> None:
         self._remove_stale()
+        self._forget_other_policies()
         kept = (name for name in (*FILES, *self._written) if Path(name).parts[0] != self.work.name)
         written = {name for name in kept if (self.path / name).is_file()}
-        found = (path for name in FOLDERS for path in (self.path / name).rglob("*") if name != "work")
+        found = (path for name in FOLDERS for path in (self.path / name).rglob("*") if name != WORK)
         written |= {path.relative_to(self.path).as_posix() for path in found if path.is_file()}
         written.discard("manifest.json")
         self._manifest |= {"finished": True, "ahead": [], "files": digests(self.path, sorted(written))}
@@ -245,6 +257,15 @@ class RunDirectory:
                     path.unlink()
                     if not any(path.parent.iterdir()):
                         path.parent.rmdir()
+
+    def _forget_other_policies(self) -> None:
+        """Remove the steps of comparisons that are no longer part of the run from the log."""
+        path, ours = self.path / LOG, ("reference", "policy", *self._manifest.get("comparisons", ()))
+        if path.exists():
+            lines = path.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if (step := _step(line)) is not None and step["policy"] in ours]
+            if kept != lines:
+                self.write_text(LOG, "".join(f"{line}\n" for line in kept))
 
     def _swap(self) -> None:
         self._replacement.swap()
@@ -378,6 +399,19 @@ class RunDirectory:
             stream.write(json.dumps({"policy": policy, **metrics}) + "\n")
 
 
+def _has_configuration(folder: Path, config: str) -> bool:
+    """Whether a run was written with this configuration; comments and order do not count."""
+    try:
+        return bool(yaml.safe_load((folder / "config.yaml").read_text("utf-8")) == yaml.safe_load(config))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return False
+
+
+def _is_same(folder: Path, config: str, manifest: dict[str, Any], facts: dict[str, Any]) -> bool:
+    fingerprint = facts.get("fingerprint", {})
+    return _has_configuration(folder, config) and not differing(manifest.get("fingerprint", {}), fingerprint)
+
+
 def stages_of(run_directory: Path) -> list[StageRecord]:
     """Return the stages that a run has finished, in order."""
     return list(_records(run_directory).values())
@@ -395,11 +429,19 @@ def _records(folder: Path, *more: str) -> dict[str, StageRecord]:
         return {}  # damaged: nothing is known to be done
 
 
-def _stays(line: str, policy: str, metrics: Mapping[str, Any]) -> bool:
+def _step(line: str) -> dict[str, Any] | None:
+    """Return a line of the log; None if the process was killed while writing it."""
     try:
-        logged = json.loads(line)
-    except ValueError:
-        return False  # the process was killed while writing this line
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) and "policy" in found else None
+
+
+def _stays(line: str, policy: str, metrics: Mapping[str, Any]) -> bool:
+    logged = _step(line)
+    if logged is None:
+        return False
     return bool(logged["policy"] != policy or ("step" in metrics and logged["step"] < metrics["step"]))
 
 

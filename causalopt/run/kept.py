@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 import os
-import pickle
 import secrets
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,6 +12,7 @@ import joblib
 import platformdirs
 
 from causalopt.durable import whole
+from causalopt.errors import OutputError
 
 _SIZE = 32
 _CHUNK = 1 << 20
@@ -31,7 +31,9 @@ def keep(value: Any, path: Path) -> None:
             joblib.dump(value, stream)
             signature = _signature(stream, stream.tell())
             stream.write(signature)
-    except (pickle.PicklingError, AttributeError, TypeError):
+    except OutputError:
+        raise
+    except Exception:  # whatever the object's own methods raise
         path.unlink(missing_ok=True)
 
 
@@ -47,7 +49,7 @@ def kept(path: Path) -> Any | None:
                 return None
             stream.seek(0)
             return joblib.load(stream)
-    except OSError:
+    except Exception:  # such as a class that is defined elsewhere now: it is computed again
         return None
 
 

@@ -66,7 +66,8 @@ class Keys:
 
     def texts(self) -> dict[str, Any]:
         """Return the inputs of the texts that are drawn from the reference."""
-        return {**self._backend, "samples": self._config.samples.model_dump()}
+        drawn = {"samples": self._config.samples.model_dump(), "pilot": self._config.pilot.model_dump()}
+        return {**self._backend, **drawn}
 
     def optimisation(self, comparison: str, **more: Any) -> dict[str, Any]:
         """Return the inputs of a fit, of the run's own policy ("") or of a comparison."""
@@ -108,13 +109,24 @@ class Keys:
 
     @staticmethod
     def _part(registry: Registry, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a part's settings, the source of what it is made by, and the content of files that it names."""
+        """Return a part's settings, the source of all parts that they name, and the content of files that they name."""
+        named = {settings["name"]: source_of(registry.get(settings["name"]))}
+        for other in plugins.REGISTRIES.values():
+            for name in _strings_in(settings) & set(other.names()):
+                named[f"{other.kind} {name}"] = source_of(other.get(name))
         inside = {key: content_of(path) for key, path in paths_in(settings).items()}
-        return {"settings": dict(settings), "source": source_of(registry.get(settings["name"])), "files": inside}
+        return {"settings": dict(settings), "source": named, "files": inside}
+
+
+def _strings_in(settings: Any) -> set[str]:
+    if isinstance(settings, Mapping | list | tuple):
+        parts = settings.values() if isinstance(settings, Mapping) else settings
+        return {found for part in parts for found in _strings_in(part)}
+    return {settings} if isinstance(settings, str) else set()
 
 
 def paths_in(settings: Any, key: str = "") -> dict[str, Path]:
-    """Return the files and folders that exist among settings (tables, models), by their keys.
+    """Return the files and folders that exist among settings (tables, models), by their keys; a part's name is none.
 
     Examples
     --------
@@ -122,8 +134,9 @@ def paths_in(settings: Any, key: str = "") -> dict[str, Path]:
     >>> paths_in({"backend": {"model": "no such folder"}})
     {}
     """
-    if isinstance(settings, Mapping):
-        parts = ((f"{key}.{name}" if key else str(name), part) for name, part in settings.items())
+    if isinstance(settings, Mapping | list | tuple):
+        named = settings.items() if isinstance(settings, Mapping) else enumerate(settings)
+        parts = ((f"{key}.{name}" if key else str(name), part) for name, part in named if name != "name")
         return {name: path for start, part in parts for name, path in paths_in(part, start).items()}
     if isinstance(settings, (str, Path)) and str(settings) and len(str(settings)) < 1000 and os.path.lexists(settings):
         return {key: Path(settings)}
@@ -131,5 +144,5 @@ def paths_in(settings: Any, key: str = "") -> dict[str, Path]:
 
 
 def input_paths(config: RunConfig) -> dict[str, Path]:
-    """Return the files and folders that a configuration names."""
-    return paths_in(config.model_dump())
+    """Return the files and folders that a run reads, by their keys in the configuration."""
+    return paths_in(config.model_dump(exclude={"estimate"}))

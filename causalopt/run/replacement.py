@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from causalopt.durable import special_file
+from causalopt.durable import flush, special_file, write_text
 from causalopt.errors import ConfigError
 
 MARK = "causalopt_run"
@@ -30,7 +30,7 @@ FILES = (
 )
 COMPARISONS = "comparisons"
 """Folder with a folder for the policy of each comparison."""
-WORK = "work"
+WORK = ".work"
 """Folder with what is kept until the end of the run, to resume it."""
 FOLDERS = ("reference", "policy", "end", COMPARISONS, WORK)
 
@@ -86,10 +86,10 @@ def holds_nothing_yet(folder: Path) -> bool:
     if not folder.exists():
         return True
     names = {path.name for path in folder.iterdir()}
-    work = folder / "work"
-    if "work" in names and not (work.is_dir() and not any(work.iterdir())):
+    work = folder / WORK
+    if WORK in names and not (work.is_dir() and not any(work.iterdir())):
         return False
-    if not names <= {"work", "manifest.json", ".manifest.json.partial", "config.yaml", ".config.yaml.partial"}:
+    if not names <= {WORK, "manifest.json", ".manifest.json.partial", "config.yaml", ".config.yaml.partial"}:
         return False
     manifest = read_manifest(folder)
     if manifest is None:
@@ -103,10 +103,19 @@ def files_of(folder: Path) -> set[str]:
     if manifest is None:
         return set()
     partial = {f".{name}.partial" for name in FILES}
-    inside = ("work",) if manifest["finished"] else FOLDERS
+    inside = (WORK,) if manifest["finished"] else FOLDERS
     found = {path.relative_to(folder).as_posix() for name in inside for path in (folder / name).rglob("*")}
     stages = (name for stage in manifest["stages"] if isinstance(stage, dict) for name in stage.get("files", ()))
     return {*FILES, *partial, *manifest["files"], *stages, *found}
+
+
+def refuse_links(folder: Path) -> None:
+    """Raise if a run to be continued has a link in the place of one of its files, which would be followed."""
+    for name in (*FILES, *FOLDERS):
+        path = folder / name
+        for one in (path, *(path.rglob("*") if path.is_dir() and not path.is_symlink() else ())):
+            if one.is_symlink():
+                raise ConfigError(f"{one}: is a link, which a run does not write through; replace it by what it names")
 
 
 def refuse_to_replace(folder: Path, inputs: Mapping[str, Path]) -> None:
@@ -160,6 +169,7 @@ class Replacement:
                 manifest = read_manifest(self.new)
                 whole = manifest is not None and manifest["finished"]
                 (self.new if whole else self._old).rename(self.target)
+                flush(self.target.parent)  # before any file of the old run is removed
             if self._old.exists():
                 self._keep_what_is_not_ours()
         if self._beside.exists() and not any(self._beside.iterdir()):
@@ -169,13 +179,12 @@ class Replacement:
         """Replace the old run by the new one, which is finished."""
         for adapter in self.new.rglob("adapter_config.json"):  # peft records its base by an absolute path
             text = adapter.read_text(encoding="utf-8")
-            adapter.write_text(
-                text.replace(json.dumps(str(self.new))[1:-1], json.dumps(str(self.target))[1:-1]), "utf-8"
-            )
+            write_text(adapter, text.replace(json.dumps(str(self.new))[1:-1], json.dumps(str(self.target))[1:-1]))
         if self.target.exists():
             self.target.rename(self._old)
         else:
             self.new.rename(self.target)
+        flush(self.target.parent)
         self.recover()
         self.discard()
 

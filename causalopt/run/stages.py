@@ -7,6 +7,7 @@ import importlib.metadata
 import inspect
 import json
 import platform
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -19,6 +20,7 @@ T = TypeVar("T")
 
 LIBRARIES = ("econml", "lightgbm", "numpy", "pandas", "peft", "scikit-learn", "scipy", "torch", "transformers")
 _LARGEST = 64 << 20
+_OF_THIS_PROCESS = uuid.uuid4().hex
 
 
 @dataclass(frozen=True)
@@ -140,13 +142,24 @@ def code() -> dict[str, str]:
     return {"causalopt": found.hexdigest(), "python": platform.python_version(), **versions}
 
 
-def source_of(made: Callable[..., Any]) -> str | None:
-    """Digest of the file that defines a part, so that a plugin that was edited is another part; None for no file."""
+def source_of(made: Callable[..., Any]) -> str:
+    """Digest of what defines a part, so that a plugin that was edited is another part.
+
+    Of a package, all of its modules; this one's are in `code`. What has no source file, such as a cell of a notebook,
+    is of this process alone: it may have been edited.
+    """
+    package = made.__module__.partition(".")[0]
+    if package == causalopt.__name__:
+        return made.__module__
     try:
-        path = inspect.getsourcefile(made)
-    except TypeError:
-        return None
-    return None if path is None else hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        file = Path(str(inspect.getsourcefile(made)))
+        inside = [folder for folder in file.parents if folder.name == package and (folder / "__init__.py").is_file()]
+        found = hashlib.sha256()
+        for path in sorted(inside[0].rglob("*.py")) if inside else [file]:
+            found.update(path.read_bytes())
+        return found.hexdigest()
+    except (TypeError, OSError):
+        return _OF_THIS_PROCESS
 
 
 def content_of(path: Path) -> str:

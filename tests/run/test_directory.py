@@ -15,7 +15,7 @@ import pytest
 
 from causalopt.durable import check_artefact
 from causalopt.errors import CausalOptWarning, ConfigError, DataError
-from causalopt.run.directory import RunDirectory
+from causalopt.run.directory import RunDirectory, is_finished
 from causalopt.run.kept import keep, kept
 from causalopt.run.stages import Stage
 
@@ -127,6 +127,82 @@ def test_files_of_a_stage_that_is_no_longer_part_of_the_run_are_removed(tmp_path
         carried_out(tmp_path / "run", {"comparisons": 1, **STAGES}, killed_in="policy", resume=False)
     carried_out(tmp_path / "run", STAGES)
     assert not (tmp_path / "run" / "comparisons").exists()
+
+
+def test_the_log_of_reused_fits_stays(tmp_path):
+    """Only the steps of comparisons that are no longer part of the run go."""
+
+    def run(comparisons, *, overwrite):
+        files = RunDirectory(tmp_path / "run")
+        facts = {"comparisons": comparisons}
+        with files.open("", resume=False, overwrite=overwrite, facts=facts):
+            if not overwrite:
+                for policy in ("reference", "policy", "naive", "other"):
+                    files.log_step(policy, {"step": 1}, first=True)
+            else:
+                files.log_step("policy", {"step": 1, "loss": 2.0}, first=True)
+        return [json.loads(line) for line in (tmp_path / "run" / "training.jsonl").read_text().splitlines()]
+
+    assert [one["policy"] for one in run({"naive": "", "other": ""}, overwrite=False)][-2:] == ["naive", "other"]
+    again = run({"naive": ""}, overwrite=True)
+    assert [one["policy"] for one in again] == ["reference", "naive", "policy"]
+    assert again[-1]["loss"] == 2.0
+
+
+def test_a_folder_of_the_user_s_called_work_stays(tmp_path):
+    with opened(tmp_path / "run"):
+        pass
+    (tmp_path / "run" / "work").mkdir()
+    (tmp_path / "run" / "work" / "thesis.txt").write_text("mine")
+    for flag in ("resume", "overwrite"):
+        with opened(tmp_path / "run", **{flag: True}):
+            pass
+        assert (tmp_path / "run" / "work" / "thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "comparisons"])
+def test_nothing_is_written_through_a_link(tmp_path, name):
+    with pytest.raises(KeyboardInterrupt):
+        carried_out(tmp_path / "run", STAGES, killed_in="policy", resume=False)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (tmp_path / "run" / name).symlink_to(outside)
+    with pytest.raises(ConfigError, match=f"{name}: is a link"):
+        carried_out(tmp_path / "run", STAGES)
+    assert list(outside.iterdir()) == []
+
+
+def test_a_replacement_that_was_killed_does_not_take_over_a_later_run(tmp_path):
+    run = tmp_path / "run"
+    carried_out(run, STAGES, resume=False)
+    with pytest.raises(KeyboardInterrupt):
+        carried_out(run, STAGES | {"end": 7}, killed_in="policy", resume=False, overwrite=True)
+    shutil.rmtree(run)
+    carried_out(run, STAGES, resume=False)
+    assert is_finished(run)
+    with pytest.raises(KeyboardInterrupt), opened(run, "seed: 9\n", overwrite=True):
+        raise KeyboardInterrupt
+    with RunDirectory(run).open("", resume=True, overwrite=False, facts={}) as finished:
+        assert finished, "it is the same run: there is nothing to do"
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_comments_are_no_other_configuration(tmp_path):
+    with opened(tmp_path / "run", "seed: 1\nname: a\n"):
+        pass
+    (tmp_path / "run" / "config.yaml").write_text("# mine\nname: a\nseed: 1\n")
+    with opened(tmp_path / "run", "seed: 1\nname: a\n", resume=True) as finished:
+        assert finished
+
+
+def test_an_object_that_cannot_be_read_back_is_computed_again(tmp_path):
+    keep(_Unreadable(), tmp_path / "other.kept")
+    assert kept(tmp_path / "other.kept") is None
+
+
+class _Unreadable:
+    def __reduce__(self):
+        return (int, ("not a number",))
 
 
 def test_a_manifest_that_lost_its_content_is_no_dead_end(tmp_path):
@@ -263,7 +339,7 @@ def test_warnings_of_a_process_that_was_killed_are_those_of_the_run(tmp_path):
         def compute() -> str:
             for message in messages:
                 warnings.warn(message, CausalOptWarning, stacklevel=1)
-            files.write_json("work/half.json", [])
+            files.write_json(".work/half.json", [])
             if killed:
                 raise KeyboardInterrupt
             return "done"
@@ -281,8 +357,8 @@ def test_warnings_of_a_process_that_was_killed_are_those_of_the_run(tmp_path):
         run(["thin", "no end"], resume=False, killed=True)
     shutil.copytree(tmp_path / "run", tmp_path / "copy")
     assert run(["no end", "drift"]) == ["drift", "early", "no end", "thin"]
-    assert not (tmp_path / "run" / "work").exists()
-    assert "work/half.json" not in json.loads((tmp_path / "run" / "manifest.json").read_text())["files"]
+    assert not (tmp_path / "run" / ".work").exists()
+    assert ".work/half.json" not in json.loads((tmp_path / "run" / "manifest.json").read_text())["files"]
     shutil.rmtree(tmp_path / "run")
     (tmp_path / "copy").rename(tmp_path / "run")
     assert run(["drift"], setting=1) == ["drift", "early"]  # those of a stage with other inputs are not its own

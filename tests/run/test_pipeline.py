@@ -256,7 +256,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_numbers(tiny, tmp_path):
     command = [sys.executable, "-m", "causalopt", "run", str(config), "--out", str(directory)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 300
-    while not list(directory.glob("work/optimisation-policy/*/checkpoint-*/trainer_state.json")):
+    while not list(directory.glob(".work/optimisation-policy/*/checkpoint-*/trainer_state.json")):
         assert process.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -165,7 +165,7 @@ def test_resume_refuses_other_data_and_leaves_a_finished_run(tmp_path):
     assert state(run) == ("first", "first")
 
 
-@pytest.mark.parametrize("left", [[], ["work/"], ["work/", ".manifest.json.partial"]])
+@pytest.mark.parametrize("left", [[], [".work/"], [".work/", ".manifest.json.partial"]])
 def test_a_start_that_died_needs_no_flag(tmp_path, left):
     (tmp_path / "run").mkdir()
     for name in left:
