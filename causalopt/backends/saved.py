@@ -105,6 +105,6 @@ def load_policy(source: str | Path, cache: Path | None = None) -> Policy:
         If there is no such policy, or a file in its folder is not what was written.
     """
     check_type("a policy", source, (str, Path), "named by a folder or a hub id")
-    check_saved(source)
     backend: type[Backend] = plugins.backends.get(backend_of(source))
+    check_saved(source)
     return backend.load_policy(source, cache)

@@ -12,6 +12,7 @@ from causalopt.backends import load_policy
 from causalopt.backends.conditional_logit import ConditionalLogitPolicy, log_shown
 from causalopt.backends.contracts import ChoiceSetPolicy, PolicyProblem, Progress
 from causalopt.backends.finite import FiniteBackend
+from causalopt.backends.saved import name_backend
 from causalopt.backends.text_features import TextFeatures
 from causalopt.data.choice_sets import ChoiceSets
 from causalopt.data.population import CHOICE, FIXED
@@ -87,6 +88,7 @@ def test_an_embedder_that_gives_other_vectors_is_refused(tmp_path):
     changed = json.loads(about.read_text())
     changed["embedder"] = {"name": "tfidf-svd", "dimensions": 3, "ngram_max": 1}
     about.write_text(json.dumps(changed))
+    name_backend(tmp_path, "finite")
     again = load_policy(tmp_path)
     assert isinstance(again, ConditionalLogitPolicy)
     with pytest.raises(ModelError, match="the embedder gives other vectors"):

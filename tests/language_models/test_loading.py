@@ -18,6 +18,7 @@ from toy_policies import TEXTS
 from causalopt.backends.contracts import PolicyProblem, Progress
 from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
 from causalopt.backends.huggingface.checkpoints import load_weights
+from causalopt.backends.saved import name_backend
 from causalopt.cli.main import main
 from causalopt.errors import ModelError
 from causalopt.language_models.load import find_model, trainable_twin
@@ -143,6 +144,7 @@ def test_the_command_line_says_it_in_a_line(
     saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = damaged(saved / "adapter", tmp_path / "half", half, "adapter_model.safetensors")
+    name_backend(folder, "huggingface")  # its digests too are of the half
     monkeypatch.setattr(sys, "argv", ["causalopt", "generate", str(folder)])
     with pytest.raises(SystemExit) as ended:
         main()

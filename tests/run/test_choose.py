@@ -15,6 +15,7 @@ import yaml
 
 from causalopt.backends import load_policy
 from causalopt.backends.conditional_logit import ConditionalLogitPolicy
+from causalopt.cli.console import console
 from causalopt.cli.main import main
 from causalopt.errors import CausalOptWarning, ConfigError, DataError
 from causalopt.run.choose import choose
@@ -71,7 +72,7 @@ def test_candidates_are_those_of_the_data_and_prompts_are_drawn(finished):
 
 
 def test_check_says_what_is_chosen_among(finished, monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", "250")
+    monkeypatch.setattr(console, "_width", 250)  # the variable COLUMNS is read once, at the first import
     monkeypatch.setattr(sys, "argv", ["causalopt", "check", str(finished / "headlines.yaml")])
     with suppress(SystemExit):
         main()

@@ -16,10 +16,11 @@ import torch
 from peft import PeftModel
 from places import HELPERS
 from toy_policies import SLOTS, TEXTS, dose, logged_texts, make_problem
+from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from causalopt.backends.contracts import Backend, PolicyProblem, Progress
 from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
-from causalopt.backends.huggingface.checkpoints import fingerprint, last_checkpoint
+from causalopt.backends.huggingface.checkpoints import NoteDigests, fingerprint, last_checkpoint
 from causalopt.errors import ConfigError, DataError, ModelError
 from causalopt.objectives.paper import CPO, DRCPO, OORLHF
 from causalopt.plugins import backends
@@ -251,11 +252,16 @@ def test_another_fit_does_not_resume_from_these_checkpoints(
 
 
 def test_half_a_checkpoint_is_passed_over(tmp_path: Path) -> None:
-    for step, state in [(3, '{"global_step": 3}'), (10, '{"global_'), (7, '{"global_step": 7}'), (12, None)]:
+    """Nor is one that is whole and was damaged afterwards."""
+    for step in (3, 10, 7, 12, 14):
         folder = tmp_path / f"checkpoint-{step}"
         folder.mkdir()
-        if state is not None:
-            (folder / "trainer_state.json").write_text(state)
+        (folder / "trainer_state.json").write_text(f'{{"global_step": {step}}}')
+        state, control = TrainerState(global_step=step), TrainerControl()
+        if step != 12:  # killed before it was complete
+            NoteDigests().on_save(TrainingArguments(output_dir=str(tmp_path), use_cpu=True), state, control)
+    (tmp_path / "checkpoint-10" / "trainer_state.json").write_text('{"global_')
+    (tmp_path / "checkpoint-14" / "causalopt_digests.json").write_text("{")
     (tmp_path / "checkpoint-best").mkdir()
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-7"
     assert last_checkpoint(tmp_path / "nowhere") is None
@@ -336,7 +342,7 @@ def test_unusable_problems(backend: HuggingFaceBackend, reference: HuggingFacePo
         ({"training": {"lr_scheduler_type": "sometimes"}}, "backend.training: .*sometimes"),
         ({"lora": {"rank": 8}}, "backend.lora has no setting 'rank'"),
         ({"lora": {"lora_dropout": 0.1}}, "backend.lora.lora_dropout cannot be set"),
-        ({"lora": {"target_modules": ["nothing"]}}, "backend.lora: .*nothing"),
+        ({"lora": {"target_modules": ["nothing"]}}, "backend.lora.*nothing"),
         ({"sampling": {"temperature": 0.7}}, "backend.sampling has no setting 'temperature'"),
         ({"sampling": {"batch_size": 0}}, "backend.sampling.batch_size"),
         ({"reference": {"tuned": False}}, "backend.reference has no setting 'tuned'.*'tune'"),

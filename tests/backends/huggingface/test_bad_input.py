@@ -16,6 +16,7 @@ from causalopt.backends import load_policy
 from causalopt.backends.contracts import PolicyProblem, Progress
 from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
 from causalopt.backends.huggingface.checkpoints import last_checkpoint, load_weights
+from causalopt.backends.saved import name_backend
 from causalopt.errors import ConfigError, ModelError
 from causalopt.language_models.load import trainable_twin
 from causalopt.language_models.scratch import train_tokenizer
@@ -107,6 +108,7 @@ def test_a_note_of_a_policy_with_a_wrong_value(
     reference.save(tmp_path)
     note = tmp_path / "causalopt_policy.json"
     note.write_text(json.dumps({**json.loads(note.read_text()), key: value}))
+    name_backend(tmp_path, "huggingface")  # its digests too are of what was written
     with pytest.raises(ModelError, match=rf"causalopt_policy\.json: {key}.*; save the policy again"):
         load_policy(tmp_path)
 
