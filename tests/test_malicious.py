@@ -329,19 +329,20 @@ def test_a_configuration_is_plain_values(attack, tmp_path):
 
 
 @pytest.mark.parametrize("where", ["stages", "ahead"])
-def test_a_manifest_names_no_file_outside_of_its_run(where, place):
+@pytest.mark.parametrize(("junk", "finished"), [([], False), ([{"name": 1}, 7], True)])
+def test_a_manifest_names_no_file_outside_of_its_run(where, junk, finished, place):
     """A replaced or continued run copies and removes what its manifest names."""
     outside = place / "precious.txt"
     outside.write_text("mine")
 
     def spoil(manifest: dict) -> None:
         evil = {**manifest["stages"][0], "name": "evil", "files": {"../precious.txt": co.durable.digest(outside)}}
-        manifest[where] = [*manifest.get(where, []), evil, {"name": 1}, 7]
-        manifest["files"] = {"../precious.txt": "0"}
+        manifest[where] = [*manifest.get(where, []), evil, *junk]
+        manifest.update(files={"../precious.txt": "0"}, finished=finished)
 
     edited(place / "run" / "manifest.json", spoil)
     before = sorted(path.name for path in place.iterdir())
-    run(prepare(parse_config({**SMALL, "seed": 1})), place / "run", overwrite=True)
+    run(prepare(parse_config(SMALL)), place / "run", overwrite=finished, resume=not finished)
     assert outside.read_text() == "mine"
     assert sorted(path.name for path in place.iterdir()) == before
     assert not list((place / "run").rglob("precious*"))
