@@ -55,6 +55,8 @@ def backend_of(source: str | Path) -> str:
     note = Path(source) / NOTE
     if not note.exists():
         return "huggingface"
+    if not note.is_file():
+        raise ModelError(f"{note}: is not a regular file; save the policy again")
     try:
         name = json.loads(note.read_text(encoding="utf-8"))["backend"]
         if not isinstance(name, str):

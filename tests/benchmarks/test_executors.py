@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pandas as pd
 import pytest
 
@@ -35,6 +37,9 @@ def test_other_results_are_noticed() -> None:
 
 @pytest.mark.slow
 def test_the_job_counts_the_time_of_its_workers() -> None:
-    one, two = (job(executor, rows=300, repeats=2) for executor in ("one process", "two processes"))
+    one = job("one process", rows=300, repeats=2)
+    before = time.process_time()
+    two = job("two processes", rows=300, repeats=2)
+    own = time.process_time() - before
     assert one["digest"] == two["digest"]
-    assert two["cpu"] > 1.5 * one["cpu"], "two new processes that import the libraries cost more than this job"
+    assert two["cpu"] > own, "this process alone has taken less than it and its workers"
