@@ -173,6 +173,7 @@ class RunDirectory:
             if not holds_nothing_yet(self._target):
                 refuse_to_replace(self._target, inputs)
                 self.path = self._replacement.new
+            refuse_links(self.path)
             return False
         target, new = read_manifest(self._target), self._replacement.new
         is_done = target is not None and target["finished"] and _is_same(self._target, config, target, facts)

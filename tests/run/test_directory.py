@@ -169,6 +169,13 @@ def test_nothing_is_written_through_a_link(tmp_path, name):
     (tmp_path / "run" / name).symlink_to(outside)
     with pytest.raises(ConfigError, match=f"{name}: is a link"):
         carried_out(tmp_path / "run", STAGES)
+    (tmp_path / "run" / name).unlink()
+    carried_out(tmp_path / "run", STAGES)
+    with pytest.raises(KeyboardInterrupt):
+        carried_out(tmp_path / "run", STAGES | {"end": 7}, killed_in="policy", resume=False, overwrite=True)
+    (tmp_path / ".run.causalopt-new" / "run" / name).symlink_to(outside)
+    with pytest.raises(ConfigError, match=f"{name}: is a link"):
+        carried_out(tmp_path / "run", STAGES | {"end": 7}, resume=False, overwrite=True)
     assert list(outside.iterdir()) == []
 
 
