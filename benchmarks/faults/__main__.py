@@ -14,10 +14,10 @@ from benchmarks.running import Jobs, markdown, parse, replicate_all
 
 TRIALS = {
     "killed at random": 100,
-    "killed at a write": 60,
-    "power lost": 60,
+    "killed at a write": 30,
+    "power lost": 30,
     "disk fails": 60,
-    "disk is full": 60,
+    "disk is full": 30,
 }
 """Of each of the two configurations."""
 
