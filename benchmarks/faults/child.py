@@ -88,11 +88,14 @@ def count_events(journal: Path) -> Callable[[], None]:
     return prepare
 
 
-def die_at(event: int, journal: Path) -> Callable[[], None]:
-    """Return what makes a child kill itself before its event number ``event``, and note what is on disk by then."""
+def die_at(event: int, journal: Path, folder: Path) -> Callable[[], None]:
+    """Return what makes a child kill itself before its event number ``event``, and note what is on disk by then.
+
+    What is in ``folder`` before the child starts is on disk.
+    """
 
     def prepare() -> None:
-        _record_disk(journal)
+        _record_disk(journal, folder)
         left = event
 
         def step(_: str) -> None:
@@ -137,8 +140,11 @@ def _at_each_event(step: Callable[[str], None]) -> None:
     os.fsync, os.replace = counted_fsync, counted_replace
 
 
-def _record_disk(journal: Path) -> None:
+def _record_disk(journal: Path, folder: Path) -> None:
     """Note what is forced to disk, and keep what renamed files replace, for `lose_power`."""
+    for path in folder.rglob("*"):
+        facts = path.stat(follow_symlinks=False)
+        _note(journal, f"synced\t{facts.st_ino}\t{facts.st_mtime_ns}\t{path}")
     fsync, replace = os.fsync, os.replace
     stash = journal.with_suffix(".stash")
     stash.mkdir(exist_ok=True)

@@ -8,8 +8,8 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from benchmarks.faults.child import Ended, attempt, count_events, die_at, fail_at, lose_power
+from benchmarks.faults.child import LONGEST, Ended, attempt, count_events, die_at, fail_at, lose_power
 
 DATA = {"world": {"name": "template"}, "rows": 600}
 FINITE = {
@@ -44,6 +44,7 @@ LANGUAGE_MODEL = {
     "comparisons": {},
     "choose": None,
 }
+_PAGE = 4096
 CONFIGURATIONS = {"finite": FINITE, "language model": LANGUAGE_MODEL}
 
 
@@ -83,84 +84,119 @@ def state(run: Path) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class Fault:
+    """What happens to one attempt to finish the run, and the exit code with which it may then end besides 0."""
+
+    ends_with: int = 0
+    prepare: Callable[[], None] | None = None
+    seconds: float = LONGEST
+
+
+UNDISTURBED = Fault()
+KILLED, REFUSED = -9, 2
+PARTS_OF_RUN = 5
+"""Parts into which the faults of one trial divide a run."""
+MOST_FAULTS = 8
+"""Faults of one trial: what a fault interrupts is begun again, so that there are more than parts."""
+
+
 def trial(part: str, name: str, number: int, of: int) -> list[dict[str, Any]]:
-    """One fault and the runs after it, as a row: whether the next run finishes, and with the same results."""
+    """Resume a run after one fault of a kind and meet the next, until it finishes; one row.
+
+    After `MOST_FAULTS` an attempt is left undisturbed, which must finish.
+    """
     whole = uninterrupted(name)
-    with tempfile.TemporaryDirectory() as folder_:
-        folder = Path(folder_)
-        return [{"part": part, "run": name, "trial": number, **PARTS[part](whole, folder, number, of)}]
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "disk" / "run"
+        faults, ended = 0, Ended(REFUSED, "no attempt", 0.0)
+        with closing(PARTS[part](whole, run, number, of)) as attempts:
+            for fault in attempts:
+                command = ["run", str(whole.config), "--out", str(run), "--resume"]
+                ended = attempt(command, prepare=fault.prepare, seconds=fault.seconds)
+                faults += ended.code != 0
+                if ended.code != fault.ends_with or not ended.code or (ended.code > 0 and not ended.is_one_line):
+                    break
+            finished = ended.code == 0
+            row = {
+                "part": part,
+                "run": name,
+                "trial": number,
+                "faults": faults,
+                "one line": ended.code <= 0 or ended.is_one_line,
+                "finished": finished,
+                "equal": finished and state(run) == whole.state,
+                "said": "" if finished else ended.output[-300:],
+            }
+        return [row]
 
 
-def _resumed(whole: Uninterrupted, run: Path) -> dict[str, Any]:
-    ended = attempt(["run", str(whole.config), "--out", str(run), "--resume"])
-    finished = ended.code == 0
-    return {
-        "finished": finished,
-        "equal": finished and state(run) == whole.state,
-        "said": "" if finished else ended.output[-300:],
-    }
+Attempts = Generator[Fault]
 
 
-def killed(whole: Uninterrupted, folder: Path, number: int, of: int) -> dict[str, Any]:
+def killed_at_random(whole: Uninterrupted, run: Path, number: int, of: int) -> Attempts:
     """SIGKILL at a random instant."""
-    run, rng = folder / "run", np.random.default_rng(number)
-    ended = attempt(["run", str(whole.config), "--out", str(run)], seconds=rng.uniform(0, whole.seconds))
-    return {"interrupted": ended.code == -9, "one line": True, **_resumed(whole, run)}
+    rng = np.random.default_rng([number, of])
+    for _ in range(MOST_FAULTS):
+        yield Fault(KILLED, seconds=rng.uniform(0, 2 * whole.seconds / PARTS_OF_RUN))
+    yield UNDISTURBED
 
 
-def killed_at_a_boundary(whole: Uninterrupted, folder: Path, number: int, of: int) -> dict[str, Any]:
-    """SIGKILL before one of the run's writes reaches the disk: trials are spread over all of them."""
-    run = folder / "run"
-    event = number * whole.events // of
-    ended = attempt(["run", str(whole.config), "--out", str(run)], prepare=die_at(event, folder / "journal"))
-    return {"interrupted": ended.code == -9, "one line": True, **_resumed(whole, run)}
+def _events(whole: Uninterrupted, number: int, of: int) -> list[int]:
+    """For each attempt, the event at which a fault waits; over all trials, every event of the run is one."""
+    step = whole.events / PARTS_OF_RUN
+    return [int(step * number / of), *[int(step)] * (MOST_FAULTS - 1)]
 
 
-def without_power(whole: Uninterrupted, folder: Path, number: int, of: int) -> dict[str, Any]:
+def killed_at_a_write(whole: Uninterrupted, run: Path, number: int, of: int) -> Attempts:
+    """SIGKILL before one of the run's writes reaches the disk."""
+    for i, event in enumerate(_events(whole, number, of)):
+        yield Fault(KILLED, die_at(event, run.parent.parent / f"{i}.journal", run.parent))
+    yield UNDISTURBED
+
+
+def power_lost(whole: Uninterrupted, run: Path, number: int, of: int) -> Attempts:
     """The same, and what was not forced to disk is lost."""
-    run, place = folder / "place" / "run", folder / "place"
-    place.mkdir()
-    event = (2 * number + 1) * whole.events // (2 * of)
-    ended = attempt(["run", str(whole.config), "--out", str(run)], prepare=die_at(event, folder / "journal"))
-    lose_power(place, folder / "journal")
-    return {"interrupted": ended.code == -9, "one line": True, **_resumed(whole, run)}
+    for i, event in enumerate(_events(whole, number, of)):
+        journal = run.parent.parent / f"{i}.journal"
+        yield Fault(KILLED, die_at(event, journal, run.parent))
+        lose_power(run.parent, journal)
+    yield UNDISTURBED
 
 
-def disk_fails(whole: Uninterrupted, folder: Path, number: int, of: int) -> dict[str, Any]:
+def disk_fails(whole: Uninterrupted, run: Path, number: int, of: int) -> Attempts:
     """EIO where a file is forced to disk or renamed."""
-    run = folder / "run"
-    ended = attempt(["run", str(whole.config), "--out", str(run)], prepare=fail_at(number * whole.events // of))
-    return {**_refused(ended), **_resumed(whole, run)}
+    for event in _events(whole, number, of):
+        yield Fault(REFUSED, fail_at(event))
+    yield UNDISTURBED
 
 
-def disk_is_full(whole: Uninterrupted, folder: Path, number: int, of: int) -> dict[str, Any]:
-    """A file system of a size between nothing and what the run needs; then it is given more."""
-    with small_disk(folder / "disk", 4096 * (1 + number * whole.size // of // 4096)) as grow:
-        run = folder / "disk" / "run"
-        ended = attempt(["run", str(whole.config), "--out", str(run)])
-        grow()
-        return {**_refused(ended), **_resumed(whole, run)}
-
-
-def _refused(ended: Ended) -> dict[str, Any]:
-    return {"interrupted": ended.code != 0, "one line": ended.code == 0 or ended.is_one_line,
-            "refusal": ended.output[-300:]}  # fmt: skip
+def disk_is_full(whole: Uninterrupted, run: Path, number: int, of: int) -> Attempts:
+    """A file system that is too small for the run, and is enlarged by a part of what the run needs."""
+    step = whole.size / PARTS_OF_RUN
+    first = step * number / of
+    with small_disk(run.parent, int(first)) as grow:
+        for i in range(1, MOST_FAULTS + 1):
+            yield Fault(REFUSED)
+            grow(int(first + i * step))
+        grow(1 << 30)
+        yield UNDISTURBED
 
 
 @contextmanager
-def small_disk(place: Path, size: int) -> Iterator[Callable[[], None]]:
-    """Mount a file system of ``size`` bytes (as root), and yield what enlarges it."""
+def small_disk(place: Path, size: int) -> Iterator[Callable[[int], None]]:
+    """Mount a file system of ``size`` bytes (as root; a page at least), and yield what changes its size."""
     place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={max(size, _PAGE)}", "tmpfs", str(place)], check=True)
     try:
-        yield lambda: _remount(place)
+        yield lambda new: _remount(place, new)
     finally:
         subprocess.run(["umount", str(place)], check=True)
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _remount(place: Path) -> None:
-    subprocess.run(["mount", "-o", "remount,size=1G", str(place)], check=True)
+def _remount(place: Path, size: int) -> None:
+    subprocess.run(["mount", "-o", f"remount,size={size}", str(place)], check=True)
 
 
 def can_mount() -> bool:
@@ -175,10 +211,10 @@ def can_mount() -> bool:
             return False
 
 
-PARTS: dict[str, Callable[[Uninterrupted, Path, int, int], dict[str, Any]]] = {
-    "killed at random": killed,
-    "killed at a write": killed_at_a_boundary,
-    "power lost": without_power,
+PARTS: dict[str, Callable[[Uninterrupted, Path, int, int], Attempts]] = {
+    "killed at random": killed_at_random,
+    "killed at a write": killed_at_a_write,
+    "power lost": power_lost,
     "disk fails": disk_fails,
     "disk is full": disk_is_full,
 }

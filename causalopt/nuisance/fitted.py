@@ -280,6 +280,11 @@ def _known(outcome: OutcomeModel | None) -> OutcomeModel:
 
 
 def distinct(text_id: Int64) -> tuple[Int64, Int64]:
-    """First row of each distinct text, and each row's position among them, so that each text is predicted once."""
+    """First row of each distinct text, and each row's position among them, so that each text is predicted once.
+
+    They are in the order of their appearance, not of their numbers: the numbers of texts that were never logged depend
+    on what was asked before, and a matrix product may round a row by its place.
+    """
     _, first, inverse = np.unique(text_id, return_index=True, return_inverse=True)
-    return first.astype(np.int64), inverse.reshape(-1).astype(np.int64)
+    order = np.argsort(first)
+    return first[order].astype(np.int64), np.argsort(order)[inverse.reshape(-1)].astype(np.int64)

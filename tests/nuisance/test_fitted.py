@@ -6,6 +6,7 @@ from nuisance_learners import Memory, Recorder
 
 from causalopt.evaluation import dr
 from causalopt.nuisance.cross_fitting import cross_fit
+from causalopt.nuisance.fitted import distinct
 
 
 def test_new_texts_are_averaged_over_folds_and_readers_are_answered_by_the_model_that_did_not_see_them():
@@ -33,6 +34,19 @@ def test_a_logged_text_is_answered_by_the_model_that_held_it_out():
     # Where the group is not the text, a text may lie in several folds, and each counts by its rows.
     by_reader = cross_fit(x, law.w, law.y, group=np.arange(100) % 25, text_id=text, **settings)
     np.testing.assert_allclose(by_reader.dose_response(x[:1], text[:1]), by_reader.g[text == 0].mean(), rtol=1e-12)
+
+
+def test_new_texts_are_answered_to_the_last_bit_whatever_was_asked_before():
+    """A run that is resumed asks about fewer texts first, so that the same texts get other numbers."""
+    rng = np.random.default_rng(0)
+    law = additive_and_crossed(100, 24, seed=0)
+    fit = cross_fit(law.x, law.w, law.y, text_id=np.arange(100), outcome_model="ridge", assignment_model="randomized")
+    new = rng.normal(size=(301, law.x.shape[1]))
+    for numbers in (np.arange(100, 401), np.arange(400, 99, -1), 100 + rng.permutation(301)):
+        assert fit.dose_response(new, numbers).tobytes() == fit.dose_response(new).tobytes()
+    first, inverse = distinct(np.array([7, 3, 7, 5, 3]))
+    assert first.tolist() == [0, 1, 3]
+    assert inverse.tolist() == [0, 1, 0, 2, 1]
 
 
 def test_the_effect_of_a_text_is_counted_once():
