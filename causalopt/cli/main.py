@@ -19,9 +19,9 @@ from causalopt.cli.console import console, escaped, leave_quietly, show_warning,
 from causalopt.cli.ending import FULL, Commands, Interrupted, fail, kept_traceback, prepare_streams
 from causalopt.cli.estimate import compare, estimate, evaluate
 from causalopt.cli.frontier import frontier
-from causalopt.durable import write_text
+from causalopt.cli.init import init
 from causalopt.errors import CausalOptError, CausalOptWarning, ConfigError, one_line
-from causalopt.output import check_new_file, check_new_folder, writing
+from causalopt.output import check_new_folder, writing
 from causalopt.signatures import MOST_SEED
 
 app = typer.Typer(
@@ -132,27 +132,7 @@ def check(config: ConfigArgument, set_: SetOption = None) -> None:
     console.print(escaped(f"{config}: ready to run"), soft_wrap=True, highlight=False)
 
 
-@app.command()
-def init(
-    table: Annotated[
-        Path, typer.Argument(parser=path, help="Your table: CSV, TSV, JSON Lines or Parquet.", show_default=False)
-    ],
-    text: Annotated[str, typer.Option(help="Column of the texts.")],
-    outcome: Annotated[str, typer.Option(help="Column of the outcome.")],
-    out: Annotated[Path, typer.Option(parser=path, help="Configuration to write.")] = Path("causalopt.yaml"),
-) -> None:
-    """Write a first configuration for a table, with every setting and its default."""
-    from causalopt.run.config import parse_config
-    from causalopt.run.plan import prepare
-
-    if out.exists():
-        raise ConfigError(f"{out}: already exists; name another file with --out")
-    check_new_file(out)
-    config = parse_config({"data": {"path": str(table), "text": text, "outcome": outcome}, "backend": "huggingface"})
-    write_text(out, prepare(config).config.dump())
-    console.print(escaped(f"Wrote {out}; name your covariates in it, then: causalopt run {out}"), soft_wrap=True)
-
-
+app.command()(init)
 app.command()(estimate)
 app.command()(evaluate)
 app.command()(compare)

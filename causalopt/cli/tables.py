@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
 from rich.table import Table
 
 from causalopt.backends.contracts import CandidateBackend
 from causalopt.cli.console import escaped
 from causalopt.data.choice_sets import ChoiceSets
+from causalopt.data.covariates import MISSING
 from causalopt.run.memory import estimated_memory
 from causalopt.run.plan import Plan
 
+MOST_SHOWN = 5
+"""Levels of a category that are named."""
 SOURCES = {
     "logged": "log-probabilities that were logged",
     "reference": "the reference policy, itself an estimate",
@@ -173,6 +177,15 @@ def _interval(found: dict[str, Any]) -> str:
     return f"{found['estimate']:.4g} ({found['ci_low']:.4g} to {found['ci_high']:.4g})"
 
 
+def _kind(covariate: pd.Series) -> str:
+    """Whether a covariate is numeric, with its range, or categorical, with its most frequent levels."""
+    if pd.api.types.is_numeric_dtype(covariate):
+        return f"a number, {covariate.min():.6g} to {covariate.max():.6g}"
+    counts = covariate.fillna(MISSING).value_counts()
+    named = ", ".join(map(str, counts.index[:MOST_SHOWN]))
+    return f"{len(counts)} categories: {named}{', ...' if len(counts) > MOST_SHOWN else ''}"
+
+
 def _plan_row(table: Table, what: str, words: str) -> None:
     table.add_row(escaped(what), escaped(words))
 
@@ -198,7 +211,17 @@ def plan_table(plan: Plan) -> Table:
     if not data.rated.all():
         _plan_row(table, "rows with an outcome", f"{int(data.rated.sum())} of {len(data)}")
         parts.insert(3, "observation_model")
-    _plan_row(table, "covariates", ", ".join(data.covariates.columns) or "none: the texts are treated as randomised")
+    everything = list(plan.data_sets().values())
+    texts = len({text for part in everything for text in part.texts})
+    rows = sum(len(part) for part in everything)
+    _plan_row(table, "texts", f"{texts:,}, {rows / texts:.1f} readings each")
+    if data.reader is not None:
+        readers = len({code for part in everything if part.reader is not None for code in part.reader})
+        _plan_row(table, "readers", f"{readers:,}")
+    if not len(data.covariates.columns):
+        _plan_row(table, "covariates", "none: the texts are treated as randomised")
+    for i, column in enumerate(data.covariates.columns):
+        _plan_row(table, "" if i else "covariates", f"{column}: {_kind(data.covariates[column])}")
     chosen_among = plan.backend.candidates if isinstance(plan.backend, CandidateBackend) else None
     if isinstance(chosen_among, ChoiceSets):
         _plan_row(table, "candidates", chosen_among.sentence())

@@ -14,10 +14,12 @@ from sklearn.model_selection import GroupShuffleSplit
 
 from causalopt.data import canonical, clustering, files, missing
 from causalopt.data.columns import NAMED, Columns, check_several
+from causalopt.data.delimited import Dialect
 from causalopt.data.fingerprint import fingerprint_frame
 from causalopt.data.loggers import check_loggers, mixture_log_prob, own_log_prob
-from causalopt.data.missing import OnMissing
+from causalopt.data.missing import OnMissing, OnMissingCovariate
 from causalopt.data.population import DRAWN, Population
+from causalopt.data.reading import Reading
 from causalopt.data.time_split import time_split
 from causalopt.errors import ConfigError, DataError, DroppedRowsWarning
 from causalopt.typing import Array, Float64, Int64
@@ -120,12 +122,17 @@ class DirectOutcomeDataset:
 
     @classmethod
     def from_path(cls, path: str | Path, **roles: Any) -> DirectOutcomeDataset:
-        """Read a table by its suffix (.csv, .tsv, .jsonl, .ndjson, .parquet), or a folder saved by `datasets`."""
+        """Read a table by its suffix, or a folder saved by `datasets`.
+
+        .csv, .tsv, .txt (also .gz and .zip), .json, .jsonl, .ndjson, .parquet, .arrow, .feather, .xlsx, .dta and .sav
+        are read. The keywords are those of `from_frame` and, for delimited text, ``sep``, ``encoding`` and
+        ``skip_rows``, which are found from the file by default (see `causalopt.data.delimited.Dialect`).
+        """
         return cls._from(files.read_table, path, roles)
 
     @classmethod
     def from_csv(cls, path: str | Path, **roles: Any) -> DirectOutcomeDataset:
-        """Read a comma-separated table; the keywords are those of `from_frame`.
+        """Read a table of delimited text; the keywords are those of `from_frame` and of `from_path`.
 
         Cells are kept as they are written, so that a text may be "None" or "2020"; an empty cell and ``NA`` (which R
         writes) are missing. A covariate is numeric if all its cells are numbers.
@@ -158,7 +165,9 @@ class DirectOutcomeDataset:
     @classmethod
     def _from(cls, reader: files.Reader, path: str | Path, roles: dict[str, Any]) -> DirectOutcomeDataset:
         check_several(covariates=roles.get("covariates", ()))
-        return cls.from_frame(reader(files.as_path(path), roles.get("covariates", ())), source=str(path), **roles)
+        dialect = Dialect(**{name: roles.pop(name) for name in ("sep", "encoding", "skip_rows") if name in roles})
+        frame = reader(files.as_path(path), roles.get("covariates", ()), dialect)
+        return cls.from_frame(frame, source=str(path), **roles)
 
     @classmethod
     def from_frame(
@@ -186,7 +195,12 @@ class DirectOutcomeDataset:
         time: str | None = None,
         direction: Direction = "maximize",
         on_missing: OnMissing = "drop",
+        on_missing_covariate: OnMissingCovariate = "drop",
         adaptive: bool = False,
+        outcome_map: Mapping[str, float] | None = None,
+        missing_values: Sequence[Any] | None = None,
+        decimal: Literal[".", ","] | None = None,
+        wide: Mapping[str, Sequence[str]] | None = None,
     ) -> DirectOutcomeDataset:
         """Validate a frame.
 
@@ -215,10 +229,23 @@ class DirectOutcomeDataset:
             log-probability: "drop" leaves them out with a warning, "error" raises `DataError`. "model" keeps those
             that lack only the outcome, as rows whose outcome was not observed, and leaves out the others. A missing
             category is a level of its own.
+        on_missing_covariate:
+            "drop" treats a row without a numeric covariate as ``on_missing`` says; "impute" puts the mean in its place
+            and adds the covariate "NAME is missing".
         adaptive:
             Whether texts were chosen by earlier outcomes, in the order of ``time``, which is then needed. Logged
             propensities (``behavior_log_prob``, or ``assignment_log_prob`` if they depend on the reader) are those of
             the time of the choice.
+        outcome_map:
+            A number for each word of the outcome, such as ``{"no": 0, "yes": 1}``.
+        missing_values:
+            Numbers and words that stand for a missing answer in outcomes and covariates, such as ``[-99]``. By default
+            a usual code that stands apart from all other outcomes is refused; ``[]`` takes it for a response.
+        decimal:
+            The decimal mark, where "1,250" may be 1.25 or 1250 (then the default).
+        wide:
+            ``{"raters": ["ann", "bob"]}``: each of these columns holds a rater's outcomes, and each of their cells
+            becomes a row; the rater is its reader, unless ``reader`` names a column.
 
         Raises
         ------
@@ -234,6 +261,8 @@ class DirectOutcomeDataset:
             raise ConfigError(f"direction must be 'maximize' or 'minimize', not {direction!r}")
         if on_missing not in ("drop", "error", "model"):
             raise ConfigError(f"on_missing must be 'drop', 'error' or 'model', not {on_missing!r}")
+        if on_missing_covariate not in ("drop", "impute"):
+            raise ConfigError(f"on_missing_covariate must be 'drop' or 'impute', not {on_missing_covariate!r}")
         check_several(covariates=covariates, attributes=attributes, loggers=loggers, propensities=propensities)
         if not isinstance(frame, pd.DataFrame):
             raise DataError(f"{source}: is a {type(frame).__name__}, not a pandas DataFrame")
@@ -257,11 +286,15 @@ class DirectOutcomeDataset:
             placebo_outcome=placebo_outcome,
             time=time,
         )
+        reading = Reading(outcome_map, missing_values, decimal, wide)
+        frame, columns = reading.apply(frame, columns, source)
         columns.check_together(adaptive)
         columns.check(frame, source)
         if not len(frame):
             raise DataError(f"{source}: has no rows")
-        table, observed_rows, dropped = missing.kept_rows(frame, columns, on_missing, source)
+        table, columns, observed_rows, dropped = missing.kept_rows(
+            frame, columns, on_missing, source, reading, on_missing_covariate
+        )
         data = replace(cls._from_clean(table, columns, direction, source, dropped), adaptive=adaptive)
         return data if observed is None and observed_rows.all() else replace(data, observed=observed_rows)
 

@@ -1,12 +1,12 @@
-"""Tables from files: CSV, TSV, JSON Lines, Parquet, or a folder saved by `datasets`.
+"""Tables from files of many kinds, or a folder saved by `datasets`.
 
-A reader takes the path and the columns that are covariates. Only covariates are either numeric or categorical, which a
-plain-text file does not state: there, a column is numeric if all its cells are numbers.
+A reader takes the path, the columns that are covariates, and how delimited text is written. Only covariates are either
+numeric or categorical, which a plain-text file does not state: there, a column is numeric if all its cells are numbers.
 """
 
 from __future__ import annotations
 
-import csv
+import gzip
 import json
 import math
 from collections.abc import Callable, Collection
@@ -18,10 +18,13 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
+from causalopt.data.delimited import Dialect, parse_delimited
 from causalopt.errors import DataError, one_line
 from causalopt.output import impossible, shown_path
 from causalopt.signatures import shown
 
+FOUND = Dialect()
+"""A dialect that is found from the file."""
 MISSING = frozenset({"", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "."})
 """Spellings of a missing number in text, in lower case, as R, pandas, Excel, SQL, Stata and SAS write it."""
 
@@ -62,27 +65,56 @@ def number(cell: Any) -> float:
 T = TypeVar("T")
 
 
-def read_csv(path: Path, covariates: Collection[str] = ()) -> pd.DataFrame:
-    """Read a comma-separated table with a header; UTF-8. Empty cells and ``NA`` (which R writes) are missing."""
-    return _read(path, lambda p: _parse_delimited(p, ",", covariates))
+def read_csv(path: Path, covariates: Collection[str] = (), dialect: Dialect = FOUND) -> pd.DataFrame:
+    """Read a table of delimited text with a header. Empty cells and ``NA`` (which R writes) are missing.
+
+    Separator and encoding are found from the file, and so are the further header rows of a survey's export, unless
+    ``dialect`` names them.
+    """
+    return _read(path, lambda p: _delimited(p, ",", covariates, dialect))
 
 
-def read_tsv(path: Path, covariates: Collection[str] = ()) -> pd.DataFrame:
+def read_tsv(path: Path, covariates: Collection[str] = (), dialect: Dialect = FOUND) -> pd.DataFrame:
     """Read a tab-separated table with a header, as `read_csv` does."""
-    return _read(path, lambda p: _parse_delimited(p, "\t", covariates))
+    return _read(path, lambda p: _delimited(p, "\t", covariates, dialect))
 
 
-def read_jsonl(path: Path, covariates: Collection[str] = ()) -> pd.DataFrame:
-    """Read one JSON object per line; a key that a line lacks is a missing value."""
+def read_jsonl(path: Path, covariates: Collection[str] = (), dialect: Dialect = FOUND) -> pd.DataFrame:
+    """Read one JSON object per line, also compressed by gzip; a key that a line lacks is a missing value."""
     return _read(path, _parse_jsonl)
 
 
-def read_parquet(path: Path, covariates: Collection[str] = ()) -> pd.DataFrame:
+def read_json(path: Path, covariates: Collection[str] = (), dialect: Dialect = FOUND) -> pd.DataFrame:
+    """Read a list of JSON objects, or one object per line."""
+    return _read(path, _parse_json)
+
+
+def read_parquet(path: Path, covariates: Collection[str] = (), dialect: Dialect = FOUND) -> pd.DataFrame:
     """Read a Parquet table."""
     return _read(path, pd.read_parquet)
 
 
-def read_saved_dataset(path: Path, covariates: Collection[str] = ()) -> pd.DataFrame:
+def read_arrow(path: Path, covariates: Collection[str] = (), dialect: Dialect = FOUND) -> pd.DataFrame:
+    """Read an Arrow file (Feather, version 2)."""
+    return _read(path, pd.read_feather)
+
+
+def read_excel(path: Path, covariates: Collection[str] = (), dialect: Dialect = FOUND) -> pd.DataFrame:
+    """Read the first sheet of a workbook; it needs openpyxl."""
+    return _read(path, lambda p: _with_package("openpyxl", lambda: pd.read_excel(p, keep_default_na=False)))
+
+
+def read_stata(path: Path, covariates: Collection[str] = (), dialect: Dialect = FOUND) -> pd.DataFrame:
+    """Read a Stata file; a cell with a value label holds its label."""
+    return _read(path, pd.read_stata)
+
+
+def read_spss(path: Path, covariates: Collection[str] = (), dialect: Dialect = FOUND) -> pd.DataFrame:
+    """Read an SPSS file; it needs pyreadstat. A cell with a value label holds its label."""
+    return _read(path, lambda p: _with_package("pyreadstat", lambda: pd.read_spss(p)))
+
+
+def read_saved_dataset(path: Path, covariates: Collection[str] = (), dialect: Dialect = FOUND) -> pd.DataFrame:
     """Read a folder that `datasets.Dataset.save_to_disk` wrote."""
     import datasets
 
@@ -110,13 +142,24 @@ def from_datasets(dataset: Any, source: str, covariates: Collection[str] = ()) -
     return frame
 
 
-Reader = Callable[[Path, Collection[str]], pd.DataFrame]
+Reader = Callable[[Path, Collection[str], Dialect], pd.DataFrame]
 READERS: dict[str, Reader] = {
     ".csv": read_csv,
+    ".csv.gz": read_csv,
+    ".txt": read_csv,
+    ".zip": read_csv,
     ".tsv": read_tsv,
+    ".tsv.gz": read_tsv,
+    ".json": read_json,
     ".jsonl": read_jsonl,
+    ".jsonl.gz": read_jsonl,
     ".ndjson": read_jsonl,
     ".parquet": read_parquet,
+    ".arrow": read_arrow,
+    ".feather": read_arrow,
+    ".xlsx": read_excel,
+    ".dta": read_stata,
+    ".sav": read_spss,
 }
 
 
@@ -128,7 +171,7 @@ def as_path(path: Any) -> Path:
     return Path(path)
 
 
-def read_table(path: Path, covariates: Collection[str] = ()) -> pd.DataFrame:
+def read_table(path: Path, covariates: Collection[str] = (), dialect: Dialect = FOUND) -> pd.DataFrame:
     """Read a table by its suffix, or a folder saved by `datasets`.
 
     Raises
@@ -139,11 +182,16 @@ def read_table(path: Path, covariates: Collection[str] = ()) -> pd.DataFrame:
     _check_name(path)
     if path.is_dir():
         return read_saved_dataset(path, covariates)
-    if path.suffix.lower() not in READERS and path.exists():
-        raise DataError(
-            f"{path}: no reader for {path.suffix or 'a file without suffix'}; there are: {', '.join(READERS)}"
-        )
-    return READERS.get(path.suffix.lower(), read_csv)(path, covariates)
+    suffix = _suffix(path)
+    if suffix not in READERS and path.exists():
+        raise DataError(f"{path}: no reader for {suffix or 'a file without suffix'}; there are: {', '.join(READERS)}")
+    return READERS.get(suffix, read_csv)(path, covariates, dialect)
+
+
+def _suffix(path: Path) -> str:
+    """Suffix by which a file is read, in lower case, with that of a compressed file."""
+    two = "".join(path.suffixes[-2:]).lower()
+    return two if two in READERS else path.suffix.lower()
 
 
 def check_texts(frame: pd.DataFrame, columns: Collection[str], source: str) -> None:
@@ -186,18 +234,19 @@ def _read(path: Path, reader: Callable[[Path], T]) -> T:
         raise DataError(f"{path}: cannot be parsed: {one_line(error)}") from error
 
 
-def _parse_delimited(path: Path, separator: str, covariates: Collection[str]) -> pd.DataFrame:
-    # Keep every cell as it is written: a text may well be "None" or "2020", and a group "007".
-    frame = pd.read_csv(path, sep=separator, encoding="utf-8-sig", dtype=str, na_filter=False)
-    if not isinstance(frame.index, pd.RangeIndex):
-        raise ValueError("rows have more cells than the header has names (put texts with a separator in quotes)")
-    for column in frame.columns:
-        cells = frame[column].where(~frame[column].isin(["", "NA"]), None)
-        frame[column] = _numeric(cells) if column in covariates else cells
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        header = next(row for row in csv.reader(stream, delimiter=separator) if row)
-    # pandas renames the second of two equal column names; a duplicated name must not go unnoticed.
-    return frame.set_axis(header, axis=1) if len(set(header)) < len(header) == frame.shape[1] else frame
+def _delimited(path: Path, separator: str, covariates: Collection[str], dialect: Dialect) -> pd.DataFrame:
+    frame = parse_delimited(path, separator, dialect)
+    for column in covariates:
+        if column in frame and isinstance(frame[column], pd.Series):
+            frame[column] = _numeric(frame[column])
+    return frame
+
+
+def _with_package(name: str, reader: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    try:
+        return reader()
+    except ImportError:
+        raise DataError(f"a table of this kind is read by {name}: pip install 'causalopt[tables]'") from None
 
 
 def _numeric(cells: pd.Series) -> pd.Series:
@@ -208,9 +257,22 @@ def _numeric(cells: pd.Series) -> pd.Series:
         return cells
 
 
+def _parse_json(path: Path) -> pd.DataFrame:
+    with path.open(encoding="utf-8-sig") as stream:
+        start = stream.read(1024).lstrip()
+    if not start.startswith("["):
+        return _parse_jsonl(path)
+    records = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_each_key_once)
+    for i, record in enumerate(records, start=1):
+        if not isinstance(record, dict):
+            raise ValueError(f"item {i} of its list is not a JSON object")
+    return pd.DataFrame.from_records(records)
+
+
 def _parse_jsonl(path: Path) -> pd.DataFrame:
     records = []
-    with path.open(encoding="utf-8-sig") as lines:
+    opened = gzip.open if path.suffix.lower() == ".gz" else open
+    with opened(path, "rt", encoding="utf-8-sig") as lines:
         for row, line in enumerate(lines, start=1):
             if line.strip():
                 try:

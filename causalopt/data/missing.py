@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -10,20 +11,30 @@ import pandas as pd
 
 from causalopt.data import validation
 from causalopt.data.columns import Columns
+from causalopt.data.reading import Reading
 from causalopt.errors import DataError, DroppedRowsWarning
 from causalopt.typing import Array
 
 OnMissing = Literal["drop", "error", "model"]
+OnMissingCovariate = Literal["drop", "impute"]
 
 
 def kept_rows(
-    frame: pd.DataFrame, columns: Columns, on_missing: OnMissing, source: str
-) -> tuple[pd.DataFrame, Array, dict[str, int]]:
-    """Return the typed rows that are kept, whether each has an outcome, and how many rows were left out, by reason.
+    frame: pd.DataFrame,
+    columns: Columns,
+    on_missing: OnMissing,
+    source: str,
+    reading: Reading,
+    on_missing_covariate: OnMissingCovariate,
+) -> tuple[pd.DataFrame, Columns, Array, dict[str, int]]:
+    """Return the typed rows that are kept, their roles, whether each has an outcome, and numbers of rows left out.
 
     See `causalopt.DirectOutcomeDataset.from_frame`.
     """
-    table = validation.clean(frame.reset_index(drop=True), columns, source)
+    frame = reading.cells(frame.reset_index(drop=True), columns, source)
+    table = validation.clean(frame, columns, source, reading.decimal)
+    if on_missing_covariate == "impute":
+        table, columns = imputed(table, columns)
     without = validation.without_outcome(table, columns, keep_missing=on_missing == "model")
     reasons = validation.missing_reasons(table, columns, without)
     dropped = {reason: int(mask.sum()) for reason, mask in reasons.items()}
@@ -42,5 +53,20 @@ def kept_rows(
             f"{source}: {int((~keep).sum())} of {len(keep)} rows left out: {counts}", DroppedRowsWarning, stacklevel=3
         )
     table = table[keep]
+    reading.check(table[columns.outcome], columns, source)
     validation.check_outcome_varies(table[columns.outcome], columns.outcome, source)
-    return table, ~without[keep], dropped
+    return table, columns, ~without[keep], dropped
+
+
+def imputed(table: pd.DataFrame, columns: Columns) -> tuple[pd.DataFrame, Columns]:
+    """Replace missing numbers of covariates by their mean, and add an indicator of where they were missing.
+
+    The indicator takes up whatever distinguishes the readers who did not answer; a mean alone would hide it.
+    """
+    added = {}
+    for column in columns.covariates:
+        values = table[column]
+        if pd.api.types.is_numeric_dtype(values) and values.isna().any() and values.notna().any():
+            added[f"{column} is missing"] = values.isna().astype(np.float64)
+            table = table.assign(**{column: values.fillna(values.mean())})
+    return table.assign(**added), replace(columns, covariates=(*columns.covariates, *added))

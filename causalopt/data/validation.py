@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable
-from decimal import Decimal
+from decimal import Decimal as BigDecimal
 from numbers import Real
 from typing import Any
 
@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 
 from causalopt.data.columns import SEVERAL, Columns
+from causalopt.data.covariate_kinds import as_numbers, refuse_names, say_how
 from causalopt.data.files import MISSING, number
+from causalopt.data.numerals import Decimal, read_numerals
 from causalopt.errors import DataError
 from causalopt.typing import Array
 
@@ -20,7 +22,7 @@ LARGEST_OUTCOME = 1e75
 """Absolute outcomes must be below this, and the largest above its inverse: their fourth powers are computed."""
 
 
-def clean(frame: pd.DataFrame, columns: Columns, source: str) -> pd.DataFrame:
+def clean(frame: pd.DataFrame, columns: Columns, source: str, decimal: Decimal | None = None) -> pd.DataFrame:
     """Give each role's column its type: strings for texts and categories (or None), float64 for numbers (or nan).
 
     Raises
@@ -39,7 +41,7 @@ def clean(frame: pd.DataFrame, columns: Columns, source: str) -> pd.DataFrame:
         if role.kind == "text":
             cleaned[column] = _texts(frame[column], column, source)
         elif role.kind == "covariates":
-            cleaned[column] = _covariate(frame[column], column, source)
+            cleaned[column] = _covariate(frame[column], column, source, decimal)
         elif role.kind in ("label", "name"):
             if column not in cleaned:  # a covariate or an attribute may name the group as well
                 cleaned[column] = _labels(frame[column], column, source)
@@ -47,11 +49,11 @@ def clean(frame: pd.DataFrame, columns: Columns, source: str) -> pd.DataFrame:
             cleaned[column] = _times(frame[column], column, source)
         elif role.kind == "log-probabilities" or role.name == "policy_log_prob":
             # Not every one of several policies writes every text, nor does one that did not write the logs.
-            cleaned[column] = _numbers(frame[column], column, source, least=-math.inf)
+            cleaned[column] = _numbers(frame[column], column, source, decimal, least=-math.inf)
         elif role.kind == "flag":
             cleaned[column] = _flags(frame[column], column, source)
         else:
-            cleaned[column] = _numbers(frame[column], column, source)
+            cleaned[column] = _numbers(frame[column], column, source, decimal)
         if role.kind == "positive":
             _refuse(cleaned[column], column, lambda value: value <= 0, f"a {role.name} must be positive", source)
             rule = f"a {role.name} must be below {LARGEST_OUTCOME:g}, so that sums of squares can be computed"
@@ -126,30 +128,40 @@ def _labels(series: pd.Series, column: str, source: str) -> pd.Series:
     return _map(labels, lambda value: None if isinstance(value, str) and not value.strip() else value)
 
 
-def _covariate(series: pd.Series, column: str, source: str) -> pd.Series:
-    """Numbers and booleans as float64, anything else as the strings of its levels."""
-    if pd.api.types.is_datetime64_any_dtype(series) or pd.api.types.is_timedelta64_dtype(series):
-        raise DataError(f"{source}: column {column!r} holds dates: turn them into a number or into a few categories")
+def _covariate(series: pd.Series, column: str, source: str, decimal: Decimal | None) -> pd.Series:
+    """Numbers, booleans, dates and percentages as float64, anything else as the strings of its levels."""
+    if pd.api.types.is_timedelta64_dtype(series):
+        raise DataError(f"{source}: column {column!r} holds times: turn them into a number or into a few categories")
     if pd.api.types.is_numeric_dtype(series):
         return _numbers(series, column, source)
     levels = _or_none(series)
-    is_coded = isinstance(series.dtype, pd.CategoricalDtype)
-    if not is_coded and all(isinstance(level, Real | np.bool_) for level in levels if level is not None):
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        return _labels(_map(levels, str), column, source)
+    if all(isinstance(level, Real | np.bool_) for level in levels if level is not None):
         return _numbers(series, column, source)
-    return _labels(_map(levels, str), column, source)
+    values = as_numbers(list(levels), column, source, decimal)
+    if values is not None:
+        return pd.Series(values, index=series.index)
+    labels = _labels(_map(levels, str), column, source)
+    refuse_names(labels, column, source)
+    return labels
 
 
-def _numbers(series: pd.Series, column: str, source: str, *, least: float | None = None) -> pd.Series:
+def _numbers(
+    series: pd.Series, column: str, source: str, decimal: Decimal | None = None, *, least: float | None = None
+) -> pd.Series:
     """Numbers as float64; they must be finite, but for ``least``."""
     if pd.api.types.is_numeric_dtype(series) and series.dtype.kind != "c":
         values = series.to_numpy(dtype=np.float64, na_value=np.nan)
     else:
         cells = _or_none(series)
-        try:
-            values = np.array([math.nan if cell is None else number(cell) for cell in cells])
-        except ValueError:
+        written = read_numerals(list(cells), decimal)
+        if written is None:
             _refuse(cells, column, _is_no_number, "must be a number", source)
-            raise
+            raise DataError(f"{source}: column {column!r} mixes ways of writing numbers")
+        values = written.numbers
+        if written.how is not None:
+            say_how(list(cells), written, column, source)
     numbers = pd.Series(values, index=series.index)
     if np.isinf(values).any():
         _refuse(numbers, column, lambda value: math.isinf(value) and value != least, "must be finite", source)
@@ -201,7 +213,7 @@ def _or_none(series: pd.Series) -> pd.Series:
         return pd.Series(strings[codes], index=series.index, dtype=object)
     cells = series.astype(object)
     # One by one: pandas compares a cell with itself, which a signalling nan of decimal does not bear.
-    signals = np.array([isinstance(cell, Decimal) and cell.is_snan() for cell in cells], dtype=bool)
+    signals = np.array([isinstance(cell, BigDecimal) and cell.is_snan() for cell in cells], dtype=bool)
     cells = cells.where(~signals, None) if signals.any() else cells
     return cells.where(cells.notna(), None)
 

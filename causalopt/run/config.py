@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from causalopt.data.columns import ROLES, Columns
+from causalopt.data.delimited import Dialect
 from causalopt.data.population import Population
 from causalopt.errors import ConfigError, one_line
 from causalopt.estimators.names import ADAPTIVE, DEFAULT, check_estimator
@@ -133,12 +134,26 @@ class PopulationConfig(Section):
         return Population(self.texts or default.texts, self.prompts or default.prompts)
 
 
+WORLD_ROWS = 4000
+
+
 class _Rows(Section):
     """The source of rows."""
 
     path: FilePath | None = None
     world: NamedPart | None = None
-    rows: Whole = Field(4000, ge=10, description="rows drawn from the world; ignored for a table")
+    rows: Whole | None = Field(
+        None,
+        ge=10,
+        description=f"rows drawn from the world, {WORLD_ROWS} by default; of a table at most as many, at random",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rows_of_a_world(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("world") is not None and given.get("rows") is None:
+            return {**given, "rows": WORLD_ROWS}
+        return given
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -156,6 +171,22 @@ class DataConfig(_Roles):
 
     direction: Literal["maximize", "minimize"] = "maximize"
     on_missing: Literal["drop", "error", "model"] = "drop"
+    on_missing_covariate: Literal["drop", "impute"] = "drop"
+    outcome_map: dict[str | int | float | bool, Number] | None = Field(
+        None, description="a number for each word of the outcome, such as {no: 0, yes: 1}"
+    )
+    missing_values: list[str | int | float] | None = Field(
+        None, description="numbers and words that stand for a missing answer, such as [-99]"
+    )
+    wide: dict[str, list[str]] | None = Field(
+        None, description="{raters: [columns]}: each cell of these columns becomes a row with that outcome"
+    )
+    sep: str | None = Field(None, description="separator of delimited text; found from the file by default")
+    encoding: str | None = Field(None, description="encoding of delimited text; found from the file by default")
+    skip_rows: Whole | list[Whole] | None = Field(
+        None, description="lines above the header to leave out, or positions of lines to leave out, from 0"
+    )
+    decimal: Literal[".", ","] | None = Field(None, description="decimal mark of numbers that are written with commas")
     adaptive: bool = Field(False, description="texts were chosen by earlier outcomes, in the order of data.time")
     outcome_rows: Whole | None = Field(
         None, ge=10, description="rows drawn from a world's second data set; by default as many as rows"
@@ -178,8 +209,14 @@ class DataConfig(_Roles):
 
     def roles(self) -> dict[str, Any]:
         """Keyword arguments of `DirectOutcomeDataset.from_path`."""
-        settings = {name: vars(self)[name] for name in ("direction", "on_missing", "adaptive")}
-        return {**vars(self.columns), **settings}
+        names = ("direction", "on_missing", "on_missing_covariate", "adaptive")
+        reading = ("outcome_map", "missing_values", "wide", "decimal")
+        return {**vars(self.columns), **{name: vars(self)[name] for name in (*names, *reading)}}
+
+    @property
+    def dialect(self) -> Dialect:
+        """How the table is written, if it is delimited text."""
+        return Dialect(self.sep, self.encoding, self.skip_rows)
 
 
 class OutcomeDataConfig(_Rows):
@@ -202,6 +239,10 @@ class OutcomeDataConfig(_Rows):
             "covariates": data.columns.covariates,
             "attributes": data.columns.attributes,
             "on_missing": data.on_missing,
+            "on_missing_covariate": data.on_missing_covariate,
+            "missing_values": data.missing_values,
+            "outcome_map": data.outcome_map,
+            "decimal": data.decimal,
         }
 
 

@@ -17,7 +17,7 @@ from causalopt.errors import ConfigError, collected_warnings
 from causalopt.estimators.names import ESTIMATORS
 from causalopt.evaluation.evaluate import evaluate
 from causalopt.evaluation.policies import NOT_CALLED, LoggedPolicy, as_subject, population_of
-from causalopt.run.config import RunConfig, load_config
+from causalopt.run.config import WORLD_ROWS, RunConfig, load_config
 from causalopt.run.metrics import evaluation_metrics, nuisance_metrics
 from causalopt.run.named_policies import LOGGED, NamedPolicy, external_policy, named_policy
 from causalopt.run.plan import (
@@ -30,7 +30,7 @@ from causalopt.run.plan import (
     resolve,
 )
 from causalopt.run.replacement import run_of
-from causalopt.run.tables import read_dataset
+from causalopt.run.tables import limited, read_dataset
 from causalopt.simulation.contracts import SimulatedWorld
 from causalopt.simulation.grading import truth_metrics
 
@@ -75,10 +75,10 @@ def estimate_value(config: RunConfig) -> dict[str, Any]:
     world: SimulatedWorld | None = None if config.data.world is None else plugins.worlds.create(config.data.world)
     with collected_warnings() as messages:
         if world is not None:
-            rows = world.sample(config.data.rows, config.seed)
+            rows = world.sample(config.data.rows or WORLD_ROWS, config.seed)
         else:
             assert config.data.path is not None
-            rows = read_dataset(config.data.path, config.data)
+            rows = limited(read_dataset(config.data.path, config.data), config.data.rows, config.seed)
         check_benchmark(config, rows)
         check_groups(config, rows)
         metrics = evaluated(

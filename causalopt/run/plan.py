@@ -24,9 +24,10 @@ from causalopt.objectives.contract import OBJECTIVE, Objective
 from causalopt.optimization.second_stage import check_second_stage
 from causalopt.plugins import Registry
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
-from causalopt.run.config import Part, RunConfig
+from causalopt.run.config import WORLD_ROWS, Part, RunConfig
 from causalopt.run.memory import warn_of_size
-from causalopt.run.tables import read_dataset
+from causalopt.run.preconditions import refuse_one_text, warn_of_few, warn_of_twins
+from causalopt.run.tables import limited, read_dataset
 from causalopt.signatures import shown
 from causalopt.simulation.contracts import SimulatedWorld, TwoSampleWorld, World
 
@@ -92,6 +93,9 @@ def prepare(config: RunConfig) -> Plan:
     world = None if config.data.world is None else plugins.worlds.create(config.data.world)
     everything, test_table = read_rows(config, world)
     warn_of_size(everything)
+    if world is None:
+        refuse_one_text(everything)
+        warn_of_twins(everything)
     texts = {*everything.texts, *(() if test_table is None else test_table.texts)}
     sets = None if world is not None else _logged_sets(everything, test_table)
     backend = build_backend(config, world.texts if isinstance(world, World) else sorted(texts), sets)
@@ -103,6 +107,7 @@ def prepare(config: RunConfig) -> Plan:
     backend.check([arm.objective for arm in arms.values()], config.samples.per_row)
     check_benchmark(config, train)
     outcome_rows = read_outcome_rows(config, world)
+    warn_of_few(test)
     return Plan(config, train, apart, test, outcome_rows, world, backend, arms.pop(""), arms)
 
 
@@ -167,9 +172,9 @@ def read_rows(
     """Return all rows, and those of a test table if there is one."""
     settings = config.data
     if world is not None:
-        return world.sample(settings.rows, config.seed), None
+        return world.sample(settings.rows or WORLD_ROWS, config.seed), None
     assert settings.path is not None
-    data = read_dataset(settings.path, settings)
+    data = limited(read_dataset(settings.path, settings), settings.rows, config.seed)
     if settings.test.path is None:
         return data, None
     return data, read_dataset(settings.test.path, settings)
@@ -200,11 +205,11 @@ def read_outcome_data(config: RunConfig, world: SimulatedWorld | None) -> Direct
     settings = config.outcome_data
     if settings is None:
         if isinstance(world, TwoSampleWorld):
-            return world.sample_outcome_data(config.data.outcome_rows or config.data.rows, config.seed)
+            return world.sample_outcome_data(config.data.outcome_rows or config.data.rows or WORLD_ROWS, config.seed)
         return None
     if settings.world is not None:
         other: SimulatedWorld = plugins.worlds.create(settings.world)
-        return other.sample(settings.rows, config.seed + 1)  # rows other than those of data.world
+        return other.sample(settings.rows or WORLD_ROWS, config.seed + 1)  # rows other than those of data.world
     assert settings.path is not None
     return DirectOutcomeDataset.from_path(settings.path, **settings.roles(config.data))
 

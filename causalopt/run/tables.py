@@ -31,7 +31,7 @@ def read_dataset(path: Path, settings: DataConfig) -> DirectOutcomeDataset:
         If a folder is not a policy.
     """
     roles, columns = settings.roles(), settings.columns
-    frame = files.read_table(path, columns.covariates)
+    frame = files.read_table(path, columns.covariates, settings.dialect)
     loggers = dict(columns.loggers or {})
     for label, source in loggers.items():
         if source not in frame.columns and Path(source).is_dir():
@@ -40,6 +40,13 @@ def read_dataset(path: Path, settings: DataConfig) -> DirectOutcomeDataset:
             loggers[label] = f"log q of {source}"
             frame[loggers[label]] = _log_prob(policy, frame, columns)
     return DirectOutcomeDataset.from_frame(frame, source=str(path), **{**roles, "loggers": loggers or None})
+
+
+def limited(data: DirectOutcomeDataset, rows: int | None, seed: int) -> DirectOutcomeDataset:
+    """Draw ``rows`` of a table at random, in its order; all of them if there are no more."""
+    if rows is None or rows >= len(data):
+        return data
+    return data.subset(np.sort(np.random.default_rng(seed).choice(len(data), rows, replace=False)))
 
 
 def _log_prob(policy: Policy, frame: pd.DataFrame, columns: Columns) -> pd.Series:

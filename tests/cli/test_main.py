@@ -112,6 +112,7 @@ def test_a_run_that_fails_says_first_what_it_was_warned_of(call, survey, monkeyp
     ]
 
 
+@pytest.mark.filterwarnings("ignore:.*nothing is concluded from fewer")
 def test_check_shows_the_mean_that_the_run_works_with(call, survey):
     code, out, _ = call("check", survey / "survey.yaml")
     frame = pd.read_csv(survey / "survey.csv")

@@ -234,7 +234,7 @@ def change(column, value):
     (change("who", [1]), {}, r"column 'who', row 3 is \[1\]: must be a number or a name"),
     (change("resp", [1]), {}, r"column 'resp', row 3 is \[1\]: must be a number"),
     (lambda f: f.assign(resp=pd.Timestamp(2020, 1, 1)), {}, r"column 'resp', row 1 is Timestamp.*: must be a number"),
-    (lambda f: f.assign(age=pd.Timestamp(2020, 1, 1)), {}, "column 'age' holds dates"),
+    (lambda f: f.assign(age=pd.Timedelta(1, "D")), {}, "column 'age' holds times"),
     (lambda f: f.assign(resp=10**400), {}, "column 'resp', row 1 is .*: must be finite"),
     (change("views", -1), {"weight": "views"}, "row 3 is -1.0: a weight must be positive"),
     (change("views", "1_000"), {}, "column 'views', row 3 is '1_000': must be a number"),
@@ -263,20 +263,20 @@ def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "header.csv").write_text("text,outcome\n")
     (tmp_path / "broken.jsonl").write_text('{"text": "one"\n')
     (tmp_path / "broken.parquet").write_text("no parquet")
-    (tmp_path / "table.xlsx").touch()
+    (tmp_path / "table.pdf").touch()
     (tmp_path / "folder").mkdir()
     for name, message in {
         "none.csv": "there is no such file",
         "empty.csv": "is empty",
         "latin.csv": "is not UTF-8",
         "broken.csv": "cannot be parsed",
-        "wide.csv": "rows have more cells than the header has names",
+        "wide.csv": "line 2 has 3 cells and the header 2; put texts that contain ',' in quotes",
         "twice.csv": "several columns 'text'",
         "long.csv": "cannot be parsed: .*line 3",
         "header.csv": "has no rows",
         "broken.jsonl": "cannot be parsed: line 1",
         "broken.parquet": "cannot be parsed",
-        "table.xlsx": "no reader for .xlsx; there are: .csv",
+        "table.pdf": "no reader for .pdf; there are: .csv",
         "folder": "folder",
     }.items():
         with pytest.raises(DataError, match=message) as caught:

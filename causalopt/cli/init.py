@@ -1,0 +1,61 @@
+"""``causalopt init``: a first configuration for a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from causalopt.cli.arguments import path
+from causalopt.cli.console import console, escaped
+from causalopt.durable import write_text
+from causalopt.errors import ConfigError
+from causalopt.output import check_new_file
+
+
+def init(
+    table: Annotated[
+        Path, typer.Argument(parser=path, help="Your table: CSV, JSON Lines, Excel, ...", show_default=False)
+    ],
+    text: Annotated[str | None, typer.Option(help="Column of the texts, if it is not found.")] = None,
+    outcome: Annotated[str | None, typer.Option(help="Column of the outcome, if it is not found.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="Column of the prompts, if it is not found.")] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Ask nothing; a role that is not found is an error.")
+    ] = False,
+    out: Annotated[Path, typer.Option(parser=path, help="Configuration to write.")] = Path("causalopt.yaml"),
+) -> None:
+    """Propose a role for every column of a table, and write a first configuration of a dozen lines.
+
+    Example: causalopt init survey.csv --yes && causalopt check causalopt.yaml
+    """
+    from causalopt.data.files import read_table
+    from causalopt.data.proposal import propose
+    from causalopt.run.first_configuration import as_yaml, first_backend
+
+    if out.exists():
+        raise ConfigError(f"{out}: already exists; name another file with --out")
+    check_new_file(out)
+    frame = read_table(table)
+    given = {
+        role: name for role, name in (("text", text), ("outcome", outcome), ("prompt", prompt)) if name is not None
+    }
+    proposal = propose(frame, given, str(table))
+    while proposal.missing:
+        role = proposal.missing[0]
+        if yes:
+            names = ", ".join(map(str, frame.columns))
+            raise ConfigError(f"{table}: no column looks like the {role}; name it with --{role}, of: {names}")
+        given[role] = typer.prompt(f"Which column is the {role}? ({', '.join(map(str, frame.columns))})")
+        proposal = propose(frame, given, str(table))
+    backend, reason = first_backend(frame, proposal.settings)
+    shown = Table("column", "role", "because")
+    roles = {value: role for role, value in proposal.settings.items() if isinstance(value, str)}
+    for column, why in proposal.reasons.items():
+        role = roles.get(column, "covariate" if column in proposal.settings.get("covariates", ()) else "")
+        shown.add_row(escaped(column), role, escaped(why))
+    console.print(shown)
+    write_text(out, as_yaml(table, proposal, backend, reason))
+    console.print(escaped(f"Wrote {out}. Read it, then: causalopt check {out}"), soft_wrap=True, highlight=False)
