@@ -115,6 +115,8 @@ def run(
     if by_group is not None:
         console.print(by_group)
     console.print(escaped(metrics["verdict"]), soft_wrap=True)
+    if "logged_log_prob" in metrics and metrics["logged_log_prob"] not in metrics["warnings"]:
+        console.print(escaped(metrics["logged_log_prob"]), soft_wrap=True)
     if metrics["frontier"] is not None and metrics["frontier"]["sentence"] not in metrics["verdict"]:
         console.print(escaped(metrics["frontier"]["sentence"]), soft_wrap=True)
     console.print(escaped(f"Report: {directory / 'report.html'}"), soft_wrap=True, highlight=False)

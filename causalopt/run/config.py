@@ -156,6 +156,7 @@ class DataConfig(_Roles):
 
     direction: Literal["maximize", "minimize"] = "maximize"
     on_missing: Literal["drop", "error", "model"] = "drop"
+    tools: str | None = Field(None, description="column of tools (JSON schemas), which become part of the prompt")
     adaptive: bool = Field(False, description="texts were chosen by earlier outcomes, in the order of data.time")
     outcome_rows: Whole | None = Field(
         None, ge=10, description="rows drawn from a world's second data set; by default as many as rows"
@@ -178,7 +179,7 @@ class DataConfig(_Roles):
 
     def roles(self) -> dict[str, Any]:
         """Keyword arguments of `DirectOutcomeDataset.from_path`."""
-        settings = {name: vars(self)[name] for name in ("direction", "on_missing", "adaptive")}
+        settings = {name: vars(self)[name] for name in ("tools", "direction", "on_missing", "adaptive")}
         return {**vars(self.columns), **settings}
 
 
@@ -197,6 +198,7 @@ class OutcomeDataConfig(_Rows):
             "text": self.text or data.columns.text,
             "outcome": self.outcome or data.columns.outcome,
             "prompt": self.prompt or data.columns.prompt,
+            "tools": data.tools,
             "observed": self.observed,
             "weight": self.weight,
             "covariates": data.columns.covariates,
