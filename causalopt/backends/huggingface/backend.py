@@ -153,6 +153,10 @@ class HuggingFaceBackend:
             raise ConfigError(f"backend.dtype must be auto, float32 or bfloat16, not {dtype!r}")
         if on_long_text not in ("error", "truncate"):
             raise ConfigError(f"backend.on_long_text must be error or truncate, not {on_long_text!r}")
+        if chat_template not in (True, False, "auto"):
+            raise ConfigError(f"backend.chat_template must be true, false or auto, not {chat_template!r}")
+        if system_prompt is not None:
+            check_type("backend.system_prompt", system_prompt, (str,), "a text")
         if tokenization not in ("apart", "together"):
             raise ConfigError(f"backend.tokenization must be apart or together, not {tokenization!r}")
         if max_length is not None:

@@ -128,7 +128,13 @@ def test_prompts_are_answered_in_order(reference: HuggingFacePolicy) -> None:
 def test_left_padding_changes_nothing(letters: HuggingFacePolicy) -> None:
     """With the same random numbers, short prompts beside a long one are continued as they are beside short ones."""
     (short,), (long,) = letters.codec.encode_prompts(["b"], 1), letters.codec.encode_prompts(["abbaabbaab" * 2], 1)
-    limits = {"ends": [letters.codec.end], "max_new_tokens": 20, "max_length": 64, "batch_size": 1000, "generator_seed": 0}
+    limits = {
+        "ends": [letters.codec.end],
+        "max_new_tokens": 20,
+        "max_length": 64,
+        "batch_size": 1000,
+        "generator_seed": 0,
+    }
     alone = generate(letters.model, [short] * 1000, **limits)
     beside = generate(letters.model, [short] * 999 + [long], **limits)
     assert alone[:999] == beside[:999]
