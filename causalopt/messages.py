@@ -29,7 +29,7 @@ def write_prompt(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | N
     >>> read_prompt(prompt).messages[1]["content"]
     'Why?'
     """
-    written: dict[str, Any] = {"messages": [dict(message) for message in messages]}
+    written: dict[str, Any] = {"messages": [{key: one[key] for key in sorted(one, key=_place)} for one in messages]}
     if tools:
         written["tools"] = list(tools)
     return json.dumps(written, ensure_ascii=False, separators=(",", ":"))
@@ -88,6 +88,11 @@ def readable(prompt: str) -> str:
     if tools:
         turns.insert(0, f"Tools: {json.dumps(tools, ensure_ascii=False)}")
     return "\n\n".join(turns)
+
+
+def _place(key: str) -> tuple[bool, bool, str]:
+    """Place of a message's key: role and content first, the others by name."""
+    return key != "role", key != "content", key
 
 
 def _said(message: Message) -> str:
