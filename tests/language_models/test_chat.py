@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from causalopt.backends.contracts import Progress
 from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
 from causalopt.errors import ChatTemplateWarning, ConfigError, DataError, ModelError
+from causalopt.language_models import sampling
 from causalopt.language_models.chat import ChatTemplate
 from causalopt.language_models.tokenization import TextCodec
 from causalopt.messages import write_prompt
@@ -175,8 +176,16 @@ def test_draws_stop_at_the_end_of_a_turn(name: str, tmp_path: Path) -> None:
     assert np.isfinite(policy.log_prob(["Why?"] * 40, drawn)).all()
 
 
-def test_draws_have_the_scored_probabilities_though_there_are_several_ends(tmp_path: Path) -> None:
-    """A chi-square test of short texts, given that they are texts; fails by chance with probability 1e-4."""
+@pytest.mark.parametrize("own_loop", [True, False])
+def test_draws_have_the_scored_probabilities_though_there_are_several_ends(
+    own_loop: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chi-square test of short texts, given that they are texts; fails by chance with probability 1e-4.
+
+    The model's own generation settings ask for a temperature, top-k, top-p and a repetition penalty.
+    """
+    if not own_loop:
+        monkeypatch.setattr(sampling, "_keeps_keys_and_values", lambda *args: False)
     save_model("qwen 2.5", tmp_path, likely=0.15)
     policy = reference(tmp_path, sampling={"max_new_tokens": 60, "batch_size": 2000})
     drawn = policy.sample(["Why?"] * 4000, 4000, seed=1)
