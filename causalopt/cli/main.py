@@ -19,6 +19,7 @@ from causalopt.cli.console import console, escaped, leave_quietly, show_warning,
 from causalopt.cli.ending import FULL, Commands, Interrupted, fail, kept_traceback, prepare_streams
 from causalopt.cli.estimate import compare, estimate, evaluate
 from causalopt.cli.frontier import frontier
+from causalopt.cli.simulate import simulate
 from causalopt.durable import write_text
 from causalopt.errors import CausalOptError, CausalOptWarning, ConfigError, one_line
 from causalopt.output import check_new_file, check_new_folder, writing
@@ -160,6 +161,7 @@ app.command()(evaluate)
 app.command()(compare)
 app.command()(frontier)
 app.command()(choose)
+app.command()(simulate)
 
 
 @app.command()
