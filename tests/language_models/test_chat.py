@@ -170,6 +170,10 @@ def test_draws_stop_at_the_end_of_a_turn(name: str, tmp_path: Path) -> None:
     style = STYLES[name]
     save_model(name, tmp_path, likely=0.15)
     policy = reference(tmp_path, chat_template_kwargs=style.arguments, sampling={"max_new_tokens": 60})
+    ends = set(policy.codec.tokenizer.convert_tokens_to_ids([style.turn_end, *style.ends]))
+    raw = policy._generate(policy.codec.encode_prompts(["Why?"] * 40, 40), 0, None)
+    assert {ids[-1] for ids in raw if len(ids) < 60} == ends
+    assert all(ends.isdisjoint(ids[:-1]) for ids in raw)
     drawn = policy.sample(["Why?"] * 40, 40, seed=0)  # a text without an end would be a warning, which is an error
     assert len(set(drawn)) > 10
     assert not any(token in text for token in style.controls for text in drawn)
@@ -196,6 +200,27 @@ def test_draws_have_the_scored_probabilities_though_there_are_several_ends(
     counts = np.array([drawn.count(text) for text in texts])
     assert counts.min() >= 5
     assert stats.chisquare(counts, probability / probability.sum() * counts.sum()).pvalue > 1e-4
+
+
+def test_a_draw_that_stops_at_another_end_is_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_model("qwen 2.5", tmp_path)
+    policy = reference(tmp_path)
+    tokenizer = policy.codec.tokenizer
+    ids = {text: tokenizer.encode(text) + tokenizer.convert_tokens_to_ids([end]) for text, end in (
+        ("No.", "<|endoftext|>"), ("Yes.", "<|im_end|>"),
+    )}  # fmt: skip
+    drawn = iter(ids.values())
+    monkeypatch.setattr(
+        "causalopt.backends.huggingface.policy.generate", lambda model, heads, **how: [next(drawn)] * len(heads)
+    )
+    assert policy.sample(["Why?"] * 2, 2, seed=0) == ["Yes."] * 2
+    monkeypatch.setattr(
+        "causalopt.backends.huggingface.policy.generate", lambda model, heads, **how: [ids["No."]] * len(heads)
+    )
+    with pytest.raises(
+        ModelError, match=r"hardly ever .*: none in 50 draws \(100 of all draws ended with another token"
+    ):
+        policy.sample(["Why?"] * 2, 2, seed=0)
 
 
 def test_a_models_generation_settings_are_saved_as_they_were(family: Family, tmp_path: Path) -> None:
