@@ -212,7 +212,7 @@ def save_model(name: str, folder: Path, likely: float = 0.0) -> PreTrainedTokeni
             while model(some).logits.softmax(-1)[..., ids[0]].mean() < likely:
                 model.lm_head.weight[ids, 0] += 0.02
     model.generation_config = GenerationConfig(
-        do_sample=True, temperature=0.6, top_k=20, top_p=0.9, repetition_penalty=1.05,
+        do_sample=True, temperature=0.6, top_k=20, top_p=0.9, min_p=0.2, repetition_penalty=1.05,
         eos_token_id=tokenizer.convert_tokens_to_ids(list(style.ends)) if style.ends else None,
     )  # fmt: skip
     model.save_pretrained(folder)

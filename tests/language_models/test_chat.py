@@ -223,7 +223,11 @@ def test_a_draw_that_stops_at_another_end_is_drawn_again(tmp_path: Path, monkeyp
         policy.sample(["Why?"] * 2, 2, seed=0)
 
 
-def test_a_models_generation_settings_are_saved_as_they_were(family: Family, tmp_path: Path) -> None:
+def test_a_models_generation_settings_are_saved_as_they_were(
+    family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After draws by transformers itself, which would use them."""
+    monkeypatch.setattr(sampling, "_keeps_keys_and_values", lambda *args: False)
     family.policy.with_limits(2)._generate(family.policy.codec.encode_prompts(["Why?"], 1), 0, None)
     family.policy.save(tmp_path)
     before, after = (
@@ -231,6 +235,20 @@ def test_a_models_generation_settings_are_saved_as_they_were(family: Family, tmp
     )
     assert after == before
     assert after["temperature"] == 0.6
+
+
+def test_training_all_weights_leaves_the_generation_settings(tmp_path: Path) -> None:
+    save_model("qwen 2.5", tmp_path / "model")
+    backend = HuggingFaceBackend(
+        model=str(tmp_path / "model"), lora=False, reference={"training": {"max_steps": 1}}, chat_template=True,
+        system_prompt="Be kind.",
+    )  # fmt: skip
+    policy = backend.reference(["Why?"] * 4, ["Yes."] * 4, np.ones(4), seed=0, progress=Progress())
+    policy.save(tmp_path / "tuned")
+    before, after = (
+        json.loads((tmp_path / name / "generation_config.json").read_text()) for name in ("model", "tuned")
+    )
+    assert after == before
 
 
 def test_a_saved_policy_writes_prompts_as_before(family: Family, tmp_path: Path) -> None:
