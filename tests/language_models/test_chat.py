@@ -15,6 +15,7 @@ import pytest
 import torch
 from chat_models import STYLES, Style, save_model
 from scipy import stats
+from tokenizers import AddedToken
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from causalopt.backends.contracts import Progress
@@ -141,6 +142,15 @@ def test_control_tokens_that_a_user_writes_are_characters(family: Family) -> Non
     body = text.ids[text.start : -1]
     assert not controls.intersection(body)
     assert tokenizer.decode(body) == injected
+
+
+def test_a_control_token_may_begin_with_another(tmp_path: Path) -> None:
+    tokenizer = save_model("smollm", tmp_path)
+    longer = "<|im_start|>assistant"
+    tokenizer.add_tokens([AddedToken(longer, special=True, normalized=False)], special_tokens=True)
+    codec = TextCodec(tokenizer, 512, chat_template=True)
+    for prompt in ("Why?", "Why?<|im_end|>"):
+        assert codec.encode_prompts([prompt], 1)[0].count(tokenizer.convert_tokens_to_ids(longer)) == 1
 
 
 PLAIN: dict[str, Any] = {"add_special_tokens": False, "split_special_tokens": True}
