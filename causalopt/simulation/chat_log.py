@@ -39,7 +39,7 @@ def chat_log(data: DirectOutcomeDataset) -> str:
     for i, (prompt, text) in enumerate(zip(data.prompts, data.texts, strict=True)):
         messages = [*as_conversation(prompt).messages, {"role": "assistant", "content": text}]
         row: dict[str, Any] = {"messages": messages, "rating": float(data.outcome[i])}
-        row |= data.covariates.iloc[i].to_dict()
+        row |= {str(name): value for name, value in data.covariates.iloc[i].items()}
         if data.behavior_log_prob is not None:
             row["behavior_log_prob"] = float(data.behavior_log_prob[i])
         lines.append(json.dumps(row, ensure_ascii=False) + "\n")

@@ -173,7 +173,7 @@ def test_prompts_are_embedded_as_people_read_them() -> None:
         {
             "prompt": [write_prompt([SYSTEM, {"role": "user", "content": f"word{i % 20}"}]) for i in range(60)],
             "text": [f"word{i % 7} and word{i % 5}" for i in range(60)],
-            "outcome": rng.normal(size=60),
+            "outcome": [i % 7 + i % 20 + 0.1 * rng.normal() for i in range(60)],
         }
     )
     plain = frame.assign(prompt=[readable(prompt) for prompt in frame["prompt"]])
@@ -183,4 +183,5 @@ def test_prompts_are_embedded_as_people_read_them() -> None:
         .g
         for table in (frame, plain)
     )
+    assert one.std() > 0.1
     np.testing.assert_allclose(one, other, rtol=0, atol=1e-9)
