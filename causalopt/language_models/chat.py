@@ -90,7 +90,7 @@ class ChatTemplate:
     @cached_property
     def end(self) -> int:
         """Id of the token that the template writes after an assistant's text; the tokenizer's end if it writes none."""
-        found = first_token(self._after_answer, self.tokenizer)
+        found = first_token(self._whole.rpartition(_ANSWER)[2], self.tokenizer)
         if found is None:
             found = self.tokenizer.eos_token_id
         if found is None:
@@ -132,10 +132,6 @@ class ChatTemplate:
         if _ANSWER not in written:
             raise ModelError("the tokenizer's chat template does not write what an assistant says")
         return written
-
-    @property
-    def _after_answer(self) -> str:
-        return self._whole.rpartition(_ANSWER)[2]
 
     def _with_system(self, messages: list[Message]) -> list[Message]:
         if self.system_prompt is None or messages[0]["role"] == "system":
