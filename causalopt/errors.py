@@ -65,6 +65,10 @@ class CollapseWarning(CausalOptWarning):
     """A fit moved too far from the data and was stopped; the message gives the step and what was observed."""
 
 
+class ChatTemplateWarning(CausalOptWarning):
+    """A chat template adds to the prompts what neither the data nor the settings say; the message gives it."""
+
+
 class TruncationWarning(CausalOptWarning):
     """Weights or texts were truncated; the message gives the share."""
 

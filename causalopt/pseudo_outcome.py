@@ -23,6 +23,7 @@ from causalopt.embedding import Embedder, embed, embed_repeated
 from causalopt.embedding.contracts import LearnsAttributes
 from causalopt.errors import DataError, ModelError
 from causalopt.executors import Executor
+from causalopt.messages import readable
 from causalopt.nuisance import models
 from causalopt.nuisance.assignment.auto import AutoAssignment
 from causalopt.nuisance.assignment.logged import LoggedAssignment
@@ -291,7 +292,8 @@ class FittedNuisances:
         their laws are one.
         """
         embedder: Any = copy.deepcopy(self.embedder)
-        both: Embedder = embedder.fit(sorted({*texts, *(prompts or ()), *drawn_texts, *(drawn_prompts or ())}))
+        asked = map(readable, {*(prompts or ()), *(drawn_prompts or ())})
+        both: Embedder = embedder.fit(sorted({*texts, *drawn_texts, *asked}))
         return embed_repeated(both, prompts, texts), embed_repeated(both, drawn_prompts, drawn_texts)
 
 
@@ -454,7 +456,7 @@ class PseudoOutcomeEstimator(BaseEstimator):  # type: ignore[misc]
         for data in datasets:
             if isinstance(embedder, LearnsAttributes):
                 embedder.learn(data.texts, data.attributes)
-            strings.update(dict.fromkeys([*data.texts, *(data.prompts or [])]))
+            strings.update(dict.fromkeys([*data.texts, *map(readable, dict.fromkeys(data.prompts or ()))]))
         return embedder.fit(list(strings))
 
     def _logged_weight(self, dataset: DirectOutcomeDataset) -> Float64 | None:

@@ -231,6 +231,20 @@ class Backend(Protocol):
         ...
 
 
+@runtime_checkable
+class LanguageModelBackend(Backend, Protocol):
+    """A backend whose reference may be the very model that wrote the logs."""
+
+    def compare_logged(
+        self, reference: Policy, prompts: Sequence[str] | None, texts: Sequence[str], log_prob: Float64, *, seed: int
+    ) -> str | None:
+        """Say in a sentence whether logged log-probabilities [n], nats, are those of the reference.
+
+        None if the reference was tuned on the logged texts. If they are not, it is a warning too.
+        """
+        ...
+
+
 BACKEND = ("population", "check", "reference", "fit", "load_policy")
 """Attributes that an object needs to be a `Backend`."""
 

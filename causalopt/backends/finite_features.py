@@ -9,6 +9,7 @@ import numpy as np
 
 from causalopt.embedding.contracts import Embedder
 from causalopt.errors import DataError
+from causalopt.messages import readable
 from causalopt.typing import Float64
 
 PROMPT_COMPONENTS = 8
@@ -32,7 +33,7 @@ def finite_features(embedder: Embedder, texts: Sequence[str], prompts: Sequence[
     phi = _standardized_embedding(embedder, texts, "candidates")
     if prompts is None or len(prompts) == 1:
         return phi
-    psi = _leading(_standardized_embedding(embedder, prompts, "prompts"))
+    psi = _leading(_standardized_embedding(embedder, [readable(prompt) for prompt in prompts], "prompts"))
     size = len(prompts) * phi.size * (1 + psi.shape[1])
     if size > MOST_NUMBERS:
         raise DataError(

@@ -12,6 +12,7 @@ from causalopt.cli.arguments import path
 from causalopt.cli.console import console, escaped, stderr
 from causalopt.durable import write_text
 from causalopt.errors import ConfigError
+from causalopt.messages import readable
 from causalopt.output import check_new_file
 
 SHOWN = 40
@@ -45,7 +46,7 @@ def choose(
     table = Table(*(["prompt"] if named else []), "rank", "text", "probability", "score", interval, "readings")
     for row in found.head(SHOWN).to_dict(orient="records"):
         numbers = f"{row['probability']:.3f}", f"{row['score']:+.3g}", f"{row['ci_low']:+.3g} to {row['ci_high']:+.3g}"
-        first = [escaped(row["prompt"])] if named else []
+        first = [escaped(readable(row["prompt"]))] if named else []
         table.add_row(*first, str(row["rank"]), escaped(row["text"]), *numbers, f"{row['readings']:g}")
     table.caption = (
         "score: predicted outcome minus the mean over the candidates of the prompt; readings: exposure of the text in "

@@ -20,6 +20,7 @@ from causalopt.cli.ending import FULL, Commands, Interrupted, fail, kept_traceba
 from causalopt.cli.estimate import compare, estimate, evaluate
 from causalopt.cli.frontier import frontier
 from causalopt.cli.init import init
+from causalopt.cli.simulate import simulate
 from causalopt.errors import CausalOptError, CausalOptWarning, ConfigError, one_line
 from causalopt.output import check_new_folder, writing
 from causalopt.signatures import MOST_SEED
@@ -115,6 +116,8 @@ def run(
     if by_group is not None:
         console.print(by_group)
     console.print(escaped(metrics["verdict"]), soft_wrap=True)
+    if "logged_log_prob" in metrics and metrics["logged_log_prob"] not in metrics["warnings"]:
+        console.print(escaped(metrics["logged_log_prob"]), soft_wrap=True)
     if metrics["frontier"] is not None and metrics["frontier"]["sentence"] not in metrics["verdict"]:
         console.print(escaped(metrics["frontier"]["sentence"]), soft_wrap=True)
     console.print(escaped(f"Report: {directory / 'report.html'}"), soft_wrap=True, highlight=False)
@@ -138,6 +141,7 @@ app.command()(evaluate)
 app.command()(compare)
 app.command()(frontier)
 app.command()(choose)
+app.command()(simulate)
 
 
 @app.command()

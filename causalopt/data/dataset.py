@@ -17,6 +17,7 @@ from causalopt.data.columns import NAMED, Columns, check_several
 from causalopt.data.delimited import Dialect
 from causalopt.data.fingerprint import fingerprint_frame
 from causalopt.data.loggers import check_loggers, mixture_log_prob, own_log_prob
+from causalopt.data.messages import split_messages
 from causalopt.data.missing import OnMissing, OnMissingCovariate
 from causalopt.data.population import DRAWN, Population
 from causalopt.data.reading import Reading
@@ -38,7 +39,8 @@ class DirectOutcomeDataset:
     Attributes
     ----------
     texts, prompts:
-        The text that was read, and the context that it answers (None without prompts).
+        The text that was read, and the context that it answers (None without prompts). A prompt that is a conversation
+        is a string too, see `causalopt.messages.write_prompt`.
     outcome:
         The response, outcome units; ``direction`` is whether larger or smaller is better. nan where ``observed`` is
         false, so that nothing takes such a row for a response.
@@ -178,6 +180,7 @@ class DirectOutcomeDataset:
         text: str = "text",
         outcome: str = "outcome",
         prompt: str | None = None,
+        tools: str | None = None,
         observed: str | None = None,
         covariates: Sequence[str] = (),
         weight: str | None = None,
@@ -212,7 +215,11 @@ class DirectOutcomeDataset:
             Name of the table in messages.
         text, outcome, prompt, observed, weight, group, reader, behavior_log_prob, logger, assignment_log_prob:
             Name of the column in that role; see the class for the meaning of each. Where ``observed`` (0 or 1, false or
-            true) is 0, the outcome may be empty, and is ignored if it is there.
+            true) is 0, the outcome may be empty, and is ignored if it is there. Texts and prompts are strings or lists
+            of messages, see `causalopt.data.messages.split_messages`: of a column ``text`` of whole conversations, the
+            last assistant's turn is the text, and all before it (after that of a column ``prompt``) is the prompt.
+        tools:
+            Name of a column of tools (JSON schemas) that the assistant may call; they become part of the prompt.
         time, policy_log_prob, policy_text, placebo_outcome:
             Names of the columns in these roles, which only a split by time and an evaluation use.
         covariates, attributes:
@@ -290,6 +297,14 @@ class DirectOutcomeDataset:
         frame, columns = reading.apply(frame, columns, source)
         columns.check_together(adaptive)
         columns.check(frame, source)
+        if tools is not None and tools not in frame:
+            raise DataError(f"{source}: there is no column {tools!r} for tools")
+        frame, named = split_messages(frame, columns.text, columns.prompt, source, tools)
+        if policy_text is not None:
+            frame, _ = split_messages(frame, policy_text, None, source)
+        if tools is not None and named is None:
+            raise ConfigError("data.tools needs prompts: name their column in data.prompt")
+        columns = replace(columns, prompt=named)
         if not len(frame):
             raise DataError(f"{source}: has no rows")
         table, columns, observed_rows, dropped = missing.kept_rows(

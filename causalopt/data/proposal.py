@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 
 from causalopt.data.covariate_kinds import FEWEST_NAMES, NAMES, as_dates
+from causalopt.data.messages import is_conversation, split_messages
 from causalopt.data.numerals import read_numerals
 from causalopt.data.outcome_words import propose_map
+from causalopt.data.shape import nested_names, with_nested
 from causalopt.errors import DataError
 
 NAMES_OF: dict[str, str] = {
@@ -72,8 +74,10 @@ class _Column:
     def of(cls, name: str, cells: pd.Series) -> _Column:
         filled = [cell for cell in cells if not _is_empty(cell)]
         strings = [cell for cell in filled if isinstance(cell, str)]
-        kind = "objects" if any(isinstance(cell, list | dict) for cell in filled) else "words"
-        written = None if kind == "objects" else read_numerals([None if _is_empty(cell) else cell for cell in cells])
+        kind = "objects" if any(isinstance(cell, list | dict | np.ndarray) for cell in filled) else "words"
+        if filled and all(map(is_conversation, filled)):
+            kind = "messages"
+        written = None if kind != "words" else read_numerals([None if _is_empty(cell) else cell for cell in cells])
         distinct = 0 if kind == "objects" else len({str(cell) for cell in filled})
         scale = propose_map(set(strings)) if written is None and strings and len(strings) == len(filled) else None
         if written is not None:
@@ -113,6 +117,8 @@ def propose(frame: pd.DataFrame, given: Mapping[str, Any], source: str) -> Propo
     """
     if not len(frame):
         raise DataError(f"{source}: has no rows")
+    top = set(map(str, frame.columns))
+    frame = with_nested(frame, nested_names(frame))
     columns = [_Column.of(str(name), frame[name]) for name in frame.columns]
     taken: dict[str, str] = {}
     reasons: dict[str, str] = {}
@@ -135,8 +141,8 @@ def propose(frame: pd.DataFrame, given: Mapping[str, Any], source: str) -> Propo
         found = next((column for column in free() if column.is_called(role) and _suits(role, column)), None)
         if role not in taken and found is not None:
             take(role, found, f"its name is that of a {_WORDS[role]}")
-    of_text = _properties_of_texts(frame, taken.get("text"))
-    _propose_outcome(free, taken, take, raters, of_text)
+    of_text = _properties_of_texts(*_read_messages(frame, taken, source))
+    _propose_outcome(free, taken, take, raters, of_text, top)
     settings: dict[str, Any] = {role: taken[role] for role in _ORDER if role in taken}
     outcome = next((column for column in columns if column.name == taken.get("outcome")), None)
     if outcome is not None and outcome.numbers is None and outcome.scale is not None:
@@ -145,11 +151,14 @@ def propose(frame: pd.DataFrame, given: Mapping[str, Any], source: str) -> Propo
     if wide:
         settings |= {"outcome": "rating", "wide": {"raters": wide}}
         reasons |= dict.fromkeys(wide, "one of several raters: its cells become rows")
-    covariates = []
+    covariates: list[str] = []
     for column in free():
         if column.name in wide:
             continue
         reason = SAME_BY_TEXT if column.name in of_text else _no_covariate(column)
+        equal = next((name for name in covariates if frame[name].tolist() == frame[column.name].tolist()), None)
+        if equal is not None:
+            reason = f"it is equal to {equal}"
         reasons[column.name] = f"left out: {reason}" if reason else f"a covariate: {_describe(column)}"
         if not reason:
             covariates.append(column.name)
@@ -168,7 +177,27 @@ _WORDS = {
 }
 
 
+def _read_messages(frame: pd.DataFrame, taken: Mapping[str, str], source: str) -> tuple[pd.DataFrame, str | None]:
+    """Return the table with strings in place of messages, and its column of texts."""
+    text = taken.get("text")
+    if text is None:
+        return frame, None
+    return split_messages(frame, text, taken.get("prompt"), source)[0], text
+
+
 def _propose_texts(free: Any, taken: dict[str, str], take: Any) -> None:
+    spoken = [column for column in free() if column.kind == "messages"]
+    answers = [column for column in spoken if not column.is_called("prompt")]
+    if "text" not in taken and answers:
+        take(
+            "text",
+            answers[0],
+            "it holds messages: the last one, of the assistant, is the text, and all before it the prompt",
+        )
+    if "prompt" not in taken:
+        asked = next((column for column in spoken if column.is_called("prompt")), None)
+        if asked is not None:
+            take("prompt", asked, "its name is that of a prompt, and it holds messages")
     readable = [column for column in free() if column.kind == "words" and column.words >= FEWEST_WORDS]
     if "prompt" not in taken:
         asked = next((column for column in readable if column.is_called("prompt")), None)
@@ -183,7 +212,7 @@ def _propose_texts(free: Any, taken: dict[str, str], take: Any) -> None:
 
 
 def _propose_outcome(
-    free: Any, taken: dict[str, str], take: Any, raters: Sequence[str], of_text: Collection[str]
+    free: Any, taken: dict[str, str], take: Any, raters: Sequence[str], of_text: Collection[str], top: Collection[str]
 ) -> None:
     if "outcome" in taken:
         return
@@ -195,7 +224,8 @@ def _propose_outcome(
     able = [column for column in able if column.distinct > 1]
     for found, why in ((named, "its name is that of an outcome"), (scales, "its words are a scale")):
         if found:
-            take("outcome", found[-1], f"{why}: {_describe(found[-1])}")
+            chosen = max(found, key=lambda column: column.name in top)  # the first of its own, before one in an object
+            take("outcome", chosen, f"{why}: {_describe(chosen)}")
             return
     if len(able) == 1:
         take("outcome", able[0], f"it is the only column of numbers: {_describe(able[0])}")
@@ -242,8 +272,10 @@ def _suits(role: str, column: _Column) -> bool:
 
 
 def _no_covariate(column: _Column) -> str | None:
-    if column.kind == "objects":
+    if column.kind in ("objects", "messages"):
         return "its cells are lists or objects"
+    if column.is_called("outcome"):
+        return "its name is that of an outcome, and a response is no cause of what was shown"
     if column.distinct < 2:
         return "it is constant"
     if column.names_rows:
@@ -264,4 +296,6 @@ def _describe(column: _Column) -> str:
 
 
 def _is_empty(cell: Any) -> bool:
-    return cell is None or cell != cell or (isinstance(cell, str) and not cell.strip())
+    if isinstance(cell, str):
+        return not cell.strip()
+    return cell is None or (isinstance(cell, float) and cell != cell)

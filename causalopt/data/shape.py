@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -67,6 +67,32 @@ def with_nested(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
         if any(isinstance(cell, dict) for cell in frame[first]):
             frame = frame.assign(**{name: pd.Series([_at(cell, rest) for cell in frame[first]], dtype=object)})
     return frame
+
+
+def nested_names(frame: pd.DataFrame) -> list[str]:
+    """Paths of all values inside of the columns of JSON objects, by first appearance.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from causalopt.data.shape import nested_names
+    >>> nested_names(pd.DataFrame({"id": [1, 2], "feedback": [{"score": 3}, {"score": 4, "by": {"plan": "free"}}]}))
+    ['feedback.score', 'feedback.by.plan']
+    """
+    found: dict[str, None] = {}
+    for column in frame.columns:
+        for cell in frame[column]:
+            if isinstance(cell, dict):
+                found |= dict.fromkeys(_paths(cell, str(column)))
+    return list(found)
+
+
+def _paths(cell: dict[str, Any], above: str) -> Iterator[str]:
+    for key, value in cell.items():
+        if isinstance(value, dict):
+            yield from _paths(value, f"{above}.{key}")
+        else:
+            yield f"{above}.{key}"
 
 
 def _at(cell: Any, path: Sequence[str]) -> Any:

@@ -11,6 +11,7 @@ from causalopt.embedding.cache import CachedEmbedder
 from causalopt.embedding.contracts import Embedder
 from causalopt.errors import DataError
 from causalopt.executors import IN_PROCESS, Executor
+from causalopt.messages import readable
 from causalopt.progress import track
 from causalopt.repeated import RepeatedRows
 from causalopt.typing import Float32
@@ -25,6 +26,8 @@ def embed(
     embedder: Embedder, prompts: Sequence[str] | None, texts: Sequence[str], executor: Executor = IN_PROCESS
 ) -> Float32:
     """Embed rows, each distinct string once; with prompts, the prompt's embedding is appended to the text's.
+
+    A prompt that is a conversation is embedded as people read it (`causalopt.messages.readable`).
 
     Parameters
     ----------
@@ -59,7 +62,10 @@ def embed(
     if prompts is not None and len(prompts) != len(texts):
         raise DataError(f"there are {len(prompts)} prompts for {len(texts)} texts")
     embedded = _distinct(embedder, texts, executor)
-    return embedded if prompts is None else np.hstack([embedded, _distinct(embedder, prompts, executor)])
+    if prompts is None:
+        return embedded
+    known = {prompt: readable(prompt) for prompt in dict.fromkeys(prompts)}
+    return np.hstack([embedded, _distinct(embedder, [known[prompt] for prompt in prompts], executor)])
 
 
 def embed_repeated(

@@ -16,6 +16,7 @@ from causalopt.backends.optimized import OptimizedPolicy
 from causalopt.data import files
 from causalopt.data.choice_sets import ChoiceSets
 from causalopt.data.dataset import DirectOutcomeDataset
+from causalopt.data.messages import split_messages
 from causalopt.data.population import CHOICE, DRAWN, FIXED, Population
 from causalopt.errors import DataError
 from causalopt.estimators.dm import ContextDraws, WeightedDraws
@@ -229,6 +230,7 @@ class ExternalPolicy:
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, *, text: str, prompt: str | None, source: str) -> ExternalPolicy:
         """Take draws from a table, as `from_path` does; ``source`` is its name in messages."""
+        frame, prompt = split_messages(frame, text, prompt, source)
         files.check_texts(frame, [text] if prompt is None else [text, prompt], source)
         return cls(frame[text].tolist(), None if prompt is None else frame[prompt].tolist())
 

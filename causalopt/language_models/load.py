@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from causalopt.errors import CausalOptError, ConfigError, ModelError, one_line
 from causalopt.language_models import smollm2
@@ -93,7 +93,7 @@ def load_model(
         raise
     except Exception as error:  # damaged files fail in more ways than there are kinds of errors
         raise _not_loaded(name, error) from error
-    prepare(model, tokenizer)
+    prepare(model)
     return Loaded(model, tokenizer, base)
 
 
@@ -129,15 +129,11 @@ def _not_loaded(name: str | Path, error: Exception) -> ModelError:
     )
 
 
-def prepare(model: CausalLM, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Freeze a model, set it to inference on this process's device, and let it sample from its own distribution."""
+def prepare(model: CausalLM) -> None:
+    """Freeze a model and set it to inference on this process's device."""
     model.requires_grad_(False)
     model.eval()
     model.to(default_device())
-    end = tokenizer.eos_token_id
-    # A model's own file may ask for top-k, top-p, a temperature or a repetition penalty.
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
-    base.generation_config = GenerationConfig(do_sample=True, top_k=0, eos_token_id=end, pad_token_id=end)
 
 
 def twin(model: CausalLM) -> CausalLM:

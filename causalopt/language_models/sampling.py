@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -23,14 +24,14 @@ def generate(
     model: CausalLM,
     prompts: Sequence[Sequence[int]],
     *,
-    end: int,
+    ends: Sequence[int],
     max_new_tokens: int,
     max_length: int,
     batch_size: int,
     generator_seed: int,
     keep: Keep | None = None,
 ) -> Ids:
-    """Continue each prompt until its end or a limit.
+    """Continue each prompt until an end or a limit.
 
     Parameters
     ----------
@@ -38,8 +39,8 @@ def generate(
         In inference mode.
     prompts:
         Token ids, none of them empty.
-    end:
-        Id of the token that ends a text.
+    ends:
+        Ids of the tokens that end a text, at least one.
     max_new_tokens, max_length:
         Limits in tokens, without and with the prompt; each counts the end.
     batch_size:
@@ -52,7 +53,7 @@ def generate(
     Returns
     -------
     list of list of int
-        The new ids of each, with ``end`` as the last one unless a limit was met.
+        The new ids of each, with one of ``ends`` as the last one unless a limit was met.
     """
     drawn: Ids = [[] for _ in prompts]
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # like lengths together: little padding
@@ -61,21 +62,21 @@ def generate(
     for batch, seed in track([*zip(batches, seeds, strict=True)], "drawing texts"):
         heads = [list(prompts[i]) for i in batch]
         room = max(1, min(max_new_tokens, max_length - max(len(head) for head in heads)))
-        draw = partial(_draw, model, heads, end, room, seed)
-        found = draw() if keep is None else keep([heads, end, room, seed], draw)
+        draw = partial(_draw, model, heads, list(ends), room, seed)
+        found = draw() if keep is None else keep([heads, list(ends), room, seed], draw)
         for i, ids in zip(batch, found, strict=True):
             drawn[i] = ids
     return drawn
 
 
 @torch.inference_mode()
-def _draw(model: CausalLM, heads: Ids, end: int, max_new_tokens: int, seed: int) -> Ids:
+def _draw(model: CausalLM, heads: Ids, ends: list[int], max_new_tokens: int, seed: int) -> Ids:
     """Continue the prompts of one batch."""
     with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
         torch.manual_seed(seed)
-        if _keeps_keys_and_values(model, end):
-            return _continue(model, heads, end, max_new_tokens)
-        return _generate(model, heads, end, max_new_tokens)
+        if _keeps_keys_and_values(model, ends[0]):
+            return _continue(model, heads, ends, max_new_tokens)
+        return _generate(model, heads, ends, max_new_tokens)
 
 
 def _keeps_keys_and_values(model: CausalLM, token: int) -> bool:
@@ -84,7 +85,7 @@ def _keeps_keys_and_values(model: CausalLM, token: int) -> bool:
     return type(model(input_ids=ids, use_cache=True).past_key_values) is DynamicCache
 
 
-def _continue(model: CausalLM, heads: Ids, end: int, max_new_tokens: int) -> Ids:
+def _continue(model: CausalLM, heads: Ids, ends: list[int], max_new_tokens: int) -> Ids:
     """Read each distinct prompt once, and go on with the texts that have not ended: finished ones cost nothing."""
     distinct = {head: k for k, head in enumerate(dict.fromkeys(tuple(head) for head in heads))}
     width = max(len(head) for head in distinct) - 1
@@ -94,7 +95,7 @@ def _continue(model: CausalLM, heads: Ids, end: int, max_new_tokens: int) -> Ids
     mask = torch.tensor([[0] * (width + 1 - len(head)) + [1] * (len(head) - 1) for head in distinct], device=device)
     cache = None
     if width:
-        ids = torch.tensor([[end] * (width + 1 - len(head)) + list(head[:-1]) for head in distinct], device=device)
+        ids = torch.tensor([[ends[0]] * (width + 1 - len(head)) + list(head[:-1]) for head in distinct], device=device)
         base = model.get_base_model() if isinstance(model, PeftModel) else model
         position = (mask.cumsum(1) - 1).clamp(min=0)
         cache = base.base_model(
@@ -103,6 +104,7 @@ def _continue(model: CausalLM, heads: Ids, end: int, max_new_tokens: int) -> Ids
         cache.batch_select_indices(row)
     mask = mask[row].long()
     token = torch.tensor([head[-1] for head in heads], device=device)
+    stops = torch.tensor(ends, device=device)
     drawn: Ids = [[] for _ in heads]
     going = list(range(len(heads)))
     for _ in range(max_new_tokens):
@@ -118,7 +120,7 @@ def _continue(model: CausalLM, heads: Ids, end: int, max_new_tokens: int) -> Ids
         token = torch.multinomial(output.logits[:, -1].float().softmax(-1), 1)[:, 0]
         for i, one in zip(going, token.tolist(), strict=True):
             drawn[i].append(one)
-        left = (token != end).nonzero()[:, 0]
+        left = torch.isin(token, stops, invert=True).nonzero()[:, 0]
         if not len(left):
             break
         if len(left) < len(token):
@@ -127,22 +129,46 @@ def _continue(model: CausalLM, heads: Ids, end: int, max_new_tokens: int) -> Ids
     return drawn
 
 
-def _generate(model: CausalLM, heads: Ids, end: int, max_new_tokens: int) -> Ids:
+def _generate(model: CausalLM, heads: Ids, ends: list[int], max_new_tokens: int) -> Ids:
     """Let transformers continue the prompts, whatever the model remembers."""
     width = max(len(head) for head in heads)
-    ids = torch.tensor([[end] * (width - len(head)) + head for head in heads])
+    ids = torch.tensor([[ends[0]] * (width - len(head)) + head for head in heads])
     mask = torch.tensor([[0] * (width - len(head)) + [1] * len(head) for head in heads])
     config = GenerationConfig(
         do_sample=True,
         temperature=1.0,
         top_k=0,
         top_p=1.0,
-        eos_token_id=end,
-        pad_token_id=end,
+        eos_token_id=ends,
+        pad_token_id=ends[0],
         use_cache=True,
         max_new_tokens=max_new_tokens,
     )
-    output = model.generate(
-        input_ids=ids.to(model.device), attention_mask=mask.to(model.device), generation_config=config
-    )
-    return [new[: new.index(end) + 1] if end in new else new for new in output[:, width:].tolist()]
+    with _no_settings_of_its_own(model):
+        output = model.generate(
+            input_ids=ids.to(model.device), attention_mask=mask.to(model.device), generation_config=config
+        )
+    return [until(ends, new) for new in output[:, width:].tolist()]
+
+
+@contextmanager
+def _no_settings_of_its_own(model: CausalLM) -> Iterator[None]:
+    """Set aside a model's own generation settings (top-k, a repetition penalty), which transformers would fill in."""
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    own, base.generation_config = base.generation_config, GenerationConfig()
+    try:
+        yield
+    finally:
+        base.generation_config = own
+
+
+def until(ends: list[int], ids: list[int]) -> list[int]:
+    """Return ids up to the first end."""
+    return next((ids[: i + 1] for i, one in enumerate(ids) if one in ends), ids)
+
+
+def own_ends(model: CausalLM) -> list[int]:
+    """Ids of the tokens at which a model's own generation settings end a text; none if they name none."""
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    named = base.generation_config.eos_token_id
+    return [] if named is None else [named] if isinstance(named, int) else [int(one) for one in named]

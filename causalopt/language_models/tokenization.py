@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
 
-import jinja2
 from transformers import PreTrainedTokenizerBase
 
-from causalopt.errors import ConfigError, DataError, ModelError, TruncationWarning, one_line
+from causalopt.errors import ConfigError, DataError, ModelError, TruncationWarning
+from causalopt.language_models.chat import ChatTemplate, Written, control_tokens
+from causalopt.messages import readable
 
 OnLongText = Literal["error", "truncate"]
+Tokenization = Literal["apart", "together"]
 
 
 class Tokens(NamedTuple):
@@ -31,37 +34,68 @@ class Tokens(NamedTuple):
 class TextCodec:
     """How a policy reads and writes texts.
 
-    Prompt and text are tokenised apart and joined, so that the boundary is where a sampled text begins. Special
-    tokens inside a text are read as the characters that they are.
+    Special tokens inside a text or a prompt are read as the characters that they are.
 
     Attributes
     ----------
     tokenizer:
-        Needs an end-of-sequence token; the start is its beginning-of-sequence token, or its end when it has none.
+        Without a chat template it needs an end-of-sequence token, which ends a text; the start is its
+        beginning-of-sequence token, or its end when it has none.
     max_length:
         Tokens of start, prompt, text and end together.
     on_long_text:
-        What happens to a longer text: "error" refuses it, "truncate" cuts it (it is then scored without an end) and
-        warns with the number.
+        Whether a longer text is refused or cut, without its end. Its prompt is never cut.
     chat_template:
-        Whether a prompt is a user's message in the tokenizer's chat template.
+        Whether prompts are written by the tokenizer's chat template, and texts end as it ends an assistant's turn. A
+        prompt is a conversation (`causalopt.messages.write_prompt`) or, as plain text, a user's message. Without the
+        template, a conversation is read as people read it (`causalopt.messages.readable`).
+    system_prompt, chat_template_kwargs:
+        As ``system_prompt`` and ``arguments`` of `causalopt.language_models.chat.ChatTemplate`.
+    tokenization:
+        "apart" tokenises prompt and text by themselves, as a text is generated: the boundary is where it begins.
+        "together" tokenises them as one string, as servers and trainers do that read whole conversations: tokens that
+        reach beyond the prompt are scored.
+
+    Raises
+    ------
+    ConfigError
+        If there is no chat template, or the tokenizer cannot say where its tokens end.
+    ModelError
+        If the tokenizer has no end.
     """
 
     tokenizer: PreTrainedTokenizerBase
     max_length: int
     on_long_text: OnLongText = "error"
     chat_template: bool = False
+    system_prompt: str | None = None
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    tokenization: Tokenization = "apart"
 
     def __post_init__(self) -> None:
-        if self.tokenizer.eos_token_id is None:
-            raise ModelError("the model's tokenizer has no end-of-sequence token, so a text would have no end")
         if self.chat_template and not self.tokenizer.chat_template:
             raise ConfigError("backend.chat_template is on, but the model's tokenizer has no chat template")
+        if not self.chat_template and self.tokenizer.eos_token_id is None:
+            raise ModelError("the model's tokenizer has no end-of-sequence token, so a text would have no end")
+        if self.tokenization == "together" and not self.tokenizer.is_fast:
+            raise ConfigError("backend.tokenization: together needs a tokenizer of the library tokenizers")
 
-    @property
+    @cached_property
+    def chat(self) -> ChatTemplate | None:
+        """The chat template, if prompts are written by it."""
+        if not self.chat_template:
+            return None
+        return ChatTemplate(self.tokenizer, self.system_prompt, self.chat_template_kwargs)
+
+    @cached_property
     def end(self) -> int:
-        """Id of the token that ends a text."""
-        return int(self.tokenizer.eos_token_id)
+        """Id of the token that ends a text: what the chat template writes there, or the tokenizer's end."""
+        return int(self.tokenizer.eos_token_id) if self.chat is None else self.chat.end
+
+    @cached_property
+    def control_ids(self) -> frozenset[int]:
+        """Ids of the tokens that no text contains."""
+        return frozenset({self.end, *control_tokens(self.tokenizer).values()})
 
     def encode(self, prompts: Sequence[str] | None, texts: Sequence[str]) -> list[Tokens]:
         """Tokenise whole texts with their end.
@@ -74,24 +108,22 @@ class TextCodec:
         for i, text in enumerate(texts):
             if not isinstance(text, str) or not text:
                 raise DataError(f"text {i} is empty or not a string; a policy gives a probability to text alone")
-        heads = self.encode_prompts(prompts, len(texts))
         encoded = []
-        cut = 0
-        for i, (head, body) in enumerate(zip(heads, self._ids(texts), strict=True)):
-            ids = [*head, *body, self.end]
+        cut_off = 0
+        for i, (ids, start) in enumerate(self._whole(prompts, texts)):
             if len(ids) > self.max_length:
-                if self.on_long_text == "error" or len(head) >= self.max_length:
+                if self.on_long_text == "error" or start >= self.max_length:
                     raise DataError(
                         f"text {i} has {len(ids)} tokens with its prompt and end, and the limit is {self.max_length}: "
                         "raise backend.max_length if the model's context allows it, or set backend.on_long_text: "
                         "truncate"
                     )
                 ids = ids[: self.max_length]
-                cut += 1
-            encoded.append(Tokens(ids, len(head)))
-        if cut:
+                cut_off += 1
+            encoded.append(Tokens(ids, start))
+        if cut_off:
             warnings.warn(
-                f"{cut} of {len(texts)} texts are longer than {self.max_length} tokens and were cut",
+                f"{cut_off} of {len(texts)} texts are longer than {self.max_length} tokens and were cut",
                 TruncationWarning,
                 stacklevel=3,
             )
@@ -106,17 +138,17 @@ class TextCodec:
         if len(prompts) != n:
             raise DataError(f"there are {len(prompts)} prompts for {n} texts")
         distinct = list(dict.fromkeys(prompts))
-        if self.chat_template:
-            rendered = [self._render(prompt) for prompt in distinct]
-            ids = self.tokenizer(rendered, add_special_tokens=False)["input_ids"]
+        if self.chat is None:
+            ids = [[self._start, *tokens] for tokens in self._ids([readable(prompt) for prompt in distinct])]
         else:
-            ids = [[self._start, *tokens] for tokens in self._ids(distinct)]
+            ids = [self._written(self.chat, prompt).ids for prompt in distinct]
         known = dict(zip(distinct, ids, strict=True))
         return [known[prompt] for prompt in prompts]
 
-    def fits(self, head: Sequence[int], text: str) -> bool:
-        """Whether a text with its end has room after what stands before it; a drawn text may be tokenised otherwise."""
-        return len(head) + len(self._ids([text])[0]) + 1 <= self.max_length
+    def fits(self, prompt: str | None, text: str) -> bool:
+        """Whether a text with its end has room after its prompt; a drawn text may be tokenised otherwise."""
+        ((ids, _),) = self._whole(None if prompt is None else [prompt], [text])
+        return len(ids) <= self.max_length
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids without special tokens, with every space as it is."""
@@ -128,15 +160,59 @@ class TextCodec:
         bos = self.tokenizer.bos_token_id
         return self.end if bos is None else int(bos)
 
+    def _whole(self, prompts: Sequence[str] | None, texts: Sequence[str]) -> list[Tokens]:
+        """Tokenise prompts and texts with the end of a text, however long they are."""
+        if prompts is None or self.tokenization == "apart":
+            heads = self.encode_prompts(prompts, len(texts))
+            bodies = self._ids(texts)
+            return [Tokens([*head, *body, self.end], len(head)) for head, body in zip(heads, bodies, strict=True)]
+        if len(prompts) != len(texts):
+            raise DataError(f"there are {len(prompts)} prompts for {len(texts)} texts")
+        return [self._joined(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
+
+    def _joined(self, prompt: str, text: str) -> Tokens:
+        """Tokenise a prompt and its text as one string."""
+        if self.chat is None:
+            shown = readable(prompt)
+            ids, start = self._tokenized(shown + text, len(shown), controls=False)
+            return Tokens([self._start, *ids, self.end], 1 + start)
+        ids, start = self._written(self.chat, prompt, text)
+        return Tokens([*ids, self.end], start)
+
+    def _written(self, chat: ChatTemplate, prompt: str, text: str = "") -> Tokens:
+        """Tokenise what the template writes, and a text after it; only what the template writes has control tokens."""
+        head = chat.write(prompt)
+        if not head.hidden and not any(control in text for control in chat.controls):
+            return self._tokenized(head.text + text, len(head.text), controls=True)
+        *parts, last = chat.cut(head.text)
+        if last.strip() in chat.controls:
+            parts, last = [*parts, last], ""
+        ids: list[int] = []
+        for part in parts:
+            control = chat.controls.get(part.strip())
+            ids += self._ids([_shown(part, head)])[0] if control is None else [control]
+        shown = _shown(last, head)
+        tail, start = self._tokenized(shown + text, len(shown), controls=False)
+        return Tokens([*ids, *tail], len(ids) + start)
+
+    def _tokenized(self, string: str, boundary: int, controls: bool) -> Tokens:
+        """Tokenise a string; the first token to be scored is the first one that reaches beyond the boundary."""
+        how: dict[str, Any] = {"add_special_tokens": False, "split_special_tokens": not controls}
+        if len(string) <= boundary:
+            ids = list(self.tokenizer(string, **how)["input_ids"])
+            return Tokens(ids, len(ids))
+        encoded = self.tokenizer(string, return_offsets_mapping=True, **how)
+        beyond = (i for i, (_, last) in enumerate(encoded["offset_mapping"]) if last > boundary)
+        return Tokens(list(encoded["input_ids"]), next(beyond))
+
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         if not texts:
             return []
         batch = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)
         return list(batch["input_ids"])
 
-    def _render(self, prompt: str) -> str:
-        message = [{"role": "user", "content": prompt}]
-        try:
-            return str(self.tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False))
-        except jinja2.TemplateError as error:  # it runs in a sandbox, and may refuse a message
-            raise ModelError(f"the tokenizer's chat template fails: {one_line(error)}") from error
+
+def _shown(text: str, written: Written) -> str:
+    for replacement, control in written.hidden.items():
+        text = text.replace(replacement, control)
+    return text

@@ -16,7 +16,7 @@ import torch
 from peft import PeftConfig
 
 from causalopt.errors import ConfigError
-from causalopt.language_models.sampling import Ids, Keep
+from causalopt.language_models.sampling import Ids, Keep, until
 from causalopt.progress import track
 
 _CHUNK = 1024
@@ -41,19 +41,19 @@ def generate(
     folder: Path,
     prompts: Sequence[Sequence[int]],
     *,
-    end: int,
+    ends: Sequence[int],
     max_new_tokens: int,
     max_length: int,
     generator_seed: int,
     keep: Keep | None = None,
 ) -> Ids:
-    """Continue each prompt until its end or a limit, in float32.
+    """Continue each prompt until an end or a limit, in float32.
 
     Parameters
     ----------
     folder:
         Folder of a saved policy: a PEFT adapter on a base with a name, or a full model.
-    prompts, end, max_new_tokens, max_length, keep:
+    prompts, ends, max_new_tokens, max_length, keep:
         As `causalopt.language_models.sampling.generate` takes them.
     generator_seed:
         Seeds each text by itself.
@@ -61,7 +61,7 @@ def generate(
     Returns
     -------
     list of list of int
-        The new ids of each, with ``end`` as the last one unless a limit was met.
+        The new ids of each, with one of ``ends`` as the last one unless a limit was met.
 
     Raises
     ------
@@ -78,12 +78,14 @@ def generate(
     drawn: Ids = []
     for start in track(range(0, len(requests), _CHUNK), "drawing texts"):
         chunk = requests[start : start + _CHUNK]
-        draw = partial(_draw, folder, adapter, chunk, end, max_length)
-        drawn += draw() if keep is None else keep(["vllm", end, chunk], draw)
+        draw = partial(_draw, folder, adapter, chunk, list(ends), max_length)
+        drawn += draw() if keep is None else keep(["vllm", list(ends), chunk], draw)
     return drawn
 
 
-def _draw(folder: Path, adapter: int, requests: list[tuple[list[int], int, int]], end: int, max_length: int) -> Ids:
+def _draw(
+    folder: Path, adapter: int, requests: list[tuple[list[int], int, int]], ends: list[int], max_length: int
+) -> Ids:
     from vllm import SamplingParams
     from vllm.lora.request import LoRARequest
 
@@ -98,8 +100,8 @@ def _draw(folder: Path, adapter: int, requests: list[tuple[list[int], int, int]]
             top_k=-1,
             seed=seed,
             max_tokens=room,
-            ignore_eos=True,  # a model's own file may name other ends than the tokenizer's
-            stop_token_ids=[end],
+            ignore_eos=True,  # it would stop at the tokenizer's end alone
+            stop_token_ids=ends,
             detokenize=False,
         )
         for _, room, seed in requests
@@ -107,7 +109,7 @@ def _draw(folder: Path, adapter: int, requests: list[tuple[list[int], int, int]]
     heads = [{"prompt_token_ids": head} for head, _, _ in requests]
     outputs = engine.generate(heads, params, lora_request=lora, use_tqdm=False)
     new = [list(output.outputs[0].token_ids) for output in outputs]
-    return [ids[: ids.index(end) + 1] if end in ids else ids for ids in new]
+    return [until(ends, ids) for ids in new]
 
 
 def _engine(folder: Path, max_length: int) -> Any:

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from causalopt.durable import write_text
+from causalopt.messages import readable
 from causalopt.report import plots, text
 from causalopt.report.load import RunFiles, load_run
 
@@ -239,6 +240,8 @@ def _samples(run: RunFiles) -> dict[str, Any] | None:
         ranked = rows.sort_values("g", ascending=run.metrics["direction"] == "minimize", kind="stable")
         picks = np.unique(np.linspace(0, len(ranked) - 1, min(SHOWN_SAMPLES, len(ranked))).round().astype(int))
         shown = ranked.iloc[picks].astype(object)
+        if "prompt" in shown:
+            shown["prompt"] = [readable(prompt) if isinstance(prompt, str) else None for prompt in shown["prompt"]]
         columns[name] = shown.where(shown.notna(), None).to_dict("records")
     length = max(map(len, columns.values()))
     pairs = [tuple(column[i] if i < len(column) else None for column in columns.values()) for i in range(length)]

@@ -187,6 +187,7 @@ class DataConfig(_Roles):
         None, description="lines above the header to leave out, or positions of lines to leave out, from 0"
     )
     decimal: Literal[".", ","] | None = Field(None, description="decimal mark of numbers that are written with commas")
+    tools: str | None = Field(None, description="column of tools (JSON schemas), which become part of the prompt")
     adaptive: bool = Field(False, description="texts were chosen by earlier outcomes, in the order of data.time")
     outcome_rows: Whole | None = Field(
         None, ge=10, description="rows drawn from a world's second data set; by default as many as rows"
@@ -209,7 +210,7 @@ class DataConfig(_Roles):
 
     def roles(self) -> dict[str, Any]:
         """Keyword arguments of `DirectOutcomeDataset.from_path`."""
-        names = ("direction", "on_missing", "on_missing_covariate", "adaptive")
+        names = ("tools", "direction", "on_missing", "on_missing_covariate", "adaptive")
         reading = ("outcome_map", "missing_values", "wide", "decimal")
         return {**vars(self.columns), **{name: vars(self)[name] for name in (*names, *reading)}}
 
@@ -234,6 +235,7 @@ class OutcomeDataConfig(_Rows):
             "text": self.text or data.columns.text,
             "outcome": self.outcome or data.columns.outcome,
             "prompt": self.prompt or data.columns.prompt,
+            "tools": data.tools,
             "observed": self.observed,
             "weight": self.weight,
             "covariates": data.columns.covariates,

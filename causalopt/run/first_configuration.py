@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from causalopt.data.messages import split_messages
 from causalopt.data.proposal import Proposal
 from causalopt.errors import ModelError
 from causalopt.language_models import scratch, smollm2
@@ -28,8 +29,9 @@ def first_backend(frame: pd.DataFrame, settings: dict[str, Any]) -> tuple[dict[s
     backend, reason:
         The section ``backend``, and the reason in words.
     """
-    columns = [settings[role] for role in ("prompt", "text") if role in settings]
+    frame, prompt = split_messages(frame, settings["text"], settings.get("prompt"), "the table")
     readings = len(frame) * len(settings.get("wide", {}).get("raters", [0]))
+    columns = [settings["text"]] if prompt is None else [settings["text"], prompt]
     texts = len(frame[columns].map(str).drop_duplicates())
     if readings >= READINGS * texts:
         return {"name": "finite"}, f"{readings:,} readings of {texts:,} texts: a policy that chooses among them"

@@ -10,6 +10,7 @@ from causalopt.backends.contracts import Policy
 from causalopt.backends.listed_policy import ListedPolicy
 from causalopt.data import files
 from causalopt.data.columns import Columns
+from causalopt.data.messages import split_messages
 from causalopt.errors import ConfigError, ModelError
 from causalopt.evaluation.policies import Evaluable, ExternalPolicy, LoggedPolicy, ScoredPolicy
 from causalopt.output import impossible, shown_path
@@ -69,13 +70,15 @@ def named_policy(source: str, columns: Columns | None = None, draws: Path | None
 
 
 def _from_table(path: Path, columns: Columns, draws: Path | None) -> Evaluable:
-    frame = files.read_table(path)
-    known = [name for name in ("probability", "log_prob") if name in frame]
+    text, name = columns.text, str(path)
+    frame, prompt = split_messages(files.read_table(path), text, columns.prompt, name)
+    known = [column for column in ("probability", "log_prob") if column in frame]
     if len(known) > 1:
         raise ConfigError(
             f"{path}: has the columns 'probability' and 'log_prob': keep the one that describes the policy"
         )
-    text, prompt, name = columns.text, columns.prompt, str(path)
+    text, name = columns.text, str(path)
+    frame, prompt = split_messages(frame, text, columns.prompt, name)
     if known == ["log_prob"]:
         drawn = None if draws is None else ExternalPolicy.from_path(draws, text=text, prompt=prompt)
         return ScoredPolicy.from_frame(frame, drawn, text=text, prompt=prompt, source=name)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from causalopt.backends import load_policy
-from causalopt.backends.contracts import Policy, Progress
+from causalopt.backends.contracts import LanguageModelBackend, Policy, Progress
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.population import DRAWN
 from causalopt.data.reader_groups import ReaderGroups
@@ -108,6 +108,7 @@ class _Stages:
         train = self.train_rows()
         test = self.test_rows()
         reference = self.reference()
+        logged = self.compare_logged(reference)
         samples = self.samples(reference, train.dataset)
         end = self.end(train, reference, samples)
         factor, found = self.how_far(end, reference, train.dataset)
@@ -132,7 +133,8 @@ class _Stages:
             frames.append(self.draws_frame(name, result.draws["policy"]))
         files.write_frame("samples.parquet", pd.concat(frames, ignore_index=True))
         truth = self.truth(policy, reference, evaluation)
-        return run_metrics(plan, train, test, evaluation, truth, comparisons, found)
+        metrics = run_metrics(plan, train, test, evaluation, truth, comparisons, found)
+        return metrics if logged is None else {**metrics, "logged_log_prob": logged}
 
     def follow(self) -> dict[str, Any]:
         """Train together with the main process, in the order of `carry_out`, and return its metrics."""
@@ -222,6 +224,15 @@ class _Stages:
             )
 
         return self.policy_stage("reference policy", self.keys.reference(), fit, "reference")
+
+    def compare_logged(self, reference: Policy) -> str | None:
+        """Say whose log-probabilities were logged, if the reference may have written the logs; None otherwise."""
+        data, backend = self.plan.train, self.plan.backend
+        if data.behavior_log_prob is None or not isinstance(backend, LanguageModelBackend):
+            return None
+        return backend.compare_logged(
+            reference, data.prompts, data.texts, data.behavior_log_prob, seed=self.plan.config.seed
+        )
 
     def samples(self, reference: Policy, data: DirectOutcomeDataset) -> list[list[str]] | None:
         """Texts for the g term and for q from embeddings, shared by all objectives; None if none needs them."""

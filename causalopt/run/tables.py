@@ -11,6 +11,7 @@ from causalopt.backends.contracts import Policy
 from causalopt.data import files
 from causalopt.data.columns import Columns
 from causalopt.data.dataset import DirectOutcomeDataset
+from causalopt.data.messages import split_messages
 from causalopt.evaluation.policies import NOT_CALLED
 from causalopt.run.config import DataConfig
 from causalopt.run.named_policies import named_policy
@@ -38,7 +39,7 @@ def read_dataset(path: Path, settings: DataConfig) -> DirectOutcomeDataset:
             policy = named_policy(source).policy
             assert not isinstance(policy, NOT_CALLED)
             loggers[label] = f"log q of {source}"
-            frame[loggers[label]] = _log_prob(policy, frame, columns)
+            frame[loggers[label]] = _log_prob(policy, frame, columns, settings.tools, str(path))
     return DirectOutcomeDataset.from_frame(frame, source=str(path), **{**roles, "loggers": loggers or None})
 
 
@@ -49,14 +50,16 @@ def limited(data: DirectOutcomeDataset, rows: int | None, seed: int) -> DirectOu
     return data.subset(np.sort(np.random.default_rng(seed).choice(len(data), rows, replace=False)))
 
 
-def _log_prob(policy: Policy, frame: pd.DataFrame, columns: Columns) -> pd.Series:
+def _log_prob(policy: Policy, frame: pd.DataFrame, columns: Columns, tools: str | None, source: str) -> pd.Series:
     """Log-probabilities of a table's texts, nats; nan in rows without a text or prompt, which are left out later."""
-    named = [columns.text] if columns.prompt is None else [columns.text, columns.prompt]
+    named = [name for name in (columns.text, columns.prompt, tools) if name is not None]
     found = pd.Series(np.nan, index=frame.index)
     if set(named) <= set(frame.columns):  # else reading the roles says which column is missing
+        frame, prompt = split_messages(frame, columns.text, columns.prompt, source, tools)
+        named = [columns.text] if prompt is None else [columns.text, prompt]
         known = frame[named].map(lambda cell: isinstance(cell, str) and bool(cell.strip())).all(axis=1)
         asked = frame.loc[known, named].drop_duplicates()
-        prompts = None if columns.prompt is None else asked[columns.prompt].tolist()
+        prompts = None if prompt is None else asked[prompt].tolist()
         asked = asked.assign(log_prob=policy.log_prob(prompts, asked[columns.text].tolist()))
         scored = frame.loc[known, named].merge(asked, on=named, how="left")["log_prob"]
         found[known] = scored.to_numpy(dtype=np.float64)

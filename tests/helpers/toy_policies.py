@@ -112,7 +112,7 @@ def letters() -> HuggingFacePolicy:
         optimizer.zero_grad()
         (-scorer(**pack(codec.encode(None, words))).mean()).backward()
         optimizer.step()
-    prepare(model, fast)
+    prepare(model)
     return HuggingFacePolicy(model, codec, base=None)
 
 

@@ -165,7 +165,7 @@ def other_architectures() -> dict[str, torch.nn.Module]:
 def test_other_architectures(name: str, letters: HuggingFacePolicy) -> None:
     torch.manual_seed(0)
     model = other_architectures()[name]
-    prepare(model, letters.codec.tokenizer)
+    prepare(model)
     policy = HuggingFacePolicy(model, TextCodec(letters.codec.tokenizer, max_length=64), base=None)
     texts = ["a", "ab", "abbabababbbb", "bb"]
     np.testing.assert_allclose(policy.log_prob(None, texts), one_by_one(policy, None, texts), atol=1e-4, rtol=0)
@@ -175,6 +175,6 @@ def test_a_head_that_is_not_all_of_the_logits_is_refused(letters: HuggingFacePol
     torch.manual_seed(0)
     model = other_architectures()["gemma2"]
     torch.nn.init.normal_(model.get_output_embeddings().weight)
-    prepare(model, letters.codec.tokenizer)
+    prepare(model)
     with pytest.raises(ModelError, match="Gemma2ForCausalLM are not its head"):
         SequenceLogProb(model)

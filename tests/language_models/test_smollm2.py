@@ -12,6 +12,8 @@ from causalopt.backends.contracts import PolicyProblem, Progress
 from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
 from causalopt.errors import ModelError, TruncationWarning
 from causalopt.language_models.smollm2 import check_smollm2
+from causalopt.language_models.tokenization import TextCodec
+from causalopt.messages import write_prompt
 from causalopt.objectives.paper import DRCPO
 
 needs_package = pytest.mark.skipif(
@@ -100,3 +102,29 @@ def test_one_step_from_the_reference(tmp_path: Path) -> None:
     loaded = HuggingFacePolicy.load(tmp_path)
     np.testing.assert_allclose(loaded.log_prob(None, TEXTS), policy.log_prob(None, TEXTS), atol=1e-3)
     assert np.abs(policy.log_prob(None, TEXTS) - reference.log_prob(None, TEXTS)).max() > 1e-3
+
+
+@needs_package
+@pytest.mark.slow
+def test_a_conversation_is_scored_as_transformers_writes_it(policy: HuggingFacePolicy) -> None:
+    """Whatever the tokenizer's end is: a turn ends as the template ends it."""
+    tokenizer = copy.deepcopy(policy.codec.tokenizer)
+    messages = [
+        {"role": "system", "content": "Answer in one word."},
+        {"role": "user", "content": "Is the sky blue?"},
+        {"role": "assistant", "content": "Yes."},
+        {"role": "user", "content": "Is grass green?"},
+    ]
+    written = tokenizer.apply_chat_template([*messages, {"role": "assistant", "content": "Yes."}], tokenize=False)
+    assert written.endswith("Yes.<|im_end|>\n")
+    ids = tokenizer.encode(written.removesuffix("\n"), add_special_tokens=False)
+    start = len(ids) - 3  # "Yes", ".", and the end
+    with torch.no_grad():
+        log_softmax = copy.deepcopy(policy.model).double()(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+    expected = sum(log_softmax[i - 1, ids[i]].item() for i in range(start, len(ids)))
+    for end in ("<|im_end|>", "<|endoftext|>"):
+        tokenizer.eos_token = end
+        chat = policy.with_codec(TextCodec(tokenizer, 2048, chat_template=True))
+        assert chat.log_prob([write_prompt(messages)], ["Yes."])[0] == pytest.approx(expected, abs=1e-4)
+    assert chat.codec.chat is not None
+    assert chat.codec.chat.own_system_prompt == ("You are a helpful AI assistant named SmolLM, trained by Hugging Face")

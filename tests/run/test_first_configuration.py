@@ -17,6 +17,7 @@ from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.files import read_table
 from causalopt.data.proposal import propose
 from causalopt.errors import CausalOptWarning, DataError
+from causalopt.messages import write_prompt
 from causalopt.run.config import load_config
 from causalopt.run.first_configuration import as_yaml, first_backend
 from causalopt.run.plan import prepare
@@ -235,6 +236,27 @@ def test_a_value_inside_of_an_object_is_named_by_its_path(frame: pd.DataFrame, t
     assert data.outcome.tolist() == frame["rating"].tolist()
     with pytest.raises(DataError, match=r"no column 'feedbak.score' for outcome"):
         DirectOutcomeDataset.from_path(tmp_path / "t.jsonl", outcome="feedbak.score")
+
+
+def test_chat_logs(frame: pd.DataFrame, tmp_path: Path) -> None:
+    asked = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What now?"}]
+    answers = [[{"role": "assistant", "content": text}] for text in frame["text"]]
+    logs = {
+        "whole": [{"messages": [*asked, *one]} for one in answers],
+        "apart": [{"prompt": asked, "completion": one} for one in answers],
+        "half": [{"prompt": asked, "completion": one[0]["content"]} for one in answers],
+    }
+    for name, log in logs.items():
+        records = [
+            {**row, "feedback": {"score": int(y)}, "user": {"plan": plan}, "copy": plan, "stars": int(y)}
+            for row, y, plan in zip(log, frame["rating"], frame["region"], strict=True)
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, records)), encoding="utf-8")
+        data = through_init(tmp_path / f"{name}.jsonl", outcome="stars")
+        assert data.texts == frame["text"].tolist()
+        assert set(data.prompts or ()) == {write_prompt(asked)}
+        assert list(data.covariates) == ["copy"]  # neither another outcome nor what equals a covariate
+    assert propose(read_table(tmp_path / "whole.jsonl"), {}, "t").settings["outcome"] == "feedback.score"
 
 
 @pytest.mark.parametrize(("settings", "rows"), [({"skip_rows": 2}, 240), ({"skip_rows": [0, 1]}, 240)])

@@ -10,13 +10,14 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from transformers import TrainerCallback
+from transformers import PreTrainedTokenizerBase, TrainerCallback
 
 from causalopt.backends.contracts import CheckpointRule, PolicyProblem, Progress
 from causalopt.backends.contracts import Policy as PolicyContract
 from causalopt.backends.huggingface.batches import TrainingRows, tokenize_problem
 from causalopt.backends.huggingface.checkpoints import fingerprint
 from causalopt.backends.huggingface.collapse import CollapseWatch
+from causalopt.backends.huggingface.conventions import compare_logged, warn_of_template
 from causalopt.backends.huggingface.fitting import Fit, train
 from causalopt.backends.huggingface.likelihood import Likelihood
 from causalopt.backends.huggingface.metrics import likelihood_metrics, policy_metrics
@@ -46,12 +47,14 @@ from causalopt.language_models.settings import (
     RefreshSettings,
     SamplingSettings,
     check_lora,
+    check_mapping,
     check_training,
     parse_section,
     training_arguments,
 )
-from causalopt.language_models.tokenization import OnLongText, TextCodec
+from causalopt.language_models.tokenization import OnLongText, TextCodec, Tokenization
 from causalopt.language_models.vllm_sampling import require_vllm
+from causalopt.messages import readable
 from causalopt.objectives.contract import Objective
 from causalopt.objectives.probes import weighs_by_ratio
 from causalopt.processes import shared
@@ -89,7 +92,14 @@ class HuggingFaceBackend:
     on_long_text:
         "error" refuses longer texts, "truncate" cuts them with a warning.
     chat_template:
-        Whether a prompt is a user message in the tokenizer's chat template.
+        Whether prompts are written by the tokenizer's chat template, and texts end as it ends an assistant's turn;
+        "auto" uses it if the tokenizer has one and the data have prompts.
+    system_prompt:
+        System message of the conversations that have none; by default none but what the template inserts by itself.
+    chat_template_kwargs:
+        What else the chat template takes, by name: ``{"enable_thinking": False}``.
+    tokenization:
+        "apart" (as texts are generated), or "together" (prompt and text as one string).
     attn_implementation:
         A name used by transformers; by default transformers' choice, with `short_attention` on a CPU.
     refresh:
@@ -127,7 +137,10 @@ class HuggingFaceBackend:
         dtype: Dtype = "auto",
         max_length: int | None = None,
         on_long_text: OnLongText = "error",
-        chat_template: bool = False,
+        chat_template: bool | Literal["auto"] = "auto",
+        system_prompt: str | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        tokenization: Tokenization = "apart",
         attn_implementation: str | None = None,
         refresh: Mapping[str, Any] | None = None,
         quantization: Mapping[str, Any] | None = None,
@@ -140,6 +153,12 @@ class HuggingFaceBackend:
             raise ConfigError(f"backend.dtype must be auto, float32 or bfloat16, not {dtype!r}")
         if on_long_text not in ("error", "truncate"):
             raise ConfigError(f"backend.on_long_text must be error or truncate, not {on_long_text!r}")
+        if chat_template not in (True, False, "auto"):
+            raise ConfigError(f"backend.chat_template must be true, false or auto, not {chat_template!r}")
+        if system_prompt is not None:
+            check_type("backend.system_prompt", system_prompt, (str,), "a text")
+        if tokenization not in ("apart", "together"):
+            raise ConfigError(f"backend.tokenization must be apart or together, not {tokenization!r}")
         if max_length is not None:
             check_number("backend.max_length", max_length, least=3, whole=True)
         self.model = model
@@ -161,6 +180,9 @@ class HuggingFaceBackend:
         self.max_length = max_length
         self.on_long_text: OnLongText = on_long_text
         self.chat_template = chat_template
+        self.system_prompt = system_prompt
+        self.chat_template_kwargs = dict(check_mapping(chat_template_kwargs, "backend.chat_template_kwargs"))
+        self.tokenization: Tokenization = tokenization
         self.attn_implementation = attn_implementation
         self.refresh: RefreshSettings = parse_section(RefreshSettings, refresh, "backend.refresh")
         self.quantization = None
@@ -198,6 +220,7 @@ class HuggingFaceBackend:
         if len(texts) == 0:
             raise DataError("there are no texts to fit a reference policy to")
         model, codec, base = self._start(prompts, texts, seed)
+        warn_of_template(codec, prompts, decided=self.chat_template != "auto")
         if self.reference_settings.tune:
             n = len(texts)
             logged = codec.encode(prompts, texts)
@@ -207,7 +230,7 @@ class HuggingFaceBackend:
                 model.requires_grad_(True)
             else:
                 model = trainable_twin(model, self.lora, seed)
-            key = ["reference", self.model, self.lora, self.quantization, prompts, texts, rows.weight]
+            key = ["reference", self.model, self.lora, self.quantization, prompts, texts, logged, rows.weight]
             fit = Fit(
                 stage="reference",
                 rows=rows,
@@ -221,8 +244,21 @@ class HuggingFaceBackend:
                 report=progress.callbacks,
             )
             model = train(model, fit, self._folder(progress, fit, key)) or model
-            prepare(model, codec.tokenizer)
+            prepare(model)
         return HuggingFacePolicy(model, codec, base=base, sampling=self.sampling)
+
+    def compare_logged(
+        self,
+        reference: PolicyContract,
+        prompts: Sequence[str] | None,
+        texts: Sequence[str],
+        log_prob: Float64,
+        *,
+        seed: int,
+    ) -> str | None:
+        if self.reference_settings.tune or not isinstance(reference, HuggingFacePolicy):
+            return None
+        return compare_logged(reference, prompts, texts, log_prob, seed)
 
     @staticmethod
     def load_policy(source: str | Path, cache: Path | None) -> HuggingFacePolicy:
@@ -278,11 +314,11 @@ class HuggingFaceBackend:
             callbacks=self.callbacks,
         )
         chosen = [self.refresh, on_checkpoint.name if on_checkpoint else None]
-        key = ["policy", repr(objective), self.lora, reference.model, chosen, *_parts(problem)]
+        key = ["policy", repr(objective), self.lora, reference.model, chosen, rows.logged, *_parts(problem)]
         model = train(trainable_twin(reference.model, self.lora, seed), fit, self._folder(progress, fit, key))
         if model is None:
             model = trainable_twin(reference.model, self.lora, seed)
-        prepare(model, reference.codec.tokenizer)
+        prepare(model)
         policy = reference.with_model(model)
         policy.cache = reference.cache
         return policy
@@ -300,19 +336,30 @@ class HuggingFaceBackend:
     ) -> tuple[CausalLM, TextCodec, str | None]:
         """Load the model, or create one that fits the texts; the returned name identifies its base."""
         if self.model == scratch.NAME:
-            tokenizer = scratch.train_tokenizer([*texts, *(prompts or ())])
-            unlimited = TextCodec(tokenizer, max_length=10**9, chat_template=self.chat_template)
+            tokenizer = scratch.train_tokenizer([*texts, *map(readable, prompts or ())])
+            unlimited = self._codec(tokenizer, 10**9, prompts)
             longest = max(len(tokens.ids) for tokens in unlimited.encode(prompts, texts))
             context = self.max_length or max(64, 2 * longest)  # room for texts longer than those that were logged
             model: CausalLM = scratch.make_model(tokenizer, context, seed)
-            prepare(model, tokenizer)
-            return model, TextCodec(tokenizer, context, self.on_long_text, self.chat_template), None
+            prepare(model)
+            return model, self._codec(tokenizer, context, prompts), None
         model, tokenizer, base = load_model(self.model, self.attn_implementation, self.quantization)
         context = context_length(model)
         if self.max_length is not None and self.max_length > context:
             raise ConfigError(f"backend.max_length is {self.max_length}, and the model reads {context} tokens at most")
-        codec = TextCodec(tokenizer, self.max_length or context, self.on_long_text, self.chat_template)
-        return model, codec, base
+        return model, self._codec(tokenizer, self.max_length or context, prompts), base
+
+    def _codec(self, tokenizer: PreTrainedTokenizerBase, max_length: int, prompts: Sequence[str] | None) -> TextCodec:
+        chat = self.chat_template
+        return TextCodec(
+            tokenizer,
+            max_length,
+            self.on_long_text,
+            chat_template=bool(tokenizer.chat_template) and prompts is not None if chat == "auto" else chat,
+            system_prompt=self.system_prompt,
+            chat_template_kwargs=self.chat_template_kwargs,
+            tokenization=self.tokenization,
+        )
 
     def _folder(self, progress: Progress, fit: Fit, key: list[Any]) -> Path | None:
         """Return the folder of a fit's checkpoints, named in the main process by a hash of what determines the fit."""

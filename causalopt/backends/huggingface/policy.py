@@ -27,10 +27,10 @@ from causalopt.language_models.load import load_model
 from causalopt.language_models.prefix_cache import kept, kept_ids, tokenizer_digest, weights_digest
 from causalopt.language_models.quantization import quantization_of
 from causalopt.language_models.quiet import quiet_transformers
-from causalopt.language_models.sampling import Ids, Keep, generate
+from causalopt.language_models.sampling import Ids, Keep, generate, own_ends
 from causalopt.language_models.scoring import CausalLM, SequenceLogProb
 from causalopt.language_models.settings import SamplingSettings
-from causalopt.language_models.tokenization import OnLongText, TextCodec, Tokens
+from causalopt.language_models.tokenization import OnLongText, TextCodec, Tokenization, Tokens
 from causalopt.output import writing_folder
 from causalopt.progress import track
 from causalopt.typing import Float64
@@ -46,6 +46,9 @@ class _Note(BaseModel):
     max_length: int | None = Field(None, ge=3)
     on_long_text: OnLongText = "error"
     chat_template: bool = False
+    system_prompt: str | None = None
+    chat_template_kwargs: dict[str, Any] = {}
+    tokenization: Tokenization = "apart"
     attn_implementation: str | None = None
     quantization: dict[str, Any] | None = None
     sampling: SamplingSettings = SamplingSettings()
@@ -124,12 +127,13 @@ class HuggingFacePolicy:
     def sample(self, prompts: Sequence[str] | None, n: int, seed: int) -> list[str]:
         """Draw ``n`` texts from the distribution itself: no temperature, no top-k, no top-p.
 
-        A draw is not a valid text if it is empty, contains a special token, or is too long when it is tokenised again;
-        it is then drawn again. So is a draw without an end within ``sampling.max_new_tokens``, up to
-        ``sampling.rounds`` draws in total. Texts are therefore drawn from the policy conditional on being valid and
-        ending in time. Texts that still have no end are returned cut off, with a warning that gives their share. The
-        same seed gives the same texts, also if an earlier call was killed and ``cache`` contains its draws. The global
-        random state is not changed.
+        A draw ends at the end of a text (`TextCodec.end`), and at every other end that the model's own generation
+        settings name. It is not a valid text if it stops at another end (of a call of a tool, say), is empty, contains
+        a special token, or is too long when it is tokenised again; it is then drawn again. So is a draw without an end
+        within ``sampling.max_new_tokens``, up to ``sampling.rounds`` draws in total. Texts are therefore drawn from the
+        policy conditional on being valid and ending in time. Texts that still have no end are returned cut off, with a
+        warning that gives their share. The same seed gives the same texts, also if an earlier call was killed and
+        ``cache`` contains its draws. The global random state is not changed.
 
         Warns
         -----
@@ -148,7 +152,7 @@ class HuggingFacePolicy:
             if len(head) >= self.codec.max_length:
                 raise DataError(f"prompt {i} has {len(head)} tokens, which leaves no room in {self.codec.max_length}")
         texts, cut = [""] * n, set(range(n))
-        special = set(self.codec.tokenizer.all_special_ids)
+        control, other_ends = self.codec.control_ids | set(self._ends), 0
         keep = None if self.cache is None else self._keep(self.cache)
         for draw, generator_seed in enumerate(np.random.SeedSequence(seed).generate_state(_MOST_DRAWS)):
             waiting = [i for i in range(n) if not texts[i] or (i in cut and draw < self.sampling.rounds)]
@@ -159,13 +163,17 @@ class HuggingFacePolicy:
                 ended = ids[-1] == self.codec.end
                 # A text that was cut off still needs room for the end with which it will be scored.
                 body = (ids[:-1] if ended else ids)[: self.codec.max_length - len(heads[i]) - 1]
-                text = self.codec.decode(body) if special.isdisjoint(body) else ""
-                if text and self.codec.fits(heads[i], text):
+                other_ends += ids[-1] in self._ends and not ended
+                text = self.codec.decode(body) if control.isdisjoint(body) else ""
+                if text and self.codec.fits(None if prompts is None else prompts[i], text):
                     texts[i] = text
                     if ended:
                         cut.discard(i)
         if not all(texts):
-            raise ModelError(f"the policy hardly ever gives a valid text: none in {_MOST_DRAWS} draws")
+            raise ModelError(
+                f"the policy hardly ever gives a valid text: none in {_MOST_DRAWS} draws ({other_ends} of all draws "
+                "ended with another token than a text's end)"
+            )
         if cut:
             warnings.warn(
                 f"{len(cut) / n:.1%} of the drawn texts have no end within {self.sampling.max_new_tokens} tokens and "
@@ -178,6 +186,10 @@ class HuggingFacePolicy:
     def with_model(self, model: CausalLM) -> HuggingFacePolicy:
         """Return the policy of another model of the same type, with the same tokenizer and settings."""
         return HuggingFacePolicy(model, self.codec, base=self.base, sampling=self.sampling)
+
+    def with_codec(self, codec: TextCodec) -> HuggingFacePolicy:
+        """Return the policy of the same model with another conversion of texts to tokens."""
+        return HuggingFacePolicy(self.model, codec, base=self.base, sampling=self.sampling)
 
     def interpolated(self, reference: Policy, factor: float) -> HuggingFacePolicy:
         """Return the policy at ``factor`` of the way from the reference: its adapter scaled, or weights interpolated.
@@ -227,6 +239,9 @@ class HuggingFacePolicy:
             "max_length": self.codec.max_length,
             "on_long_text": self.codec.on_long_text,
             "chat_template": self.codec.chat_template,
+            "system_prompt": self.codec.system_prompt,
+            "chat_template_kwargs": dict(self.codec.chat_template_kwargs),
+            "tokenization": self.codec.tokenization,
             "attn_implementation": self.model.config._attn_implementation,
             "quantization": quantization_of(self.model),
             "sampling": self.sampling.model_dump(),
@@ -261,14 +276,17 @@ class HuggingFacePolicy:
             max_length=settings.max_length or context_length(model),
             on_long_text=settings.on_long_text,
             chat_template=settings.chat_template,
+            system_prompt=settings.system_prompt,
+            chat_template_kwargs=settings.chat_template_kwargs,
+            tokenization=settings.tokenization,
         )
         if note:
             base = settings.base  # None for a model from scratch: an adapter on it is saved together with it
         return cls(model, codec, base=base, sampling=settings.sampling)
 
     def _generate(self, heads: Ids, generator_seed: int, keep: Keep | None) -> Ids:
-        limits: dict[str, int] = {
-            "end": self.codec.end,
+        limits: dict[str, Any] = {
+            "ends": self._ends,
             "max_new_tokens": self.sampling.max_new_tokens,
             "max_length": self.codec.max_length,
             "generator_seed": generator_seed,
@@ -278,6 +296,11 @@ class HuggingFacePolicy:
         with tempfile.TemporaryDirectory() as folder:
             self.save(folder)
             return vllm_sampling.generate(Path(folder), heads, keep=keep, **limits)
+
+    @property
+    def _ends(self) -> list[int]:
+        """Ids of the tokens at which a draw ends, that of a text first."""
+        return list(dict.fromkeys([self.codec.end, *own_ends(self.model)]))
 
     def _identity(self) -> list[str]:
         """Everything that determines the policy's log-probabilities and draws besides the texts."""

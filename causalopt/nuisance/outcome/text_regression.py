@@ -31,6 +31,7 @@ from causalopt.language_models.integrity import check_whole, refuse_own_code
 from causalopt.language_models.load import find_model
 from causalopt.language_models.quiet import quiet_transformers
 from causalopt.language_models.settings import LORA, check_lora, check_training, training_arguments
+from causalopt.messages import readable
 from causalopt.typing import Float64
 
 Pair = tuple[str | None, str]
@@ -110,7 +111,9 @@ class TextRegression:
 
     def _start(self, pairs: Sequence[Pair]) -> tuple[Any, Any]:
         if self.model == scratch.NAME:
-            tokenizer = scratch.train_tokenizer([part for pair in pairs for part in pair if part])
+            tokenizer = scratch.train_tokenizer(
+                [part for prompt, text in pairs for part in (prompt and readable(prompt), text) if part]
+            )
             config = scratch.make_model(tokenizer, self.max_length + 2, self.seed).config
             config.num_labels = 1
             with torch.random.fork_rng(devices=[]):
@@ -151,7 +154,7 @@ class TextReader:
         TruncationWarning
             With the number of texts that were cut.
         """
-        strings = [text if prompt is None else f"{prompt}\n{text}" for prompt, text in pairs]
+        strings = [text if prompt is None else f"{readable(prompt)}\n{text}" for prompt, text in pairs]
         with quiet_transformers():
             encoded: list[list[int]] = self.tokenizer(strings, split_special_tokens=True)["input_ids"]
         long = len({strings[i] for i, ids in enumerate(encoded) if len(ids) > self.max_length})

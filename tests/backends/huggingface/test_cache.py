@@ -58,7 +58,7 @@ def test_computed_once_and_anew_for_all_else(
 def test_an_adapter_counts(reference: HuggingFacePolicy, tmp_path: Path) -> None:
     """Two adapters on one base have numbers of their own, and so has the base."""
     model = moved_policy(reference)
-    prepare(model, reference.codec.tokenizer)
+    prepare(model)
     policy = reference.with_model(model)
     policy.cache = tmp_path
     first = policy.log_prob(None, TEXTS)

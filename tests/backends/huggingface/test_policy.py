@@ -25,7 +25,7 @@ SAMPLE = TEXTS[::6]
 @pytest.fixture(scope="module")
 def policy(reference: HuggingFacePolicy) -> HuggingFacePolicy:
     model = moved_policy(reference)
-    prepare(model, reference.codec.tokenizer)
+    prepare(model)
     return HuggingFacePolicy(model, reference.codec, base=None, sampling=reference.sampling)
 
 

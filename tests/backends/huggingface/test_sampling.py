@@ -54,7 +54,7 @@ def test_the_likeliest_texts_are_those_of_transformers(
     expected = [ids[: ids.index(end) + 1] if end in ids else ids for ids in output[:, width:].tolist()]
     assert len({len(ids) for ids in expected}) > 1
     monkeypatch.setattr(torch, "multinomial", lambda probability, n: probability.topk(n).indices)
-    limits = {"end": end, "max_new_tokens": 12, "max_length": 64, "batch_size": 400, "generator_seed": 0}
+    limits = {"ends": [end], "max_new_tokens": 12, "max_length": 64, "batch_size": 400, "generator_seed": 0}
     assert generate(letters.model, heads, **limits) == expected
 
 
@@ -82,10 +82,10 @@ def test_every_token_may_be_drawn() -> None:
     """Of an untrained model's some 400 nearly equal tokens, 500 draws show far more than any top-k would leave."""
     tokenizer = train_tokenizer(TEXTS)
     model = make_model(tokenizer, context=64, seed=0)
-    prepare(model, tokenizer)
+    prepare(model)
     end = tokenizer.eos_token_id
     limits = {"max_new_tokens": 1, "max_length": 64, "batch_size": 500}
-    drawn = generate(model, [[1]] * 500, end=end, generator_seed=0, **limits)
+    drawn = generate(model, [[1]] * 500, ends=[end], generator_seed=0, **limits)
     assert len({ids[0] for ids in drawn}) > 150
 
 
@@ -128,7 +128,13 @@ def test_prompts_are_answered_in_order(reference: HuggingFacePolicy) -> None:
 def test_left_padding_changes_nothing(letters: HuggingFacePolicy) -> None:
     """With the same random numbers, short prompts beside a long one are continued as they are beside short ones."""
     (short,), (long,) = letters.codec.encode_prompts(["b"], 1), letters.codec.encode_prompts(["abbaabbaab" * 2], 1)
-    limits = {"end": letters.codec.end, "max_new_tokens": 20, "max_length": 64, "batch_size": 1000, "generator_seed": 0}
+    limits = {
+        "ends": [letters.codec.end],
+        "max_new_tokens": 20,
+        "max_length": 64,
+        "batch_size": 1000,
+        "generator_seed": 0,
+    }
     alone = generate(letters.model, [short] * 1000, **limits)
     beside = generate(letters.model, [short] * 999 + [long], **limits)
     assert alone[:999] == beside[:999]
