@@ -16,6 +16,8 @@ import torch
 from peft import PeftConfig
 
 from causalopt.errors import ConfigError
+from causalopt.language_models import smollm2
+from causalopt.language_models.load import base_of
 from causalopt.language_models.sampling import Ids, Keep
 from causalopt.progress import track
 
@@ -117,7 +119,9 @@ def _engine(folder: Path, max_length: int) -> Any:
     model, rank = str(folder), None
     if (folder / "adapter_config.json").is_file():
         config = PeftConfig.from_pretrained(str(folder))
-        model, rank = str(config.base_model_name_or_path), min(r for r in _RANKS if r >= config.r)
+        base = base_of(folder)
+        model = str(smollm2.smollm2_folder()) if base == smollm2.NAME else base
+        rank = min(r for r in _RANKS if r >= config.r)
     key = (model, rank, max_length)
     if key not in _engines:
         _engines.clear()
