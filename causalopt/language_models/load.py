@@ -24,7 +24,6 @@ from causalopt.language_models.quiet import quiet_transformers
 from causalopt.language_models.scoring import CausalLM
 from causalopt.output import impossible, shown_path
 
-
 BASE = "base"
 """Folder beside an adapter with its base model, where no name leads to it."""
 BESIDE = f"./{BASE}"
@@ -79,6 +78,8 @@ def load_model(
                 tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
             with quiet_transformers():
                 model: CausalLM = PeftModel.from_pretrained(plain, path)
+            # Where it was read from: for another name peft asks the hub, each time that it lists the adapter's weights.
+            model.active_peft_config.base_model_name_or_path = plain.config._name_or_path
             check_adapter(path, model)
         else:
             source, base = (str(path) if path.is_dir() else str(name)), str(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,7 @@ _DIGEST = 32
 
 def weights_digest(model: CausalLM) -> str:
     """Return a SHA-256 of every weight with its name, shape and dtype."""
-    digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
+    return _digest_of(model.state_dict())
 
 
 def frozen_digest(model: CausalLM) -> str:
@@ -41,8 +37,12 @@ def frozen_digest(model: CausalLM) -> str:
         trained = adapter is not None and (adapter in name or "modules_to_save" in name)
         if tensor.is_floating_point() and not trained:
             found[name.replace(".base_layer", "").replace(".original_module", "")] = tensor
+    return _digest_of(dict(sorted(found.items())))
+
+
+def _digest_of(tensors: Mapping[str, Any]) -> str:
     digest = hashlib.sha256()
-    for name, tensor in sorted(found.items()):
+    for name, tensor in tensors.items():
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()

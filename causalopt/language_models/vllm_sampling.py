@@ -47,6 +47,7 @@ def generate(
     max_new_tokens: int,
     max_length: int,
     generator_seed: int,
+    temperature: float = 1.0,
     keep: Keep | None = None,
 ) -> Ids:
     """Continue each prompt until its end or a limit, in float32.
@@ -55,7 +56,7 @@ def generate(
     ----------
     folder:
         Folder of a saved policy: a PEFT adapter on a base with a name, or a full model.
-    prompts, end, max_new_tokens, max_length, keep:
+    prompts, end, max_new_tokens, max_length, temperature, keep:
         As `causalopt.language_models.sampling.generate` takes them.
     generator_seed:
         Seeds each text by itself.
@@ -80,12 +81,19 @@ def generate(
     drawn: Ids = []
     for start in track(range(0, len(requests), _CHUNK), "drawing texts"):
         chunk = requests[start : start + _CHUNK]
-        draw = partial(_draw, folder, adapter, chunk, end, max_length)
-        drawn += draw() if keep is None else keep(["vllm", end, chunk], draw)
+        draw = partial(_draw, folder, adapter, chunk, end, max_length, temperature)
+        drawn += draw() if keep is None else keep(["vllm", end, chunk, temperature], draw)
     return drawn
 
 
-def _draw(folder: Path, adapter: int, requests: list[tuple[list[int], int, int]], end: int, max_length: int) -> Ids:
+def _draw(
+    folder: Path,
+    adapter: int,
+    requests: list[tuple[list[int], int, int]],
+    end: int,
+    max_length: int,
+    temperature: float,
+) -> Ids:
     from vllm import SamplingParams
     from vllm.lora.request import LoRARequest
 
@@ -95,7 +103,7 @@ def _draw(folder: Path, adapter: int, requests: list[tuple[list[int], int, int]]
     params = [
         SamplingParams(
             n=1,
-            temperature=1.0,
+            temperature=temperature,
             top_p=1.0,
             top_k=-1,
             seed=seed,

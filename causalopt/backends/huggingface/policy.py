@@ -20,6 +20,7 @@ from causalopt.backends.contracts import Policy
 from causalopt.backends.huggingface.card import model_card
 from causalopt.backends.huggingface.interpolation import interpolated
 from causalopt.backends.saved import name_backend
+from causalopt.doors import check_number
 from causalopt.durable import PLACE
 from causalopt.errors import DataError, ModelError, TruncationWarning
 from causalopt.language_models import vllm_sampling
@@ -147,6 +148,20 @@ class HuggingFacePolicy:
         ModelError
             If the policy's draws are almost never valid texts.
         """
+        return self.draw(prompts, n, seed)
+
+    def draw(self, prompts: Sequence[str] | None, n: int, seed: int, *, temperature: float = 1.0) -> list[str]:
+        """Draw as `sample` does, from the policy whose logits are divided by a temperature.
+
+        At any temperature but 1 the texts are of another distribution than the one that `log_prob` knows and a run
+        evaluates.
+
+        Raises
+        ------
+        ConfigError
+            If the temperature is not a positive number.
+        """
+        check_number("temperature", temperature, above=0)
         heads = self.codec.encode_prompts(prompts, n)
         for i, head in enumerate(heads):
             if len(head) >= self.codec.max_length:
@@ -158,7 +173,7 @@ class HuggingFacePolicy:
             waiting = [i for i in range(n) if not texts[i] or (i in cut and draw < self.sampling.rounds)]
             if not waiting:
                 break
-            drawn = self._generate([heads[i] for i in waiting], int(generator_seed), keep)
+            drawn = self._generate([heads[i] for i in waiting], int(generator_seed), temperature, keep)
             for i, ids in zip(waiting, drawn, strict=True):
                 ended = ids[-1] == self.codec.end
                 # A text that was cut off still needs room for the end with which it will be scored.
@@ -266,12 +281,13 @@ class HuggingFacePolicy:
             base = settings.base  # None for a model from scratch: an adapter on it is saved together with it
         return cls(model, codec, base=base, sampling=settings.sampling)
 
-    def _generate(self, heads: Ids, generator_seed: int, keep: Keep | None) -> Ids:
-        limits: dict[str, int] = {
+    def _generate(self, heads: Ids, generator_seed: int, temperature: float, keep: Keep | None) -> Ids:
+        limits: dict[str, Any] = {
             "end": self.codec.end,
             "max_new_tokens": self.sampling.max_new_tokens,
             "max_length": self.codec.max_length,
             "generator_seed": generator_seed,
+            "temperature": temperature,
         }
         if self.sampling.engine == "transformers":
             return generate(self.model, heads, batch_size=self.sampling.batch_size, keep=keep, **limits)
@@ -328,7 +344,7 @@ class HuggingFacePolicy:
         base.config.save_pretrained(directory)
         base.generation_config.save_pretrained(directory)
         weights = sorted((directory / BASE).glob("*.safetensors"))
-        place = {}
+        place: dict[str, str] = {}
         for file in weights:
             with safe_open(file, "pt") as stored:
                 place |= dict.fromkeys(stored.keys(), file.relative_to(directory).as_posix())

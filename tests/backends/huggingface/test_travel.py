@@ -50,7 +50,7 @@ print(json.dumps(found))
 
 
 def elsewhere(folder: Path, texts: list[str]) -> dict[str, list[float]]:
-    """Log-probabilities of texts by libraries that are not this one, in a new process with another working directory."""
+    """Log-probabilities of texts by other libraries, in a new process with another working directory."""
     done = subprocess.run(
         [sys.executable, "-c", ELSEWHERE, str(folder), json.dumps(texts)],
         cwd=folder.parent,
