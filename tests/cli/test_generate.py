@@ -82,6 +82,13 @@ def test_a_killed_command_goes_on(
     assert command(*call, tmp_path / "again.csv")[0] == 0
     assert sum(sizes) == once + first  # what was drawn before was not drawn again
     assert {path.name for path in tmp_path.iterdir()} == {"prompts.csv", "whole.csv", "killed.csv", "again.csv"}
+    sizes.clear()
+    monkeypatch.setattr(sampling, "_draw", dies)
+    assert command(*call, tmp_path / "other.csv")[0] == 130
+    monkeypatch.setattr(sampling, "_draw", draw)
+    for name in ("other.csv", "hot.csv"):  # of what was drawn at another temperature nothing is taken up
+        assert command(*call, tmp_path / name, "--temperature", 3)[0] == 0
+    assert (tmp_path / "other.csv").read_bytes() == (tmp_path / "hot.csv").read_bytes()
 
 
 def test_other_sources_and_settings(command: Command, answering: Path, table: Path) -> None:
