@@ -15,10 +15,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Genera
 
 from causalopt.errors import CausalOptError, ConfigError, ModelError, one_line
 from causalopt.language_models import smollm2
+from causalopt.language_models.base_weights import frozen_digest
 from causalopt.language_models.device import default_device
 from causalopt.language_models.integrity import check_adapter, check_whole, read_json, refuse_own_code
 from causalopt.language_models.kernels.attention import use_short_attention
-from causalopt.language_models.prefix_cache import frozen_digest
 from causalopt.language_models.quantization import quantization_config, settle
 from causalopt.language_models.quiet import quiet_transformers
 from causalopt.language_models.scoring import CausalLM

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
 from causalopt.language_models.scoring import CausalLM
@@ -22,25 +21,11 @@ _DIGEST = 32
 
 def weights_digest(model: CausalLM) -> str:
     """Return a SHA-256 of every weight with its name, shape and dtype."""
-    return _digest_of(model.state_dict())
+    return digest_of(model.state_dict())
 
 
-def frozen_digest(model: CausalLM) -> str:
-    """Return a SHA-256 of the weights that an adapter leaves as they are: the same with the adapter and without it.
-
-    Weights in 4 bits do not count, since their layout depends on the machine; all others of the model do.
-    """
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
-    adapter = model.base_model.prefix if isinstance(model, PeftModel) else None
-    found: dict[str, torch.Tensor] = {}
-    for name, tensor in base.state_dict().items():
-        trained = adapter is not None and (adapter in name or "modules_to_save" in name)
-        if tensor.is_floating_point() and not trained:
-            found[name.replace(".base_layer", "").replace(".original_module", "")] = tensor
-    return _digest_of(dict(sorted(found.items())))
-
-
-def _digest_of(tensors: Mapping[str, Any]) -> str:
+def digest_of(tensors: Mapping[str, Any]) -> str:
+    """Return a SHA-256 of tensors with their names, shapes and dtypes, in their order."""
     digest = hashlib.sha256()
     for name, tensor in tensors.items():
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())

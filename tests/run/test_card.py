@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from causalopt.backends.huggingface.card import model_card
 from causalopt.report.text import interval
 
 Command = Callable[..., tuple[object, str, str]]
@@ -37,6 +38,18 @@ def test_the_card_has_front_matter_and_the_evidence_of_the_run(answering: Path) 
         assert said in card
     assert str(answering) not in card
     assert "## Evidence" not in (answering / "run" / "reference" / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("base", "adapter", "front"), [
+    ("Qwen/Qwen2.5-0.5B", True, ["Qwen/Qwen2.5-0.5B", "peft"]), ("/models/own", True, [None, "peft"]),
+    ("Qwen/Qwen2.5-0.5B", False, ["Qwen/Qwen2.5-0.5B", "transformers"]), (None, False, [None, "transformers"]),
+    ("smollm2", True, ["HuggingFaceTB/SmolLM2-135M-Instruct", "peft"]),
+])  # fmt: skip
+def test_the_front_matter_names_what_a_hub_knows(base: str | None, adapter: bool, front: list[str | None]) -> None:
+    card = model_card(base, adapter=adapter)
+    found = yaml.safe_load(card.split("---")[1])
+    assert [found.get("base_model"), found["library_name"]] == front
+    assert ("rounded to four" in card) == (base == "smollm2")
 
 
 @pytest.mark.filterwarnings("ignore::causalopt.errors.CausalOptWarning")

@@ -24,12 +24,13 @@ from causalopt.doors import check_number
 from causalopt.durable import PLACE
 from causalopt.errors import DataError, ModelError, TruncationWarning
 from causalopt.language_models import vllm_sampling
+from causalopt.language_models.base_weights import frozen_digest, plain_name
 from causalopt.language_models.batching import length_buckets, pack
 from causalopt.language_models.integrity import read_json
 from causalopt.language_models.kernels.attention import on_any_machine
 from causalopt.language_models.kernels.matmul import fast_products
 from causalopt.language_models.load import BASE, BASE_DIGEST, load_model, portable_name
-from causalopt.language_models.prefix_cache import frozen_digest, kept, kept_ids, tokenizer_digest, weights_digest
+from causalopt.language_models.prefix_cache import kept, kept_ids, tokenizer_digest, weights_digest
 from causalopt.language_models.quantization import quantization_of
 from causalopt.language_models.quiet import quiet_transformers
 from causalopt.language_models.sampling import Ids, Keep, generate
@@ -334,11 +335,9 @@ class HuggingFacePolicy:
         """
         base = self.model.get_base_model()
         with self.model.disable_adapter():
-            state = {
-                name.replace(".base_layer", ""): tensor
-                for name, tensor in base.state_dict().items()
-                if self.model.base_model.prefix not in name
-            }
+            prefix = self.model.base_model.prefix
+            named = ((plain_name(name, prefix), tensor) for name, tensor in base.state_dict().items())
+            state = {name: tensor for name, tensor in named if name is not None}
             base.save_pretrained(directory / BASE, state_dict=state)
         self.codec.tokenizer.save_pretrained(directory / BASE)
         base.config.save_pretrained(directory)

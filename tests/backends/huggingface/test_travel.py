@@ -14,7 +14,8 @@ from gradients import moved_policy
 from toy_policies import TEXTS
 
 from causalopt.backends.huggingface import HuggingFacePolicy
-from causalopt.language_models.load import prepare
+from causalopt.language_models.base_weights import frozen_digest
+from causalopt.language_models.load import adapter_names, prepare, trainable_twin
 
 SAMPLE = TEXTS[::6]
 
@@ -89,3 +90,16 @@ def test_a_moved_adapter_is_loaded_by_others(
     for path in (tmp_path / "there").rglob("*"):
         if path.is_file() and path.suffix != ".safetensors":
             assert str(tmp_path) not in path.read_text(encoding="utf-8"), path
+
+
+@pytest.mark.parametrize("lora", [{"r": 2}, {"r": 2, "modules_to_save": ["lm_head"]}, {"r": 2, "bias": "none"}])
+def test_the_digest_of_a_base_is_the_same_under_an_adapter(
+    reference: HuggingFacePolicy, lora: dict[str, object]
+) -> None:
+    before = frozen_digest(reference.model)
+    model = trainable_twin(reference.model, {"target_modules": ["q_proj", "up_proj"], **lora}, 0)
+    for name in adapter_names(model):
+        model.get_parameter(name).data.add_(1.0)
+    assert frozen_digest(model) == before
+    model.get_base_model().model.norm.weight.data = model.get_base_model().model.norm.weight.data + 1e-6
+    assert frozen_digest(model) != before
