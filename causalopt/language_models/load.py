@@ -62,8 +62,12 @@ def load_model(
         When there is no such model, its files cannot be read or lack a tensor, or it asks for code of its own.
     """
     path = Path(smollm2.smollm2_folder()) if str(name) == smollm2.NAME else Path(name)
-    adapter = path / "adapter_config.json"
+    adapter, rules = path / "adapter_config.json", path / "tokenizer_config.json"
     refuse_own_code(path)
+    if _note(adapter) and not rules.is_file():  # from elsewhere an adapter may have none, and takes that of its base
+        raise ModelError(
+            f"{rules}: is missing, and with it the tokens that begin and end a text; save the policy again"
+        )
     try:
         if adapter.is_file():
             noted, found = _note(adapter), base_of(path)
@@ -74,7 +78,7 @@ def load_model(
                     f"{path}: its adapter was trained on other weights than those of {found!r} (SHA-256); "
                     "restore the base model that it was trained on"
                 )
-            if noted or (path / "tokenizer_config.json").is_file():
+            if rules.is_file():
                 tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
             with quiet_transformers():
                 model: CausalLM = PeftModel.from_pretrained(plain, path)

@@ -7,12 +7,11 @@ import shutil
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub import HfApi
 from peft import LoraModel, PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
@@ -159,10 +158,6 @@ def test_push(far: Path, command: Command, tmp_path: Path, monkeypatch: pytest.M
 
         def upload_folder(self, repo_id: str, folder_path: Path) -> str:
             calls.append((repo_id, sorted(path.name for path in Path(folder_path).iterdir())))
-            if repo_id == "me/forbidden":
-                raise HfHubHTTPError(
-                    "403 Forbidden", response=SimpleNamespace(headers={}, request=None, status_code=403)
-                )
             return f"https://hub/{repo_id}"
 
     monkeypatch.setattr("causalopt.run.export.HfApi", Hub)
@@ -171,11 +166,20 @@ def test_push(far: Path, command: Command, tmp_path: Path, monkeypatch: pytest.M
     assert "Uploaded to https://hub/me/policy" in " ".join(out.split())
     assert calls[0] == ("me/policy", True)
     assert {"README.md", "config.json", "model.safetensors", "tokenizer.json"} <= set(calls[1][1])
-    code, _, err = command("export", far, tmp_path / "two", "--push", "me/forbidden")
-    assert code == 2
-    assert "error: me/forbidden: " in err
-    assert "was not uploaded: " in err
-    assert (tmp_path / "two").is_dir()  # what was written stays
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line(
+    far: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By huggingface_hub itself, to a port where nobody answers; what was written stays."""
+    monkeypatch.setattr("causalopt.run.export.HfApi", lambda: HfApi(endpoint="http://127.0.0.1:9", token="hf_none"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    for repository in ("me/policy", "me/no such name"):
+        code, _, err = command("export", far, tmp_path / repository[3:], "--push", repository)
+        assert code == 2
+        assert err.startswith(f"error: {repository}: ")
+        assert "was not uploaded: " in err
+        assert (tmp_path / repository[3:]).is_dir()
 
 
 @pytest.mark.slow

@@ -67,14 +67,20 @@ SEEN = [
     ("adapter/adapter_config.json", another_number("r")),
     ("adapter/base/config.json", another_number("num_hidden_layers")),
     ("full/config.json", another_number("num_hidden_layers")),
-    *((f"{name}/tokenizer.json", change) for name in ("adapter", "full") for change in (half, zero_length, gone)),
-    *((f"{name}/tokenizer_config.json", change) for name in ("adapter", "full") for change in (half, zero_length)),
+    *(
+        (f"{name}/{file}", change)
+        for name in ("adapter", "full")
+        for file in ("tokenizer.json", "tokenizer_config.json")
+        for change in (half, zero_length, gone)
+    ),
+    *(
+        (f"{name}/tokenizer_config.json", change)
+        for name in ("adapter", "full")
+        for change in (half, zero_length, gone)
+    ),
 ]
 """What shows in the files themselves, whatever is known of how they were."""
-BY_DIGEST = [
-    *((name, flipped_byte) for name in WEIGHTS),
-    *((f"{name}/tokenizer_config.json", gone) for name in ("adapter", "full")),
-]
+BY_DIGEST = [(name, flipped_byte) for name in WEIGHTS]
 
 
 @pytest.fixture(scope="module")
