@@ -81,6 +81,7 @@ def generate(
             temperature=temperature,
             max_new_tokens=max_new_tokens,
             work=None if out is None else work_of(out),
+            asked_in="--ask" if prompts is None else str(prompts),
         )
         if model is not None:
             found["g"] = predicted(model, found, source)

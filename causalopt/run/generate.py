@@ -72,6 +72,7 @@ def draw_texts(
     temperature: float = 1.0,
     max_new_tokens: int | None = None,
     work: Path | None = None,
+    asked_in: str = "the prompts",
 ) -> pd.DataFrame:
     """Draw texts from a policy.
 
@@ -89,6 +90,8 @@ def draw_texts(
         See `HuggingFacePolicy.draw` and `HuggingFacePolicy.with_limits`; the policy itself by default.
     work:
         Folder where batches are kept as soon as they are drawn, for a call that goes on after this one was killed.
+    asked_in:
+        Where the prompts are from, for messages.
 
     Returns
     -------
@@ -105,7 +108,7 @@ def draw_texts(
     """
     policy = load_policy(_folder_of(source, reference), cache=work)
     if isinstance(policy, HuggingFacePolicy):
-        _check_room(policy, prompts)
+        _check_room(policy, prompts, asked_in)
         if max_new_tokens is not None:
             policy = policy.with_limits(max_new_tokens)
             policy.cache = work
@@ -222,13 +225,13 @@ def _draw(policy: Policy, prompts: Sequence[str] | None, n: int, seed: int, temp
     return policy.sample(prompts, n, seed)
 
 
-def _check_room(policy: HuggingFacePolicy, prompts: Sequence[str] | None) -> None:
+def _check_room(policy: HuggingFacePolicy, prompts: Sequence[str] | None, asked_in: str) -> None:
     heads = [] if prompts is None else policy.codec.encode_prompts(prompts, len(prompts))
     for row, head in enumerate(heads, start=1):
         if len(head) + 1 >= policy.codec.max_length:
             raise DataError(
-                f"the prompt in row {row} has {len(head)} tokens, which leaves no room for a text: the policy reads "
-                f"{policy.codec.max_length} in all; shorten it"
+                f"{asked_in}: the prompt in row {row} has {len(head)} tokens, which leaves no room for a text: the "
+                f"policy reads {policy.codec.max_length} in all; shorten it"
             )
 
 

@@ -104,6 +104,7 @@ def test_other_sources_and_settings(command: Command, answering: Path, table: Pa
     assert of_policy == texts(run / "policy")
     reference = load_policy(run / "reference")
     asked = [prompt for prompt in pd.read_csv(table)["question"] for _ in range(2)]
+    assert texts(run, "--reference") != of_policy
     assert texts(run, "--reference") == reference.sample(asked, 8, 0) == texts(run / "reference")
     assert max(map(len, texts(run, "--max-new-tokens", 2))) < min(map(len, of_policy))
     assert texts(run, "--temperature", 1e-4) == texts(run, "--temperature", 1e-4, "--seed", 5)
@@ -156,7 +157,7 @@ def test_texts_are_scored_by_rows_that_the_policy_did_not_see(
     (("--prompts", "other.csv"), "no column 'prompt'"),
     (("--prompts", "empty.csv"), "column 'question', row 2 holds no text"),
     (("--prompts", "nothing.csv"), "has no row"),
-    (("--prompts", "long.csv"), "row 2 has"),
+    (("--prompts", "long.csv"), "long.csv: the prompt in row 2 has"),
     (("--prompt", "question"), "--prompt names a column"),
     (("--prompts", "good.csv", "--ask", "x"), "exclude each other"),
     (("--ask", " "), "the prompt is empty"),

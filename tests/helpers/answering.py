@@ -69,7 +69,7 @@ def answering(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "name": "huggingface",
             "model": "scratch:tiny",
             "reference": {"training": {"max_steps": 40}},
-            "training": {"max_steps": 3},
+            "training": {"max_steps": 3, "learning_rate": 0.02},  # far enough to draw other texts
             "sampling": {"max_new_tokens": 16, "batch_size": 4},
         },
     }
