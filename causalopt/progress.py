@@ -25,12 +25,14 @@ def show_progress(console: Console | None = None) -> Iterator[None]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console or Console(stderr=True)) as progress:
-        token = _active.set(progress)
-        try:
-            yield
-        finally:
-            _active.reset(token)
+    progress = Progress(*columns, console=console or Console(stderr=True))
+    token = _active.set(progress)
+    try:
+        yield
+    finally:
+        _active.reset(token)
+        if progress.live.is_started:
+            progress.stop()
 
 
 def track(iterable: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
@@ -46,4 +48,5 @@ def track(iterable: Iterable[Item], description: str, total: int | None = None) 
     if progress is None or total == 0:  # an empty bar shows nothing
         yield from iterable
     else:
+        progress.start()  # by the first bar: without one, nothing is printed, not even an empty line
         yield from progress.track(iterable, total=total, description=description)

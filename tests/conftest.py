@@ -2,6 +2,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from answering import answering, command
+
+__all__ = ["answering", "command"]
 
 
 @pytest.fixture

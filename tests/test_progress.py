@@ -17,3 +17,10 @@ def test_a_bar_is_drawn_where_there_is_work_and_nowhere_else() -> None:
     assert "3/3" in shown.getvalue()
     assert "nothing" not in shown.getvalue()
     assert "unseen" not in shown.getvalue()
+
+
+def test_nothing_is_printed_where_there_was_no_bar() -> None:
+    shown = io.StringIO()
+    with show_progress(Console(file=shown, force_terminal=False)):
+        assert list(track([], "nothing", 0)) == []
+    assert shown.getvalue() == ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import warnings
 from contextlib import nullcontext
@@ -18,12 +17,13 @@ from causalopt.cli.choose import choose
 from causalopt.cli.console import console, escaped, leave_quietly, show_warning, stderr
 from causalopt.cli.ending import FULL, Commands, Interrupted, fail, kept_traceback, prepare_streams
 from causalopt.cli.estimate import compare, estimate, evaluate
+from causalopt.cli.export import export
 from causalopt.cli.frontier import frontier
+from causalopt.cli.generate import generate
 from causalopt.cli.init import init
 from causalopt.cli.simulate import simulate
 from causalopt.errors import CausalOptError, CausalOptWarning, ConfigError, one_line
 from causalopt.output import check_new_folder, writing
-from causalopt.signatures import MOST_SEED
 
 app = typer.Typer(
     cls=Commands,
@@ -39,7 +39,6 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="Override a key: section.key=value (repeatable).", show_default=False)
 ]
 RunArgument = Annotated[Path, typer.Argument(parser=path, help="Directory of a run.", show_default=False)]
-SeedOption = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of every draw.")]
 
 
 def main() -> None:
@@ -141,25 +140,9 @@ app.command()(evaluate)
 app.command()(compare)
 app.command()(frontier)
 app.command()(choose)
+app.command()(generate)
+app.command()(export)
 app.command()(simulate)
-
-
-@app.command()
-def generate(
-    source: Annotated[str, typer.Argument(help="A run directory, a policy folder or a hub id.", show_default=False)],
-    n: Annotated[int, typer.Option("--n", "-n", min=1, help="Number of texts to draw (for each prompt).")] = 5,
-    prompt: Annotated[list[str] | None, typer.Option(help="Prompt (repeatable).", show_default=False)] = None,
-    seed: SeedOption = 0,
-) -> None:
-    """Draw texts from a policy, one JSON object per line."""
-    from causalopt.backends import load_policy
-
-    folder = path(source)
-    policy = load_policy(folder / "policy" if (folder / "metrics.json").exists() else source)
-    prompts = None if prompt is None else [one for one in prompt for _ in range(n)]
-    texts = policy.sample(prompts, n if prompts is None else len(prompts), seed)
-    for i, text in enumerate(texts):
-        typer.echo(json.dumps({"prompt": None if prompts is None else prompts[i], "text": text}, ensure_ascii=False))
 
 
 @app.command()

@@ -78,6 +78,21 @@ def split_messages(
     return changed, prompt
 
 
+def as_prompts(cells: Sequence[Any], where: str) -> list[Any]:
+    """Return prompts as strings: a cell that is a list of messages as `causalopt.messages.write_prompt` writes it.
+
+    Examples
+    --------
+    >>> from causalopt.data.messages import as_prompts
+    >>> as_prompts(["Why?", [{"role": "user", "content": "Who?"}]], "prompts.jsonl")
+    ['Why?', '{"messages":[{"role":"user","content":"Who?"}]}']
+    """
+    return [
+        write_prompt(_messages(cell, f"{where}, row {row}")) if _is_list(cell) else cell
+        for row, cell in enumerate(cells, start=1)
+    ]
+
+
 def is_conversation(cell: Any) -> bool:
     """Whether a cell is a list of messages.
 

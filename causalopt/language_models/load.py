@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
@@ -14,6 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from causalopt.errors import CausalOptError, ConfigError, ModelError, one_line
 from causalopt.language_models import smollm2
+from causalopt.language_models.base_weights import frozen_digest
 from causalopt.language_models.device import default_device
 from causalopt.language_models.integrity import check_adapter, check_whole, read_json, refuse_own_code
 from causalopt.language_models.kernels.attention import use_short_attention
@@ -21,6 +23,13 @@ from causalopt.language_models.quantization import quantization_config, settle
 from causalopt.language_models.quiet import quiet_transformers
 from causalopt.language_models.scoring import CausalLM
 from causalopt.output import impossible, shown_path
+
+BASE = "base"
+"""Folder beside an adapter with its base model, where no name leads to it."""
+BESIDE = f"./{BASE}"
+"""What an adapter's configuration then calls it: with a dot, so that it is never taken for a hub id."""
+BASE_DIGEST = "base_sha256"
+"""Key of a policy's note: what its adapter was trained on."""
 
 
 class Loaded(NamedTuple):
@@ -53,21 +62,28 @@ def load_model(
         When there is no such model, its files cannot be read or lack a tensor, or it asks for code of its own.
     """
     path = Path(smollm2.smollm2_folder()) if str(name) == smollm2.NAME else Path(name)
-    adapter = path / "adapter_config.json"
+    adapter, rules = path / "adapter_config.json", path / "tokenizer_config.json"
     refuse_own_code(path)
+    if _note(adapter) and not rules.is_file():  # from elsewhere an adapter may have none, and takes that of its base
+        raise ModelError(
+            f"{rules}: is missing, and with it the tokens that begin and end a text; save the policy again"
+        )
     try:
         if adapter.is_file():
-            beside = _is_model(path / "base")
-            plain, tokenizer, base = load_model(
-                path / "base" if beside else _base_of(adapter),
-                attn_implementation,
-                quantization or _note(adapter).get("quantization"),
-            )
-            base = None if beside else base
-            if (path / "tokenizer_config.json").is_file():
+            noted, found = _note(adapter), base_of(path)
+            plain, tokenizer, base = load_model(found, attn_implementation, quantization or noted.get("quantization"))
+            base = None if found == str(path / BASE) else base
+            if noted.get(BASE_DIGEST) is not None and frozen_digest(plain) != noted[BASE_DIGEST]:
+                raise ModelError(
+                    f"{path}: its adapter was trained on other weights than those of {found!r} (SHA-256); "
+                    "restore the base model that it was trained on"
+                )
+            if rules.is_file():
                 tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
             with quiet_transformers():
                 model: CausalLM = PeftModel.from_pretrained(plain, path)
+            # Where it was read from: for another name peft asks the hub, each time that it lists the adapter's weights.
+            model.active_peft_config.base_model_name_or_path = plain.config._name_or_path
             check_adapter(path, model)
         else:
             source, base = (str(path) if path.is_dir() else str(name)), str(name)
@@ -112,7 +128,7 @@ def find_model(name: str | Path) -> None:
         raise ModelError(f"model {shown_path(name)}: {unusable}; name a hub id, a folder or 'smollm2'")
     path = Path(name)
     if (path / "adapter_config.json").is_file():
-        return find_model(path / "base" if _is_model(path / "base") else _base_of(path / "adapter_config.json"))
+        return find_model(base_of(path))
     refuse_own_code(path)
     try:
         with quiet_transformers():
@@ -207,19 +223,45 @@ def adapter_names(model: CausalLM) -> set[str]:
     return {name for name, _ in model.named_parameters() if any(mark in name for mark in marks)}
 
 
-def _is_model(folder: Path) -> bool:
-    return (folder / "config.json").is_file()
+def base_of(folder: Path) -> str:
+    """Return the base of an adapter as `load_model` takes it: a folder beside the adapter, or a name.
 
+    A name is the one that a policy noted, else the one that peft noted.
 
-def _base_of(adapter: Path) -> str:
-    """Find an adapter's base by the name that a policy noted, or where peft noted it."""
-    noted = _note(adapter)
-    if noted.get("base"):
-        return str(noted["base"])
-    base = read_json(adapter).get("base_model_name_or_path")
-    if not base:
+    Raises
+    ------
+    ModelError
+        When there is no base, or the one that should lie beside the adapter does not.
+    """
+    adapter = folder / "adapter_config.json"
+    beside = folder / BASE
+    if (beside / "config.json").is_file():
+        return str(beside)
+    named = _note(adapter).get("base") or read_json(adapter).get("base_model_name_or_path")
+    if not named:
         raise ModelError(f"{adapter}: names no base model")
-    return str(base)
+    if named == BESIDE:  # peft would look for it in the working directory, where there may be another
+        raise ModelError(f"{beside}: is missing, the base model of the adapter in {folder}; restore it")
+    return str(named)
+
+
+def portable_name(base: str | None) -> str:
+    """Return how an adapter's configuration names its base, so that it says nothing of this machine.
+
+    A hub id stays. For ``smollm2`` it is the hub id of the same model, and `BESIDE` for a base that is saved with the
+    adapter (None). The path of a folder is relative to the working directory, where peft looks for it.
+
+    Examples
+    --------
+    >>> from causalopt.language_models.load import portable_name
+    >>> [portable_name(name) for name in ("Qwen/Qwen2.5-0.5B", "smollm2", None)]
+    ['Qwen/Qwen2.5-0.5B', 'HuggingFaceTB/SmolLM2-135M-Instruct', './base']
+    """
+    if base is None:
+        return BESIDE
+    if base == smollm2.NAME:
+        return smollm2.HUB_ID
+    return os.path.relpath(base) if Path(base).is_dir() else base
 
 
 def _note(adapter: Path) -> dict[str, Any]:

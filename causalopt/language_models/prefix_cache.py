@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,13 @@ _DIGEST = 32
 
 def weights_digest(model: CausalLM) -> str:
     """Return a SHA-256 of every weight with its name, shape and dtype."""
+    return digest_of(model.state_dict())
+
+
+def digest_of(tensors: Mapping[str, Any]) -> str:
+    """Return a SHA-256 of tensors with their names, shapes and dtypes, in their order."""
     digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
+    for name, tensor in tensors.items():
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()

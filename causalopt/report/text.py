@@ -186,7 +186,6 @@ def assumptions(metrics: Record) -> list[tuple[str, str]]:
         ("No unmeasured confounding", given),
         (
             "Overlap",
-            "Texts like the model's were shown to all kinds of readers. The overlap table above measures this."
-            + stands_on,
+            "Texts like the model's were shown to all kinds of readers. The overlap above measures this." + stands_on,
         ),
     ]

@@ -20,6 +20,7 @@ import psutil
 import torch
 import yaml
 
+from causalopt.backends.saved import FOR_READERS
 from causalopt.durable import changed, digest, digests, flush, flush_tree, is_inside, whole, write_text
 from causalopt.errors import ConfigError, DataError, collected_warnings
 from causalopt.output import writing
@@ -231,7 +232,7 @@ class RunDirectory:
                 "restore the old data, or replace the run with --overwrite or name another --out"
             )
         written = manifest["files"] if manifest[MARK] == LAYOUT else {}
-        damaged = changed(self.path, {name: value for name, value in written.items() if name not in REWRITTEN})
+        damaged = changed(self.path, _without_editable(written))
         if damaged is not None:
             raise DataError(f"{damaged}; --overwrite computes again what depends on it")
 
@@ -284,11 +285,12 @@ class RunDirectory:
         record = self._earlier.get(stage.name)
         if record is None or record.key != stage.key:
             return False
-        if changed(self.path, record.files) is None:
+        files = _without_editable(record.files)
+        if changed(self.path, files) is None:
             return True
-        if self.path == self._target or changed(self._target, record.files) is not None:
+        if self.path == self._target or changed(self._target, files) is not None:
             return False
-        for name in record.files:
+        for name in (name for name in record.files if (self._target / name).is_file()):
             copy = self.path / name
             copy.parent.mkdir(parents=True, exist_ok=True)
             with writing(copy):
@@ -398,6 +400,11 @@ class RunDirectory:
             self.write_text(LOG, "".join(f"{line}\n" for line in kept))
         with writing(path), path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"policy": policy, **metrics}) + "\n")
+
+
+def _without_editable(files: Mapping[str, str]) -> dict[str, str]:
+    """Digests of the files that must be as they were written: all but those in `REWRITTEN`, and model cards."""
+    return {name: value for name, value in files.items() if name not in REWRITTEN and Path(name).name != FOR_READERS}
 
 
 def _has_configuration(folder: Path, config: str) -> bool:

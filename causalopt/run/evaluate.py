@@ -60,7 +60,7 @@ def evaluate_run(
     """
     check_saved(run_directory)
     own, run_directory = run_directory, run_of(run_directory)
-    config = _config_of(run_directory)
+    config = config_of(run_directory)
     columns = {"policy_log_prob": policy_log_prob, "policy_text": policy_text}
     named = {role: column for role, column in columns.items() if column is not None}
     if policy is not None and (named or policy_draws is not None):
@@ -68,7 +68,7 @@ def evaluate_run(
     config = config.model_copy(update={"data": config.data.model_copy(update=named)})
     rows, outcome_data, world = _rows(config, data)
     if data is not None:
-        _refuse_seen_rows(rows, [run_directory, *([] if policy is None else [run_of(Path(policy))])])
+        refuse_rows_seen_by(rows, [run_directory, *([] if policy is None else [run_of(Path(policy))])])
     if policy is None and not named and policy_draws is None:
         chosen = NamedPolicy(str(own), named_policy(str(own)).policy)
     elif policy is None:
@@ -105,8 +105,8 @@ def compare_runs(run_a: Path, run_b: Path, *, data: Path | None = None, draws: i
     for one in (run_a, run_b):
         check_saved(one)
     home_a, home_b = run_of(run_a), run_of(run_b)
-    config = _config_of(home_a)
-    _config_of(home_b)
+    config = config_of(home_a)
+    config_of(home_b)
     if data is None and _fingerprint(home_a) != _fingerprint(home_b):
         raise ConfigError(
             f"{run_a} and {run_b} were trained on different rows, so one may have been tuned on the test rows of the "
@@ -114,7 +114,7 @@ def compare_runs(run_a: Path, run_b: Path, *, data: Path | None = None, draws: i
         )
     rows, outcome_data, world = _rows(config, data)
     if data is not None:
-        _refuse_seen_rows(rows, [home_a, home_b])
+        refuse_rows_seen_by(rows, [home_a, home_b])
     a, b = named_policy(str(run_a)), named_policy(str(run_b))
     return evaluated(
         config,
@@ -143,7 +143,8 @@ def _found_groups(config: RunConfig, run_directory: Path) -> ReaderGroups | None
         raise DataError(f"{metrics}: is damaged: its 'groups' cannot be read ({one_line(error)}); {AGAIN}") from None
 
 
-def _config_of(run_directory: Path) -> RunConfig:
+def config_of(run_directory: Path) -> RunConfig:
+    """Return the configuration of a run; `ConfigError` if this is not the directory of one."""
     if not (run_directory / "config.yaml").exists():
         raise ConfigError(f"{run_directory}: is not a run directory (it has no config.yaml)")
     check_artefact(run_directory / "config.yaml")
@@ -159,8 +160,18 @@ def _rows(
     return rows, read_outcome_rows(config, world).test, world
 
 
-def _refuse_seen_rows(rows: DirectOutcomeDataset, runs: list[Path]) -> None:
-    """Raise if a policy would be evaluated on rows that it was trained on or selected with in its run."""
+def refuse_rows_seen_by(rows: DirectOutcomeDataset, runs: list[Path], fix: str | None = None) -> None:
+    """Raise `DataError` if a policy would be judged by rows that it was trained on or selected with in its run.
+
+    Parameters
+    ----------
+    rows:
+        The rows to judge by.
+    runs:
+        Runs of the policies; a folder that is no run is passed over.
+    fix:
+        What to do instead, for the message; by default to leave --data out.
+    """
     for run in runs:
         if not (run / "config.yaml").is_file() or not (run / "manifest.json").is_file():
             continue  # a policy that is not from a run
@@ -175,7 +186,7 @@ def _refuse_seen_rows(rows: DirectOutcomeDataset, runs: list[Path]) -> None:
             continue
         world = None if config.data.world is None else plugins.worlds.create(config.data.world)
         train, _ = read_data(config, world)  # including the rows by which the policy was selected
-        refuse_seen_rows(rows, [train], f"without --data, {run} is evaluated on rows that it has not seen")
+        refuse_seen_rows(rows, [train], fix or f"without --data, {run} is evaluated on rows that it has not seen")
 
 
 def _fingerprint(run_directory: Path) -> Any:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from causalopt.backends import load_policy
 from causalopt.backends.contracts import LanguageModelBackend, Policy, Progress
+from causalopt.backends.saved import FOR_READERS
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.population import DRAWN
 from causalopt.data.reader_groups import ReaderGroups
@@ -29,6 +30,7 @@ from causalopt.optimization.problem import draw_samples
 from causalopt.processes import is_main, shared
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.report import write_report
+from causalopt.run.card import evidence_of, with_evidence
 from causalopt.run.directory import RunDirectory
 from causalopt.run.kept import keep, kept
 from causalopt.run.keys import Keys, input_paths
@@ -41,6 +43,8 @@ from causalopt.simulation.contracts import SimulatedWorld
 from causalopt.simulation.grading import true_responses, truth_metrics
 
 T = TypeVar("T")
+
+CARD = f"policy/{FOR_READERS}"
 
 
 def run(
@@ -91,6 +95,10 @@ def run(
         metrics["warnings"] = sorted({*files.warnings(), *messages()})
         files.write_json("metrics.json", metrics)
         write_report(files.path)
+        card = files.path / CARD
+        if card.is_file():  # a policy over known texts has none
+            evidence = evidence_of(metrics, plan.data_sets(), fingerprints)
+            files.write_text(CARD, with_evidence(card.read_text(encoding="utf-8"), evidence))
         return shared(lambda: metrics)
 
 

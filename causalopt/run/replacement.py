@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from causalopt.durable import flush, special_file, write_text
+from causalopt.durable import flush, special_file
 from causalopt.errors import ConfigError
 
 MARK = "causalopt_run"
@@ -177,9 +177,6 @@ class Replacement:
 
     def swap(self) -> None:
         """Replace the old run by the new one, which is finished."""
-        for adapter in self.new.rglob("adapter_config.json"):  # peft records its base by an absolute path
-            text = adapter.read_text(encoding="utf-8")
-            write_text(adapter, text.replace(json.dumps(str(self.new))[1:-1], json.dumps(str(self.target))[1:-1]))
         if self.target.exists():
             self.target.rename(self._old)
         else:

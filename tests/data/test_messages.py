@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from causalopt import DirectOutcomeDataset, PseudoOutcomeEstimator
+from causalopt.data.messages import as_prompts
 from causalopt.embedding import embed
 from causalopt.embedding.tfidf import TfidfSvdEmbedder
 from causalopt.errors import ConfigError, DataError, DroppedRowsWarning
@@ -185,3 +186,10 @@ def test_prompts_are_embedded_as_people_read_them() -> None:
     )
     assert one.std() > 0.1
     np.testing.assert_allclose(one, other, rtol=0, atol=1e-9)
+
+
+def test_prompts_of_a_table_are_conversations_or_strings() -> None:
+
+    assert as_prompts([ASKED[0], "Why?", None], "t") == [PROMPTS[0], "Why?", None]
+    with pytest.raises(DataError, match="t, row 1, message 1: has no role"):
+        as_prompts([[{"content": "Why?"}]], "t")

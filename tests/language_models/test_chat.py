@@ -181,7 +181,7 @@ def test_draws_stop_at_the_end_of_a_turn(name: str, tmp_path: Path) -> None:
     save_model(name, tmp_path, likely=0.15)
     policy = reference(tmp_path, chat_template_kwargs=style.arguments, sampling={"max_new_tokens": 60})
     ends = set(policy.codec.tokenizer.convert_tokens_to_ids([style.turn_end, *style.ends]))
-    raw = policy._generate(policy.codec.encode_prompts(["Why?"] * 40, 40), 0, None)
+    raw = policy._generate(policy.codec.encode_prompts(["Why?"] * 40, 40), 0, 1.0, None)
     assert {ids[-1] for ids in raw if len(ids) < 60} == ends
     assert all(ends.isdisjoint(ids[:-1]) for ids in raw)
     drawn = policy.sample(["Why?"] * 40, 40, seed=0)  # a text without an end would be a warning, which is an error
@@ -238,7 +238,7 @@ def test_a_models_generation_settings_are_saved_as_they_were(
 ) -> None:
     """After draws by transformers itself, which would use them."""
     monkeypatch.setattr(sampling, "_keeps_keys_and_values", lambda *args: False)
-    family.policy.with_limits(2)._generate(family.policy.codec.encode_prompts(["Why?"], 1), 0, None)
+    family.policy.with_limits(2)._generate(family.policy.codec.encode_prompts(["Why?"], 1), 0, 1.0, None)
     family.policy.save(tmp_path)
     before, after = (
         json.loads((folder / "generation_config.json").read_text()) for folder in (family.folder, tmp_path)

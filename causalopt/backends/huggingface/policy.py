@@ -13,17 +13,23 @@ import numpy as np
 import torch
 from peft import PeftModel
 from pydantic import BaseModel, Field, ValidationError
+from safetensors import safe_open
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
 
 from causalopt.backends.contracts import Policy
 from causalopt.backends.huggingface.card import model_card
 from causalopt.backends.huggingface.interpolation import interpolated
 from causalopt.backends.saved import name_backend
+from causalopt.doors import check_number
+from causalopt.durable import PLACE
 from causalopt.errors import DataError, ModelError, TruncationWarning
 from causalopt.language_models import vllm_sampling
+from causalopt.language_models.base_weights import frozen_digest, plain_name
 from causalopt.language_models.batching import length_buckets, pack
 from causalopt.language_models.integrity import read_json
+from causalopt.language_models.kernels.attention import on_any_machine
 from causalopt.language_models.kernels.matmul import fast_products
-from causalopt.language_models.load import load_model
+from causalopt.language_models.load import BASE, BASE_DIGEST, load_model, portable_name
 from causalopt.language_models.prefix_cache import kept, kept_ids, tokenizer_digest, weights_digest
 from causalopt.language_models.quantization import quantization_of
 from causalopt.language_models.quiet import quiet_transformers
@@ -147,6 +153,20 @@ class HuggingFacePolicy:
         ModelError
             If the policy's draws are almost never valid texts.
         """
+        return self.draw(prompts, n, seed)
+
+    def draw(self, prompts: Sequence[str] | None, n: int, seed: int, *, temperature: float = 1.0) -> list[str]:
+        """Draw as `sample` does, from the policy whose logits are divided by a temperature.
+
+        At any temperature but 1 the texts are of another distribution than the one that `log_prob` knows and a run
+        evaluates.
+
+        Raises
+        ------
+        ConfigError
+            If the temperature is not a positive number.
+        """
+        check_number("temperature", temperature, above=0)
         heads = self.codec.encode_prompts(prompts, n)
         for i, head in enumerate(heads):
             if len(head) >= self.codec.max_length:
@@ -158,7 +178,7 @@ class HuggingFacePolicy:
             waiting = [i for i in range(n) if not texts[i] or (i in cut and draw < self.sampling.rounds)]
             if not waiting:
                 break
-            drawn = self._generate([heads[i] for i in waiting], int(generator_seed), keep)
+            drawn = self._generate([heads[i] for i in waiting], int(generator_seed), temperature, keep)
             for i, ids in zip(waiting, drawn, strict=True):
                 ended = ids[-1] == self.codec.end
                 # A text that was cut off still needs room for the end with which it will be scored.
@@ -213,24 +233,19 @@ class HuggingFacePolicy:
     def save(self, directory: str | Path) -> None:
         """Write a standard PEFT adapter folder, or a full model if there is no adapter, with its tokenizer.
 
-        The base of an adapter is recorded by name, with its quantisation. A base trained from scratch is saved with it
-        in ``base/``, so that the folder can be moved.
+        The base of an adapter is recorded by name, with its quantisation and the digest of its weights, and never by an
+        absolute path. A base that no name leads to is saved with it in ``base/``, so that the folder can be moved.
         """
         with writing_folder(Path(directory)):
             self._write(Path(directory))
 
     def _write(self, directory: Path) -> None:
+        is_adapter = isinstance(self.model, PeftModel)
         with quiet_transformers():
             if isinstance(self.model, PeftModel):
                 if self.base is None:
-                    self._save_base(directory / "base")
-                config = self.model.active_peft_config
-                noted = config.base_model_name_or_path
-                config.base_model_name_or_path = self._base_path(directory)
-                try:
-                    self.model.save_pretrained(directory)
-                finally:
-                    config.base_model_name_or_path = noted
+                    self._save_base(directory)
+                self._save_adapter(directory)
             else:
                 self.model.save_pretrained(directory)
             self.codec.tokenizer.save_pretrained(directory)
@@ -243,11 +258,12 @@ class HuggingFacePolicy:
             "chat_template_kwargs": dict(self.codec.chat_template_kwargs),
             "tokenization": self.codec.tokenization,
             "attn_implementation": self.model.config._attn_implementation,
+            BASE_DIGEST: None if self.base is None or not is_adapter else frozen_digest(self.model),
             "quantization": quantization_of(self.model),
             "sampling": self.sampling.model_dump(),
         }
         (directory / _NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
-        (directory / "README.md").write_text(model_card(self.base, isinstance(self.model, PeftModel)), encoding="utf-8")
+        (directory / "README.md").write_text(model_card(self.base, adapter=is_adapter), encoding="utf-8")
         name_backend(directory, "huggingface")
 
     @classmethod
@@ -270,7 +286,7 @@ class HuggingFacePolicy:
             item = error.errors()[0]
             key = ".".join(map(str, item["loc"]))
             raise ModelError(f"{Path(directory) / _NOTE}: {key}: {item['msg']}; save the policy again") from None
-        model, tokenizer, base = load_model(directory, settings.attn_implementation)
+        model, tokenizer, base = load_model(directory, on_any_machine(settings.attn_implementation))
         codec = TextCodec(
             tokenizer,
             max_length=settings.max_length or context_length(model),
@@ -284,12 +300,13 @@ class HuggingFacePolicy:
             base = settings.base  # None for a model from scratch: an adapter on it is saved together with it
         return cls(model, codec, base=base, sampling=settings.sampling)
 
-    def _generate(self, heads: Ids, generator_seed: int, keep: Keep | None) -> Ids:
+    def _generate(self, heads: Ids, generator_seed: int, temperature: float, keep: Keep | None) -> Ids:
         limits: dict[str, Any] = {
             "ends": self._ends,
             "max_new_tokens": self.sampling.max_new_tokens,
             "max_length": self.codec.max_length,
             "generator_seed": generator_seed,
+            "temperature": temperature,
         }
         if self.sampling.engine == "transformers":
             return generate(self.model, heads, batch_size=self.sampling.batch_size, keep=keep, **limits)
@@ -322,22 +339,40 @@ class HuggingFacePolicy:
                 scores[i] = score
         return scores
 
-    def _save_base(self, directory: Path) -> None:
-        """Write the weights under the adapter, whose modules `PeftModel` has renamed, as a plain model."""
-        with self.model.disable_adapter():
-            base = self.model.get_base_model()
-            state = {
-                name.replace(".base_layer", ""): tensor
-                for name, tensor in base.state_dict().items()
-                if self.model.base_model.prefix not in name
-            }
-            base.save_pretrained(directory, state_dict=state)
-        self.codec.tokenizer.save_pretrained(directory)
+    def _save_adapter(self, directory: Path) -> None:
+        config = self.model.active_peft_config
+        noted, config.base_model_name_or_path = config.base_model_name_or_path, None
+        try:
+            self.model.save_pretrained(directory)  # with a name, peft would ask the hub for the base's vocabulary
+        finally:
+            config.base_model_name_or_path = noted
+        file = directory / "adapter_config.json"
+        described = {**read_json(file), PLACE: portable_name(self.base)}
+        file.write_text(json.dumps(described, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
-    def _base_path(self, directory: Path) -> str:
-        if self.base is None:
-            return str((directory / "base").resolve())
-        return str(self.model.get_base_model().config._name_or_path or self.base)
+    def _save_base(self, directory: Path) -> None:
+        """Write the weights under the adapter, whose modules `PeftModel` has renamed, as a plain model in ``base/``.
+
+        The adapter's folder gets what transformers needs to load both from it, wherever it is: the configuration of the
+        base, and an index that leads to its weights.
+        """
+        base = self.model.get_base_model()
+        with self.model.disable_adapter():
+            prefix = self.model.base_model.prefix
+            named = ((plain_name(name, prefix), tensor) for name, tensor in base.state_dict().items())
+            state = {name: tensor for name, tensor in named if name is not None}
+            base.save_pretrained(directory / BASE, state_dict=state)
+        self.codec.tokenizer.save_pretrained(directory / BASE)
+        base.config.save_pretrained(directory)
+        base.generation_config.save_pretrained(directory)
+        weights = sorted((directory / BASE).glob("*.safetensors"))
+        place: dict[str, str] = {}
+        for file in weights:
+            with safe_open(file, "pt") as stored:
+                place |= dict.fromkeys(stored.keys(), file.relative_to(directory).as_posix())
+        size = sum(file.stat().st_size for file in weights)
+        index = {"metadata": {"total_size": size}, "weight_map": place}
+        (directory / SAFE_WEIGHTS_INDEX_NAME).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
 
 
 def context_length(model: CausalLM) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from causalopt.errors import CausalOptWarning
 from causalopt.language_models.device import default_device
 from causalopt.language_models.kernels.causal_attention import Runs, causal_attention
 
@@ -69,6 +71,25 @@ def use_short_attention(model: PreTrainedModel) -> None:
     """Switch a model on a CPU whose attention is "sdpa" to `short_attention`; any other is left as it is."""
     if model.config._attn_implementation == "sdpa" and default_device().type == "cpu":
         model.set_attn_implementation(NAME)
+
+
+def on_any_machine(name: str | None) -> str | None:
+    """Return the implementation that a saved policy noted if every machine has it; None for this machine's own choice.
+
+    Warns
+    -----
+    CausalOptWarning
+        If another one was asked for when the policy was saved.
+    """
+    if name in ("eager", "sdpa"):
+        return name
+    if name not in (None, NAME):
+        warnings.warn(
+            f"the policy was saved with the attention {name!r}, and is loaded with this machine's own choice",
+            CausalOptWarning,
+            stacklevel=3,
+        )
+    return None
 
 
 def _are_short(runs: Runs) -> bool:

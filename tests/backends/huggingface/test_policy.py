@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from gradients import moved_policy
-from peft import AutoPeftModelForCausalLM, PeftModel
+from peft import PeftModel
 from toy_policies import TEXTS
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
@@ -17,7 +17,6 @@ from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
 from causalopt.errors import ModelError
 from causalopt.language_models.load import load_model, prepare, trainable_twin, twin
 from causalopt.language_models.quiet import quiet_transformers
-from causalopt.run.replacement import Replacement
 
 SAMPLE = TEXTS[::6]
 
@@ -63,8 +62,10 @@ def test_adapter_comes_back_from_a_moved_folder(policy: HuggingFacePolicy, tmp_p
 def test_is_a_standard_peft_folder(policy: HuggingFacePolicy, tmp_path: Path) -> None:
     policy.save(tmp_path)
     noted = json.loads((tmp_path / "adapter_config.json").read_text())["base_model_name_or_path"]
+    assert noted == "./base"
     with quiet_transformers():
-        model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(noted, dtype=torch.float32), tmp_path)
+        base = AutoModelForCausalLM.from_pretrained(tmp_path / noted, dtype=torch.float32)
+        model = PeftModel.from_pretrained(base, tmp_path)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     assert tokenizer.encode(SAMPLE[0]) == policy.codec.tokenizer.encode(SAMPLE[0])
     by_peft = HuggingFacePolicy(model.eval(), policy.codec, base=None)
@@ -74,17 +75,6 @@ def test_is_a_standard_peft_folder(policy: HuggingFacePolicy, tmp_path: Path) ->
     assert str(tmp_path) not in card
 
 
-def test_peft_alone_finds_the_base_of_an_adapter_after_a_swap_of_runs(
-    policy: HuggingFacePolicy, tmp_path: Path
-) -> None:
-    run = Replacement(tmp_path / "run")
-    policy.save(run.new / "policy")
-    run.swap()
-    with quiet_transformers():
-        model = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "run" / "policy", dtype=torch.float32)
-    same(HuggingFacePolicy(model.eval(), policy.codec, base=None), policy)
-
-
 def test_an_adapter_of_somebody_else(policy: HuggingFacePolicy, tmp_path: Path) -> None:
     """Nothing of ours in the folder: peft's files alone, with the base where they say."""
     base = policy.model.get_base_model()
@@ -92,12 +82,17 @@ def test_an_adapter_of_somebody_else(policy: HuggingFacePolicy, tmp_path: Path) 
     shutil.move(tmp_path / "ours" / "base", tmp_path / "somewhere")
     (tmp_path / "ours" / "causalopt_policy.json").unlink()
     noted = tmp_path / "ours" / "adapter_config.json"
-    noted.write_text(noted.read_text().replace(str(tmp_path / "ours" / "base"), str(tmp_path / "somewhere")))
+    noted.write_text(
+        json.dumps({**json.loads(noted.read_text()), "base_model_name_or_path": str(tmp_path / "somewhere")})
+    )
     loaded = HuggingFacePolicy.load(tmp_path / "ours")
     same(loaded, policy)
     assert loaded.codec.max_length == base.config.max_position_embeddings
     loaded.save(tmp_path / "again")
     assert not (tmp_path / "again" / "base").exists()
+    again = json.loads((tmp_path / "again" / "adapter_config.json").read_text())["base_model_name_or_path"]
+    assert not Path(again).is_absolute()
+    assert Path(again).resolve() == tmp_path / "somewhere"
     again = HuggingFacePolicy.load(tmp_path / "again")
     same(again, policy)
 
@@ -121,9 +116,10 @@ def test_check_finds_what_is_there(policy: HuggingFacePolicy, tmp_path: Path) ->
     for folder in (tmp_path, tmp_path / "base"):
         HuggingFaceBackend(model=str(folder)).check()
     shutil.rmtree(tmp_path / "base")
-    (tmp_path / "causalopt_policy.json").unlink()
-    with pytest.raises(ModelError, match="base"):
-        HuggingFaceBackend(model=str(tmp_path)).check()
+    for _ in range(2):
+        with pytest.raises(ModelError, match=f"^{tmp_path}/base: is missing"):
+            HuggingFaceBackend(model=str(tmp_path)).check()
+        (tmp_path / "causalopt_policy.json").unlink(missing_ok=True)
 
 
 def test_twin_shares_what_is_frozen(policy: HuggingFacePolicy) -> None:

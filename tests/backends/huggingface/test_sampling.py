@@ -78,6 +78,33 @@ def test_a_wrong_temperature_would_be_seen(letters: HuggingFacePolicy) -> None:
     assert stats.chisquare(counts, sharper / sharper.sum() * counts.sum()).pvalue < 1e-4
 
 
+@pytest.mark.parametrize("remembers", [True, False])
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_a_temperature_divides_the_logits(
+    letters: HuggingFacePolicy, monkeypatch: pytest.MonkeyPatch, temperature: float, remembers: bool
+) -> None:
+    """The first two letters, against the softmax of transformers' own logits over the temperature."""
+    if not remembers:
+        monkeypatch.setattr(sampling_module, "_keeps_keys_and_values", lambda *args: False)
+    tokenizer, model = letters.codec.tokenizer, letters.model
+
+    def following(*ids: int) -> np.ndarray:
+        logits = model(input_ids=torch.tensor([[tokenizer.bos_token_id, *ids]])).logits[0, -1]
+        return (logits / temperature).softmax(-1).detach().double().numpy()
+
+    a, b = tokenizer.convert_tokens_to_ids(["a", "b"])
+    pairs = [(one, two) for one in (a, b) for two in (a, b)]
+    expected = np.array([following()[one] * following(one)[two] for one, two in pairs])
+    limits = {"max_new_tokens": 2, "max_length": 64, "batch_size": 4000, "generator_seed": 0}
+    heads = [[tokenizer.bos_token_id]] * 4000
+    drawn = Counter(map(tuple, generate(model, heads, ends=[letters.codec.end], temperature=temperature, **limits)))
+    counts = np.array([drawn[pair] for pair in pairs])
+    assert stats.chisquare(counts, expected / expected.sum() * counts.sum()).pvalue > 1e-4
+    assert abs(counts.sum() / 4000 - expected.sum()) < 4 * np.sqrt(expected.sum() * (1 - expected.sum()) / 4000)
+    with pytest.raises(ConfigError, match="temperature must be a number above 0"):
+        letters.draw(None, 1, 0, temperature=0)
+
+
 def test_every_token_may_be_drawn() -> None:
     """Of an untrained model's some 400 nearly equal tokens, 500 draws show far more than any top-k would leave."""
     tokenizer = train_tokenizer(TEXTS)
