@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from chat_models import STYLES, Style, save_model
+from chat_models import CHATML, STYLES, Style, save_model
 from scipy import stats
 from tokenizers import AddedToken
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
@@ -173,6 +173,10 @@ def parts_of(written: str, style: Style) -> Iterator[tuple[int | None, str]]:
 
 def test_the_end_of_a_text_is_that_of_a_turn(family: Family) -> None:
     assert family.policy.codec.end == family.tokenizer.convert_tokens_to_ids(family.style.turn_end)
+    chat = family.policy.codec.chat
+    if chat is not None:
+        assert chat.own_system_prompt == ("You are brief." if family.style.template == CHATML else None)
+        assert chat.opening_differs is None
 
 
 @pytest.mark.parametrize("name", STYLES)
