@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from textwrap import shorten
 
 import numpy as np
 
@@ -21,8 +22,8 @@ NEAR, NEAR_SHARE = 0.1, 0.01
 """Nats, and share of a log-probability, by which a server that computes in 16 bits may differ from float32."""
 MOST = 0.9
 """Smallest share of the rows that must be near for the log-probabilities to follow a convention."""
-SAME = 1e-3
-"""Nats by which two conventions differ where they do."""
+LONGEST = 200
+"""Characters of a system prompt that a warning quotes."""
 
 
 def warn_of_template(codec: TextCodec, prompts: Sequence[str] | None, decided: bool) -> None:
@@ -65,7 +66,7 @@ def warn_of_template(codec: TextCodec, prompts: Sequence[str] | None, decided: b
         if own is not None and without:
             found.append(
                 f"the chat template inserts a system prompt of its own into {without} of {len(distinct)} prompts, "
-                f"{shown(own)}: set backend.system_prompt to choose it"
+                f"{shorten(own, LONGEST)!r}: set backend.system_prompt to choose it"
             )
         if codec.chat.opening_differs is not None:
             whole, asked = codec.chat.opening_differs
@@ -109,8 +110,14 @@ def compare_logged(
     other: Tokenization = "together" if own == "apart" else "apart"
     sample = [texts[i] for i in rows]
     scored = {own: policy.log_prob(asked, sample)}
-    if asked is not None:
-        scored[other] = policy.with_codec(replace(policy.codec, tokenization=other)).log_prob(asked, sample)
+    scored[other] = scored[own].copy()
+    codec = replace(policy.codec, tokenization=other)
+    pairs = zip(policy.codec.encode(asked, sample), codec.encode(asked, sample), strict=True)
+    differing = [i for i, (one, another) in enumerate(pairs) if one != another]
+    if differing and asked is not None:
+        scored[other][differing] = policy.with_codec(codec).log_prob(
+            [asked[i] for i in differing], [sample[i] for i in differing]
+        )
     logged = log_prob[rows]
     off = {name: np.abs(scores - logged) for name, scores in scored.items()}
     near = {name: int((gap <= np.maximum(NEAR, NEAR_SHARE * np.abs(logged))).sum()) for name, gap in off.items()}
@@ -128,10 +135,9 @@ def compare_logged(
     sentence = (
         f"the logged log-probabilities are those of the reference model in {near[best]} of {len(rows)} rows scored"
     )
-    differing = int((np.abs(scored[own] - scored[other]) > SAME).sum()) if other in scored else 0
     if not differing:
         return sentence
-    sentence += f", with {words[best]} (which differs in {differing} rows from the other way)"
+    sentence += f", with {words[best]} (which differs in {len(differing)} rows from the other way)"
     if best != own:
         sentence += f": set backend.tokenization: {best}"
         warnings.warn(sentence, CausalOptWarning, stacklevel=2)
