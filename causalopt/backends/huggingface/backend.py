@@ -168,6 +168,7 @@ class HuggingFaceBackend:
             self.quantization = check_quantization(quantization, "backend.quantization")
             if model == scratch.NAME or self.lora is None:
                 raise ConfigError("backend.quantization: 4-bit weights cannot be trained: name a model, and use lora")
+        self._base: CausalLM | None = None
         self.callbacks = tuple(callbacks)
         for callback in self.callbacks:
             check_type("each of backend.callbacks", callback, (TrainerCallback,), "a TrainerCallback")
@@ -308,6 +309,8 @@ class HuggingFaceBackend:
             prepare(model, tokenizer)
             return model, TextCodec(tokenizer, context, self.on_long_text, self.chat_template), None
         model, tokenizer, base = load_model(self.model, self.attn_implementation, self.quantization)
+        if self.lora is not None:
+            self._base = model  # adapters that are loaded later share its weights
         context = context_length(model)
         if self.max_length is not None and self.max_length > context:
             raise ConfigError(f"backend.max_length is {self.max_length}, and the model reads {context} tokens at most")
