@@ -42,7 +42,7 @@ class TextCodec:
         Tokens of start, prompt, text and end together.
     on_long_text:
         What happens to a longer text: "error" refuses it, "truncate" cuts it (it is then scored without an end) and
-        warns with the number.
+        warns with the number. A prompt that leaves no room for a text is cut on the left then, to half of the limit.
     chat_template:
         Whether a prompt is a user's message in the tokenizer's chat template.
     """
@@ -112,7 +112,23 @@ class TextCodec:
         else:
             ids = [[self._start, *tokens] for tokens in self._ids(distinct)]
         known = dict(zip(distinct, ids, strict=True))
-        return [known[prompt] for prompt in prompts]
+        return self._cut_left([known[prompt] for prompt in prompts])
+
+    def _cut_left(self, heads: list[list[int]]) -> list[list[int]]:
+        """Cut what leaves no room for a text to half of the limit: its start, and the tokens nearest to the text."""
+        if self.on_long_text == "error":
+            return heads
+        most, cut = self.max_length // 2, [len(head) > self.max_length - 2 for head in heads]
+        if any(cut):
+            warnings.warn(
+                f"{sum(cut)} of {len(heads)} prompts leave no room for a text within {self.max_length} tokens and were "
+                f"cut on the left, to {most} tokens",
+                TruncationWarning,
+                stacklevel=4,
+            )
+        return [
+            [head[0], *head[len(head) - most + 1 :]] if long else head for head, long in zip(heads, cut, strict=True)
+        ]
 
     def fits(self, head: Sequence[int], text: str) -> bool:
         """Whether a text with its end has room after what stands before it; a drawn text may be tokenised otherwise."""

@@ -22,6 +22,7 @@ from causalopt.errors import DataError, ModelError, TruncationWarning
 from causalopt.language_models import vllm_sampling
 from causalopt.language_models.batching import length_buckets, pack
 from causalopt.language_models.integrity import read_json
+from causalopt.language_models.kernels.lora import use_fused_lora
 from causalopt.language_models.kernels.matmul import fast_products
 from causalopt.language_models.load import load_model
 from causalopt.language_models.prefix_cache import kept, kept_ids, tokenizer_digest, weights_digest
@@ -93,6 +94,8 @@ class HuggingFacePolicy:
         self.base = base
         self.sampling = sampling or SamplingSettings()
         self.cache: Path | None = None
+        if model.device.type == "cpu":
+            use_fused_lora(model)
         self._scorer = SequenceLogProb(model, *forward_limits(model.device))
 
     def log_prob(self, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
@@ -304,9 +307,9 @@ class HuggingFacePolicy:
         with self.model.disable_adapter():
             base = self.model.get_base_model()
             state = {
-                name.replace(".base_layer", ""): tensor
+                name.replace(".base_layer", "").replace(".original_module", ""): tensor
                 for name, tensor in base.state_dict().items()
-                if self.model.base_model.prefix not in name
+                if self.model.base_model.prefix not in name and ".modules_to_save." not in name
             }
             base.save_pretrained(directory, state_dict=state)
         self.codec.tokenizer.save_pretrained(directory)
