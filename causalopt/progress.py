@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from operator import length_hint
 from typing import TypeVar
 
 from rich.console import Console
@@ -24,6 +25,7 @@ def show_progress(console: Console | None = None) -> Iterator[None]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
     )
     progress = Progress(*columns, console=console or Console(stderr=True))
     token = _active.set(progress)
@@ -35,8 +37,10 @@ def show_progress(console: Console | None = None) -> Iterator[None]:
             progress.stop()
 
 
-def track(iterable: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
-    """Yield the items, and show how many are done if inside `show_progress`.
+def track(
+    iterable: Iterable[Item], description: str, total: int | None = None, note: Callable[[], str] = str
+) -> Iterator[Item]:
+    """Yield the items, and show how many are done if inside `show_progress`; ``note()`` is shown beside the bar.
 
     Examples
     --------
@@ -49,4 +53,7 @@ def track(iterable: Iterable[Item], description: str, total: int | None = None) 
         yield from iterable
     else:
         progress.start()  # by the first bar: without one, nothing is printed, not even an empty line
-        yield from progress.track(iterable, total=total, description=description)
+        task = progress.add_task(description, total=total or length_hint(iterable) or None, note="")
+        for item in iterable:
+            yield item
+            progress.update(task, advance=1, note=note())

@@ -172,10 +172,14 @@ Callback = Callable[[str, Mapping[str, Any]], None]
 
 @dataclass(frozen=True)
 class Progress:
-    """The directory with the state that a backend needs to resume, and the callbacks that it reports to."""
+    """The directory with the state that a backend needs to resume, and the callbacks that it reports to.
+
+    ``events`` is the folder for what a reporting service writes as files, which are kept; by default it decides itself.
+    """
 
     directory: Path | None = None
     callbacks: Sequence[Callback] = field(default_factory=tuple)
+    events: Path | None = None
 
 
 @runtime_checkable
@@ -242,6 +246,15 @@ class LanguageModelBackend(Backend, Protocol):
 
         None if the reference was tuned on the logged texts. If they are not, it is a warning too.
         """
+        ...
+
+
+@runtime_checkable
+class DescribedBackend(Backend, Protocol):
+    """A backend that fills in defaults of its own, which a run's ``config.yaml`` writes out."""
+
+    def settings(self) -> dict[str, Any]:
+        """Return the keyword arguments that make an equal backend, with every default."""
         ...
 
 

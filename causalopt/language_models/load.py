@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 from collections.abc import Mapping
 from itertools import chain
@@ -11,17 +12,25 @@ from typing import Any, NamedTuple
 
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from causalopt.errors import CausalOptError, ConfigError, ModelError, one_line
 from causalopt.language_models import smollm2
 from causalopt.language_models.base_weights import frozen_digest
 from causalopt.language_models.device import default_device
 from causalopt.language_models.integrity import check_adapter, check_whole, read_json, refuse_own_code
+from causalopt.language_models.kernels.attention import NAME as SHORT_ATTENTION
 from causalopt.language_models.kernels.attention import use_short_attention
 from causalopt.language_models.quantization import quantization_config, settle
 from causalopt.language_models.quiet import quiet_transformers
 from causalopt.language_models.scoring import CausalLM
+from causalopt.language_models.shared_weights import files_of, leave_origin, read_once
 from causalopt.output import impossible, shown_path
 
 BASE = "base"
@@ -44,6 +53,8 @@ def load_model(
     name: str | Path, attn_implementation: str | None = None, quantization: Mapping[str, Any] | None = None
 ) -> Loaded:
     """Load a causal language model in float32, frozen, without dropout, and its tokenizer.
+
+    Its weights are read once for all models of these files that are in use, which share them: they must not be changed.
 
     Parameters
     ----------
@@ -68,6 +79,8 @@ def load_model(
         raise ModelError(
             f"{rules}: is missing, and with it the tokens that begin and end a text; save the policy again"
         )
+    if attn_implementation == SHORT_ATTENTION:  # noted by a policy for which none was chosen
+        attn_implementation = None
     try:
         if adapter.is_file():
             noted, found = _note(adapter), base_of(path)
@@ -91,26 +104,40 @@ def load_model(
                 config = AutoConfig.from_pretrained(source, trust_remote_code=False)
                 _remove_dropout(config)
                 tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-                model, info = AutoModelForCausalLM.from_pretrained(
-                    source,
-                    config=config,
-                    trust_remote_code=False,
-                    output_loading_info=True,
-                    dtype=torch.float32,
-                    attn_implementation=attn_implementation,
-                    **_in_4_bits(config, quantization),
-                )
-            check_whole(name, info)
-            if getattr(model, "is_loaded_in_4bit", False):
-                settle(model)
-            if attn_implementation is None:
-                use_short_attention(model)
+                key = files_of(path) if path.is_dir() else (source, getattr(config, "_commit_hash", None))
+                how = (attn_implementation, json.dumps(quantization, sort_keys=True, default=repr))
+                model = read_once((*key, *how), lambda: _read(name, source, config, attn_implementation, quantization))
     except (CausalOptError, MemoryError, torch.cuda.OutOfMemoryError):
         raise
     except Exception as error:  # damaged files fail in more ways than there are kinds of errors
         raise _not_loaded(name, error) from error
     prepare(model)
     return Loaded(model, tokenizer, base)
+
+
+def _read(
+    name: str | Path,
+    source: str,
+    config: Any,
+    attn_implementation: str | None,
+    quantization: Mapping[str, Any] | None,
+) -> PreTrainedModel:
+    """Read a model's weights; its attention is as in `load_model`."""
+    model, info = AutoModelForCausalLM.from_pretrained(
+        source,
+        config=config,
+        trust_remote_code=False,
+        output_loading_info=True,
+        dtype=torch.float32,
+        attn_implementation=attn_implementation,
+        **_in_4_bits(config, quantization),
+    )
+    check_whole(name, info)
+    if getattr(model, "is_loaded_in_4bit", False):
+        settle(model)
+    if attn_implementation is None:
+        use_short_attention(model)
+    return model
 
 
 def find_model(name: str | Path) -> None:
@@ -195,6 +222,7 @@ def trainable_twin(model: CausalLM, lora: Mapping[str, Any] | None, seed: int) -
         return copied
     if lora is None:
         full: CausalLM = copy.deepcopy(model)
+        leave_origin(full)
         return full.requires_grad_(True)
     with torch.random.fork_rng(), quiet_transformers():
         torch.manual_seed(seed)

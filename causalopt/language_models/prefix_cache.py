@@ -5,32 +5,54 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 from transformers import PreTrainedTokenizerBase
 
 from causalopt.language_models.scoring import CausalLM
 from causalopt.typing import Float64
 
 _DIGEST = 32
+_digests: MutableMapping[Tensor, tuple[tuple[int, int] | None, bytes]] = WeakTensorKeyDictionary()
 
 
 def weights_digest(model: CausalLM) -> str:
     """Return a SHA-256 of every weight with its name, shape and dtype."""
-    return digest_of(model.state_dict())
+    return digest_of(model.state_dict(keep_vars=True))
 
 
 def digest_of(tensors: Mapping[str, Any]) -> str:
-    """Return a SHA-256 of tensors with their names, shapes and dtypes, in their order."""
+    """Return a SHA-256 of tensors with their names, shapes and dtypes, in their order.
+
+    A weight is hashed once for all models that share it, and again when it has changed. (An operation on its ``.data``
+    does not count as a change.)
+    """
     digest = hashlib.sha256()
     for name, tensor in tensors.items():
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode() + _digest_of(tensor))
     return digest.hexdigest()
+
+
+def _digest_of(tensor: Tensor) -> bytes:
+    if tensor.is_inference():  # PyTorch does not count its changes
+        return _hash(tensor)
+    state = (tensor._version, tensor.data_ptr())
+    known, digest = _digests.get(tensor, (None, b""))
+    if known != state:
+        digest = _hash(tensor)
+        _digests[tensor] = (state, digest)
+    return digest
+
+
+def _hash(tensor: Tensor) -> bytes:
+    flat = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+    return hashlib.sha256(flat.data).digest()
 
 
 def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 import torch
 from peft import PeftModel
+from torch import Tensor, nn
 from transformers import DynamicCache, GenerationConfig
 
+from causalopt.language_models.kernels.matmul import fast_products
 from causalopt.language_models.scoring import CausalLM
 from causalopt.progress import track
 
+_BLOCK = 256
 Ids = list[list[int]]
+Continuation = Callable[[CausalLM, Ids, list[int], int, float], Ids]
 Keep = Callable[[list[Any], Callable[[], Ids]], Ids]
 """``keep(parts, compute)`` returns what ``compute`` gives, from where it is kept under ``parts`` if it is there."""
 
@@ -62,26 +66,35 @@ def generate(
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # like lengths together: little padding
     batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
     seeds = np.random.SeedSequence(generator_seed).generate_state(len(batches)).tolist()
+    continuation = cache(lambda: _continue if _keeps_keys_and_values(model, ends[0]) else _generate)
     for batch, seed in track([*zip(batches, seeds, strict=True)], "drawing texts"):
         heads = [list(prompts[i]) for i in batch]
         room = max(1, min(max_new_tokens, max_length - max(len(head) for head in heads)))
-        draw = partial(_draw, model, heads, list(ends), room, seed, temperature)
+        draw = partial(_draw, continuation, model, heads, list(ends), room, seed, temperature)
         found = draw() if keep is None else keep([heads, list(ends), room, seed, temperature], draw)
         for i, ids in zip(batch, found, strict=True):
             drawn[i] = ids
     return drawn
 
 
+@fast_products()
 @torch.inference_mode()
-def _draw(model: CausalLM, heads: Ids, ends: list[int], max_new_tokens: int, seed: int, temperature: float) -> Ids:
+def _draw(
+    continuation: Callable[[], Continuation],
+    model: CausalLM,
+    heads: Ids,
+    ends: list[int],
+    max_new_tokens: int,
+    seed: int,
+    temperature: float,
+) -> Ids:
     """Continue the prompts of one batch."""
     with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
         torch.manual_seed(seed)
-        if _keeps_keys_and_values(model, ends[0]):
-            return _continue(model, heads, ends, max_new_tokens, temperature)
-        return _generate(model, heads, ends, max_new_tokens, temperature)
+        return continuation()(model, heads, ends, max_new_tokens, temperature)
 
 
+@torch.inference_mode()
 def _keeps_keys_and_values(model: CausalLM, token: int) -> bool:
     """Whether what the model remembers of a text are keys and values alone, which can be selected text by text."""
     ids = torch.full((1, 1), token, device=model.device)
@@ -120,7 +133,7 @@ def _continue(model: CausalLM, heads: Ids, ends: list[int], max_new_tokens: int,
             use_cache=True,
         )
         cache = output.past_key_values
-        token = torch.multinomial((output.logits[:, -1].float() / temperature).softmax(-1), 1)[:, 0]
+        token = _drawn(output.logits[:, -1], temperature)
         for i, one in zip(going, token.tolist(), strict=True):
             drawn[i].append(one)
         left = torch.isin(token, stops, invert=True).nonzero()[:, 0]
@@ -130,6 +143,28 @@ def _continue(model: CausalLM, heads: Ids, ends: list[int], max_new_tokens: int,
             cache.batch_select_indices(left)
             token, mask, going = token[left], mask[left], [going[i] for i in left.tolist()]
     return drawn
+
+
+def _drawn(logits: Tensor, temperature: float) -> Tensor:
+    """Draw a token from each row of ``logits``, whose memory is used: first a block of the vocabulary, then its entry.
+
+    `torch.multinomial` takes a random number for every entry, which was a fifth of the time of drawing on a CPU.
+    """
+    weight = logits.float().div_(temperature)
+    weight = weight.sub_(weight.amax(-1, keepdim=True)).exp_()
+    if weight.shape[1] % _BLOCK:
+        weight = nn.functional.pad(weight, (0, -weight.shape[1] % _BLOCK))
+    blocks = weight.view(len(weight), -1, _BLOCK)
+    block = _inverted(blocks.sum(-1))
+    return block * _BLOCK + _inverted(blocks[torch.arange(len(blocks), device=blocks.device), block])
+
+
+def _inverted(weight: Tensor) -> Tensor:
+    """Draw a position from each row in proportion to ``weight``, by inversion; a weight of zero is never drawn."""
+    cumulated = weight.cumsum(-1, dtype=torch.float64)
+    uniform = torch.rand(len(weight), 1, dtype=torch.float64, device=weight.device)
+    position = torch.searchsorted(cumulated, uniform * cumulated[:, -1:], right=True)
+    return position.clamp(max=weight.shape[1] - 1)[:, 0]
 
 
 def _generate(model: CausalLM, heads: Ids, ends: list[int], max_new_tokens: int, temperature: float) -> Ids:

@@ -44,7 +44,8 @@ class TextCodec:
     max_length:
         Tokens of start, prompt, text and end together.
     on_long_text:
-        Whether a longer text is refused or cut, without its end. Its prompt is never cut.
+        Whether a longer text is refused ("error") or cut, without its end ("truncate"), with a warning that counts. A
+        prompt that leaves no room for a text is cut on the left then, to half of the limit.
     chat_template:
         Whether prompts are written by the tokenizer's chat template, and texts end as it ends an assistant's turn. A
         prompt is a conversation (`causalopt.messages.write_prompt`) or, as plain text, a user's message. Without the
@@ -143,7 +144,23 @@ class TextCodec:
         else:
             ids = [self._written(self.chat, prompt).ids for prompt in distinct]
         known = dict(zip(distinct, ids, strict=True))
-        return [known[prompt] for prompt in prompts]
+        return self._cut_left([known[prompt] for prompt in prompts])
+
+    def _cut_left(self, heads: list[list[int]]) -> list[list[int]]:
+        """Cut what leaves no room for a text to half of the limit: its start, and the tokens nearest to the text."""
+        if self.on_long_text == "error":
+            return heads
+        most, cut = self.max_length // 2, [len(head) > self.max_length - 2 for head in heads]
+        if any(cut):
+            warnings.warn(
+                f"{sum(cut)} of {len(heads)} prompts leave no room for a text within {self.max_length} tokens and were "
+                f"cut on the left, to {most} tokens",
+                TruncationWarning,
+                stacklevel=4,
+            )
+        return [
+            [head[0], *head[len(head) - most + 1 :]] if long else head for head, long in zip(heads, cut, strict=True)
+        ]
 
     def fits(self, prompt: str | None, text: str) -> bool:
         """Whether a text with its end has room after its prompt; a drawn text may be tokenised otherwise."""

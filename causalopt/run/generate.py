@@ -229,12 +229,13 @@ def _draw(policy: Policy, prompts: Sequence[str] | None, n: int, seed: int, temp
 
 
 def _check_room(policy: HuggingFacePolicy, prompts: Sequence[str] | None, asked_in: str) -> None:
-    heads = [] if prompts is None else policy.codec.encode_prompts(prompts, len(prompts))
+    codec = policy.for_prompts(prompts).codec
+    heads = [] if prompts is None else codec.encode_prompts(prompts, len(prompts))
     for row, head in enumerate(heads, start=1):
-        if len(head) + 1 >= policy.codec.max_length:
+        if len(head) + 1 >= codec.max_length:
             raise DataError(
                 f"{asked_in}: the prompt in row {row} has {len(head)} tokens, which leaves no room for a text: the "
-                f"policy reads {policy.codec.max_length} in all; shorten it"
+                f"policy reads {codec.max_length} in all; shorten it"
             )
 
 

@@ -36,7 +36,7 @@ from causalopt.run.kept import keep, kept
 from causalopt.run.keys import Keys, input_paths
 from causalopt.run.metrics import comparison_metrics, run_metrics
 from causalopt.run.plan import Arm, Plan, fit_without, pilot_rows
-from causalopt.run.replacement import COMPARISONS, WORK
+from causalopt.run.replacement import COMPARISONS, EVENTS, WORK
 from causalopt.run.saved_files import read_metrics
 from causalopt.run.stages import Stage
 from causalopt.simulation.contracts import SimulatedWorld
@@ -224,7 +224,7 @@ class _Stages:
     def reference(self) -> Policy:
         """Tune the reference on the logged texts."""
         plan, data = self.plan, self.plan.train
-        progress = Progress(self.files.work / "reference", (self.log("reference"),))
+        progress = self.progress("reference", "reference")
 
         def fit() -> Policy:
             return plan.backend.reference(
@@ -321,7 +321,7 @@ class _Stages:
             samples,
             behavior_policy=config.behavior_policy,
             seed=config.seed,
-            progress=Progress(self.files.work / f"optimisation-{name}", (self.log(name),)),
+            progress=self.progress(f"optimisation-{name}", name),
             on_checkpoint=self.until_target(pseudo.dataset, reference),
         )
 
@@ -416,6 +416,10 @@ class _Stages:
         if self.plan.world is not None:
             frame["truth"] = true_responses(self.plan.world, draws.texts, draws.prompts)
         return frame
+
+    def progress(self, folder: str, name: str) -> Progress:
+        """Return where a fit keeps its checkpoints, reports its steps and writes its events."""
+        return Progress(self.files.work / folder, (self.log(name),), self.files.path / EVENTS / name)
 
     def log(self, name: str) -> Any:
         """Return a callback that appends each step's metrics to ``training.jsonl``."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from causalopt import plugins
-from causalopt.backends.contracts import BACKEND, Backend, CandidateBackend
+from causalopt.backends.contracts import BACKEND, Backend, CandidateBackend, DescribedBackend
 from causalopt.data.choice_sets import ChoiceSets
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.population import DRAWN, Population
@@ -99,6 +99,9 @@ def prepare(config: RunConfig) -> Plan:
     texts = {*everything.texts, *(() if test_table is None else test_table.texts)}
     sets = None if world is not None else _logged_sets(everything, test_table)
     backend = build_backend(config, world.texts if isinstance(world, World) else sorted(texts), sets)
+    if isinstance(backend, DescribedBackend):
+        settings = {"name": config.backend["name"], **backend.settings()}
+        config = config.model_copy(update={"backend": settings})
     config = _with_population(config, backend.population)
     train, test = _divide(config, everything, test_table)
     train, apart = _set_apart(config, train)

@@ -32,7 +32,9 @@ COMPARISONS = "comparisons"
 """Folder with a folder for the policy of each comparison."""
 WORK = ".work"
 """Folder with what is kept until the end of the run, to resume it."""
-FOLDERS = ("reference", "policy", "end", COMPARISONS, WORK)
+EVENTS = "tensorboard"
+"""Folder with a folder for the TensorBoard events of each fit, if ``report_to`` asks for them."""
+FOLDERS = ("reference", "policy", "end", COMPARISONS, EVENTS, WORK)
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:

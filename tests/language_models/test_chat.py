@@ -374,3 +374,16 @@ def test_bad_settings() -> None:
         HuggingFaceBackend(chat_template="automatic")  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"backend\.system_prompt must be a text, not 3"):
         HuggingFaceBackend(system_prompt=3)  # type: ignore[arg-type]
+
+
+def test_a_model_from_elsewhere_answers_prompts_by_its_template_and_writes_texts_without(tmp_path: Path) -> None:
+    save_model("llama 3", tmp_path, likely=0.15)
+    found, expected = HuggingFacePolicy.load(tmp_path), reference(tmp_path)
+    prompts, texts = ["Why?", write_prompt(TURNS)], ["Yes.", "No, never."]
+    np.testing.assert_array_equal(found.log_prob(prompts, texts), expected.log_prob(prompts, texts))
+    assert found.with_limits(4).sample(["Why?"] * 5, 5, seed=0) == expected.with_limits(4).sample(
+        ["Why?"] * 5, 5, seed=0
+    )
+    plain = found.with_codec(TextCodec(found.codec.tokenizer, found.codec.max_length))
+    np.testing.assert_array_equal(found.log_prob(None, texts), plain.log_prob(None, texts))
+    assert abs(found.log_prob(["Why?"], texts[:1]) - plain.log_prob(["Why?"], texts[:1])) > 0.1

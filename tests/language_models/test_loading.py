@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import json
 import shutil
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from toy_policies import TEXTS
+from transformers import AutoModelForCausalLM
 
 from causalopt.backends.contracts import PolicyProblem, Progress
 from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
@@ -21,7 +25,7 @@ from causalopt.backends.huggingface.checkpoints import load_weights
 from causalopt.backends.saved import name_backend
 from causalopt.cli.main import main
 from causalopt.errors import ModelError
-from causalopt.language_models.load import find_model, trainable_twin
+from causalopt.language_models.load import find_model, load_model, trainable_twin
 from causalopt.nuisance.outcome.text_regression import _pretrained
 from causalopt.objectives.paper import DRCPO
 
@@ -152,3 +156,33 @@ def test_the_command_line_says_it_in_a_line(
     assert ended.value.code == 2
     assert "tensors are missing" in said
     assert "Traceback" not in said
+
+
+def test_a_model_is_read_once_while_it_is_used(tmp_path, monkeypatch, reference):
+    """Copies share the weights, not the modules or the configuration; files that are written anew are read anew."""
+    reads, read = [], AutoModelForCausalLM.from_pretrained
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", lambda *a, **k: reads.append(a) or read(*a, **k))
+    reference.save(tmp_path)
+    first, second = load_model(tmp_path).model, load_model(tmp_path, "sdpa").model
+    assert len(reads) == 2  # another attention is another function
+    second = load_model(tmp_path, first.config._attn_implementation).model
+    assert len(reads) == 2
+    weights = first.get_input_embeddings().weight
+    assert second.get_input_embeddings().weight is weights
+    assert second.config is not first.config
+    assert second.get_input_embeddings() is not first.get_input_embeddings()
+    full = trainable_twin(first, None, 0)
+    assert full.get_input_embeddings().weight is not weights
+    del first
+    assert load_model(tmp_path).model.get_input_embeddings().weight is weights
+    moved = copy.deepcopy(reference.model)
+    with torch.no_grad():
+        moved.get_input_embeddings().weight[3] += 1.0
+    reference.with_model(moved).save(tmp_path)
+    third = load_model(tmp_path).model
+    assert len(reads) == 3
+    assert not torch.equal(third.get_input_embeddings().weight, weights)
+    gone = weakref.ref(third.get_input_embeddings().weight)
+    del third
+    gc.collect()
+    assert gone() is None  # nothing keeps what is no longer used

@@ -79,7 +79,23 @@ def test_truncation_is_counted(codec: TextCodec) -> None:
     assert len(encoded[1].ids) == 40
     assert encoded[1].ids[-1] != codec.end
     with pytest.raises(DataError, match="text 0"):  # a prompt that leaves no room for any text
-        cutting.encode(["€" * 33], ["x"])
+        TextCodec(codec.tokenizer, max_length=40).encode(["€" * 33], ["x"])
+
+
+def test_prompts_without_room_are_cut_on_the_left(codec: TextCodec) -> None:
+    """To half of the limit: the start and the last tokens; what leaves room for a token and its end is not cut."""
+    cutting = TextCodec(codec.tokenizer, max_length=40, on_long_text="truncate")
+    whole = TextCodec(codec.tokenizer, max_length=1000)
+    long = "".join(map(chr, range(0x4E00, 0x4E00 + 20)))
+    kept = [prompt for k in range(9) if len(whole.encode_prompts([prompt := "€" * 11 + "x" * k], 1)[0]) <= 38]
+    prompts = [long, "We ask", kept[-1], long]
+    with pytest.warns(TruncationWarning, match="2 of 4 prompts leave no room for a text within 40 tokens .* to 20 tok"):
+        cut = cutting.encode_prompts(prompts, 4)
+    full = whole.encode_prompts(prompts, 4)
+    assert len(full[2]) == 38
+    assert cut == [[full[0][0], *full[0][-19:]], full[1], full[2], [full[0][0], *full[0][-19:]]]
+    with pytest.warns(TruncationWarning, match="1 of 1 prompts"):
+        assert cutting.encode([long], ["you"])[0].ids[:20] == cut[0]
 
 
 def test_chat_template(codec: TextCodec) -> None:

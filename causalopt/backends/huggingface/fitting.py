@@ -13,6 +13,7 @@ from typing import Any
 import filelock
 import torch
 from transformers import TrainerCallback, TrainerState
+from transformers.integrations import TensorBoardCallback
 
 from causalopt.backends.contracts import Callback, CheckpointRule
 from causalopt.backends.huggingface.batches import TrainingRows
@@ -50,6 +51,8 @@ class Fit:
         texts for the g term.
     report, callbacks:
         Callbacks of causalopt and of transformers.
+    trainer_class, events:
+        Class of the trainer, and the folder of TensorBoard's events.
     """
 
     stage: str
@@ -67,6 +70,8 @@ class Fit:
     refresh: Refresh | None = None
     report: Sequence[Callback] = ()
     callbacks: Sequence[TrainerCallback] = ()
+    trainer_class: type[ObjectiveTrainer] = ObjectiveTrainer
+    events: Path | None = None
 
 
 def train(model: CausalLM, fit: Fit, folder: Path | None) -> CausalLM | None:
@@ -94,7 +99,7 @@ def train(model: CausalLM, fit: Fit, folder: Path | None) -> CausalLM | None:
                 raise ConfigError("only saved policies can be selected: set training.save_strategy to steps or epoch")
             args.metric_for_best_model, args.greater_is_better = "score", True
         with _settings_in_one_line():
-            loop = ObjectiveTrainer(
+            loop = fit.trainer_class(
                 model=SequenceLogProb(model, *forward_limits(model.device)),
                 args=args,
                 rows=fit.rows,
@@ -110,6 +115,9 @@ def train(model: CausalLM, fit: Fit, folder: Path | None) -> CausalLM | None:
                 stage=fit.stage,
                 report=tuple(fit.report),
             )
+        for callback in loop.callback_handler.callbacks:
+            if isinstance(callback, TensorBoardCallback) and fit.events is not None:
+                callback.logging_dir = callback.logging_dir or str(fit.events)  # of the environment, if it is set
         for callback in (*fit.callbacks, NoteDigests()):  # after all that write to a checkpoint
             loop.add_callback(callback)
         done = last_checkpoint(output)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
@@ -48,6 +48,20 @@ def policy_metrics(
         metrics["forward_kl"] = float((part * (log_ratio.expm1() - log_ratio)).sum())
         metrics["logps/sampled"] = float((part * (log_ratio + inputs.sampled_reference_log_prob)).sum())
     return metrics
+
+
+def beside_the_bar(metrics: Mapping[str, float], tokens_per_second: float) -> str:
+    """Show the metrics of a step that say whether a fit goes well.
+
+    Examples
+    --------
+    >>> from causalopt.backends.huggingface.metrics import beside_the_bar
+    >>> beside_the_bar({"loss": -0.25, "forward_kl": 0.031, "weights/ess": 12.4}, 810.0)
+    'loss -0.25, KL 0.031, effective sample 12.4, 810 tokens/s'
+    """
+    names = {"loss": "loss", "forward_kl": "KL", "weights/ess": "effective sample"}
+    shown = [f"{label} {metrics[name]:.3g}" for name, label in names.items() if name in metrics]
+    return ", ".join([*shown, f"{tokens_per_second:.0f} tokens/s"])
 
 
 def likelihood_metrics(inputs: ObjectiveInputs, data_log_prob: Tensor) -> dict[str, float]:

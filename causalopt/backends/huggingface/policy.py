@@ -6,6 +6,7 @@ import json
 import tempfile
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,6 +29,7 @@ from causalopt.language_models.base_weights import frozen_digest, plain_name
 from causalopt.language_models.batching import length_buckets, pack
 from causalopt.language_models.integrity import read_json
 from causalopt.language_models.kernels.attention import on_any_machine
+from causalopt.language_models.kernels.lora import use_fused_lora
 from causalopt.language_models.kernels.matmul import fast_products
 from causalopt.language_models.load import BASE, BASE_DIGEST, load_model, portable_name
 from causalopt.language_models.prefix_cache import kept, kept_ids, tokenizer_digest, weights_digest
@@ -81,6 +83,9 @@ class HuggingFacePolicy:
         A folder in which log-probabilities and each batch of drawn texts are cached, under a hash of weights,
         tokenizer, texts, dtype and attention kernel. With None, the default, they are computed each time. Only for a
         policy that no longer changes.
+    answers:
+        Conversion of texts to tokens where there are prompts, if it is another: a model from elsewhere that has a chat
+        template answers prompts by it.
 
     Examples
     --------
@@ -102,6 +107,9 @@ class HuggingFacePolicy:
         self.base = base
         self.sampling = sampling or SamplingSettings()
         self.cache: Path | None = None
+        self.answers: TextCodec | None = None
+        if model.device.type == "cpu":
+            use_fused_lora(model)
         self._scorer = SequenceLogProb(model, *forward_limits(model.device))
 
     def log_prob(self, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
@@ -116,6 +124,9 @@ class HuggingFacePolicy:
         DataError
             If a text is empty, or longer than the limit.
         """
+        policy = self.for_prompts(prompts)
+        if policy is not self:
+            return policy.log_prob(prompts, texts)
         pairs: list[tuple[str | None, str]] = [
             *zip(prompts if prompts is not None else [None] * len(texts), texts, strict=False)
         ]
@@ -167,6 +178,9 @@ class HuggingFacePolicy:
             If the temperature is not a positive number.
         """
         check_number("temperature", temperature, above=0)
+        policy = self.for_prompts(prompts)
+        if policy is not self:
+            return policy.draw(prompts, n, seed, temperature=temperature)
         heads = self.codec.encode_prompts(prompts, n)
         for i, head in enumerate(heads):
             if len(head) >= self.codec.max_length:
@@ -211,6 +225,14 @@ class HuggingFacePolicy:
         """Return the policy of the same model with another conversion of texts to tokens."""
         return HuggingFacePolicy(self.model, codec, base=self.base, sampling=self.sampling)
 
+    def for_prompts(self, prompts: Sequence[str] | None) -> HuggingFacePolicy:
+        """Return the policy that answers prompts (see `answers`), or that writes texts without any for None."""
+        if prompts is None or self.answers is None:
+            return self
+        policy = self.with_codec(self.answers)
+        policy.cache = self.cache
+        return policy
+
     def interpolated(self, reference: Policy, factor: float) -> HuggingFacePolicy:
         """Return the policy at ``factor`` of the way from the reference: its adapter scaled, or weights interpolated.
 
@@ -228,7 +250,9 @@ class HuggingFacePolicy:
     def with_limits(self, max_new_tokens: int) -> HuggingFacePolicy:
         """Return the same policy with another limit on the length of its draws."""
         sampling = self.sampling.model_copy(update={"max_new_tokens": max_new_tokens})
-        return HuggingFacePolicy(self.model, self.codec, base=self.base, sampling=sampling)
+        policy = HuggingFacePolicy(self.model, self.codec, base=self.base, sampling=sampling)
+        policy.answers = self.answers
+        return policy
 
     def save(self, directory: str | Path) -> None:
         """Write a standard PEFT adapter folder, or a full model if there is no adapter, with its tokenizer.
@@ -298,7 +322,10 @@ class HuggingFacePolicy:
         )
         if note:
             base = settings.base  # None for a model from scratch: an adapter on it is saved together with it
-        return cls(model, codec, base=base, sampling=settings.sampling)
+        policy = cls(model, codec, base=base, sampling=settings.sampling)
+        if not note and tokenizer.chat_template:
+            policy.answers = replace(codec, chat_template=True)
+        return policy
 
     def _generate(self, heads: Ids, generator_seed: int, temperature: float, keep: Keep | None) -> Ids:
         limits: dict[str, Any] = {

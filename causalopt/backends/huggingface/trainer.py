@@ -9,6 +9,7 @@ micro-batch is differentiated directly, within a window in which the other ratio
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from causalopt.backends.huggingface.batches import TrainingRows, from_tables, ob
 from causalopt.backends.huggingface.checkpoint_selection import JudgeWhenSaved, logged
 from causalopt.backends.huggingface.checkpoints import load_weights
 from causalopt.backends.huggingface.collapse import CollapseWatch
+from causalopt.backends.huggingface.metrics import beside_the_bar
 from causalopt.backends.huggingface.on_policy import Refresh
 from causalopt.backends.huggingface.policy import HuggingFacePolicy
 from causalopt.backends.huggingface.sharding import check_sharding, gather, part, scatter
@@ -114,6 +116,7 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
         self._tables: list[tuple[Tensor, Tensor]] = []
         self._tables_are_gathered = False
         self._unlogged: list[dict[str, float]] = []
+        self.metrics: dict[str, float] = {}  # of the last step
         self.as_policy = as_policy
         self.on_checkpoint = on_checkpoint
         self.watch = watch
@@ -238,6 +241,7 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]
             "loss": float(self.objective(inputs)),
             **self.describe(inputs, inputs.log_ratio + behavior_log_prob),
         }
+        self.metrics = metrics
         self._unlogged.append({name: value for name, value in metrics.items() if name != "loss"})
         self._watch(metrics, len(inputs.weight))
         if self.is_world_process_zero():
@@ -415,7 +419,14 @@ class _StepCallback(TrainerCallback):  # type: ignore[misc]
         if self._trainer.watch is not None:
             self._trainer.watch.start(self._trainer.model)
         if state.is_world_process_zero:
-            self._bar = iter(track(range(state.global_step, state.max_steps), f"training the {self._trainer.stage}"))
+            began, seen = time.monotonic(), state.num_input_tokens_seen
+
+            def note() -> str:
+                tokens = self._trainer.state.num_input_tokens_seen - seen
+                return beside_the_bar(self._trainer.metrics, tokens / max(time.monotonic() - began, 1e-9))
+
+            steps = range(state.global_step, state.max_steps)
+            self._bar = iter(track(steps, f"training the {self._trainer.stage}", note=note))
             next(self._bar, None)
 
     def on_epoch_begin(

@@ -9,7 +9,7 @@ from typing import Any
 from transformers import TrainingArguments
 
 from causalopt.errors import ConfigError, DataError
-from causalopt.language_models.settings import FEWEST_UPDATES, MOST_EPOCHS
+from causalopt.language_models.settings import MOST_EPOCHS
 from causalopt.objectives.contract import Objective
 from causalopt.objectives.probes import fewest_rows
 
@@ -32,8 +32,8 @@ def check_window(objective: Objective, per_row: int, args: TrainingArguments) ->
     return rows
 
 
-def with_enough_updates(training: Mapping[str, Any], rows: int, window: int) -> dict[str, Any]:
-    """Return the settings with as many epochs as `FEWEST_UPDATES` need, if these are more; at most `MOST_EPOCHS`.
+def with_enough_updates(training: Mapping[str, Any], rows: int, window: int, updates: int) -> dict[str, Any]:
+    """Return the settings with as many epochs as ``updates`` need, if these are more; at most `MOST_EPOCHS`.
 
     Parameters
     ----------
@@ -41,15 +41,17 @@ def with_enough_updates(training: Mapping[str, Any], rows: int, window: int) -> 
         With ``num_train_epochs``.
     rows, window:
         Rows of an epoch, and of an update.
+    updates:
+        Fewest updates of the fit.
 
     Examples
     --------
     >>> from causalopt.backends.huggingface.window import with_enough_updates
-    >>> tables = [with_enough_updates({"num_train_epochs": 2}, rows, window=64) for rows in (50, 640, 30_000)]
+    >>> tables = [with_enough_updates({"num_train_epochs": 2}, rows, 64, 100) for rows in (50, 640, 30_000)]
     >>> [training["num_train_epochs"] for training in tables]
     [20, 10, 2]
     """
-    enough = min(math.ceil(FEWEST_UPDATES / math.ceil(rows / window)), MOST_EPOCHS)
+    enough = min(math.ceil(updates / math.ceil(rows / window)), MOST_EPOCHS)
     return {**training, "num_train_epochs": max(training["num_train_epochs"], enough)}
 
 

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -33,7 +34,7 @@ def short_attention(
     runs: Runs | None = None,
     **settings: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention of whole short texts by `causal_attention`, all else by transformers' "sdpa".
+    """Causal attention of whole short texts, and of one more token of each text; all else by transformers' "sdpa".
 
     Parameters
     ----------
@@ -55,6 +56,8 @@ def short_attention(
         Shape [batch, tokens, heads, width], and no attention weights.
     """
     batch, _, tokens, width = query.shape
+    if tokens == 1 and runs is None and query.device.type == "cpu" and _is_plain(module, settings):
+        return _next_token(query, key, value, attention_mask, width**-0.5 if scaling is None else scaling), None
     if runs is None and attention_mask is None and tokens == key.shape[2]:
         runs = ((batch, tokens),)
     if runs is None or query.device.type != "cpu" or not _are_short(runs) or not _is_plain(module, settings):
@@ -65,6 +68,20 @@ def short_attention(
     flat_query, flat_key, flat_value = (part.transpose(1, 2).flatten(0, 1) for part in (query, key, value))
     mixed = causal_attention(flat_query, flat_key, flat_value, runs, width**-0.5 if scaling is None else scaling)
     return mixed.view(batch, tokens, *mixed.shape[1:]), None
+
+
+def _next_token(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float) -> Tensor:
+    """Attention of the last token of each text to all of them, shape [batch, 1, heads, width].
+
+    The fused kernel took a fifth of the time of drawing, with each key copied for every query that shares it.
+    """
+    batch, heads, _, width = key.shape
+    shared = query.reshape(batch, heads, -1, width)  # [batch, heads of keys, queries of each, width]
+    score = shared @ key.transpose(2, 3) * scaling
+    if mask is not None:
+        score = score.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else score + mask
+    mixed: Tensor = score.softmax(-1) @ value
+    return mixed.flatten(1, 2)[:, None]
 
 
 def use_short_attention(model: PreTrainedModel) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from peft import PeftModel
 from places import HELPERS
 from toy_policies import SLOTS, TEXTS, dose, logged_texts, make_problem
@@ -365,6 +366,54 @@ def test_bad_settings(
 def test_check_finds_what_transformers_will_not_take() -> None:
     with pytest.raises(ConfigError, match=r"backend\.training: .*sometimes"):
         HuggingFaceBackend(training={"lr_scheduler_type": "sometimes"}).check()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"training": {"lr_scheduler_kwargs": {"steps": 2}}}, r"backend\.training: .*'steps'"),
+        ({"training": {"optim": "adafactor", "optim_args": "power"}}, r"backend\.training: "),
+        ({"reference": {"training": {"report_to": "comet_ml"}}}, r"backend\.reference\.training: .*comet"),
+        ({"training": {"deepspeed": "missing.json"}}, r"backend\.training: "),
+        ({"lora": {"target_modules": ["c_attn"]}}, "backend.lora does not suit the model: .*c_attn"),
+    ],
+)
+@pytest.mark.parametrize("model", ["scratch:tiny", "saved"])
+def test_check_makes_all_that_a_fit_makes(
+    reference: HuggingFacePolicy, settings: dict[str, Any], message: str, model: str, tmp_path: Path
+) -> None:
+    """Reporters, DeepSpeed, optimiser, schedule and adapter: nothing of them fails after the nuisances."""
+    if model == "saved":
+        reference.save(tmp_path)
+        model = str(tmp_path)
+    HuggingFaceBackend(model=model).check()
+    with pytest.raises(ConfigError, match=message) as caught:
+        HuggingFaceBackend(model=model, **settings).check()
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_make_an_equal_backend() -> None:
+    short = HuggingFaceBackend(training={"max_steps": 3}, lora=False, reference={"training": {"max_steps": 1}})
+    for backend in (HuggingFaceBackend(), HuggingFaceBackend(model="smollm2", quantization={}), short):
+        settings = yaml.safe_load(yaml.safe_dump(backend.settings()))
+        assert HuggingFaceBackend(**settings).settings() == settings
+    assert HuggingFaceBackend(training={"learning_rate": 1e-3}).settings()["min_updates"] == 100
+    assert short.settings()["min_updates"] == 0
+
+
+def test_modules_to_save_of_a_model_from_scratch(
+    reference: HuggingFacePolicy, problem: PolicyProblem, tmp_path: Path
+) -> None:
+    """A module that is trained whole beside an adapter moves, is saved and is loaded."""
+    backend = HuggingFaceBackend(lora={"r": 4, "modules_to_save": ["norm"]}, training=SHORT)
+    policy = backend.fit(problem, DRCPO(), reference=reference, seed=0, progress=Progress())
+    trained = {name: weight for name, weight in policy.model.named_parameters() if "modules_to_save" in name}
+    assert trained
+    assert not all(bool((weight == 1).all()) for weight in trained.values())
+    policy.save(tmp_path)
+    loaded = HuggingFacePolicy.load(tmp_path)
+    np.testing.assert_allclose(loaded.log_prob(None, TEXTS), policy.log_prob(None, TEXTS), atol=1e-5)
+    assert np.abs(policy.log_prob(None, TEXTS) - reference.log_prob(None, TEXTS)).max() > 1e-4
 
 
 def test_numbers_may_be_written_as_yaml_reads_them() -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from transformers import TrainerCallback
 
 from causalopt.backends.contracts import PolicyProblem, Progress
 from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
 from causalopt.language_models.settings import CHECKPOINTING
 from causalopt.objectives.paper import DRCPO
+from causalopt.progress import show_progress
 
 NAMES = {
     "loss",
@@ -56,6 +59,47 @@ def test_tensorboard_gets_the_metrics(
     read = EventAccumulator(str(events))
     read.Reload()
     assert {f"train/{name}" for name in NAMES} <= set(read.Tags()["scalars"])
+
+
+def test_events_stay_where_they_are_kept(reference: HuggingFacePolicy, problem: PolicyProblem, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    progress = Progress(tmp_path / "work", events=tmp_path / "kept")
+    backend = HuggingFaceBackend(training={**TRAINING, "report_to": "tensorboard"})
+    backend.fit(problem, DRCPO(), reference=reference, seed=0, progress=progress)
+    assert [path.parent for path in tmp_path.rglob("events.*")] == [tmp_path / "kept"]
+
+
+def test_mlflow_gets_the_metrics(
+    reference: HuggingFacePolicy, problem: PolicyProblem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/runs.db")
+    monkeypatch.chdir(tmp_path)
+    backend = HuggingFaceBackend(training={**TRAINING, "report_to": "mlflow"})
+    backend.fit(problem, DRCPO(), reference=reference, seed=0, progress=Progress(tmp_path / "work"))
+    (run,) = mlflow.search_runs(search_all_experiments=True, output_format="list")
+    assert {"loss", "forward_kl", "num_tokens"} <= run.data.metrics.keys()
+
+
+def test_wandb_writes_offline(
+    reference: HuggingFacePolicy, problem: PolicyProblem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    backend = HuggingFaceBackend(training={**TRAINING, "report_to": "wandb"})
+    backend.fit(problem, DRCPO(), reference=reference, seed=0, progress=Progress(tmp_path / "work"))
+    assert list(tmp_path.rglob("*.wandb"))
+
+
+def test_metrics_are_shown_beside_the_bar(reference: HuggingFacePolicy, problem: PolicyProblem) -> None:
+    shown = io.StringIO()
+    seen: list[float] = []
+    progress = Progress(callbacks=[lambda event, metrics: seen.append(metrics["forward_kl"])])
+    with show_progress(Console(file=shown, force_terminal=True, width=160)):
+        HuggingFaceBackend(training=TRAINING).fit(problem, DRCPO(), reference=reference, seed=0, progress=progress)
+    assert f"KL {seen[-1]:.3g}, effective sample" in shown.getvalue()
+    assert "tokens/s" in shown.getvalue()
 
 
 @pytest.mark.parametrize("training", [{CHECKPOINTING: True}, {"gradient_accumulation_steps": 2, CHECKPOINTING: True}])

@@ -53,7 +53,7 @@ def test_the_likeliest_texts_are_those_of_transformers(
     )
     expected = [ids[: ids.index(end) + 1] if end in ids else ids for ids in output[:, width:].tolist()]
     assert len({len(ids) for ids in expected}) > 1
-    monkeypatch.setattr(torch, "multinomial", lambda probability, n: probability.topk(n).indices)
+    monkeypatch.setattr(sampling_module, "_drawn", lambda logits, temperature: logits.argmax(-1))
     limits = {"ends": [end], "max_new_tokens": 12, "max_length": 64, "batch_size": 400, "generator_seed": 0}
     assert generate(letters.model, heads, **limits) == expected
 
@@ -68,6 +68,23 @@ def test_a_model_that_remembers_otherwise_is_left_to_transformers(
     probability = np.exp(letters.log_prob(None, texts))
     counts = np.array([drawn.count(text) for text in texts])
     assert stats.chisquare(counts, probability / probability.sum() * counts.sum()).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("entries", [5, 256, 700])
+def test_tokens_are_drawn_in_proportion(entries: int) -> None:
+    """Chi-square of 20,000 draws from a vocabulary with impossible entries; fails by chance with probability 1e-4."""
+    rng = np.random.default_rng(entries)
+    logits = rng.normal(size=entries, scale=2.0)
+    logits[rng.permutation(entries)[: entries // 3]] = -np.inf
+    torch.manual_seed(0)
+    drawn = sampling_module._drawn(torch.tensor(logits, dtype=torch.float32).repeat(20_000, 1), 1.0).numpy()
+    counts, expected = np.bincount(drawn, minlength=entries), 20_000 * np.exp(logits) / np.exp(logits).sum()
+    assert counts[np.isneginf(logits)].sum() == 0
+    common = expected >= 5
+    rest = [counts[~common].sum()], [expected[~common].sum()]
+    observed, wanted = (np.append(part[common], more) for part, more in zip((counts, expected), rest, strict=True))
+    possible = wanted > 0
+    assert stats.chisquare(observed[possible], wanted[possible]).pvalue > 1e-4
 
 
 def test_a_wrong_temperature_would_be_seen(letters: HuggingFacePolicy) -> None:

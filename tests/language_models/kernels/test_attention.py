@@ -44,6 +44,27 @@ def test_padding_on_the_left_and_a_cache_are_left_to_the_fused_kernel(fused: lis
     assert torch.equal(model.generate(input_ids=ids, attention_mask=mask, **settings), ours)
 
 
+@pytest.mark.parametrize("kind", ["llama", "qwen3", "a window of 6", "positions that are learnt"])
+@pytest.mark.parametrize("padded", [True, False])
+def test_one_more_token_equals_the_fused_kernel(kind: str, padded: bool, fused: list[int]) -> None:
+    """Logits in float64 of a token behind a cache, in a batch with padding on the left and without."""
+    theirs = model_of(kind).eval()
+    ours = copy.deepcopy(theirs)
+    use_short_attention(ours)
+    ids = torch.tensor([[0, 0, 7, 8, 9], [4, 5, 6, 7, 1]])
+    mask = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]]) if padded else torch.ones_like(ids)
+    position = (mask.cumsum(1) - 1).clamp(min=0)
+    found = []
+    for model in (theirs, ours):
+        before = {"attention_mask": mask[:, :4], "position_ids": position[:, :4]}
+        cache = model(input_ids=ids[:, :4], use_cache=True, **before).past_key_values
+        fused.clear()
+        settings = {"attention_mask": mask, "position_ids": position[:, 4:], "past_key_values": cache}
+        found.append(model(input_ids=ids[:, 4:], **settings).logits)
+    torch.testing.assert_close(found[1], found[0], rtol=1e-9, atol=1e-9)
+    assert fused == ([1, 1] if kind == "a window of 6" else [])
+
+
 @pytest.mark.parametrize("settings", [{"is_causal": False}, {"position_bias": torch.ones(1, 1, 6, 6)}])
 def test_what_is_not_plain_is_left_to_the_fused_kernel(fused: list[int], settings: dict[str, Any]) -> None:
     query, key, value = torch.randn(3, 2, 2, 6, 8, generator=torch.Generator().manual_seed(0))
