@@ -115,7 +115,7 @@ def make_reference(shape: str, context: int, seed: int = 0) -> HuggingFacePolicy
     torch.manual_seed(seed)
     model = LlamaForCausalLM(config)
     use_short_attention(model)  # as a model that is loaded by name
-    prepare(model, tokenizer)
+    prepare(model)
     return HuggingFacePolicy(model, TextCodec(tokenizer, context), base=None)
 
 

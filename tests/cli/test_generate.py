@@ -63,7 +63,7 @@ def test_a_killed_command_goes_on(
         return counted(*arguments)
 
     def counted(*arguments: Any) -> Any:
-        sizes.append(len(arguments[1]))
+        sizes.append(len(arguments[2]))
         return draw(*arguments)
 
     call = ("generate", answering / "run", "--prompts", table, "--n", 5, "--out")

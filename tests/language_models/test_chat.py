@@ -381,9 +381,8 @@ def test_a_model_from_elsewhere_answers_prompts_by_its_template_and_writes_texts
     found, expected = HuggingFacePolicy.load(tmp_path), reference(tmp_path)
     prompts, texts = ["Why?", write_prompt(TURNS)], ["Yes.", "No, never."]
     np.testing.assert_array_equal(found.log_prob(prompts, texts), expected.log_prob(prompts, texts))
-    assert found.with_limits(4).sample(["Why?"] * 5, 5, seed=0) == expected.with_limits(4).sample(
-        ["Why?"] * 5, 5, seed=0
-    )
+    asked = ["Why?"] * 5
+    assert found.with_limits(60).sample(asked, 5, seed=0) == expected.with_limits(60).sample(asked, 5, seed=0)
     plain = found.with_codec(TextCodec(found.codec.tokenizer, found.codec.max_length))
     np.testing.assert_array_equal(found.log_prob(None, texts), plain.log_prob(None, texts))
     assert abs(found.log_prob(["Why?"], texts[:1]) - plain.log_prob(["Why?"], texts[:1])) > 0.1

@@ -20,7 +20,7 @@ def trainable(reference: Policy, seed: int) -> tuple[Any, TextCodec]:
 def as_policy(model: Any, reference: Policy) -> HuggingFacePolicy:
     """Return a trained model as a policy that reads and writes texts as the reference does."""
     start = language_model(reference)
-    prepare(model, start.codec.tokenizer)
+    prepare(model)
     return HuggingFacePolicy(model, start.codec, base=start.base, sampling=start.sampling)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,8 @@ from causalopt.language_models import smollm2
 from causalopt.language_models.load import adapter_names, base_of
 from causalopt.language_models.quantization import quantization_of
 from causalopt.language_models.quiet import quiet_transformers
+from causalopt.language_models.scoring import CausalLM
+from causalopt.language_models.shared_weights import leave_origin
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 TOLERANCE = 0.05
@@ -37,7 +40,7 @@ def write_adapter(source: Path, target: Path) -> None:
         A new folder.
     """
     policy = HuggingFacePolicy.load(source)
-    model, base = policy.model, policy.base
+    model, base = _own(policy.model), policy.base
     if isinstance(model, PeftModel) and not _is_on_a_hub(base):
         if quantization_of(model) is not None:
             raise ConfigError(
@@ -97,7 +100,7 @@ def write_merged(
     tokens = np.array([one.scored for one in policy.codec.encode(prompts, texts)])
     base = base_of(source)
     with quiet_transformers():
-        model = policy.model.merge_and_unload(safe_merge=True)
+        model = _own(policy.model).merge_and_unload(safe_merge=True)
     model = model.to(_dtype_of(source) if dtype == "auto" else getattr(torch, dtype))
     model.generation_config = _generation_of(base)
     HuggingFacePolicy(model, policy.codec, base=policy.base, sampling=policy.sampling).save(target)
@@ -110,6 +113,13 @@ def write_merged(
             "float32, or export without --merge"
         )
     return largest
+
+
+def _own(model: CausalLM) -> CausalLM:
+    """Return a model with weights of its own: those that were read are shared with every policy on the same base."""
+    own: CausalLM = copy.deepcopy(model)
+    leave_origin(own.get_base_model() if isinstance(own, PeftModel) else own)
+    return own
 
 
 def _dtype_of(source: Path) -> torch.dtype:

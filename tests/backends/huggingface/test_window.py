@@ -71,7 +71,7 @@ def test_a_window_of_one_is_refused_before_any_work(
     with pytest.raises(ConfigError, match=message):
         HuggingFaceBackend(training=ONE).fit(problem, DRCPO(), reference=reference, seed=0, progress=Progress())
     table = tmp_path / "table.csv"
-    table.write_text("text,outcome\n" + "".join(f"text {i},{i % 7}\n" for i in range(60)))
+    table.write_text("text,outcome\n" + "".join(f"text {i},{i % 7}\n" for i in range(80)))
     raw = {"data": {"path": str(table)}, "backend": {"name": "huggingface", "training": ONE}}
     with pytest.raises(ConfigError, match=message):
         prepare(parse_config(raw))
