@@ -190,7 +190,9 @@ def propose_log(log: Log, given: Mapping[str, Any], source: str, tool: str) -> P
     if covariates:
         settings["covariates"] = covariates
     missing = tuple(role for role in ("text", "outcome") if role not in settings)
-    return Proposal(settings, found.reasons, missing)
+    by_export = set(roles.values()) - set(given.values())
+    reasons = {name: "the export says so" if name in by_export else why for name, why in found.reasons.items()}
+    return Proposal(settings, reasons, missing)
 
 
 _ORDER = ("text", "prompt", "outcome", "reader", "group", "logger", "weight", "behavior_log_prob", "time")
