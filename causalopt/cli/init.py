@@ -22,6 +22,9 @@ def init(
     text: Annotated[str | None, typer.Option(help="Column of the texts, if it is not found.")] = None,
     outcome: Annotated[str | None, typer.Option(help="Column of the outcome, if it is not found.")] = None,
     prompt: Annotated[str | None, typer.Option(help="Column of the prompts, if it is not found.")] = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", help="Tool that exported a feedback log, such as langfuse (docs/tables.md).")
+    ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Ask nothing; a role that is not found is an error.")
     ] = False,
@@ -32,24 +35,32 @@ def init(
     Example: causalopt init survey.csv --yes && causalopt check causalopt.yaml
     """
     from causalopt.data.files import read_table
-    from causalopt.data.proposal import propose
+    from causalopt.data.logs import read_log
+    from causalopt.data.proposal import Proposal, propose, propose_log
     from causalopt.run.first_configuration import as_yaml, first_backend
 
     if out.exists():
         raise ConfigError(f"{out}: already exists; name another file with --out")
     check_new_file(out)
-    frame = read_table(table)
+    log = None if from_ is None else read_log(from_, table)
+    frame = read_table(table) if log is None else log.frame
     given = {
         role: name for role, name in (("text", text), ("outcome", outcome), ("prompt", prompt)) if name is not None
     }
-    proposal = propose(frame, given, str(table))
+
+    def proposed() -> Proposal:
+        if log is None:
+            return propose(frame, given, str(table))
+        return propose_log(log, given, str(table), str(from_))
+
+    proposal = proposed()
     while proposal.missing:
         role = proposal.missing[0]
         if yes:
-            names = ", ".join(map(str, frame.columns))
+            names = ", ".join(map(str, frame.columns if log is None or role != "outcome" else log.scores))
             raise ConfigError(f"{table}: no column looks like the {role}; name it with --{role}, of: {names}")
         given[role] = typer.prompt(f"Which column is the {role}? ({', '.join(map(str, frame.columns))})")
-        proposal = propose(frame, given, str(table))
+        proposal = proposed()
     backend, reason = first_backend(frame, proposal.settings)
     shown = Table("column", "role", "because")
     roles = {value: role for role, value in proposal.settings.items() if isinstance(value, str)}

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from causalopt.data.covariate_kinds import FEWEST_NAMES, NAMES, as_dates
+from causalopt.data.logs.log import ROLES, Log
 from causalopt.data.messages import is_conversation, split_messages
 from causalopt.data.numerals import read_numerals
 from causalopt.data.outcome_words import propose_map
@@ -168,7 +169,33 @@ def propose(frame: pd.DataFrame, given: Mapping[str, Any], source: str) -> Propo
     return Proposal(settings, {name: reasons[name] for name in map(str, frame.columns) if name in reasons}, missing)
 
 
-_ORDER = ("text", "prompt", "outcome", "reader", "weight", "behavior_log_prob", "time")
+def propose_log(log: Log, given: Mapping[str, Any], source: str, tool: str) -> Proposal:
+    """Propose roles for a feedback log: texts that nobody rated are kept, and feedback is no covariate.
+
+    Of several kinds of feedback, the outcome must be named.
+    """
+    roles = {role: role for role in ROLES if role in log.frame and log.frame[role].notna().any()}
+    if "logger" in roles and log.frame["logger"].nunique() < 2:
+        del roles["logger"]
+    if len(log.scores) == 1:
+        roles["outcome"] = log.scores[0]
+    roles |= given
+    found = propose(log.frame, roles, source)
+    settings = {"format": tool, **found.settings}
+    if "outcome" not in roles:
+        settings.pop("outcome", None)
+    elif log.frame[roles["outcome"]].isna().any():
+        settings["on_missing"] = "model"
+    covariates = [name for name in settings.pop("covariates", []) if name not in (*log.scores, "time")]
+    if covariates:
+        settings["covariates"] = covariates
+    missing = tuple(role for role in ("text", "outcome") if role not in settings)
+    by_export = set(roles.values()) - set(given.values())
+    reasons = {name: "the export says so" if name in by_export else why for name, why in found.reasons.items()}
+    return Proposal(settings, reasons, missing)
+
+
+_ORDER = ("text", "prompt", "outcome", "reader", "group", "logger", "weight", "behavior_log_prob", "time")
 _WORDS = {
     "reader": "reader",
     "weight": "weight (impressions behind a rate)",

@@ -181,6 +181,9 @@ class DataConfig(_Roles):
     wide: dict[str, list[str]] | None = Field(
         None, description="{raters: [columns]}: each cell of these columns becomes a row with that outcome"
     )
+    format: str | None = Field(
+        None, description="tool that exported the files: langfuse, tensorzero, phoenix, mlflow, label-studio, argilla"
+    )
     sep: str | None = Field(None, description="separator of delimited text; found from the file by default")
     encoding: str | None = Field(None, description="encoding of delimited text; found from the file by default")
     skip_rows: Whole | list[Whole] | None = Field(

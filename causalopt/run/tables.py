@@ -11,6 +11,7 @@ from causalopt.backends.contracts import Policy
 from causalopt.data import files
 from causalopt.data.columns import Columns
 from causalopt.data.dataset import DirectOutcomeDataset
+from causalopt.data.logs import read_log
 from causalopt.data.messages import split_messages
 from causalopt.evaluation.policies import NOT_CALLED
 from causalopt.run.config import DataConfig
@@ -32,7 +33,10 @@ def read_dataset(path: Path, settings: DataConfig) -> DirectOutcomeDataset:
         If a folder is not a policy.
     """
     roles, columns = settings.roles(), settings.columns
-    frame = files.read_table(path, columns.covariates, settings.dialect)
+    if settings.format is None:
+        frame = files.read_table(path, columns.covariates, settings.dialect)
+    else:
+        frame = read_log(settings.format, path).frame
     loggers = dict(columns.loggers or {})
     for label, source in loggers.items():
         if source not in frame.columns and Path(source).is_dir():
