@@ -50,6 +50,8 @@ def test_the_front_matter_names_what_a_hub_knows(base: str | None, adapter: bool
     found = yaml.safe_load(card.split("---")[1])
     assert [found.get("base_model"), found["library_name"]] == front
     assert ("rounded to four" in card) == (base == "smollm2")
+    assert "and its end token." in card
+    assert "with which it ends a turn." in model_card(base, adapter=adapter, chat_template=True)
 
 
 @pytest.mark.filterwarnings("ignore::causalopt.errors.CausalOptWarning")

@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM
 model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained({base!r}), "this folder")"""
 
 
-def model_card(base: str | None, *, adapter: bool) -> str:
+def model_card(base: str | None, *, adapter: bool, chat_template: bool = False) -> str:
     """Return Markdown with the metadata that a model hub reads; a run adds its evidence.
 
     Parameters
@@ -29,6 +29,8 @@ def model_card(base: str | None, *, adapter: bool) -> str:
         The name of the base model; None if it was trained from scratch.
     adapter:
         Whether the policy is an adapter on the base, or a whole model.
+    chat_template:
+        Whether prompts are written by the tokenizer's chat template.
     """
     named = portable_name(base)
     front = {
@@ -41,11 +43,13 @@ def model_card(base: str | None, *, adapter: bool) -> str:
     beside = f"on the base model that lies beside it in `{BASE}/`" if adapter else "from a model trained from scratch"
     origin = beside if base is None else f"on the base model `{named}`"
     load = _ADAPTER.format(base=f"this folder/{BASE}" if named == BESIDE else named) if adapter else _FULL
+    between = "the tokenizer's start token (its end token if none) and its end token"
+    if chat_template:
+        between = "a prompt, as the tokenizer's chat template writes it, and the token with which it ends a turn"
     parts = [
         "\n".join(["---", *(f"{key}: {value}" for key, value in front.items() if value is not None), "---"]),
         "# A policy optimised on direct outcome data",
-        f"{kind} made by causalopt {version('causalopt')} {origin}.\n"
-        "Texts are scored and drawn between the tokenizer's start token (its end token if none) and its end token.",
+        f"{kind} made by causalopt {version('causalopt')} {origin}.\nTexts are scored and drawn between {between}.",
     ]
     if adapter and base == smollm2.NAME:
         parts.append(

@@ -287,7 +287,8 @@ class HuggingFacePolicy:
             "sampling": self.sampling.model_dump(),
         }
         (directory / _NOTE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
-        (directory / "README.md").write_text(model_card(self.base, adapter=is_adapter), encoding="utf-8")
+        card = model_card(self.base, adapter=is_adapter, chat_template=self.codec.chat_template)
+        (directory / "README.md").write_text(card, encoding="utf-8")
         name_backend(directory, "huggingface")
 
     @classmethod
