@@ -181,6 +181,13 @@ def test_kinds_of_covariates(frame: pd.DataFrame, tmp_path: Path) -> None:
         DirectOutcomeDataset.from_frame(more, outcome="rating", covariates=["code"])
 
 
+def test_words_with_digits_are_not_missing_numbers(frame: pd.DataFrame) -> None:
+    open_ended = frame.assign(years=frame["years"].astype(str).where(frame.index > 2, "80+"))
+    data = DirectOutcomeDataset.from_frame(open_ended, outcome="rating", covariates=["years"])
+    assert len(data) == ROWS
+    assert data.covariates["years"].iloc[0] == "80+"
+
+
 def test_a_property_of_the_text_is_no_covariate(frame: pd.DataFrame, tmp_path: Path) -> None:
     more = frame.assign(length=frame["text"].str.len(), liberty=frame["text"].str.contains("baker").astype(int))
     proposal = propose(more, {}, "t")
