@@ -96,6 +96,10 @@ def shown_path(path: str | Path) -> str:
     return text if len(text) <= 200 else f"{text[:197]}..."
 
 
+_UNFINISHED = ("unexpected pos", "iostream error")
+"""What torch says of a file that ended before its time, which is all that it knows of a full disk."""
+
+
 @contextmanager
 def writing(path: str | Path) -> Iterator[None]:
     """Turn an operating system's error while ``path`` is written into an `OutputError` that names it and the reason.
@@ -110,8 +114,14 @@ def writing(path: str | Path) -> Iterator[None]:
     except OSError as error:
         raise OutputError(f"{shown_path(path)}: cannot be written: {one_line(error)}{_advice(error)}") from error
     except Exception as error:
-        if "os error" in str(error).lower() or "file write failed" in str(error).lower():  # safetensors; torch
+        said = str(error).lower()
+        if "os error" in said or "file write failed" in said:  # safetensors; torch
             raise OutputError(f"{shown_path(path)}: cannot be written: {one_line(error)}") from error
+        if any(sign in said for sign in _UNFINISHED):
+            raise OutputError(
+                f"{shown_path(path)}: cannot be written: torch could not finish a file; make room on that disk, or "
+                "name a place on another"
+            ) from error
         raise
 
 

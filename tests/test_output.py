@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from full_disk import largest_file
 
 from causalopt.backends.finite_policy import FinitePolicy
@@ -34,6 +35,13 @@ def policy() -> FinitePolicy:
     rng = np.random.default_rng(0)
     texts = [f"text {i}" for i in range(300)]
     return FinitePolicy(texts, np.zeros(300), rng.normal(size=(300, 64)), np.zeros(64))
+
+
+@pytest.mark.parametrize("numbers", [10, 10_000])
+def test_a_file_of_torch_on_a_full_disk_is_one_line(numbers: int) -> None:
+    said = "^run: cannot be written: torch could not finish a file; make room on that disk"
+    with pytest.raises(OutputError, match=said), writing("run"):
+        torch.save({"weight": torch.zeros(numbers)}, "/dev/full")
 
 
 def test_a_file_that_does_not_fit_leaves_the_earlier_one(tmp_path: Path) -> None:
