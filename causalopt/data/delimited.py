@@ -61,11 +61,11 @@ class Dialect:
             raise ConfigError(f"sep must be one character, such as ';' or a tab, not {shown(self.sep)}")
         if self.encoding is not None:
             try:
-                known = codecs.lookup(self.encoding)
+                "a".encode(self.encoding)
             except (LookupError, TypeError, ValueError):
-                known = None
-            if known is None or not known._is_text_encoding:
-                raise ConfigError(f"encoding must be the name of one, such as utf-8, not {shown(self.encoding)}")
+                raise ConfigError(
+                    f"encoding must be the name of one, such as utf-8, not {shown(self.encoding)}"
+                ) from None
         rows = self.skip_rows
         if isinstance(rows, list | tuple):
             object.__setattr__(self, "skip_rows", tuple(rows))

@@ -16,7 +16,7 @@ import pytest
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.files import read_table
 from causalopt.data.proposal import propose
-from causalopt.errors import CausalOptWarning, DataError
+from causalopt.errors import CausalOptWarning, ConfigError, DataError
 from causalopt.messages import write_prompt
 from causalopt.run.config import load_config
 from causalopt.run.first_configuration import as_yaml, first_backend
@@ -304,3 +304,18 @@ def test_what_a_table_cannot_show_is_said_before_any_work(frame: pd.DataFrame, t
         plan_of(twins)
     with pytest.warns(CausalOptWarning, match="the test rows hold 12 rows; nothing is concluded from fewer than 20"):
         plan_of(frame.head(40))
+
+
+@pytest.mark.parametrize(("setting", "value", "said"), [
+    ("sep", ";;", "sep must be one character"), ("encoding", "rot13", "encoding must be the name of one"),
+    ("encoding", "utf-9", "encoding must be the name of one"), ("skip_rows", -1, "skip_rows must be a whole number"),
+    ("decimal", "'", "decimal must be"), ("wide", {"raters": []}, "wide must be"),
+    ("missing_values", "-99", "missing_values must be a list"), ("outcome_map", {"yes": "1"}, "'yes' must be given a"),
+    ("on_missing_covariate", "mean", "on_missing_covariate must be"),
+])  # fmt: skip
+def test_settings_of_a_reading_are_checked(
+    setting: str, value: object, said: str, frame: pd.DataFrame, tmp_path: Path
+) -> None:
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(ConfigError, match=said):
+        DirectOutcomeDataset.from_path(tmp_path / "t.csv", outcome="rating", **{setting: value})

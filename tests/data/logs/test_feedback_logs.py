@@ -1,4 +1,4 @@
-"""Exports of tools for tracing and annotation, as their documentation describes them, from files to rows."""
+"""Exports of tools for tracing and annotation, written by hand in their formats, from files to rows."""
 
 from __future__ import annotations
 
