@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 
@@ -14,9 +13,7 @@ from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.errors import CausalOptWarning, ConfigError
 from causalopt.estimators.marginalized import marginal_log_ratio
 from causalopt.pseudo_outcome import PseudoOutcomes
-from causalopt.typing import Float64
-
-BehaviorPolicy = Literal["logged", "reference", "frequency", "embedding"]
+from causalopt.typing import BehaviorPolicy, Float64
 
 
 def behavior_source(
@@ -40,7 +37,8 @@ def behavior_log_prob(
     several policies wrote the logs, the logged q is their mixture (`causalopt.data.loggers.mixture_log_prob`), or, if
     only the log-probability under each row's own logger is known, that one, with a warning.
     "frequency" takes the share of each text among the rows (of its prompt), by exposure: the maximum likelihood
-    estimate for few texts with many rows each.
+    estimate for few texts with many rows each. "uniform" is 1 / (number of distinct texts of the table, or of the
+    prompt): an experiment that shows a fixed list equally often knows it to be so (P^R of Lin et al. 2024).
     Embeddings give ratios to q, but not q itself: see `embedding_log_prob`.
     """
     if source is None:
@@ -65,6 +63,8 @@ def behavior_log_prob(
     if source == "frequency":
         shares = ListedPolicy.of_rows(dataset.texts, dataset.prompts, dataset.weight)
         return shares.log_prob(dataset.prompts, dataset.texts)
+    if source == "uniform":
+        return ListedPolicy.equally(dataset.texts, dataset.prompts).log_prob(dataset.prompts, dataset.texts)
     if reference is None:
         raise ConfigError(f"{dataset.source}: has no logged log-probabilities, so a reference policy is needed for q")
     return reference.log_prob(dataset.prompts, dataset.texts)

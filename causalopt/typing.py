@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,3 +14,5 @@ Int64 = NDArray[np.int64]
 Array = NDArray[Any]
 Embeddings = Any
 """Embeddings [n, d]: an array, or `causalopt.repeated.RepeatedRows` in the place of one."""
+BehaviorPolicy = Literal["logged", "reference", "frequency", "uniform", "embedding"]
+"""Where q comes from, see `causalopt.behavior.behavior_log_prob`."""

@@ -113,6 +113,21 @@ class ListedPolicy:
             sums["text"].tolist(), sums["share"].clip(upper=1.0), None if prompts is None else sums["prompt"].tolist()
         )
 
+    @classmethod
+    def equally(cls, texts: Sequence[str], prompts: Sequence[str] | None) -> Self:
+        """Return equal probabilities of the distinct texts in a table of n rows, given their prompts.
+
+        Examples
+        --------
+        >>> from causalopt.backends.listed_policy import ListedPolicy
+        >>> ListedPolicy.equally(["a", "b", "a", "a"], None).log_prob(None, ["a"]).round(3).tolist()
+        [-0.693]
+        """
+        listed = pd.DataFrame({"prompt": "" if prompts is None else list(prompts), "text": list(texts)})
+        listed = listed.drop_duplicates()
+        share = 1 / listed.groupby("prompt")["text"].transform("size")
+        return cls(listed["text"].tolist(), share, None if prompts is None else listed["prompt"].tolist())
+
     def log_prob(self, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
         """log P(x_i | c_i), shape [n], nats; -inf for a text that is not listed, `DataError` for such a prompt."""
         answers = self._answers_to(prompts, len(texts))

@@ -20,6 +20,7 @@ SOURCES = {
     "logged": "log-probabilities that were logged",
     "reference": "the reference policy, itself an estimate",
     "frequency": "the share of each text among the rows",
+    "uniform": "the texts of the table, all equally probable",
     "embedding": "a ratio estimated in embedding space",
 }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from causalopt.behavior import BehaviorPolicy
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.population import Population
 from causalopt.diagnostics.overlap import Overlap, overlap
@@ -14,7 +13,7 @@ from causalopt.evaluation.policies import Subject
 from causalopt.evaluation.score import discriminant_score, log_ratio_score
 from causalopt.evaluation.terms import PolicyTerms, with_adaptive_scores, with_balancing_weights
 from causalopt.pseudo_outcome import PseudoOutcomes
-from causalopt.typing import Float64
+from causalopt.typing import BehaviorPolicy, Float64
 
 
 def compared(

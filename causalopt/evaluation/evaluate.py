@@ -11,7 +11,7 @@ import pandas as pd
 
 from causalopt.backends.contracts import Policy
 from causalopt.backends.optimized import OptimizedPolicy
-from causalopt.behavior import BehaviorPolicy, behavior_log_prob, behavior_source
+from causalopt.behavior import behavior_log_prob, behavior_source
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.population import DRAWN, Population
 from causalopt.data.reader_groups import ReaderGroups, check_names
@@ -45,7 +45,7 @@ from causalopt.evaluation.terms import PolicyTerms, policy_terms
 from causalopt.progress import track
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
 from causalopt.signatures import shown
-from causalopt.typing import Int64
+from causalopt.typing import BehaviorPolicy, Int64
 
 
 @dataclass(frozen=True)
@@ -179,8 +179,8 @@ def evaluate(
         "balance", "sndr", "dr", "snipw" and "dm"; for adaptive logs with logged propensities "adaptive_dr" comes first.
     behavior_policy:
         Source of q: "logged" log-probabilities, the "reference" policy, the "frequency" of each logged text (given its
-        prompt), or "embedding", for which a classifier separates each policy's texts from the logged ones
-        (`marginal_log_ratio`). None takes the first of these that is available: frequencies for two listed policies
+        prompt), "uniform" over these texts, or "embedding", for which a classifier separates each policy's texts from
+        the logged ones (`marginal_log_ratio`). None takes the first of these that is available: frequencies for two listed policies
         (or one and the logs) without prompts, if the logged texts have 5 rows or more on average; embeddings if one of
         the policies is known by its texts alone. `mips` and `mdr` always use the last one.
     behavior_reference:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from causalopt.backends.contracts import EnumerablePolicy
 from causalopt.backends.listed_policy import ListedPolicy
-from causalopt.behavior import BehaviorPolicy
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.population import Population
 from causalopt.diagnostics.behavior_fit import BehaviorFit, behavior_fit
@@ -16,7 +15,7 @@ from causalopt.errors import DataError
 from causalopt.estimators.cluster import pair_codes
 from causalopt.evaluation.policies import Draws, ModelPolicy, Subject
 from causalopt.pseudo_outcome import PseudoOutcomes
-from causalopt.typing import Array
+from causalopt.typing import Array, BehaviorPolicy
 
 ROWS_PER_TEXT = 5
 """Mean number of rows of a logged text above which it is known by its own rows; below, embeddings share strength."""

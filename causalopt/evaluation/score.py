@@ -9,7 +9,6 @@ import numpy as np
 
 from causalopt.backends.contracts import ChoiceSetPolicy, EnumerablePolicy, Policy
 from causalopt.backends.listed_policy import ListedPolicy
-from causalopt.behavior import BehaviorPolicy
 from causalopt.blocks import blocks
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.errors import ModelError
@@ -17,7 +16,7 @@ from causalopt.evaluation.balancing import Score
 from causalopt.evaluation.policies import Draws, LoggedPolicy, ModelPolicy, Subject
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.repeated import RepeatedRows
-from causalopt.typing import Float64
+from causalopt.typing import BehaviorPolicy, Float64
 
 DISCRIMINANT_PENALTIES = 10.0 ** np.arange(-4.0, 2.5, 0.5)
 """As pseudo-rows for each text."""
@@ -132,6 +131,8 @@ def _called(subject: Subject, data: DirectOutcomeDataset, source: BehaviorPolicy
     """Return the policy as a function of any text; None if it cannot be called."""
     if isinstance(subject, LoggedPolicy) and source == "frequency":
         return ListedPolicy.of_rows(data.texts, data.prompts, data.weight)
+    if isinstance(subject, LoggedPolicy) and source == "uniform":
+        return ListedPolicy.equally(data.texts, data.prompts)
     return subject.policy if isinstance(subject, ModelPolicy) else None
 
 

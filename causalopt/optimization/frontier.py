@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 
 from causalopt.backends.contracts import ChoiceSetPolicy, EnumerablePolicy, Policy
-from causalopt.behavior import BehaviorPolicy, behavior_log_prob, behavior_source
+from causalopt.behavior import behavior_log_prob, behavior_source
 from causalopt.data.population import Population
 from causalopt.diagnostics.frontier import Frontier, Point, choose_point
 from causalopt.diagnostics.verdict import not_to_be_relied_on
@@ -16,6 +16,7 @@ from causalopt.optimization.path import FACTORS, at, ends_of, factors_of
 from causalopt.optimization.seen_policy import OwnTexts, Setting, SharedTexts, Texts
 from causalopt.progress import track
 from causalopt.pseudo_outcome import PseudoOutcomes
+from causalopt.typing import BehaviorPolicy
 
 EXTRAPOLATED = 0.25
 """Largest share of a policy's texts outside of the logged ones' support, beyond the reference's own share."""

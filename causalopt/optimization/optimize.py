@@ -9,7 +9,7 @@ from typing import Any
 from causalopt import plugins
 from causalopt.backends.contracts import Backend, Callback, CheckpointRule, Policy, Progress
 from causalopt.backends.optimized import OptimizedPolicy
-from causalopt.behavior import BehaviorPolicy, behavior_log_prob, embedding_log_prob
+from causalopt.behavior import behavior_log_prob, embedding_log_prob
 from causalopt.doors import check_contract, check_number, check_seed, check_type
 from causalopt.errors import MissingPartError
 from causalopt.objectives.contract import OBJECTIVE, Objective
@@ -19,6 +19,7 @@ from causalopt.optimization.path import FACTORS, at, factor_at_kl
 from causalopt.optimization.problem import draw_samples, policy_problem
 from causalopt.output import check_new_folder
 from causalopt.pseudo_outcome import PseudoOutcomes
+from causalopt.typing import BehaviorPolicy
 
 TARGET_DRAWS = 1000
 """Number of texts from which the KL of a policy that meets a target is estimated."""

@@ -10,7 +10,6 @@ from typing import Protocol
 import numpy as np
 
 from causalopt.backends.contracts import Policy
-from causalopt.behavior import BehaviorPolicy
 from causalopt.data.population import Population
 from causalopt.evaluation.divergence import Divergence, divergence
 from causalopt.evaluation.logged_law import look_at_logged_law, outside_of_logged
@@ -19,7 +18,7 @@ from causalopt.evaluation.score import log_ratio
 from causalopt.evaluation.shared_draws import SharedDraws, effective_number
 from causalopt.evaluation.terms import PolicyTerms, policy_terms
 from causalopt.pseudo_outcome import PseudoOutcomes
-from causalopt.typing import Array, Float64
+from causalopt.typing import Array, BehaviorPolicy, Float64
 
 Path = Callable[[float], Policy]
 """The policy at each factor."""

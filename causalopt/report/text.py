@@ -175,6 +175,7 @@ def assumptions(metrics: Record) -> list[tuple[str, str]]:
         "logged": " The density of the logged texts is the one recorded by the logging system.",
         "reference": " The density of the logged texts is that of the reference model, itself an estimate.",
         "frequency": " The density of the logged texts is their share of the rows, itself an estimate.",
+        "uniform": " The logged texts are taken to have been shown equally often.",
         "embedding": " The density of the logged texts is a ratio estimated in embedding space.",
     }.get(metrics.get("behavior_policy") or "", "")
     return [

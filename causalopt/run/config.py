@@ -28,6 +28,7 @@ from causalopt.output import impossible, shown_path
 from causalopt.run.strict_yaml import read_yaml
 from causalopt.signatures import MOST_SEED, shown
 from causalopt.suggestion import did_you_mean
+from causalopt.typing import BehaviorPolicy
 
 Part = dict[str, Any]
 
@@ -327,7 +328,7 @@ class RunConfig(Section):
     assignment_model: NamedPart = {"name": "auto"}
     observation_model: NamedPart = {"name": "logistic"}
     cross_fitting: CrossFittingConfig = CrossFittingConfig()
-    behavior_policy: Literal["logged", "reference", "frequency", "embedding"] | None = Field(
+    behavior_policy: BehaviorPolicy | None = Field(
         None, description="the source of q; by default logged if there is a column, else the reference"
     )
     samples: SamplesConfig = SamplesConfig()

@@ -335,3 +335,16 @@ def test_texts_alone_against_logged_log_probabilities_need_no_setting():
         co.evaluate(ScoredPolicy(texts), data, reference=LoggedPolicy(), behavior_policy="logged")
     with pytest.raises(DataError, match="has no log-probability of the logged text"):
         co.evaluate(ScoredPolicy(texts, {(None, "go left"): -1.0}), data, reference=LoggedPolicy())
+
+
+def test_uniform_q_is_that_of_a_list_shown_equally() -> None:
+    """With q = 1 / 4, the value of "always A" is 4 mean(1[x = A] y); with frequencies it is the mean of A's rows."""
+    frame = trial(400, 4, seed=5)
+    first, second = (always(note) for note in NOTES[:2])
+    found = compared(frame, first, second, estimators=("ipw",), behavior_policy="uniform", population=FIXED)
+    y, arm = frame["wait"].to_numpy(), frame["arm"].to_numpy()
+    by_hand = 4 * np.mean((arm == 0) * y) - 4 * np.mean((arm == 1) * y)
+    assert found.difference.value == pytest.approx(by_hand, rel=1e-9)
+    # Prompts have lists of their own: four texts answer the first and two the second.
+    listed = ListedPolicy.equally([*NOTES, "Yes.", "No.", "No."], ["a"] * 4 + ["b"] * 3)
+    assert listed.log_prob(["a", "b"], ["Stand back!", "No."]) == pytest.approx(np.log([0.25, 0.5]))
