@@ -148,6 +148,7 @@ class Registry:
 
 
 embedders = Registry("embedder", "causalopt.embedders")
+attribute_coders = Registry("attribute coder", "causalopt.attribute_coders")
 outcome_models = Registry("outcome model", "causalopt.outcome_models")
 assignment_models = Registry("assignment model", "causalopt.assignment_models")
 observation_models = Registry("observation model", "causalopt.observation_models")
@@ -158,6 +159,7 @@ executors = Registry("executor", "causalopt.executors")
 
 REGISTRIES: dict[str, Registry] = {
     "embedders": embedders,
+    "attribute_coders": attribute_coders,
     "outcome_models": outcome_models,
     "assignment_models": assignment_models,
     "observation_models": observation_models,

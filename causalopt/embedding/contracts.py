@@ -30,3 +30,12 @@ class LearnsAttributes(Protocol):
     def learn(self, texts: Sequence[str], attributes: pd.DataFrame) -> Self:
         """Take the attributes of n rows, [n, number of attributes]; a text coded in two ways raises `DataError`."""
         ...
+
+
+@runtime_checkable
+class AttributeCoder(Protocol):
+    """Codes attributes of any text, as a person with a codebook would."""
+
+    def code(self, texts: Sequence[str]) -> pd.DataFrame:
+        """Code n texts: a frame of finite numbers with n rows and the same columns for any texts."""
+        ...

@@ -180,9 +180,9 @@ def evaluate(
     behavior_policy:
         Source of q: "logged" log-probabilities, the "reference" policy, the "frequency" of each logged text (given its
         prompt), "uniform" over these texts, or "embedding", for which a classifier separates each policy's texts from
-        the logged ones (`marginal_log_ratio`). None takes the first of these that is available: frequencies for two listed policies
-        (or one and the logs) without prompts, if the logged texts have 5 rows or more on average; embeddings if one of
-        the policies is known by its texts alone. `mips` and `mdr` always use the last one.
+        the logged ones (`marginal_log_ratio`). None takes the first of these that is available: frequencies for two
+        listed policies (or one and the logs) without prompts, if the logged texts have 5 rows or more on average;
+        embeddings if one of the policies is known by its texts alone. `mips` and `mdr` always use the last one.
     behavior_reference:
         The policy whose log-probabilities are q under "reference"; None uses ``reference`` itself, if it is a model.
     draws:

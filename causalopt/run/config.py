@@ -224,6 +224,14 @@ class DataConfig(_Roles):
         return Dialect(self.sep, self.encoding, self.skip_rows)
 
 
+class ConfoundingConfig(Section):
+    """A hidden confounder that is added to the second data set on purpose, as a stress test."""
+
+    attributes: dict[str, Number] = Field(min_length=1, description="log-odds of the confounder for each attribute")
+    beta: Number = Field(description="what the confounder adds to, or takes from, an outcome, outcome units")
+    strength: Number = Field(1.0, ge=0, description="factor of the log-odds; 0: the confounder is noise")
+
+
 class OutcomeDataConfig(_Rows):
     """A second, possibly confounded set of rows that trains only the outcome model; the covariates are the same."""
 
@@ -232,6 +240,7 @@ class OutcomeDataConfig(_Rows):
     prompt: str | None = None
     observed: str | None = None
     weight: str | None = None
+    confounding: ConfoundingConfig | None = None
 
     def roles(self, data: DataConfig) -> dict[str, Any]:
         """Keyword arguments of `DirectOutcomeDataset.from_path`."""

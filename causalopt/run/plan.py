@@ -29,6 +29,7 @@ from causalopt.run.memory import warn_of_size
 from causalopt.run.preconditions import refuse_one_text, warn_of_few, warn_of_twins
 from causalopt.run.tables import limited, read_dataset
 from causalopt.signatures import shown
+from causalopt.simulation.confounded_outcomes import confound
 from causalopt.simulation.contracts import SimulatedWorld, TwoSampleWorld, World
 
 
@@ -214,7 +215,11 @@ def read_outcome_data(config: RunConfig, world: SimulatedWorld | None) -> Direct
         other: SimulatedWorld = plugins.worlds.create(settings.world)
         return other.sample(settings.rows or WORLD_ROWS, config.seed + 1)  # rows other than those of data.world
     assert settings.path is not None
-    return DirectOutcomeDataset.from_path(settings.path, **settings.roles(config.data))
+    data = DirectOutcomeDataset.from_path(settings.path, **settings.roles(config.data))
+    added = settings.confounding
+    if added is None:
+        return data
+    return confound(data, added.attributes, beta=added.beta, strength=added.strength, seed=config.seed)
 
 
 def read_outcome_rows(config: RunConfig, world: SimulatedWorld | None) -> OutcomeRows:

@@ -6,7 +6,7 @@ They run on small simulated data, in seconds; causalopt's own parts pass them.
 from __future__ import annotations
 
 from causalopt.testing.backends import check_backend
-from causalopt.testing.embedders import check_embedder
+from causalopt.testing.embedders import check_attribute_coder, check_embedder
 from causalopt.testing.executors import check_executor
 from causalopt.testing.nuisances import check_assignment_model, check_observation_model, check_outcome_model
 from causalopt.testing.objectives import check_objective
@@ -14,6 +14,7 @@ from causalopt.testing.worlds import check_open_world, check_world
 
 __all__ = [
     "check_assignment_model",
+    "check_attribute_coder",
     "check_backend",
     "check_embedder",
     "check_executor",

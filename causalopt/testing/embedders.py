@@ -1,4 +1,4 @@
-"""Checks of embedders."""
+"""Checks of embedders, and of coders of attributes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from causalopt.embedding.contracts import Embedder
+from causalopt.embedding.coded_attributes import coded
+from causalopt.embedding.contracts import AttributeCoder, Embedder
+from causalopt.errors import DataError
 
 TEXTS = [
     f"{verb} {noun} {when}" for verb in ("help", "give", "act") for noun in ("us", "them") for when in ("now", "soon")
@@ -53,3 +55,39 @@ def check_embedder(make: Callable[[], Embedder]) -> None:
     assert np.isfinite(new).all(), f"{name}: a text of unseen words has values that are not finite"
     again = make().fit(TEXTS).transform(TEXTS)
     assert np.allclose(x, again, atol=1e-5), f"{name}: two fits on the same texts differ; pass a seed"
+
+
+def check_attribute_coder(make: Callable[[], AttributeCoder]) -> None:
+    """Check a coder against its contract (`causalopt.embedding.contracts.AttributeCoder`).
+
+    The check covers a row for each text, finite numbers, the same columns for any texts, and independence of the order
+    of the texts and of the other texts.
+
+    Parameters
+    ----------
+    make:
+        Called without arguments, it returns a coder.
+
+    Raises
+    ------
+    AssertionError
+        With the first fault found.
+
+    Examples
+    --------
+    >>> from causalopt.embedding.lexicon import LexiconCoder
+    >>> from causalopt.testing import check_attribute_coder
+    >>> check_attribute_coder(lambda: LexiconCoder({"help": ["help*"]}))
+    """
+    coder = make()
+    name = type(coder).__name__
+    assert isinstance(coder, AttributeCoder), f"{name} lacks code"
+    try:
+        frame = coded(coder, TEXTS)
+        alone = coded(make(), TEXTS[3:4])
+        backwards = coded(coder, TEXTS[::-1])
+    except DataError as error:
+        raise AssertionError(str(error)) from error
+    assert list(alone.columns) == list(frame.columns), f"{name}: the columns depend on the texts"
+    assert np.allclose(frame.iloc[3:4], alone, atol=1e-5), f"{name}: a text's codes depend on the other texts"
+    assert np.allclose(frame, backwards.iloc[::-1], atol=1e-5), f"{name}: codes depend on the order of the texts"
