@@ -25,6 +25,10 @@ def init(
     from_: Annotated[
         str | None, typer.Option("--from", help="Tool that exported a feedback log, such as langfuse (docs/tables.md).")
     ] = None,
+    arms: Annotated[
+        str | None,
+        typer.Option(help="Column of variants (of a model or a prompt) to choose among, in place of texts."),
+    ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Ask nothing; a role that is not found is an error.")
     ] = False,
@@ -36,8 +40,8 @@ def init(
     """
     from causalopt.data.files import read_table
     from causalopt.data.logs import read_log
-    from causalopt.data.proposal import Proposal, propose, propose_log
-    from causalopt.run.first_configuration import as_yaml, first_backend
+    from causalopt.data.proposal import Proposal, among_variants, propose, propose_log
+    from causalopt.run.first_configuration import CHOICE, as_yaml, first_backend
 
     if out.exists():
         raise ConfigError(f"{out}: already exists; name another file with --out")
@@ -49,9 +53,8 @@ def init(
     }
 
     def proposed() -> Proposal:
-        if log is None:
-            return propose(frame, given, str(table))
-        return propose_log(log, given, str(table), str(from_))
+        found = propose(frame, given, str(table)) if log is None else propose_log(log, given, str(table), str(from_))
+        return found if arms is None else among_variants(found, arms, frame, str(table))
 
     proposal = proposed()
     while proposal.missing:
@@ -61,7 +64,7 @@ def init(
             raise ConfigError(f"{table}: no column looks like the {role}; name it with --{role}, of: {names}")
         given[role] = typer.prompt(f"Which column is the {role}? ({', '.join(map(str, frame.columns))})")
         proposal = proposed()
-    backend, reason = first_backend(frame, proposal.settings)
+    backend, reason = first_backend(frame, proposal.settings) if arms is None else CHOICE
     shown = Table("column", "role", "because")
     roles = {value: role for role, value in proposal.settings.items() if isinstance(value, str)}
     for column, why in proposal.reasons.items():

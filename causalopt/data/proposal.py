@@ -195,6 +195,45 @@ def propose_log(log: Log, given: Mapping[str, Any], source: str, tool: str) -> P
     return Proposal(settings, reasons, missing)
 
 
+def among_variants(found: Proposal, column: str, frame: pd.DataFrame, source: str) -> Proposal:
+    """Turn a proposal about texts into one about variants: what is chosen are the values of a column.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from causalopt.data.proposal import among_variants, propose
+    >>> rows = {"model": ["small", "large"] * 20, "answer": [f"answer {i}" for i in range(40)], "liked": [0, 1] * 20}
+    >>> frame = pd.DataFrame(rows)
+    >>> among_variants(propose(frame, {}, "frame"), "model", frame, "frame").settings
+    {'text': 'model', 'outcome': 'liked'}
+
+    Raises
+    ------
+    DataError
+        If there is no such column, or if it has one value, or nearly one for each row.
+    """
+    if column not in frame:
+        raise DataError(f"{source}: there is no column {column!r}; there are: {', '.join(map(str, frame.columns))}")
+    count, rows = frame[column].nunique(), int(frame[column].notna().sum())
+    if count < 2 or count * FEWEST_REPEATED > rows:
+        raise DataError(
+            f"{source}: column {column!r} has {count:,} values in {rows:,} rows; variants are two or more, with "
+            f"{FEWEST_REPEATED} rows each on average"
+        )
+    dropped = {role: found.settings[role] for role in _OF_TEXTS if role in found.settings}
+    kept = {name: value for name, value in found.settings.items() if name not in _OF_TEXTS and value != column}
+    covariates = [name for name in kept.pop("covariates", []) if name != column]
+    settings = {**({"format": kept.pop("format")} if "format" in kept else {}), "text": column, **kept}
+    if covariates:
+        settings["covariates"] = covariates
+    beside = f"left out: the choice is among the values of {column}, whatever was written"
+    reasons = {**found.reasons, **dict.fromkeys(dropped.values(), beside)}
+    reasons[column] = f"{count:,} variants to choose among"
+    return Proposal(settings, reasons, tuple(role for role in found.missing if role != "text"))
+
+
+_OF_TEXTS = ("text", "prompt", "logger", "behavior_log_prob")
+"""Roles that describe texts and who wrote them."""
 _ORDER = ("text", "prompt", "outcome", "reader", "group", "logger", "weight", "behavior_log_prob", "time")
 _WORDS = {
     "reader": "reader",

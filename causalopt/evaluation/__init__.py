@@ -1,5 +1,6 @@
 """Values of policies with standard errors and supporting evidence: functions of arrays, independent of any policy."""
 
+from causalopt.diagnostics.attribute_effects import attribute_effects
 from causalopt.diagnostics.balance import covariate_balance, weight_calibration
 from causalopt.diagnostics.group_verdict import GroupVerdict, judge_groups
 from causalopt.diagnostics.nonresponse import Nonresponse, nonresponse
@@ -36,6 +37,7 @@ __all__ = [
     "TTest",
     "Verdict",
     "adaptive_dr",
+    "attribute_effects",
     "balance",
     "benchmark",
     "clipped_ipw",

@@ -20,6 +20,9 @@ END_OF_DOCUMENT = "...\n"
 COMMENT = 60
 """Column at which comments begin."""
 
+CHOICE = ({"name": "finite", "l2": 1.0e-6, "max_kl": None}, "a choice among few variants: it may take the best alone")
+"""Backend, and why, where variants are chosen among."""
+
 
 def first_backend(frame: pd.DataFrame, settings: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """Propose a backend, and say why: texts that many read are chosen among, others are written by a model.

@@ -54,7 +54,7 @@ def confound(
         if name not in data.attributes:
             known = ", ".join(map(str, data.attributes)) or "none"
             raise ConfigError(
-                f"outcome_data.confounding.attributes: {name!r} is not in data.attributes; there: {known}"
+                f"outcome_data.confounding.attributes: {name!r} is not among data.attributes, which are: {known}"
             )
     coded = data.attributes[list(attributes)].to_numpy(dtype=np.float64)
     log_odds = strength * (coded - coded.mean(axis=0)) @ np.array(list(attributes.values()))
