@@ -32,14 +32,15 @@ from causalopt.nuisance.fitted import Truncation, distinct
 from causalopt.nuisance.guards import Failure
 from causalopt.nuisance.text_index import TextIndex
 from causalopt.repeated import RepeatedRows
+from causalopt.summary import Summarised
 from causalopt.typing import Array, Float32, Float64, Int64
 
 METADATA = b"causalopt.pseudo_outcomes"
 NUISANCES = ("fold", "m", "s", "g")
 
 
-@dataclass(frozen=True, eq=False)
-class PseudoOutcomes:
+@dataclass(frozen=True, eq=False, repr=False)
+class PseudoOutcomes(Summarised):
     """Doubly robust pseudo-outcomes of n rows, in outcome units; ``direction`` plays no part in them.
 
     Attributes
@@ -109,6 +110,20 @@ class PseudoOutcomes:
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+    def summary_rows(self) -> list[tuple[str, str]]:
+        """Return what was estimated, in words."""
+        weight, rated = self.dataset.weight, self.dataset.rated
+        spread = self.dataset.outcome_mean_and_spread()[1]
+        error = np.average(self.error[rated] ** 2, weights=weight[rated])
+        explained = f"{1 - error / spread**2:.3g}" if spread > 0 else "not defined: all outcomes are equal"
+        return [
+            ("rows", f"{len(self):,} of {self.dataset.source}, in {len(np.unique(self.fold))} folds"),
+            ("pseudo-outcome", f"mean {np.average(self.xi, weights=weight):.4g} ({self.dataset.columns.outcome})"),
+            ("outcome model", f"R^2 {explained} on held-out rows"),
+            ("stabilized weight", f"up to {self.s.max():.3g}; {self.truncated_mass:.1%} of their mass truncated"),
+            *[("not used", str(failure)) for failure in self.failures],
+        ]
 
     def subset(self, index: Array) -> PseudoOutcomes:
         """Rows by position or by a boolean mask; the models behind them stay those of all rows."""

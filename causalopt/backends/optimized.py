@@ -10,11 +10,12 @@ from causalopt.backends import load_policy
 from causalopt.backends.contracts import Policy
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.diagnostics.frontier import Frontier
+from causalopt.summary import Summarised
 from causalopt.typing import Float64
 
 
-@dataclass(frozen=True)
-class OptimizedPolicy:
+@dataclass(frozen=True, repr=False)
+class OptimizedPolicy(Summarised):
     """A policy together with the reference it started from, so that `evaluate` can compute their difference.
 
     Attributes
@@ -36,6 +37,15 @@ class OptimizedPolicy:
     seen: tuple[DirectOutcomeDataset, ...] = field(default=(), repr=False)
     end: Policy | None = field(default=None, repr=False)
     frontier: Frontier | None = field(default=None, repr=False)
+
+    def summary_rows(self) -> list[tuple[str, str]]:
+        """Return the two policies, and how the first was chosen, in words."""
+        rows = [("policy", type(self.policy).__name__), ("reference", type(self.reference).__name__)]
+        if self.frontier is not None:
+            rows.append(("chosen", self.frontier.sentence))
+        if self.seen:
+            rows.append(("trained on", f"{sum(map(len, self.seen)):,} rows, on which it is not evaluated"))
+        return rows
 
     def log_prob(self, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
         """Log-probabilities under the optimised policy, shape [n], nats."""

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import GroupShuffleSplit
 
-from causalopt.data import canonical, clustering, files, missing
+from causalopt.data import canonical, clustering, description, files, missing
 from causalopt.data.columns import NAMED, Columns, check_several
 from causalopt.data.delimited import Dialect
 from causalopt.data.fingerprint import fingerprint_frame
@@ -23,14 +23,15 @@ from causalopt.data.population import DRAWN, Population
 from causalopt.data.reading import Reading
 from causalopt.data.time_split import time_split
 from causalopt.errors import ConfigError, DataError, DroppedRowsWarning
+from causalopt.summary import Summarised
 from causalopt.typing import Array, Float64, Int64
 
 Direction = Literal["maximize", "minimize"]
 SplitBy = Literal["group", "time"]
 
 
-@dataclass(frozen=True, eq=False)
-class DirectOutcomeDataset:
+@dataclass(frozen=True, eq=False, repr=False)
+class DirectOutcomeDataset(Summarised):
     """Texts, outcomes, and what is known about the readers.
 
     Make one with `from_csv`, `from_frame` or another of the readers, which validate. All arrays have one entry per row
@@ -340,6 +341,29 @@ class DirectOutcomeDataset:
 
         names = (*canonical.ATTRIBUTES, "row")
         return replace(self, **{name: canonical.take(vars(self)[name], position) for name in names})
+
+    def summary_rows(self) -> list[tuple[str, str]]:
+        """Return what the data set holds, in words."""
+        return description.summary_rows(self)
+
+    def describe(self) -> pd.DataFrame:
+        """Summarise texts, outcome, covariates and exposure, a row for each, as `pandas.DataFrame.describe` does.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``count`` (values that are there), ``distinct``, and for numbers ``mean``, ``std``, ``min``,
+            ``max``; texts are counted with their prompts, and their numbers are those of characters.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from causalopt import DirectOutcomeDataset
+        >>> frame = pd.DataFrame({"text": ["a", "bbb", "a"], "outcome": [1.0, 2.0, 3.0], "age": [20, 30, 40]})
+        >>> DirectOutcomeDataset.from_frame(frame, covariates=["age"]).describe()["distinct"].to_dict()
+        {'text': 2, 'outcome': 3, 'age': 3}
+        """
+        return description.describe(self)
 
     @property
     def logged_log_prob(self) -> Float64 | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -45,11 +45,15 @@ from causalopt.evaluation.terms import PolicyTerms, policy_terms
 from causalopt.progress import track
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
 from causalopt.signatures import shown
+from causalopt.summary import Summarised
 from causalopt.typing import BehaviorPolicy, Int64
 
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
-@dataclass(frozen=True)
-class Evaluation:
+
+@dataclass(frozen=True, repr=False)
+class Evaluation(Summarised):
     """Results on a policy and its reference from the test rows.
 
     Attributes
@@ -117,6 +121,44 @@ class Evaluation:
     def difference(self) -> Estimate:
         """Policy minus reference on the same rows, outcome units."""
         return self.estimates["difference"][self.estimator]
+
+    def summary_rows(self) -> list[tuple[str, str]]:
+        """Return values with their intervals, overlap and distance, in words."""
+        rows = []
+        for quantity, estimate in (
+            ("reference", self.reference),
+            ("policy", self.policy),
+            ("difference", self.difference),
+        ):
+            low, high = estimate.confint(self.level)
+            rows.append((quantity, f"{estimate.value:.4g} ({self.level:.0%} interval {low:.4g} to {high:.4g})"))
+        rows.append(("estimator", self.estimator))
+        rows.append(("overlap", f"{self.overlap.ess:,.0f} effective {self.overlap.unit} of {self.overlap.clusters:,}"))
+        if self.kl is not None:
+            rows.append(("KL to the reference", f"{self.kl.kl:.3g} nats"))
+        return [*rows, *(("not concluded", reason) for reason in self.barred), *(("note", note) for note in self.notes)]
+
+    def plot(self, quantity: str = "difference") -> go.Figure:
+        """Draw every estimator's value with its interval, the headline first, as a plotly figure.
+
+        Parameters
+        ----------
+        quantity:
+            "difference", "policy" or "reference".
+
+        Raises
+        ------
+        ConfigError
+            For another quantity.
+        """
+        from causalopt.evaluation.plot import interval_plot
+
+        if quantity not in self.estimates:
+            raise ConfigError(f"plot: there is no quantity {shown(quantity)}; there are: {', '.join(self.estimates)}")
+        return interval_plot(
+            {name: describe(estimate, name, self.level) for name, estimate in self.estimates[quantity].items()},
+            title=f"{quantity} ({self.level:.0%} intervals, outcome units)",
+        )
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row for each quantity and estimator: estimate, se, ci_low, ci_high."""
