@@ -7,7 +7,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constra
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: quickstart test test-kernels lint types audit docs install install-dev clean
+.PHONY: quickstart test test-kernels lint types audit docs dist install install-dev clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/causalopt run configs/quickstart.yaml --overwrite
@@ -56,6 +56,12 @@ $(VENV)/installed-dev: $(VENV)/installed
 $(VENV)/installed-docs: $(VENV)/installed
 	$(PIP) --editable ".[docs]"
 	touch $@
+
+# What is released: a source distribution and a wheel, whose descriptions and contents are checked.
+dist: $(VENV)/installed-dev
+	rm -rf dist
+	$(BIN)/python -m build --quiet --outdir dist .
+	$(BIN)/twine check --strict dist/*
 
 clean:
 	rm -rf $(VENV) runs dist

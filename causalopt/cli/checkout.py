@@ -1,4 +1,4 @@
-"""Benchmarks of a checkout, which are not part of the installed package and are found by their location."""
+"""Benchmarks, which are found by their location: in a checkout, or inside an installed package."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ def load_benchmark(name: str, root: Path | None = None) -> Main:
     name:
         Name of the package.
     root:
-        Folder of the checkout; None looks in the folder that contains causalopt, then in the working directory.
+        Folder with ``benchmarks``; None looks beside causalopt (a checkout), inside it (installed from a wheel), then in
+        the working directory.
 
     Raises
     ------
     ConfigError
-        If there is no checkout, or the name is unknown; the message then lists the known names.
+        If there are no benchmarks, or the name is unknown; the message then lists the known names.
 
     Examples
     --------
@@ -44,7 +45,7 @@ def load_benchmark(name: str, root: Path | None = None) -> Main:
     names = benchmark_names(folder)
     if not names:
         raise ConfigError(
-            f"benchmarks run from a checkout of the repository, but {folder} is not one: it has no folder 'benchmarks'"
+            f"there are no benchmarks in {folder}: they are in a checkout of the repository, and in an installed package"
         )
     if name not in names:
         hint = did_you_mean(name, names)
@@ -56,6 +57,8 @@ def load_benchmark(name: str, root: Path | None = None) -> Main:
 
 
 def _checkout() -> Path:
-    own = Path(__file__).resolve().parents[2]
+    package = Path(__file__).resolve().parents[1]
     # The folder of an installed causalopt contains other packages, one of which may also be called benchmarks.
-    return own if (own / "pyproject.toml").exists() and benchmark_names(own) else Path.cwd()
+    if (package.parent / "pyproject.toml").exists() and benchmark_names(package.parent):
+        return package.parent
+    return package / "installed" if benchmark_names(package / "installed") else Path.cwd()

@@ -168,7 +168,7 @@ def _deleted(
     nothing = np.zeros(groups)
     # Share of the cluster in the coefficient's variance, for errors that are independent and alike.
     share = np.sqrt(np.bincount(way, pull**2, groups))
-    return Deletions(change, nothing, share, nothing)
+    return Deletions(np.asarray(change, dtype=np.float64), nothing, share, nothing)
 
 
 def _ways(codes: tuple[Array, ...], n: int) -> list[Int64]:

@@ -106,8 +106,8 @@ def agreement(coder: AttributeCoder, texts: Sequence[str], attributes: pd.DataFr
     found = coded(coder, texts)
     shared = [name for name in attributes if name in found]
     if not shared:
+        coders, peoples = (", ".join(map(str, names)) for names in (found, attributes))
         raise DataError(
-            f"the coder codes {', '.join(found)}, and the table has {', '.join(attributes)}: give an attribute the "
-            "same name in both"
+            f"the coder codes {coders}, and the table has {peoples}: give an attribute the same name in both"
         )
     return pd.Series({name: found[name].corr(attributes[name].reset_index(drop=True)) for name in shared})

@@ -28,7 +28,7 @@ def attribute_metrics(pseudo: PseudoOutcomes, level: float) -> dict[str, Any] | 
         texts = [text for text, once in zip(data.texts, first, strict=True) if once]
         try:
             found = agreement(coder, texts, people[first])
-            alike = {name: None if pd.isna(value) else float(value) for name, value in found.items()}
+            alike = {str(name): None if pd.isna(value) else float(value) for name, value in found.items()}
         except DataError:  # they share no name
             alike = {}
     if people is None:
