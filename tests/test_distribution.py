@@ -34,7 +34,7 @@ def test_from_a_table_to_a_report(environment: dict[str, str], tmp_path: Path) -
     rng = np.random.default_rng(0)
     read = rng.integers(0, 6, 600)
     letters = np.array([f"{a} {b}" for a in ("Hello", "Dear friend") for b in ("give today", "join us", "write back")])
-    frame = pd.DataFrame({"letter": letters[read], "reply": ((read > 2) + rng.normal(size=600)).round(2)})
+    frame = pd.DataFrame({"letter": letters[read], "rating": ((read > 2) + rng.normal(size=600)).round(2)})
     frame.assign(age=rng.integers(18, 90, 600), reader=np.arange(600)).to_csv(tmp_path / "letters.csv", index=False)
     *_, where = in_turn(
         environment,
@@ -52,6 +52,7 @@ def test_from_a_table_to_a_report(environment: dict[str, str], tmp_path: Path) -
     assert found.stdout.startswith(environment["PYTHONPATH"])
 
 
-def test_its_benchmarks_run(environment: dict[str, str], tmp_path: Path) -> None:
-    in_turn(environment, tmp_path, ["benchmark", "ratios", "--quick", "--out", "found"])
-    assert json.loads((tmp_path / "found" / "summary.json").read_text())["bars"]
+def test_its_benchmarks_are_its_own(environment: dict[str, str], tmp_path: Path) -> None:
+    code = "from causalopt.cli.checkout import load_benchmark as load; print(load('confounding').__code__.co_filename)"
+    found = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert found.stdout.startswith(environment["PYTHONPATH"]), found.stderr

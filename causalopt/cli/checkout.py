@@ -28,8 +28,8 @@ def load_benchmark(name: str, root: Path | None = None) -> Main:
     name:
         Name of the package.
     root:
-        Folder with ``benchmarks``; None looks beside causalopt (a checkout), inside it (installed from a wheel), then in
-        the working directory.
+        Folder with ``benchmarks``; None looks beside causalopt (a checkout), inside it (installed from a wheel), then
+        in the working directory.
 
     Raises
     ------
@@ -45,7 +45,8 @@ def load_benchmark(name: str, root: Path | None = None) -> Main:
     names = benchmark_names(folder)
     if not names:
         raise ConfigError(
-            f"there are no benchmarks in {folder}: they are in a checkout of the repository, and in an installed package"
+            f"there are no benchmarks in {folder}: they are in a checkout of the repository, and in what is installed "
+            "from a wheel"
         )
     if name not in names:
         hint = did_you_mean(name, names)
