@@ -127,8 +127,8 @@ class LocalLMJudge:
             if len(head) + room > codec.max_length:
                 raise DataError(
                     f"the question about the texts {pair.first[:40]!r} and {pair.second[:40]!r} has {len(head)} tokens "
-                    f"with its prompt, and the judge {self.model!r} reads {codec.max_length} in all; shorten the prompt "
-                    "or the texts, or name another judge.model"
+                    f"with its prompt, and the judge {self.model!r} reads {codec.max_length} in all; shorten the "
+                    "prompt or the texts, or name another judge.model"
                 )
         return heads
 
