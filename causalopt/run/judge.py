@@ -32,6 +32,7 @@ from causalopt.output import check_new_folder, writing, writing_folder
 from causalopt.run.compared_texts import Plan, asked_prompts, pairs_of, read_tables
 from causalopt.run.config import NamedPart, Number, Section, read_mapping, set_key, validated
 from causalopt.run.generate import config_behind, evaluation_model
+from causalopt.run.replacement import run_of
 from causalopt.signatures import shown
 
 COMPARISON, TEXTS, ANSWERS, RESULT = "comparison.json", "texts.parquet", "answers.jsonl", "judgement.json"
@@ -152,7 +153,7 @@ def _made(config: JudgeConfig, plan: Plan, score: Path | None) -> Judge:
     if takes_score:
         given = settings.get("score") if score is None else str(score)
         if given is None:
-            given = next((one for one in plan.sources if config_behind(one) is not None), None)
+            given = next((str(run_of(Path(one))) for one in plan.sources if config_behind(one) is not None), None)
         if given is None:
             raise ConfigError(
                 f"the judge {settings['name']!r} needs an outcome model: name a run or a configuration with --score"

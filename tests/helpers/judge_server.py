@@ -65,16 +65,15 @@ def serving(server: JudgeServer, port: int = 0) -> Iterator[JudgeServer]:
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             first, second = re.findall(r"<text>\n(.*?)\n</text>", asked["messages"][0]["content"], re.DOTALL)
+            headers = {name.lower(): value for name, value in self.headers.items()}
             with server.lock:
                 server.received[first, second] += 1
-                server.requests.append(
-                    (time.monotonic(), {name.lower(): value for name, value in self.headers.items()}, asked)
-                )
+                server.requests.append((time.monotonic(), headers, asked))
             if server.before(self, (first, second)):
                 return
-            reply(self, 200, completion(server.rule(first, second)))
             with server.lock:
                 server.answered[first, second] += 1
+            reply(self, 200, completion(server.rule(first, second)))
 
         def log_message(self, *args: Any) -> None:
             pass
@@ -85,7 +84,7 @@ def serving(server: JudgeServer, port: int = 0) -> Iterator[JudgeServer]:
 
     listening = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     listening.daemon_threads = True
-    thread = threading.Thread(target=listening.serve_forever, daemon=True)
+    thread = threading.Thread(target=listening.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     server.url = f"http://127.0.0.1:{listening.server_address[1]}/v1"
     try:
