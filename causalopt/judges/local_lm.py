@@ -8,29 +8,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
+from scipy.special import softmax
 
-from causalopt.backends.huggingface.policy import context_length, forward_limits
+from causalopt.backends.huggingface.policy import context_length
 from causalopt.errors import CausalOptWarning, ConfigError, DataError
 from causalopt.judges.contracts import Pair, Preference
 from causalopt.judges.questions import NAMES, Question
 from causalopt.language_models import scratch
-from causalopt.language_models.batching import pack
 from causalopt.language_models.load import find_model, load_model, prepare
-from causalopt.language_models.scoring import SequenceLogProb
+from causalopt.language_models.scoring import CausalLM
 from causalopt.language_models.smollm2 import NAME as SMOLLM2
-from causalopt.language_models.tokenization import TextCodec, Tokens
+from causalopt.language_models.tokenization import TextCodec
 from causalopt.typing import Float64
 
-AT_ONCE = 16
-"""Pairs that are scored before their preferences are handed on."""
 CONTEXT = 8192
 """Tokens that the model from scratch reads, each a byte."""
 
 
 class _Model(NamedTuple):
     codec: TextCodec
-    scorer: SequenceLogProb
+    model: CausalLM
 
 
 class LocalLMJudge:
@@ -87,15 +86,12 @@ class LocalLMJudge:
         if not pairs:
             return
         heads, answers = self._heads(pairs, question), self._answers(question)
-        values = [question.preference(option) for option in question.options]
-        for start in range(0, len(pairs), AT_ONCE):
-            some = heads[start : start + AT_ONCE]
-            log_prob = self._log_prob(some, answers)
-            for i, row in enumerate(log_prob, start=start):
-                share = torch.softmax(torch.tensor(row), dim=0)
-                first = float(share @ torch.tensor(values, dtype=share.dtype))
-                raw = json.dumps(dict(zip(question.options, row.tolist(), strict=True)))
-                yield Preference(i, min(max(first, 0.0), 1.0), raw)  # a sum of shares may round to beyond 1
+        values = np.array([question.preference(option) for option in question.options])
+        for i, head in enumerate(heads):
+            log_prob = self._log_prob(head, answers)
+            first = float(softmax(log_prob) @ values)
+            raw = json.dumps(dict(zip(question.options, log_prob.tolist(), strict=True)))
+            yield Preference(i, min(max(first, 0.0), 1.0), raw)  # a sum of shares may round to beyond 1
 
     @cached_property
     def _loaded(self) -> _Model:
@@ -114,8 +110,7 @@ class LocalLMJudge:
             chat_template=chat,
             chat_template_kwargs=self.chat_template_kwargs,
         )
-        most, padding = forward_limits(language_model.device)
-        return _Model(codec, SequenceLogProb(language_model, most, padding))
+        return _Model(codec, language_model)
 
     def _heads(self, pairs: Sequence[Pair], question: Question) -> list[list[int]]:
         """Tokens of what stands before each answer."""
@@ -137,11 +132,18 @@ class LocalLMJudge:
         space = "" if codec.chat_template else " "
         return [codec.tokenizer(space + option, add_special_tokens=False)["input_ids"] for option in question.options]
 
-    def _log_prob(self, heads: Sequence[list[int]], answers: Sequence[list[int]]) -> Float64:
-        """Log-likelihood of each answer after each head, shape [heads, answers], nats."""
-        scorer = self._loaded.scorer
-        rows = [Tokens([*head, *answer], len(head)) for head in heads for answer in answers]
-        packed = {name: tensor.to(scorer.causal_lm.device) for name, tensor in pack(rows).items()}
-        with torch.no_grad():
-            found: Float64 = scorer(**packed).cpu().numpy().reshape(len(heads), len(answers))
+    def _log_prob(self, head: list[int], answers: Sequence[list[int]]) -> Float64:
+        """Log-likelihood of each answer after a head, shape [answers], nats.
+
+        Answers that differ in their last token alone, as single letters do, take one forward pass.
+        """
+        model, found = self._loaded.model, np.zeros(len(answers))
+        for begun in dict.fromkeys(tuple(answer[:-1]) for answer in answers):
+            ids = torch.tensor([[*head, *begun]], device=model.device)
+            with torch.no_grad():
+                logits = model(input_ids=ids, use_cache=False, logits_to_keep=len(begun) + 1).logits[0]
+            of_token = torch.log_softmax(logits.double(), dim=-1).cpu().numpy()
+            for i, answer in enumerate(answers):
+                if tuple(answer[:-1]) == begun:
+                    found[i] = of_token[np.arange(len(answer)), answer].sum()
         return found

@@ -358,6 +358,13 @@ def _sentences(about: Mapping[str, Any], question: Question, rate: WinRate, leve
                 f"All pairs ended alike, so the interval has no width; other verdicts in up to {others:.2f} of the "
                 f"{rate.clustered_by}s would be compatible with that ({percent})."
             )
+    position = _of_estimate(rate.first_position, level)
+    if position["ci_low"] is not None and not float(position["ci_low"]) <= 0.5 <= float(position["ci_high"] or 0.0):
+        which = "first" if float(position["estimate"] or 0.0) > 0.5 else "second"
+        found.append(
+            f"{judge} favours the text that is shown {which}: {position['estimate']:.3f} of its answers ({percent} "
+            f"interval {position['ci_low']:.3f} to {position['ci_high']:.3f}) are for the first."
+        )
     if rate.unreadable:
         low, high = rate.bounds
         found.append(

@@ -1,9 +1,8 @@
-"""`causalopt compare A B --judge NAME`: from two tables or two policies to a win rate, through crashes and bad input."""
+"""`causalopt compare A B --judge NAME`: from two tables or policies to a win rate, through crashes and bad input."""
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -17,9 +16,11 @@ import pandas as pd
 import pytest
 import yaml
 from answering import ANSWERS, PROMPTS
-from judge_server import KEY, JudgeServer, completion, reply, serving
+from judge_server import KEY, JudgeServer, reply, serving
 
+from causalopt.run.config import load_config
 from causalopt.run.generate import draw_texts
+from causalopt.run.plan import read_data
 
 Command = Callable[..., tuple[object, str, str]]
 pytestmark = pytest.mark.filterwarnings("ignore::causalopt.errors.CausalOptWarning")
@@ -62,13 +63,14 @@ def lines(out: str | Path = "out") -> list[dict[str, Any]]:
 
 
 def test_two_tables(command: Command, server: JudgeServer, here: Path) -> None:
-    code, _, err = command(*asked(server))
+    code, out, err = command(*asked(server))
     assert code == 0, err
     texts = pd.read_parquet("out/texts.parquet")
     assert texts["a"].tolist() == pd.read_csv("a.csv")["text"].tolist()
     assert [text[:4] for text in texts["b"]] == [f"b {i:02}" for i in range(12)]  # the k-th of a prompt meets the k-th
+    both = list(zip(texts["a"], texts["b"], strict=True))
     assert set(server.received.values()) == {2}  # two questions
-    assert sorted(server.received) == sorted([*zip(texts["a"], texts["b"]), *zip(texts["b"], texts["a"])])
+    assert sorted(server.received) == sorted(shown for a, b in both for shown in ((a, b), (b, a)))
     kept = lines()
     assert len(kept) == 12 * 2 * 2
     assert {one["answer"] for one in kept} == {"A", "B"}
@@ -147,7 +149,7 @@ def test_a_judge_that_goes_down_in_the_middle(command: Command, here: Path) -> N
     with serving(JudgeServer(before=down)) as server:
         port = int(server.url.split(":")[2].split("/")[0])
         call = asked(server, "--set", "judge.max_retries=0", "--set", "judge.at_once=2")
-        code, _, err = command(*call)
+        code, out, err = command(*call)
     assert code == 2
     assert err.count("error: ") == 1
     assert "503" in err
@@ -169,37 +171,38 @@ def test_a_yaml_file_and_likert(command: Command, server: JudgeServer, here: Pat
              "criterion": CRITERION, "scale": "likert", "level": 0.9}  # fmt: skip
     Path("judge.yaml").write_text(yaml.safe_dump(given))
     server.rule = lambda first, second: "2" if len(first) > len(second) else "4"
-    code, _, err = command("compare", "a.csv", "b.jsonl", "--judge", "judge.yaml", "--out", "out")
+    code, out, err = command("compare", "a.csv", "b.jsonl", "--judge", "judge.yaml", "--out", "out")
     assert code == 0, err
     one = numbers()["questions"]["outcome"]
     assert list(numbers()["questions"]) == ["outcome"]
     assert (one["wins"], one["ties"], one["losses"]) == (10, 0, 2)  # a middling answer leaves the other order to decide
     assert one["preference"]["estimate"] == pytest.approx((10 * (5 / 6 + 1 / 2) / 2 + 2 * (1 / 6 + 1 / 2) / 2) / 12)
     assert numbers()["level"] == 0.9
-    code, _, err = command(
-        "compare", "a.csv", "b.jsonl", "--judge", "judge.yaml", "--set", "scale=binary", "--out", "out"
-    )
+    again = ("compare", "a.csv", "b.jsonl", "--judge", "judge.yaml", "--out", "out")
+    assert command(*again)[0] == 0
+    code, _, err = command(*again, "--set", "scale=binary")
     assert code == 2
     assert "out: holds another comparison (questions is" in err
 
 
 def test_only_ties_and_only_what_cannot_be_read(command: Command, server: JudgeServer, here: Path) -> None:
     server.rule = lambda first, second: "A"
-    code, _, err = command(*asked(server, "--set", "questions=[outcome]"))
+    code, out, err = command(*asked(server, "--set", "questions=[outcome]"))
     assert code == 0, err
     one = numbers()["questions"]["outcome"]
     assert one["win_rate"] == {"estimate": 0.5, "se": 0.0, "ci_low": 0.5, "ci_high": 0.5}
     assert one["first_position"]["estimate"] == 1.0
+    assert "openai favours the text that is shown first: 1.000 of its answers (95% interval 1.000 to 1.000)" in out
     assert "win rate of b.jsonl 0.500 (95% interval 0.500 to 0.500" in out
     assert "the interval has no width; other verdicts in up to 0.39 of the prompts" in out  # 1 - 0.05^(1/6)
     server.rule = lambda first, second: "I would rather not say."
-    code, _, err = command(*asked(server, "--set", "questions=[outcome]", out="vague"))
+    code, out, err = command(*asked(server, "--set", "questions=[outcome]", out="vague"))
     assert code == 2
     assert "no pair has two answers that can be read about outcome (24 answers)" in err
     assert [one["first"] for one in lines("vague")] == [None] * 24
     assert {one["answer"] for one in lines("vague")} == {"I would rather not say."}
     server.rule = lambda first, second: "?" if first == "a 03 ##" else "B" if first.startswith("a") else "A"
-    code, _, err = command(*asked(server, "--set", "questions=[outcome]", out="one"))
+    code, out, err = command(*asked(server, "--set", "questions=[outcome]", out="one"))
     assert code == 0, err
     assert "1 of 24 answers cannot be read, which leaves 1 pairs undecided" in out
     assert "between 0.917 and 1.000" in out
@@ -226,40 +229,40 @@ LOCAL = ("--judge", "local-lm", "--set", "judge.model=scratch:tiny")
 
 def test_two_policies_answer_the_prompts_of_the_test_rows(command: Command, answering: Path, here: Path) -> None:
     run, reference = str(answering / "run"), str(answering / "run" / "reference")
-    code, _, err = command("compare", reference, run, *LOCAL, "--draws", 2, "--seed", 4, "--out", "out")
+    code, out, err = command("compare", reference, run, *LOCAL, "--draws", 2, "--seed", 4, "--out", "out")
     assert code == 0, err
     texts = pd.read_parquet("out/texts.parquet")
     asked = texts["prompt"].drop_duplicates().tolist()
-    assert sorted(asked) == sorted(PROMPTS)  # each of them is in some test row
+    assert asked == list(dict.fromkeys(read_data(load_config(answering / "chat.yaml"), None)[1].prompts or ()))
+    assert len(asked) == 3
     for side, source in (("a", reference), ("b", run)):
         assert texts[side].tolist() == draw_texts(source, asked, 2, 4)["text"].tolist()
     one = numbers()["questions"]["outcome"]
     assert one["criterion"] == "Which of the two texts would lead the people who read it to a higher 'resp'?"
-    assert one["decided"] == 18
+    assert one["decided"] == 6
     assert one["unreadable"] == 0
     assert 0 < one["preference"]["estimate"] < 1
     pd.DataFrame({"question": PROMPTS[:3]}).to_csv("prompts.csv", index=False)
-    code, _, err = command("compare", reference, run, *LOCAL, "--prompts", "prompts.csv", "--out", "asked")
+    code, out, err = command("compare", reference, run, *LOCAL, "--prompts", "prompts.csv", "--out", "asked")
     assert code == 0, err
     assert pd.read_parquet("asked/texts.parquet")["prompt"].tolist() == PROMPTS[:3]
     # A table on one side decides the prompts, and how many texts there are of each.
-    pd.DataFrame({"prompt": [PROMPTS[1], PROMPTS[0], PROMPTS[1]], "text": ANSWERS[:3]}).to_csv(
-        "people.csv", index=False
-    )
+    three = [PROMPTS[1], PROMPTS[0], PROMPTS[1]]
+    pd.DataFrame({"prompt": three, "text": ANSWERS[:3]}).to_csv("people.csv", index=False)
     code, _, err = command("compare", "people.csv", run, *LOCAL, "--out", "mixed")
     assert code == 0, err
     mixed = pd.read_parquet("mixed/texts.parquet")
-    assert mixed["prompt"].tolist() == [PROMPTS[1], PROMPTS[0], PROMPTS[1]]
+    assert mixed["prompt"].tolist() == three
+    assert mixed["b"].tolist() == draw_texts(run, three, 1, 0)["text"].tolist()
     assert mixed["a"].tolist() == ANSWERS[:3]
 
 
 def test_the_outcome_model_of_the_test_rows_judges(command: Command, answering: Path, here: Path) -> None:
-    """Please is worth 2 by construction: texts with it win against texts without, as the evaluation's model predicts."""
+    """Please is worth 2 by construction: texts with it win against texts without."""
     run = str(answering / "run")
-    plain, please = (one for one in ("Help now today.", "Help please today."))
-    for name, text in (("plain", plain), ("please", please)):
+    for name, text in (("plain", "Help now today."), ("please", "Help please today.")):
         pd.DataFrame({"prompt": PROMPTS, "text": text}).to_csv(f"{name}.csv", index=False)
-    code, _, err = command(
+    code, out, err = command(
         "compare", "plain.csv", "please.csv", "--judge", "outcome-model", "--score", run, "--out", "out"
     )
     assert code == 0, err
@@ -267,7 +270,7 @@ def test_the_outcome_model_of_the_test_rows_judges(command: Command, answering: 
     assert list(found["questions"]) == ["outcome"]  # it cannot judge coherence
     assert found["questions"]["outcome"]["win_rate"]["estimate"] == 1.0
     assert "higher 'resp'" in found["questions"]["outcome"]["criterion"]
-    code, _, err = command("compare", f"{run}/reference", run, "--judge", "outcome-model", "--out", "policies")
+    code, out, err = command("compare", f"{run}/reference", run, "--judge", "outcome-model", "--out", "policies")
     assert code == 0, err  # by default the model of the run's own test rows
     assert numbers("policies")["judge"]["rows"] == found["judge"]["rows"]
     call = ("compare", f"{run}/reference", run, "--judge", "outcome-model", "--out", "seen", "--score")
@@ -290,7 +293,7 @@ BAD: dict[str, tuple[tuple[object, ...], str]] = {
          "--set", "judge.base_url=http://127.0.0.1:9/v1"), "no server answers",
     ),
     "no such table": (("a.csv", "none.csv", *LOCAL), "none.csv: there is no such file"),
-    "no such policy": (("a.csv", "./nowhere", *LOCAL), "cannot be loaded"),
+    "a policy that is damaged": (("a.csv", "broken", *LOCAL), "does not name a backend"),
     "no column of texts": (("a.csv", "b.jsonl", *LOCAL, "--text", "answer"), "a.csv: there is no column 'answer'"),
     "no column of prompts": (("a.csv", "b.jsonl", *LOCAL, "--prompt", "ask"), "a.csv: there is no column 'ask'"),
     "prompts on one side": (("a.csv", "bare.csv", *LOCAL), "bare.csv: has no prompts, and a.csv has"),
@@ -328,6 +331,8 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     a.head(11).to_csv("fewer.csv", index=False)
     for name, word in (("long", "x"), ("long2", "y")):
         pd.DataFrame({"prompt": ["go on " * 1500] * 2, "text": word}).to_csv(f"{name}.csv", index=False)
+    Path("broken").mkdir()
+    Path("broken/causalopt_backend.json").write_text("{")
     Path("taken").mkdir()
     Path("taken/mine.txt").write_text("mine")
     if kind == "no key":
@@ -336,7 +341,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     more: tuple[object, ...] = () if "--out" in arguments or kind.startswith("no judge") else ("--out", "out")
     more += () if "--criterion" in arguments or kind.startswith("no judge") else ("--criterion", CRITERION)
     before = sorted(path.as_posix() for path in here.rglob("*"))
-    code, _, err = command("compare", *arguments, *more)
+    code, out, err = command("compare", *arguments, *more)
     assert code == 2, err
     assert said in err
     assert err.count("error: ") == 1
@@ -350,13 +355,13 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 
 def test_what_is_not_said_has_no_default(command: Command, server: JudgeServer, here: Path) -> None:
     call = ("compare", "a.csv", "b.jsonl", *LOCAL)
-    code, _, err = command(*call)
+    code, out, err = command(*call)
     assert code == 2
     assert "--judge needs --out" in err
-    code, _, err = command(*call, "--out", "out")
+    code, out, err = command(*call, "--out", "out")
     assert code == 2
     assert "by which outcome to compare them is not known: say it with --criterion" in err
-    code, _, err = command(*call, "--out", "out", "--set", "questions=[coherence]")
+    code, out, err = command(*call, "--out", "out", "--set", "questions=[coherence]")
     assert code == 0, err
     code, _, err = command(*call, "--out", "two", "--set", "questions=[coherence]", "--criterion", CRITERION)
     assert code == 2
@@ -370,20 +375,20 @@ def test_a_folder_holds_one_comparison_and_one_process(command: Command, server:
         (("--seed", "1"), "holds another comparison (seed is 1, and was 0)"),
         (("--pairs", "3"), "holds another comparison (pairs is 3, and was None)"),
     ):
-        code, _, err = command(*asked(server, *more))
+        code, out, err = command(*asked(server, *more))
         assert code == 2
         assert said in err
-    code, _, err = command(*asked(server, "--set", "judge.timeout=5"))  # on which no answer depends
+    code, out, err = command(*asked(server, "--set", "judge.timeout=5"))  # on which no answer depends
     assert code == 0, err
     frame = pd.read_csv("a.csv")
     frame.assign(text="changed").to_csv("a.csv", index=False)
-    code, _, err = command(*asked(server))
+    code, out, err = command(*asked(server))
     assert code == 2
     assert "holds another comparison (a.sha256 is" in err
     frame.to_csv("a.csv", index=False)
     with Path("out/answers.jsonl").open("a") as stream:
         stream.write('{"question": "outcome"}\n')
-    code, _, err = command(*asked(server))
+    code, out, err = command(*asked(server))
     assert code == 2
     assert "out/answers.jsonl: line 49 is not an answer" in err
     import filelock
@@ -402,10 +407,9 @@ def test_a_malformed_reply_is_one_line(command: Command, server: JudgeServer, he
         return True
 
     server.before = odd
-    code, _, err = command(*asked(server, "--set", "judge.at_once=1"))
+    code, out, err = command(*asked(server, "--set", "judge.at_once=1"))
     assert code == 2
     assert "is not a chat completion" in err
     assert KEY not in out + err
     assert len(lines()) == 3
-    assert completion("A")  # what it should have been
-    assert os.path.exists("out/texts.parquet")
+    assert Path("out/texts.parquet").exists()
