@@ -149,7 +149,7 @@ def test_a_judge_that_goes_down_in_the_middle(command: Command, here: Path) -> N
     with serving(JudgeServer(before=down)) as server:
         port = int(server.url.split(":")[2].split("/")[0])
         call = asked(server, "--set", "judge.max_retries=0", "--set", "judge.at_once=2")
-        code, out, err = command(*call)
+        code, _, err = command(*call)
     assert code == 2
     assert err.count("error: ") == 1
     assert "503" in err
@@ -171,7 +171,7 @@ def test_a_yaml_file_and_likert(command: Command, server: JudgeServer, here: Pat
              "criterion": CRITERION, "scale": "likert", "level": 0.9}  # fmt: skip
     Path("judge.yaml").write_text(yaml.safe_dump(given))
     server.rule = lambda first, second: "2" if len(first) > len(second) else "4"
-    code, out, err = command("compare", "a.csv", "b.jsonl", "--judge", "judge.yaml", "--out", "out")
+    code, _, err = command("compare", "a.csv", "b.jsonl", "--judge", "judge.yaml", "--out", "out")
     assert code == 0, err
     one = numbers()["questions"]["outcome"]
     assert list(numbers()["questions"]) == ["outcome"]
@@ -229,7 +229,7 @@ LOCAL = ("--judge", "local-lm", "--set", "judge.model=scratch:tiny")
 
 def test_two_policies_answer_the_prompts_of_the_test_rows(command: Command, answering: Path, here: Path) -> None:
     run, reference = str(answering / "run"), str(answering / "run" / "reference")
-    code, out, err = command("compare", reference, run, *LOCAL, "--draws", 2, "--seed", 4, "--out", "out")
+    code, _, err = command("compare", reference, run, *LOCAL, "--draws", 2, "--seed", 4, "--out", "out")
     assert code == 0, err
     texts = pd.read_parquet("out/texts.parquet")
     asked = texts["prompt"].drop_duplicates().tolist()
@@ -243,7 +243,7 @@ def test_two_policies_answer_the_prompts_of_the_test_rows(command: Command, answ
     assert one["unreadable"] == 0
     assert 0 < one["preference"]["estimate"] < 1
     pd.DataFrame({"question": PROMPTS[:3]}).to_csv("prompts.csv", index=False)
-    code, out, err = command("compare", reference, run, *LOCAL, "--prompts", "prompts.csv", "--out", "asked")
+    code, _, err = command("compare", reference, run, *LOCAL, "--prompts", "prompts.csv", "--out", "asked")
     assert code == 0, err
     assert pd.read_parquet("asked/texts.parquet")["prompt"].tolist() == PROMPTS[:3]
     # A table on one side decides the prompts, and how many texts there are of each.
@@ -262,7 +262,7 @@ def test_the_outcome_model_of_the_test_rows_judges(command: Command, answering: 
     run = str(answering / "run")
     for name, text in (("plain", "Help now today."), ("please", "Help please today.")):
         pd.DataFrame({"prompt": PROMPTS, "text": text}).to_csv(f"{name}.csv", index=False)
-    code, out, err = command(
+    code, _, err = command(
         "compare", "plain.csv", "please.csv", "--judge", "outcome-model", "--score", run, "--out", "out"
     )
     assert code == 0, err
@@ -270,7 +270,7 @@ def test_the_outcome_model_of_the_test_rows_judges(command: Command, answering: 
     assert list(found["questions"]) == ["outcome"]  # it cannot judge coherence
     assert found["questions"]["outcome"]["win_rate"]["estimate"] == 1.0
     assert "higher 'resp'" in found["questions"]["outcome"]["criterion"]
-    code, out, err = command("compare", f"{run}/reference", run, "--judge", "outcome-model", "--out", "policies")
+    code, _, err = command("compare", f"{run}/reference", run, "--judge", "outcome-model", "--out", "policies")
     assert code == 0, err  # by default the model of the run's own test rows
     assert numbers("policies")["judge"]["rows"] == found["judge"]["rows"]
     call = ("compare", f"{run}/reference", run, "--judge", "outcome-model", "--out", "seen", "--score")
@@ -358,10 +358,10 @@ def test_what_is_not_said_has_no_default(command: Command, server: JudgeServer, 
     code, out, err = command(*call)
     assert code == 2
     assert "--judge needs --out" in err
-    code, out, err = command(*call, "--out", "out")
+    code, _, err = command(*call, "--out", "out")
     assert code == 2
     assert "by which outcome to compare them is not known: say it with --criterion" in err
-    code, out, err = command(*call, "--out", "out", "--set", "questions=[coherence]")
+    code, _, err = command(*call, "--out", "out", "--set", "questions=[coherence]")
     assert code == 0, err
     code, _, err = command(*call, "--out", "two", "--set", "questions=[coherence]", "--criterion", CRITERION)
     assert code == 2
@@ -382,13 +382,13 @@ def test_a_folder_holds_one_comparison_and_one_process(command: Command, server:
     assert code == 0, err
     frame = pd.read_csv("a.csv")
     frame.assign(text="changed").to_csv("a.csv", index=False)
-    code, out, err = command(*asked(server))
+    code, _, err = command(*asked(server))
     assert code == 2
     assert "holds another comparison (a.sha256 is" in err
     frame.to_csv("a.csv", index=False)
     with Path("out/answers.jsonl").open("a") as stream:
         stream.write('{"question": "outcome"}\n')
-    code, out, err = command(*asked(server))
+    code, _, err = command(*asked(server))
     assert code == 2
     assert "out/answers.jsonl: line 49 is not an answer" in err
     import filelock
