@@ -355,7 +355,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 
 def test_what_is_not_said_has_no_default(command: Command, server: JudgeServer, here: Path) -> None:
     call = ("compare", "a.csv", "b.jsonl", *LOCAL)
-    code, out, err = command(*call)
+    code, _, err = command(*call)
     assert code == 2
     assert "--judge needs --out" in err
     code, _, err = command(*call, "--out", "out")
@@ -378,7 +378,7 @@ def test_a_folder_holds_one_comparison_and_one_process(command: Command, server:
         code, out, err = command(*asked(server, *more))
         assert code == 2
         assert said in err
-    code, out, err = command(*asked(server, "--set", "judge.timeout=5"))  # on which no answer depends
+    code, _, err = command(*asked(server, "--set", "judge.timeout=5"))  # on which no answer depends
     assert code == 0, err
     frame = pd.read_csv("a.csv")
     frame.assign(text="changed").to_csv("a.csv", index=False)
