@@ -93,7 +93,7 @@ class OpenAIJudge:
         client = _library().OpenAI(
             api_key=self._key or "none", base_url=self.base_url, timeout=self.timeout, max_retries=self.max_retries
         )
-        with client, ThreadPoolExecutor(self.at_once) as pool:
+        with ThreadPoolExecutor(self.at_once) as pool:
             asked: dict[Future[str], int] = {}
             try:
                 for i, pair in enumerate(pairs):
@@ -110,7 +110,9 @@ class OpenAIJudge:
                         failure = error
                         _cancel(asked)
             finally:
+                # After an interruption the pool waits for what is being answered, and not for its repetitions.
                 _cancel(asked)
+                client.close()
             if failure is not None:
                 raise failure
 

@@ -110,7 +110,7 @@ def win_rate(pairs: Sequence[Pair], for_first: Any) -> WinRate:
     identical = np.array([pair.first == pair.second for pair in pairs], dtype=bool)
     for_b = np.stack([1 - shown[:, 0], shown[:, 1]], axis=1)
     for_b[identical] = 0.5
-    decided = ~np.isnan(for_b).any(axis=1)
+    decided = np.asarray(~np.isnan(for_b).any(axis=1))
     verdict = _vote(_vote(for_b[decided]).mean(axis=1))
     by, cluster = _clusters([pair for pair, known in zip(pairs, decided.tolist(), strict=True) if known])
     asked = np.repeat(~identical[:, None], len(ORDERS), axis=1)

@@ -362,8 +362,8 @@ def _sentences(about: Mapping[str, Any], question: Question, rate: WinRate, leve
     if position["ci_low"] is not None and not float(position["ci_low"]) <= 0.5 <= float(position["ci_high"] or 0.0):
         which = "first" if float(position["estimate"] or 0.0) > 0.5 else "second"
         found.append(
-            f"{judge} favours the text that is shown {which}: {position['estimate']:.3f} of its answers ({percent} "
-            f"interval {position['ci_low']:.3f} to {position['ci_high']:.3f}) are for the first."
+            f"{question.name}: {judge} favours the text that is shown {which}: {position['estimate']:.3f} of its "
+            f"answers ({percent} interval {position['ci_low']:.3f} to {position['ci_high']:.3f}) are for the first."
         )
     if rate.unreadable:
         low, high = rate.bounds

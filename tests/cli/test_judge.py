@@ -18,6 +18,7 @@ import yaml
 from answering import ANSWERS, PROMPTS
 from judge_server import KEY, JudgeServer, reply, serving
 
+from causalopt.language_models import sampling
 from causalopt.run.config import load_config
 from causalopt.run.generate import draw_texts
 from causalopt.run.plan import read_data
@@ -100,12 +101,13 @@ def test_two_tables(command: Command, server: JudgeServer, here: Path) -> None:
 def test_a_process_that_is_killed_asks_nothing_twice_and_loses_nothing(
     command: Command, server: JudgeServer, here: Path
 ) -> None:
-    """The server answers 17 of 48 requests and holds the others until the client is dead."""
-    dead, enough = [False], 17
+    """The server answers 17 of 48 requests, not the first, and holds the others until the client is dead."""
+    dead, allowed, enough = [False], [0], 17
 
     def hold(handler: Any, shown: Any) -> bool:
         with server.lock:
-            if sum(server.answered.values()) < enough:
+            if shown != next(iter(server.received)) and allowed[0] < enough:
+                allowed[0] += 1
                 return False
         while not dead[0]:
             time.sleep(0.01)
@@ -115,7 +117,7 @@ def test_a_process_that_is_killed_asks_nothing_twice_and_loses_nothing(
     call = [str(one) for one in asked(server)]
     start = "import sys; from causalopt.cli.main import main; sys.argv = ['causalopt', *sys.argv[1:]]; main()"
     process = subprocess.Popen([sys.executable, "-c", start, *call], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    path, ends = Path("out/answers.jsonl"), time.monotonic() + 120
+    path, ends = Path("out/answers.jsonl"), time.monotonic() + 60
     while not path.exists() or path.read_bytes().count(b"\n") < enough:
         assert process.poll() is None, process.stdout.read() if process.stdout else ""
         assert time.monotonic() < ends
@@ -125,6 +127,7 @@ def test_a_process_that_is_killed_asks_nothing_twice_and_loses_nothing(
     assert process.returncode == -signal.SIGKILL
     assert KEY.encode() not in output
     dead[0] = True
+    assert next(iter(server.received)) not in server.answered
     first = lines()
     assert len(first) == enough == sum(server.answered.values())
     server.before = lambda handler, shown: False
@@ -257,6 +260,35 @@ def test_two_policies_answer_the_prompts_of_the_test_rows(command: Command, answ
     assert mixed["a"].tolist() == ANSWERS[:3]
 
 
+def test_draws_that_were_interrupted_go_on(
+    command: Command, answering: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw, drawn = sampling._draw, []
+
+    def counted(*arguments: Any) -> Any:
+        if len(drawn) == 3:
+            raise KeyboardInterrupt
+        drawn.append(len(arguments[2]))
+        return draw(*arguments)
+
+    run, reference = str(answering / "run"), str(answering / "run" / "reference")
+    call = ("compare", reference, run, *LOCAL, "--draws", 4, "--set", "questions=[coherence]", "--out")
+    monkeypatch.setattr(sampling, "_draw", counted)
+    assert command(*call, "out")[0] == 130
+    assert not Path("out/texts.parquet").exists()
+    before = sum(drawn)
+    drawn.clear()
+    monkeypatch.setattr(sampling, "_draw", lambda *arguments: drawn.append(len(arguments[2])) or draw(*arguments))
+    assert command(*call, "out")[0] == 0
+    again = sum(drawn)
+    drawn.clear()
+    assert command(*call, "whole")[0] == 0
+    assert before > 0
+    assert again == sum(drawn) - before  # what was drawn before was not drawn again
+    pd.testing.assert_frame_equal(pd.read_parquet("out/texts.parquet"), pd.read_parquet("whole/texts.parquet"))
+    assert {path.name for path in Path("out").iterdir()} == {path.name for path in Path("whole").iterdir()}
+
+
 def test_the_outcome_model_of_the_test_rows_judges(command: Command, answering: Path, here: Path) -> None:
     """Please is worth 2 by construction: texts with it win against texts without."""
     run = str(answering / "run")
@@ -375,7 +407,7 @@ def test_a_folder_holds_one_comparison_and_one_process(command: Command, server:
         (("--seed", "1"), "holds another comparison (seed is 1, and was 0)"),
         (("--pairs", "3"), "holds another comparison (pairs is 3, and was None)"),
     ):
-        code, out, err = command(*asked(server, *more))
+        code, _, err = command(*asked(server, *more))
         assert code == 2
         assert said in err
     code, _, err = command(*asked(server, "--set", "judge.timeout=5"))  # on which no answer depends

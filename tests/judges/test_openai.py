@@ -168,6 +168,22 @@ def test_a_server_that_does_not_answer_in_time(server: JudgeServer) -> None:
     assert time.monotonic() - started < 10
 
 
+def test_an_interruption_does_not_wait_for_retries(server: JudgeServer) -> None:
+    """One answer, and a server that answers nothing more: six tries of half a second would take more than ten."""
+
+    def hold(handler: Any, shown: Any) -> bool:
+        if shown != PAIRS[0][1:]:
+            time.sleep(3)
+        return shown != PAIRS[0][1:]
+
+    server.before = hold
+    answers = judge(server, timeout=0.5).compare(PAIRS[:3], QUESTION)
+    assert next(answers).pair == 0
+    started = time.monotonic()
+    answers.close()
+    assert time.monotonic() - started < 3
+
+
 def test_nobody_listens() -> None:
     with serving(JudgeServer()) as gone:
         pass
