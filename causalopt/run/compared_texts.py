@@ -132,7 +132,7 @@ def pairs_of(
     else:
         n = len(table.texts) if prompts is None else 1  # each row's prompt is asked once
     sides = [
-        read or _drawn(source, prompts, n, plan.seed, folder)
+        read or _drawn(source, prompts, n, plan.seed, folder, _named(plan, table))
         for source, read, folder in zip(plan.sources, tables, work, strict=True)
     ]
     pairs = _matched(sides[0], sides[1])
@@ -145,13 +145,15 @@ def is_table(source: str) -> bool:
     return path.is_file() or (not path.exists() and path.suffix.lower() in files.READERS)
 
 
-def _drawn(source: str, prompts: list[str] | None, n: int, seed: int, work: Path) -> Texts:
-    frame = draw_texts(source, prompts, n, seed, work=work)
-    empty = frame["text"].map(lambda text: not text.strip())
-    if empty.any():
-        i = int(empty.argmax())
-        after = "" if prompts is None else f" for the prompt {prompts[i // n][:60]!r}"
-        raise DataError(f"{source}: draw {i % n}{after} is empty, and no judge can compare it; choose another --seed")
+def _named(plan: Plan, table: Texts | None) -> str:
+    """Say where the prompts are from, for messages."""
+    if table is not None:
+        return table.source
+    return "the run's test rows" if plan.prompts is None else str(plan.prompts)
+
+
+def _drawn(source: str, prompts: list[str] | None, n: int, seed: int, work: Path, asked_in: str) -> Texts:
+    frame = draw_texts(source, prompts, n, seed, work=work, asked_in=asked_in)
     return Texts(source, None if prompts is None else frame["prompt"].tolist(), frame["text"].tolist())
 
 

@@ -276,10 +276,9 @@ def _pairs(plan: Plan, tables: Any, prompts: list[str] | None, out: Path) -> lis
     frame = files.read_table(target)
     if list(frame) != ["pair", "prompt", "a", "b"] or frame["pair"].tolist() != list(range(len(frame))):
         raise DataError(f"{target}: is damaged; name another folder with --out")
-    files.check_texts(frame, ["a", "b"], str(target))
     prompted = frame["prompt"].notna()
     rows = zip(frame["prompt"], frame["a"], frame["b"], prompted, strict=True)
-    return [Pair(str(prompt) if known else None, a, b) for prompt, a, b, known in rows]
+    return [Pair(str(prompt) if known else None, str(a), str(b)) for prompt, a, b, known in rows]
 
 
 def _result(

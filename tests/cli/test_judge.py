@@ -117,7 +117,7 @@ def test_a_process_that_is_killed_asks_nothing_twice_and_loses_nothing(
     call = [str(one) for one in asked(server)]
     start = "import sys; from causalopt.cli.main import main; sys.argv = ['causalopt', *sys.argv[1:]]; main()"
     process = subprocess.Popen([sys.executable, "-c", start, *call], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    path, ends = Path("out/answers.jsonl"), time.monotonic() + 60
+    path, ends = Path("out/answers.jsonl"), time.monotonic() + 120
     while not path.exists() or path.read_bytes().count(b"\n") < enough:
         assert process.poll() is None, process.stdout.read() if process.stdout else ""
         assert time.monotonic() < ends
