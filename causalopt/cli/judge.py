@@ -78,34 +78,30 @@ def compare_by_judge(a: str, b: str, judged: Judged, out: Path | None) -> None:
 
 
 def _table(found: dict[str, Any]) -> Table:
-    level = f"{100 * found['level']:g}% interval"
     title = f"B against A by {found['judge']['name']} (B: {found['b']['source']}, A: {found['a']['source']})"
     table = Table(
-        "question", "win rate of B", level, "won / tied / lost", "strength", "first position", level, "unreadable",
+        "question", "win rate of B", "won / tied / lost", "strength", "first position", "unreadable",
         title=escaped(title),
     )  # fmt: skip
     for name, one in found["questions"].items():
         table.add_row(
             name,
-            _number(one["win_rate"]["estimate"]),
-            _interval(one["win_rate"]),
+            _with_interval(one["win_rate"]),
             f"{one['wins']:,} / {one['ties']:,} / {one['losses']:,}",
-            _number(one["preference"]["estimate"]),
-            _number(one["first_position"]["estimate"]),
-            _interval(one["first_position"]),
+            _with_interval(one["preference"]),
+            _with_interval(one["first_position"]),
             f"{one['unreadable']:,} of {one['answers']:,}",
         )
     table.caption = (
-        "each pair is asked in both orders, and orders that contradict each other are a tie, which counts half; "
-        "strength: mean preference for B from 0 to 1; first position: share of answers for the text shown first, 0.5 "
-        "without a bias"
+        f"with {100 * found['level']:g}% intervals; each pair is asked in both orders, and orders that contradict each "
+        "other are a tie, which counts half; strength: mean preference for B from 0 to 1; first position: share of "
+        "answers for the text shown first, 0.5 without a bias"
     )
     return table
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
-
-
-def _interval(value: dict[str, float | None]) -> str:
-    return "" if value["ci_low"] is None else f"{value['ci_low']:.3f} to {value['ci_high']:.3f}"
+def _with_interval(value: dict[str, float | None]) -> str:
+    if value["estimate"] is None:
+        return ""
+    interval = "" if value["ci_low"] is None else f" ({value['ci_low']:.3f} to {value['ci_high']:.3f})"
+    return f"{value['estimate']:.3f}{interval}"

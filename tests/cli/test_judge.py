@@ -305,11 +305,12 @@ def test_the_outcome_model_of_the_test_rows_judges(command: Command, answering: 
     code, _, err = command("compare", f"{run}/reference", run, "--judge", "outcome-model", "--out", "policies")
     assert code == 0, err  # by default the model of the run's own test rows
     assert numbers("policies")["judge"]["rows"] == found["judge"]["rows"]
-    call = ("compare", f"{run}/reference", run, "--judge", "outcome-model", "--out", "seen", "--score")
-    code, _, err = command(*call, str(answering / "chat.csv"))
-    assert code == 2
-    assert "trained or chose a policy" in err
-    assert not Path("seen").exists()
+    for sides in ((f"{run}/reference", run), ("plain.csv", run), (run, "plain.csv")):
+        call = ("compare", *sides, "--judge", "outcome-model", "--out", "seen", "--score")
+        code, _, err = command(*call, str(answering / "chat.csv"))
+        assert code == 2
+        assert "trained or chose a policy" in err
+        assert not Path("seen").exists()
 
 
 BAD: dict[str, tuple[tuple[object, ...], str]] = {
