@@ -156,6 +156,7 @@ objectives = Registry("objective", "causalopt.objectives")
 backends = Registry("backend", "causalopt.backends")
 worlds = Registry("world", "causalopt.worlds")
 executors = Registry("executor", "causalopt.executors")
+judges = Registry("judge", "causalopt.judges")
 
 REGISTRIES: dict[str, Registry] = {
     "embedders": embedders,
@@ -167,6 +168,7 @@ REGISTRIES: dict[str, Registry] = {
     "backends": backends,
     "worlds": worlds,
     "executors": executors,
+    "judges": judges,
 }
 
 

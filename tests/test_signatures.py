@@ -19,6 +19,7 @@ NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     ("outcome_models", "sklearn"): {"estimator": "sklearn.linear_model.Ridge"},
     ("assignment_models", "best-of"): {"candidates": ["randomized", "gaussian"]},
     ("observation_models", "sklearn"): {"estimator": "sklearn.linear_model.LogisticRegression"},
+    ("judges", "openai"): {"model": "m", "base_url": "http://127.0.0.1:9/v1"},
     ("worlds", "semi-synthetic"): {"path": "none.csv"},
 }
 """Settings without a default, as they should be."""

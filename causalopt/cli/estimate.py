@@ -10,11 +10,25 @@ import typer
 
 from causalopt.cli.arguments import path
 from causalopt.cli.console import console, escaped, show_warning, stderr
+from causalopt.cli.judge import (
+    JudgeCriterionOption,
+    Judged,
+    JudgePairsOption,
+    JudgePromptOption,
+    JudgePromptsOption,
+    JudgeScoreOption,
+    JudgeSeedOption,
+    JudgeSetOption,
+    JudgeTextOption,
+    compare_by_judge,
+)
 from causalopt.durable import write_text
 from causalopt.errors import CausalOptWarning, ConfigError
 from causalopt.output import check_new_file
 from causalopt.run.replacement import FILES, read_manifest, run_of
 
+FEWEST_DRAWS = 20
+"""For the plug-in value of a policy."""
 RunArgument = Annotated[
     Path, typer.Argument(parser=path, help="Directory of a run, or RUN/comparisons/NAME.", show_default=False)
 ]
@@ -23,7 +37,7 @@ DataOption = Annotated[
 ]
 OutOption = Annotated[Path | None, typer.Option(parser=path, help="Also write the numbers as JSON to this file.")]
 DrawsOption = Annotated[
-    int | None, typer.Option(min=20, max=10_000_000, help="Number of texts drawn from each policy.")
+    int | None, typer.Option(min=FEWEST_DRAWS, max=10_000_000, help="Number of texts drawn from each policy.")
 ]
 PolicyLogProbOption = Annotated[
     str | None, typer.Option(help="Column with a policy's log-probabilities of the texts, computed elsewhere.")
@@ -126,16 +140,53 @@ def evaluate(
 
 
 def compare(
-    run_a: RunArgument,
-    run_b: RunArgument,
+    run_a: Annotated[
+        Path, typer.Argument(parser=path, help="A run, RUN/comparisons/NAME, or see --judge.", show_default=False)
+    ],
+    run_b: Annotated[Path, typer.Argument(parser=path, help="The other one.", show_default=False)],
     data: DataOption = None,
-    out: OutOption = None,
-    draws: DrawsOption = None,
+    out: Annotated[
+        Path | None, typer.Option(parser=path, help="Write the numbers as JSON to this file; with --judge, a folder.")
+    ] = None,
+    draws: Annotated[
+        int | None,
+        typer.Option(min=1, max=10_000_000, help="Texts drawn from each policy; with --judge, for each prompt."),
+    ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            help="Let a judge compare texts: its name, or a YAML file. A and B may then also be tables of texts, "
+            "folders of policies, 'smollm2' or hub ids."
+        ),
+    ] = None,
+    set_: JudgeSetOption = None,
+    criterion: JudgeCriterionOption = None,
+    score: JudgeScoreOption = None,
+    prompts: JudgePromptsOption = None,
+    prompt: JudgePromptOption = None,
+    text: JudgeTextOption = None,
+    pairs: JudgePairsOption = None,
+    seed: JudgeSeedOption = None,
 ) -> None:
-    """Estimate the difference of two runs' policies, B minus A, on the same rows with the same nuisances."""
+    """Estimate the difference of two runs' policies, B minus A, or let a judge compare their texts."""
     from causalopt.progress import show_progress
     from causalopt.run.evaluate import compare_runs
 
+    asked = {
+        "--set": set_, "--criterion": criterion, "--score": score, "--prompts": prompts, "--prompt": prompt,
+        "--text": text, "--pairs": pairs, "--seed": seed,
+    }  # fmt: skip
+    if judge is not None:
+        if data is not None:
+            raise ConfigError("--data holds rows with outcomes, which a judge does not read; see --prompts and --score")
+        judged = Judged(judge, set_ or [], criterion, score, prompts, prompt, text, draws, pairs, seed)
+        compare_by_judge(str(run_a), str(run_b), judged, out)
+        return
+    for option, value in asked.items():
+        if value is not None:
+            raise ConfigError(f"{option} is an option of --judge; name a judge, or leave it out")
+    if draws is not None and draws < FEWEST_DRAWS:
+        raise ConfigError(f"--draws must be at least {FEWEST_DRAWS} without --judge, not {draws}")
     _check_out(out, data, *_inputs_of(run_a), *_inputs_of(run_b))
     with show_progress(stderr):
         metrics = compare_runs(run_a, run_b, data=data, draws=draws)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 import yaml
 from pydantic import (
@@ -31,6 +31,7 @@ from causalopt.suggestion import did_you_mean
 from causalopt.typing import BehaviorPolicy
 
 Part = dict[str, Any]
+Settings = TypeVar("Settings", bound=BaseModel)
 
 
 def _no_boolean(value: Any) -> Any:
@@ -407,6 +408,17 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
     ConfigError
         One line that names the file and the key, and suggests the intended key.
     """
+    return parse_config(read_mapping(path, overrides, required="data"), source=str(path))
+
+
+def read_mapping(path: Path, overrides: Iterable[str], required: str) -> dict[str, Any]:
+    """Read a YAML file that is a mapping with a section called ``required``, and apply ``a.b=value`` overrides.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read, or is no mapping.
+    """
     reason = impossible(path)
     if reason is not None:
         raise ConfigError(f"{shown_path(path)}: {reason}; name a configuration file")
@@ -423,10 +435,10 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
         raise ConfigError(f"{path}: is longer than a configuration can be ({LARGEST:,} characters)")
     raw = read_yaml(text, str(path))
     if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: must be a mapping with at least a 'data' section")
+        raise ConfigError(f"{path}: must be a mapping with at least a {required!r} section")
     for override in overrides:
         set_key(raw, override)
-    return parse_config(raw, source=str(path))
+    return raw
 
 
 def table_config(table: Path, overrides: Iterable[str] = ()) -> RunConfig:
@@ -447,10 +459,15 @@ def parse_config(raw: dict[str, Any], source: str = "configuration") -> RunConfi
     """
     if not isinstance(raw, dict):
         raise ConfigError(f"{source}: must be a mapping with at least a 'data' section, not {shown(raw)}")
+    return validated(RunConfig, raw, source)
+
+
+def validated(model: type[Settings], raw: Mapping[str, Any], source: str) -> Settings:
+    """Validate a plain mapping by a model; errors are those of `parse_config`."""
     try:
-        return RunConfig.model_validate(raw)
+        return model.model_validate(raw)
     except ValidationError as error:
-        lines = [_explain(dict(item)) for item in error.errors()]
+        lines = [_explain(dict(item), model) for item in error.errors()]
         raise ConfigError(f"{source}: {'; '.join(dict.fromkeys(lines))}") from None
 
 
@@ -473,11 +490,11 @@ def set_key(raw: dict[str, Any], override: str) -> None:
     target[last] = read_yaml(value, f"--set {override!r}: the value")
 
 
-def _explain(item: dict[str, Any]) -> str:
+def _explain(item: dict[str, Any], of: type[BaseModel]) -> str:
     location = [str(part) for part in item["loc"]]
     where = ".".join(location)
     if item["type"] == "extra_forbidden":
-        known = _fields_at(location[:-1])
+        known = _fields_at(location[:-1], of)
         meant = did_you_mean(location[-1], known) or f" (there are: {', '.join(known)})"
         return f"there is no key {where!r}{meant}"
     if item["type"] == "missing":
@@ -490,8 +507,8 @@ def _explain(item: dict[str, Any]) -> str:
     return f"{where}: {message}" if where else message
 
 
-def _fields_at(location: list[str]) -> list[str]:
-    model: Any = RunConfig
+def _fields_at(location: list[str], of: type[BaseModel]) -> list[str]:
+    model: Any = of
     for part in location:
         field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
         if field is None:

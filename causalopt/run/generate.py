@@ -54,7 +54,7 @@ def read_prompts(table: Path, column: str | None, source: str) -> list[str]:
     """
     frame = files.read_table(table)
     if column is None:
-        config = _config_behind(source)
+        config = config_behind(source)
         named = None if config is None else config.data.columns.prompt
         column = named if named is not None and named in frame else "prompt"
     if column in frame.columns and frame.columns.is_unique:
@@ -117,7 +117,7 @@ def draw_texts(
             policy.cache = work
     elif temperature != 1 or max_new_tokens is not None:
         raise ConfigError(f"{source}: chooses among known texts, and has neither --temperature nor --max-new-tokens")
-    config = _config_behind(source)
+    config = config_behind(source)
     if prompts is None and config is not None and config.data.columns.prompt is not None:
         raise ConfigError(f"{source}: its policy answers prompts; give a table of them with --prompts")
     repeated = None if prompts is None else [prompt for prompt in prompts for _ in range(n)]
@@ -130,38 +130,39 @@ def draw_texts(
     return frame
 
 
-def evaluation_model(spec: Path, source: str) -> PseudoOutcomes:
-    """Fit the nuisances on rows that the policy was not trained on, and on nothing else.
+def evaluation_model(spec: Path, *sources: str) -> PseudoOutcomes:
+    """Fit the nuisances on rows that no policy was trained on, and on nothing else.
 
     Parameters
     ----------
     spec:
-        A run or a configuration, whose test rows are used, or a table with the columns of the policy's run.
-    source:
-        The policy whose texts are to be scored.
+        A run or a configuration, whose test rows are used, or a table with the columns of a policy's run.
+    sources:
+        The policies whose texts are to be scored.
 
     Raises
     ------
     ConfigError
-        If a table is given for a policy that is not of a run.
+        If a table is given, and no policy is of a run.
     DataError
-        If the policy was trained on these rows or selected with them.
+        If a policy was trained on these rows or selected with them.
     """
     outcome_data: DirectOutcomeDataset | None = None
-    own = run_of(Path(source))
     if spec.is_dir() or spec.suffix.lower() in (".yaml", ".yml"):
         config = config_of(spec) if spec.is_dir() else resolve(load_config(spec))
         world: SimulatedWorld | None = None if config.data.world is None else plugins.worlds.create(config.data.world)
         rows, outcome_data = read_data(config, world)[1], read_outcome_rows(config, world).test
     else:
-        known = _config_behind(source)
+        known = next(filter(None, map(config_behind, sources)), None)
         if known is None:
             raise ConfigError(
-                f"{source}: is no run, so the columns of {spec} are not known; give --score a configuration or a run"
+                f"{' and '.join(sources)}: is no run, so the columns of {spec} are not known; give --score a "
+                "configuration or a run"
             )
         config, rows = known, read_dataset(spec, known.data)
-    if spec.resolve() != own.resolve():
-        refuse_rows_seen_by(rows, [own], f"give --score {own} for the test rows of the run")
+    for own in dict.fromkeys(run_of(Path(source)) for source in sources):
+        if spec.resolve() != own.resolve():
+            refuse_rows_seen_by(rows, [own], f"give --score {own} for the test rows of the run")
     return build_nuisances(config).fit_transform(rows, outcome_data=outcome_data)
 
 
@@ -248,7 +249,7 @@ def _folder_of(source: str, reference: bool) -> str:
     return str(folder / "policy") if (folder / "metrics.json").exists() else source
 
 
-def _config_behind(source: str) -> RunConfig | None:
+def config_behind(source: str) -> RunConfig | None:
     """Return the configuration of the run that a policy belongs to; None if it belongs to none."""
     run = run_of(Path(source))
     return config_of(run) if (run / "config.yaml").is_file() else None

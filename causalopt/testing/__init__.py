@@ -8,6 +8,7 @@ from __future__ import annotations
 from causalopt.testing.backends import check_backend
 from causalopt.testing.embedders import check_attribute_coder, check_embedder
 from causalopt.testing.executors import check_executor
+from causalopt.testing.judges import check_judge
 from causalopt.testing.nuisances import check_assignment_model, check_observation_model, check_outcome_model
 from causalopt.testing.objectives import check_objective
 from causalopt.testing.worlds import check_open_world, check_world
@@ -18,6 +19,7 @@ __all__ = [
     "check_backend",
     "check_embedder",
     "check_executor",
+    "check_judge",
     "check_objective",
     "check_observation_model",
     "check_open_world",

@@ -73,13 +73,29 @@ def test_its_configuration_runs_and_its_policy_is_evaluated_compared_and_generat
     assert found["nuisance"]["test"]["outcome_model"] == "linear"
     assert found["value"]["difference"]["estimate"] > 0
     # A process that knows nothing of the runs but their files.
-    _, compared, drawn = in_turn(
+    _, compared, drawn, _ = in_turn(
         environment,
         tmp_path,
         ("evaluate", "mild", "--out", "again.json"),
         ("compare", "mild", "bold"),
         ("generate", "mild", "--n", "3"),
+        (
+            "compare",
+            "mild",
+            "bold",
+            "--judge",
+            "shorter",
+            "--set",
+            "judge.characters=3",
+            "--draws",
+            "9",
+            "--out",
+            "short",
+        ),
     )
+    judged = json.loads((tmp_path / "short" / "judgement.json").read_text())
+    assert judged["judge"] == {"name": "shorter", "characters": 3}
+    assert judged["questions"]["outcome"]["decided"] == 9
     assert json.loads((tmp_path / "again.json").read_text())["value"] == found["value"]
     assert "difference" in compared
     assert [json.loads(line)["text"] in texts for line in drawn.splitlines()] == [True] * 3

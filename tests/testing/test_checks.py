@@ -17,6 +17,7 @@ from causalopt.backends.contracts import Policy
 from causalopt.backends.finite import FiniteBackend
 from causalopt.backends.finite_policy import FinitePolicy
 from causalopt.embedding.tfidf import TfidfSvdEmbedder
+from causalopt.judges.contracts import Preference
 from causalopt.nuisance.assignment.classifier import ClassifierAssignment
 from causalopt.nuisance.assignment.gaussian import GaussianAssignment
 from causalopt.nuisance.assignment.randomized import RandomizedAssignment
@@ -189,3 +190,43 @@ class BiasedWorld(FiniteWorld):
 def test_a_world_that_is_wrong() -> None:
     with pytest.raises(AssertionError, match="the value of uniform texts is"):
         testing.check_world(BiasedWorld(seed=0))
+
+
+class Longer:
+    """A judge that is right, and from which wrong ones are made."""
+
+    questions: Any = ("outcome",)
+    identity: Any = {"by": "length"}  # noqa: RUF012
+
+    def compare(self, pairs: Any, question: Any) -> Any:
+        for i, pair in enumerate(pairs):
+            yield self.preference(i, float(len(pair.first) > len(pair.second)))
+
+    def preference(self, i: int, first: Any) -> Any:
+        return Preference(i, first, "longer")
+
+
+def wrong_judge(**changes: Any) -> type[Longer]:
+    return type("Wrong", (Longer,), changes)
+
+
+SEEN: list[int] = []
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"compare": None}, "lacks questions, identity or compare"),
+    ({"questions": ()}, "questions is empty"),
+    ({"questions": ("beauty",)}, "questions holds"),
+    ({"identity": {"by": len}}, "identity is not JSON"),
+    ({"identity": property(lambda self: {"at": id(self)})}, "identity differs between two judges"),
+    ({"compare": lambda self, pairs, question: [Preference(0, 1.0, "")]}, "yields preferences about no pairs"),
+    ({"preference": lambda self, i, first: (i, first)}, "which is no Preference"),
+    ({"preference": lambda self, i, first: Preference(i, 2 * first - 1, "")}, "neither None nor between 0 and 1"),
+    ({"preference": lambda self, i, first: Preference(i, first, None)}, "a raw answer is None, not a string"),
+    ({"preference": lambda self, i, first: Preference(0, first, "")}, "answers about [0, 0, 0, 0], asked about 4"),
+    ({"preference": lambda self, i, first: SEEN.append(i) or Preference(i, len(SEEN) % 7 / 7, "")}, "asked again"),
+])  # fmt: skip
+def test_judges_that_are_wrong(changes: dict[str, Any], said: str) -> None:
+    testing.check_judge(Longer)
+    with pytest.raises(AssertionError, match=re.escape(said)):
+        testing.check_judge(wrong_judge(**changes))
