@@ -27,6 +27,8 @@ from causalopt.typing import Array, Float64, Int64
 
 Direction = Literal["maximize", "minimize"]
 SplitBy = Literal["group", "time"]
+LISTED = ("covariates", "attributes", "other_outcomes", "loggers", "propensities")
+"""Attributes that are frames, whose columns' names `DirectOutcomeDataset.about` lists."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +80,8 @@ class DirectOutcomeDataset:
         Whether texts were chosen by earlier outcomes, as a bandit does.
     placebo_outcome:
         A variable that was fixed before the text was read, so that no text can have affected it; or None.
+    other_outcomes:
+        Further responses to the same texts, on which constraints put bounds, with nan where one was not observed.
     population:
         Whether texts and prompts are a sample or the whole population.
     row:
@@ -121,6 +125,7 @@ class DirectOutcomeDataset:
     adaptive: bool = False
     population: Population = DRAWN
     observed: Array | None = None
+    other_outcomes: pd.DataFrame | None = None
 
     @classmethod
     def from_path(cls, path: str | Path, **roles: Any) -> DirectOutcomeDataset:
@@ -196,6 +201,7 @@ class DirectOutcomeDataset:
         policy_text: str | None = None,
         placebo_outcome: str | None = None,
         time: str | None = None,
+        other_outcomes: Sequence[str] = (),
         direction: Direction = "maximize",
         on_missing: OnMissing = "drop",
         on_missing_covariate: OnMissingCovariate = "drop",
@@ -224,6 +230,8 @@ class DirectOutcomeDataset:
             Names of the columns in these roles, which only a split by time and an evaluation use.
         covariates, attributes:
             Names of the columns in that role.
+        other_outcomes:
+            Names of the columns of further outcomes, for `causalopt.Constraint`. A row without one of them is kept.
         loggers:
             For each value of ``logger``, the column of log-probabilities under that policy, such as
             ``{"a": "log_q_a", "b": "log_q_b"}``; a text that it never writes has -inf.
@@ -244,7 +252,8 @@ class DirectOutcomeDataset:
             propensities (``behavior_log_prob``, or ``assignment_log_prob`` if they depend on the reader) are those of
             the time of the choice.
         outcome_map:
-            A number for each word of the outcome, such as ``{"no": 0, "yes": 1}``.
+            A number for each word of the outcome, such as ``{"no": 0, "yes": 1}``; also for other outcomes in these
+            words.
         missing_values:
             Numbers and words that stand for a missing answer in outcomes and covariates, such as ``[-99]``. By default
             a usual code that stands apart from all other outcomes is refused; ``[]`` takes it for a response.
@@ -270,7 +279,13 @@ class DirectOutcomeDataset:
             raise ConfigError(f"on_missing must be 'drop', 'error' or 'model', not {on_missing!r}")
         if on_missing_covariate not in ("drop", "impute"):
             raise ConfigError(f"on_missing_covariate must be 'drop' or 'impute', not {on_missing_covariate!r}")
-        check_several(covariates=covariates, attributes=attributes, loggers=loggers, propensities=propensities)
+        check_several(
+            covariates=covariates,
+            attributes=attributes,
+            other_outcomes=other_outcomes,
+            loggers=loggers,
+            propensities=propensities,
+        )
         if not isinstance(frame, pd.DataFrame):
             raise DataError(f"{source}: is a {type(frame).__name__}, not a pandas DataFrame")
         columns = Columns(
@@ -292,6 +307,7 @@ class DirectOutcomeDataset:
             policy_text=policy_text,
             placebo_outcome=placebo_outcome,
             time=time,
+            other_outcomes=tuple(other_outcomes),
         )
         reading = Reading(outcome_map, missing_values, decimal, wide)
         frame, columns = reading.apply(frame, columns, source)
@@ -349,6 +365,39 @@ class DirectOutcomeDataset:
         if self.logger is None or self.loggers is None:
             return self.behavior_log_prob
         return mixture_log_prob(self.logger, self.loggers, self.weight, self.prompts)
+
+    def with_outcome(self, name: str, direction: Direction) -> DirectOutcomeDataset:
+        """Return the same rows with one of ``other_outcomes`` as the outcome; rows that lack it were not observed.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from causalopt import DirectOutcomeDataset
+        >>> frame = pd.DataFrame({"text": ["a", "b"], "outcome": [1.0, 2.0], "complaint": [1, 0]})
+        >>> data = DirectOutcomeDataset.from_frame(frame, other_outcomes=["complaint"])
+        >>> data.with_outcome("complaint", "minimize").outcome.tolist()
+        [1.0, 0.0]
+
+        Raises
+        ------
+        ConfigError
+            If there is no such outcome.
+        """
+        known = [] if self.other_outcomes is None else list(self.other_outcomes.columns)
+        if name not in known:
+            named = f"there are: {', '.join(known)}" if known else "none was named"
+            raise ConfigError(f"{self.source}: {name!r} is not among the other_outcomes; {named}")
+        assert self.other_outcomes is not None
+        outcome = self.other_outcomes[name].to_numpy(dtype=np.float64)
+        observed = ~np.isnan(outcome)
+        return replace(
+            self,
+            outcome=outcome,
+            observed=None if observed.all() else observed,
+            other_outcomes=None,
+            direction=direction,
+            columns=replace(self.columns, outcome=name, other_outcomes=(), observed=None),
+        )
 
     @property
     def rated(self) -> Array:
@@ -532,6 +581,7 @@ class DirectOutcomeDataset:
             "columns": asdict(self.columns),
             "covariates": list(self.covariates.columns),
             "attributes": list(self.attributes.columns),
+            "other_outcomes": None if self.other_outcomes is None else list(self.other_outcomes.columns),
             "propensities": None if self.propensities is None else list(self.propensities.columns),
             "loggers": None if self.loggers is None else list(self.loggers.columns),
             "direction": self.direction,
@@ -554,7 +604,7 @@ class DirectOutcomeDataset:
         >>> again.fingerprint() == data.fingerprint()
         True
         """
-        several = {name: about.get(name) for name in ("covariates", "attributes", "loggers", "propensities")}
+        several = {name: about.get(name) for name in LISTED}
         values = canonical.values_of(frame, several)
         names: dict[str, Any] = {
             role: tuple(name) if isinstance(name, list) else name for role, name in about["columns"].items()

@@ -84,8 +84,8 @@ def missing_reasons(table: pd.DataFrame, columns: Columns, without: Array) -> di
     masks = {}
     complete = np.ones(len(table), dtype=bool)
     for role, column in columns.filled():
-        if role.kind == "covariates" and not pd.api.types.is_numeric_dtype(table[column]):
-            continue
+        if role.kind == "outcomes" or (role.kind == "covariates" and not pd.api.types.is_numeric_dtype(table[column])):
+            continue  # a row without one of the other outcomes is one where that was not observed
         mask = table[column].isna().to_numpy() & complete
         if role.name == "outcome":
             mask &= ~without

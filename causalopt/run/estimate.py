@@ -132,6 +132,7 @@ def evaluated(
         without=fit_without(config, rows, outcome_data),
         population=population,
         groups=found_groups if config.evaluation.groups == "found" else config.evaluation.groups or None,
+        constraints=[one.constraint() for one in config.constraints],
     )
     # The best gain at a policy's KL, which a truth includes, exists for models alone.
     known = world is not None and not any(isinstance(one, (*NOT_CALLED, ListedPolicy)) for one in (policy.policy, base))
