@@ -10,6 +10,7 @@ from rich.table import Table
 from causalopt.backends.contracts import CandidateBackend
 from causalopt.cli.console import escaped
 from causalopt.data.choice_sets import ChoiceSets
+from causalopt.data.conversations import SENTENCE
 from causalopt.data.covariates import MISSING
 from causalopt.run.memory import estimated_memory
 from causalopt.run.plan import Plan
@@ -236,6 +237,8 @@ def plan_table(plan: Plan) -> Table:
     if plan.outcome_rows.train is not None and plan.outcome_rows.test is not None:
         second = f"{plan.outcome_rows.train.source}: {len(plan.outcome_rows.train)} rows for the training rows, "
         _plan_row(table, "outcome model from", f"{second}{len(plan.outcome_rows.test)} for the test rows")
+    if config.data.conversation is not None:
+        _plan_row(table, "conversations", f"{len(data):,} in these rows. {SENTENCE}")
     mean = "mean" if data.columns.weight is None else "weighted mean"
     value = data.outcome_mean_and_spread()[0]
     _plan_row(table, "outcome", f"{data.columns.outcome}, {data.direction}, {mean} {value:.4g}")

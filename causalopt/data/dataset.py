@@ -14,6 +14,7 @@ from sklearn.model_selection import GroupShuffleSplit
 
 from causalopt.data import canonical, clustering, files, missing
 from causalopt.data.columns import NAMED, Columns, check_several
+from causalopt.data.conversations import check_credit, read_conversations
 from causalopt.data.delimited import Dialect
 from causalopt.data.fingerprint import fingerprint_frame
 from causalopt.data.loggers import check_loggers, mixture_log_prob, own_log_prob
@@ -210,6 +211,9 @@ class DirectOutcomeDataset:
         missing_values: Sequence[Any] | None = None,
         decimal: Literal[".", ","] | None = None,
         wide: Mapping[str, Sequence[str]] | None = None,
+        conversation: str | None = None,
+        role: str = "role",
+        credit: str = "last",
     ) -> DirectOutcomeDataset:
         """Validate a frame.
 
@@ -262,6 +266,11 @@ class DirectOutcomeDataset:
         wide:
             ``{"raters": ["ann", "bob"]}``: each of these columns holds a rater's outcomes, and each of their cells
             becomes a row; the rater is its reader, unless ``reader`` names a column.
+        conversation, role:
+            Of a table with a row for each turn of a conversation: the columns of the conversation, whose rows become
+            one, and of who speaks; ``text`` is what is said (`causalopt.data.conversations.read_conversations`).
+        credit:
+            The turn to which the outcome of a conversation belongs: "last", the assistant's last one.
 
         Raises
         ------
@@ -310,6 +319,13 @@ class DirectOutcomeDataset:
             other_outcomes=tuple(other_outcomes),
         )
         reading = Reading(outcome_map, missing_values, decimal, wide)
+        check_credit(credit)
+        if conversation is not None:
+            if wide is not None:
+                raise ConfigError(
+                    "conversation and wide exclude each other: a row is a turn, or a text with its raters"
+                )
+            frame, source = read_conversations(frame, columns, conversation, role, source)
         frame, columns = reading.apply(frame, columns, source)
         columns.check_together(adaptive)
         columns.check(frame, source)

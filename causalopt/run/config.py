@@ -22,6 +22,7 @@ from pydantic import (
 
 from causalopt.data.columns import ROLES, Columns
 from causalopt.data.constraint import Constraint
+from causalopt.data.conversations import check_credit
 from causalopt.data.delimited import Dialect
 from causalopt.data.population import Population
 from causalopt.errors import ConfigError, one_line
@@ -105,6 +106,14 @@ NamedPart = Annotated[Part, BeforeValidator(_name_alone), AfterValidator(_has_na
 """A replaceable part: its registered name, or a mapping with the name and the part's own settings."""
 
 
+def _is_credit(given: str) -> str:
+    try:
+        check_credit(given)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    return given
+
+
 class Section(BaseModel):
     """A section of the configuration; an unknown key is an error."""
 
@@ -184,6 +193,13 @@ class DataConfig(_Roles):
     wide: dict[str, list[str]] | None = Field(
         None, description="{raters: [columns]}: each cell of these columns becomes a row with that outcome"
     )
+    conversation: str | None = Field(
+        None, description="column of the conversation, of a table with a row for each turn; text is what is said in it"
+    )
+    role: str = Field("role", description="column of who speaks in a turn: user, assistant, system or tool")
+    credit: Annotated[str, AfterValidator(_is_credit)] = Field(
+        "last", description="turn to which the outcome of a conversation belongs: the assistant's last one"
+    )
     format: str | None = Field(
         None, description="tool that exported the files: langfuse, tensorzero, phoenix, mlflow, label-studio, argilla"
     )
@@ -217,7 +233,7 @@ class DataConfig(_Roles):
     def roles(self) -> dict[str, Any]:
         """Keyword arguments of `DirectOutcomeDataset.from_path`."""
         names = ("tools", "direction", "on_missing", "on_missing_covariate", "adaptive")
-        reading = ("outcome_map", "missing_values", "wide", "decimal")
+        reading = ("outcome_map", "missing_values", "wide", "decimal", "conversation", "role", "credit")
         return {**vars(self.columns), **{name: vars(self)[name] for name in (*names, *reading)}}
 
     @property

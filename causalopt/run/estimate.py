@@ -11,6 +11,7 @@ import numpy as np
 from causalopt import plugins
 from causalopt.backends.contracts import Policy
 from causalopt.backends.listed_policy import ListedPolicy
+from causalopt.data.conversations import SENTENCE
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.reader_groups import ReaderGroups
 from causalopt.errors import ConfigError, collected_warnings
@@ -140,6 +141,7 @@ def evaluated(
     return {
         "outcome": rows.columns.outcome,
         "direction": rows.direction,
+        "conversations": None if config.data.conversation is None else SENTENCE,
         "policies": {"reference": LOGGED if reference is None else reference.name, "policy": policy.name},
         **evaluation_metrics(evaluation, rows, reference=name),
         "nuisance": {"test": nuisance_metrics(pseudo)},

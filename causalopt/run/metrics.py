@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from causalopt.data.conversations import SENTENCE
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.response import who_answers
 from causalopt.diagnostics.frontier import Frontier
@@ -34,6 +35,7 @@ def run_metrics(
         "outcome": plan.train.columns.outcome,
         "direction": plan.train.direction,
         "objective": plan.config.objective["name"],
+        "conversations": None if plan.config.data.conversation is None else SENTENCE,
         **evaluation_metrics(evaluation, plan.test),
         "data": data_metrics(plan.train, plan.test, plan.outcome_rows),
         "nuisance": {"train": nuisance_metrics(train), "test": nuisance_metrics(test)},

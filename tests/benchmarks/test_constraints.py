@@ -41,9 +41,7 @@ def test_the_best_feasible_policy_is_that_of_a_general_solver(above: float, kl: 
         {"type": "ineq", "fun": lambda p: bound - p @ c},
         {"type": "ineq", "fun": lambda p: kl - p @ (np.log(p) - log_base)},
     ]
-    solved = minimize(
-        lambda p: -p @ g, np.exp(log_base), bounds=[(1e-9, 1)] * 6, constraints=rules, method="SLSQP"
-    )
+    solved = minimize(lambda p: -p @ g, np.exp(log_base), bounds=[(1e-9, 1)] * 6, constraints=rules, method="SLSQP")
     assert all(rule["fun"](solved.x) > -1e-6 for rule in rules[1:])
     assert best_feasible(log_base, g, c, bound, kl) == pytest.approx(-solved.fun, abs=1e-4)
 

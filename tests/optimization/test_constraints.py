@@ -103,7 +103,7 @@ def test_nothing_is_subtracted_where_nothing_conflicts():
 
 @pytest.mark.parametrize("given", ["half", 0.5, [1.0], [0.0, True], [0.1, 0.1], [0.01 * i for i in range(11)]])
 def test_correlations_are_a_few_numbers(given):
-    with pytest.raises(ConfigError, match="choose.correlations"):
+    with pytest.raises(ConfigError, match=r"choose\.correlations"):
         check_correlations("choose.correlations", given)
 
 
@@ -132,7 +132,7 @@ def test_the_bound_is_kept_and_penalised_fits_gain_more():
 
 def test_constraints_need_rows_that_choose():
     train = nuisances().fit_transform(table(0, 300))
-    with pytest.raises(ConfigError, match="constraints need choose="):
+    with pytest.raises(ConfigError, match=r"constraints need choose="):
         co.optimize(train, backend=FiniteBackend(TEXTS), constraints=[co.Constraint("harm", at_most=1.0)])
 
 
