@@ -54,12 +54,13 @@ class Feasibility:
 
     def sentences(self, policy: int, who: str) -> list[str]:
         """Say of each bound whether a policy keeps it."""
-        row = self.frame.iloc[policy]
         interval = f"{self.level:.0%} band of all candidates"
-        return [
-            one.sentence(who, *(row[f"{part} of {one.outcome}"] for part in ("value", "low", "high")), interval)
-            for one in self.constraints
-        ]
+        said = []
+        for one in self.constraints:
+            parts = self.frame.loc[policy, [f"{part} of {one.outcome}" for part in ("value", "low", "high")]]
+            value, low, high = (float(part) for part in parts)
+            said.append(one.sentence(who, value, low, high, interval))
+        return said
 
     def to_dict(self) -> dict[str, Any]:
         """Return the bounds and the values of the reference as plain numbers."""

@@ -55,16 +55,11 @@ def test_a_bound_out_of_reach_has_no_best_policy() -> None:
 def test_a_replication_grades_the_policy_that_was_chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(replication, "TRAIN", 900)
     monkeypatch.setattr(replication, "CHOOSE", 600)
-    rows = replication.replicate("conflict", False, 7) + [
-        {
-            **replication.replicate("conflict", False, 7)[0],
-            "cell": cell,
-            "penalised": True,
-            "complaints": complaints,
-            "is_reference": False,
-            "gain": gain,
-        }
-        for cell, complaints, gain in (("conflict", 0.24, 0.1), ("conflict", 0.2, 0.9), ("reference fails", 0.2, 0.5))
+    (plain,) = replication.replicate("conflict", False, 7)
+    made_up = (("conflict", 0.24, 0.1), ("conflict", 0.2, 0.9), ("reference fails", 0.2, 0.5))
+    rows = [plain] + [
+        plain | {"cell": cell, "penalised": True, "complaints": complaints, "is_reference": False, "gain": gain}
+        for cell, complaints, gain in made_up
     ]
     results = pd.DataFrame(rows)
     results.loc[results["cell"] == "reference fails", ["bound", "said_of_reference"]] = [0.18, True]
