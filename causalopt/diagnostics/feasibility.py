@@ -13,6 +13,8 @@ from causalopt.data.constraint import Constraint
 from causalopt.estimators.estimate import Estimate
 from causalopt.estimators.simultaneous import simultaneous
 
+UNKNOWN = "{} does not vary on these rows, or cannot be estimated: no limit is known."
+
 
 @dataclass(frozen=True, eq=False)
 class Feasibility:
@@ -44,7 +46,7 @@ class Feasibility:
             if self.holds(one, policy) is not True:
                 row = self.frame.iloc[policy]
                 if np.isnan(row[f"high of {one.outcome}"]):
-                    return f"{one.outcome} does not vary on these rows, or cannot be estimated: no limit is known."
+                    return UNKNOWN.format(one.outcome)
                 limit = one.against(row[f"low of {one.outcome}"], row[f"high of {one.outcome}"])
                 extreme = "high" if one.at_least is None else "low"
                 return (
@@ -56,10 +58,15 @@ class Feasibility:
         """Say of each bound whether a policy keeps it."""
         interval = f"{self.level:.0%} band of all candidates"
         said = []
+        row = self.frame.iloc[policy]
         for one in self.constraints:
-            parts = self.frame.loc[policy, [f"{part} of {one.outcome}" for part in ("value", "low", "high")]]
-            value, low, high = (float(part) for part in parts)
-            said.append(one.sentence(who, value, low, high, interval))
+            value, low, high = (float(row[f"{part} of {one.outcome}"]) for part in ("value", "low", "high"))
+            if np.isnan(high):
+                said.append(
+                    f"Whether the bound {one.words} holds for {who} cannot be told: {UNKNOWN.format(one.outcome)}"
+                )
+            else:
+                said.append(one.sentence(who, value, low, high, interval))
         return said
 
     def to_dict(self) -> dict[str, Any]:

@@ -133,6 +133,8 @@ def test_rows_without_an_event_tell_no_limit():
     found = choose_point([quiet], rows=400, constraints=bound, reference=never)
     assert found.chosen == 0.0
     assert "no limit is known" in found.frame.loc[0, "barred"]
+    assert "Whether the bound complaints at most 0.1 holds for the reference cannot be told" in found.sentence
+    assert "nan" not in found.sentence
 
 
 def test_the_limits_hold_for_all_candidates_at_once():
