@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from causalopt.backends.finite import FiniteBackend
     from causalopt.backends.huggingface import HuggingFaceBackend
     from causalopt.backends.optimized import OptimizedPolicy
+    from causalopt.data.constraint import Constraint
     from causalopt.data.dataset import DirectOutcomeDataset
     from causalopt.estimators.estimate import Estimate
     from causalopt.evaluation.evaluate import Evaluation, evaluate
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
 
 __all__ = [
+    "Constraint",
     "DirectOutcomeDataset",
     "Estimate",
     "Evaluation",
@@ -42,6 +44,7 @@ __all__ = [
 
 # Names are imported on first use: `import causalopt` and the command line's help should not wait for torch.
 _HOMES = {
+    "Constraint": "causalopt.data.constraint",
     "DirectOutcomeDataset": "causalopt.data.dataset",
     "Estimate": "causalopt.estimators.estimate",
     "Evaluation": "causalopt.evaluation.evaluate",

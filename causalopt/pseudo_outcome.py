@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator
 
 from causalopt import plugins
 from causalopt.data.covariates import CovariateEncoder
-from causalopt.data.dataset import DirectOutcomeDataset
+from causalopt.data.dataset import Direction, DirectOutcomeDataset
 from causalopt.doors import check_contract, check_number, check_seed, check_type
 from causalopt.embedding import Embedder, embed, embed_repeated
 from causalopt.embedding.contracts import LearnsAttributes
@@ -62,6 +62,9 @@ class PseudoOutcomes(Summarised):
         Probability that the outcome was observed (truncated), shape [n]; None if all outcomes were.
     truncated_observation:
         What its truncation cut, see `CrossFit`.
+    others:
+        Pseudo-outcomes of the data set's ``other_outcomes``, by name: of the same rows, with the same folds and weights
+        s, and an outcome model of their own; where one was not observed in some rows, an observation model too.
     """
 
     dataset: DirectOutcomeDataset
@@ -76,6 +79,7 @@ class PseudoOutcomes(Summarised):
     failures: tuple[Failure, ...] = ()
     pi: Float64 | None = None
     truncated_observation: Truncation = field(default_factory=Truncation)
+    others: Mapping[str, PseudoOutcomes] = field(default_factory=dict, repr=False)
 
     @property
     def corrected(self) -> bool:
@@ -134,7 +138,24 @@ class PseudoOutcomes(Summarised):
             **{name: getattr(self, name)[index] for name in NUISANCES},
             pi=None if self.pi is None else self.pi[index],
             models=None if fitted is None else replace(fitted, cross_fit=fitted.cross_fit.subset(index)),
+            others={name: other.subset(index) for name, other in self.others.items()},
         )
+
+    def other(self, name: str, direction: Direction) -> PseudoOutcomes:
+        """Return those of one of the data set's ``other_outcomes``, of which more or less is better.
+
+        Raises
+        ------
+        ConfigError
+            If the data set has no such outcome.
+        ModelError
+            If these pseudo-outcomes were read from a file, which does not hold those of other outcomes.
+        """
+        dataset = self.dataset.with_outcome(name, direction)
+        if name not in self.others:
+            self.fitted()
+            raise ModelError(f"there are no pseudo-outcomes of {name!r}: fit again, with it among the other_outcomes")
+        return replace(self.others[name], dataset=dataset)
 
     def dose_response(self, texts: Sequence[str], prompts: Sequence[str] | None = None) -> Float64:
         """g of any texts, shape [k], outcome units, by models that did not see them.
@@ -421,47 +442,53 @@ class PseudoOutcomeEstimator(BaseEstimator):  # type: ignore[misc]
         table = np.empty_like(vectors)
         table[text_id[first]] = vectors
         embedded = RepeatedRows(table, text_id)
-        fit = cross_fit(
-            embedded,
-            encoder.transform(dataset.covariates),
-            dataset.outcome,
-            dataset.weight,
-            dataset.group,
-            text_id=text_id,
-            prompt_id=None if dataset.prompts is None else pd.factorize(pd.Series(dataset.prompts))[0],
-            prompt_columns=0 if dataset.prompts is None else embedded.shape[1] // 2,
-            outcome_model=outcome_model,
-            assignment_model=self.assignment_model,
-            folds=self.folds,
-            repeats=self.repeats,
-            seed=self.seed,
-            fold=fold,
-            max_weight=self.max_weight,
-            m=m,
-            g=g,
-            s=s,
-            outcome_rows=None
-            if outcome_data is None
-            else _outcome_rows(dataset, outcome_data, embedder, encoder, index, executor),
-            observed=dataset.observed,
-            observation_model=self.observation_model,
-            pi=pi,
-            executor=executor,
-        )
-        return PseudoOutcomes(
-            dataset,
-            fit.fold[0],
-            fit.m,
-            fit.s,
-            fit.g,
-            fit.truncated.rows,
-            fit.truncated.mass,
-            fit.scores,
-            FittedNuisances(embedder, encoder, fit, index, table),
-            fit.failures,
-            fit.pi,
-            fit.truncated_observation,
-        )
+
+        def fitted(rows: DirectOutcomeDataset, s: Any, **given: Any) -> PseudoOutcomes:
+            fit = cross_fit(
+                embedded,
+                encoder.transform(rows.covariates),
+                rows.outcome,
+                rows.weight,
+                rows.group,
+                text_id=text_id,
+                prompt_id=None if rows.prompts is None else pd.factorize(pd.Series(rows.prompts))[0],
+                prompt_columns=0 if rows.prompts is None else embedded.shape[1] // 2,
+                outcome_model=outcome_model,
+                assignment_model=self.assignment_model,
+                folds=self.folds,
+                repeats=self.repeats,
+                seed=self.seed,
+                fold=fold,
+                max_weight=self.max_weight,
+                s=s,
+                observed=rows.observed,
+                observation_model=self.observation_model,
+                executor=executor,
+                **given,
+            )
+            return PseudoOutcomes(
+                rows,
+                fit.fold[0],
+                fit.m,
+                fit.s,
+                fit.g,
+                fit.truncated.rows,
+                fit.truncated.mass,
+                fit.scores,
+                FittedNuisances(embedder, encoder, fit, index, table),
+                fit.failures,
+                fit.pi,
+                fit.truncated_observation,
+            )
+
+        second = None
+        if outcome_data is not None:
+            second = _outcome_rows(dataset, outcome_data, embedder, encoder, index, executor)
+        pseudo = fitted(dataset, s, m=m, g=g, pi=pi, outcome_rows=second)
+        names = [] if dataset.other_outcomes is None else list(dataset.other_outcomes.columns)
+        # The weights do not depend on the outcome; where their model failed, it fails again.
+        shared = pseudo.s if pseudo.corrected else s
+        return replace(pseudo, others={name: fitted(dataset.with_outcome(name, "maximize"), shared) for name in names})
 
     def _embedder(self, datasets: Sequence[DirectOutcomeDataset]) -> Embedder:
         """Return a copy of the embedder, fitted on the distinct texts and prompts; no outcome is looked at."""

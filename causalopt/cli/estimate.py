@@ -238,12 +238,12 @@ def _holds_numbers(path: Path) -> bool:
 
 
 def _show(metrics: dict[str, Any], out: Path | None) -> None:
-    from causalopt.cli.tables import bounds_table, evidence_table, group_table, summary_table
+    from causalopt.cli.tables import bounds_table, constraint_table, evidence_table, group_table, summary_table
 
     console.print(summary_table(metrics))
-    by_group = group_table(metrics)
-    if by_group is not None:
-        console.print(by_group)
+    for table in (constraint_table(metrics), group_table(metrics)):
+        if table is not None:
+            console.print(table)
     console.print(evidence_table(metrics))
     bounds = bounds_table(metrics)
     if bounds is not None:

@@ -77,7 +77,7 @@ def run(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run on completion.")] = False,
 ) -> None:
     """Run all stages: nuisances, reference, optimisation, evaluation, report."""
-    from causalopt.cli.tables import group_table, summary_table
+    from causalopt.cli.tables import constraint_table, group_table, summary_table
     from causalopt.processes import is_main, leave
     from causalopt.progress import show_progress
     from causalopt.run.config import load_config
@@ -111,9 +111,9 @@ def run(
     for warning in metrics["warnings"]:
         show_warning(warning, CausalOptWarning)
     console.print(summary_table(metrics))
-    by_group = group_table(metrics)
-    if by_group is not None:
-        console.print(by_group)
+    for table in (constraint_table(metrics), group_table(metrics)):
+        if table is not None:
+            console.print(table)
     console.print(escaped(metrics["verdict"]), soft_wrap=True)
     if "logged_log_prob" in metrics and metrics["logged_log_prob"] not in metrics["warnings"]:
         console.print(escaped(metrics["logged_log_prob"]), soft_wrap=True)

@@ -10,6 +10,7 @@ from rich.table import Table
 from causalopt.backends.contracts import CandidateBackend
 from causalopt.cli.console import escaped
 from causalopt.data.choice_sets import ChoiceSets
+from causalopt.data.conversations import SENTENCE
 from causalopt.data.covariates import MISSING
 from causalopt.run.memory import estimated_memory
 from causalopt.run.plan import Plan
@@ -53,6 +54,25 @@ def summary_table(metrics: dict[str, Any]) -> Table:
     return table
 
 
+def constraint_table(metrics: dict[str, Any]) -> Table | None:
+    """Values of the constrained outcomes, and whether the bounds hold; None without constraints."""
+    found = metrics.get("constraints")
+    if not found:
+        return None
+    level = f"{100 * metrics['level']:g}% interval"
+    table = Table("bound", "", metrics["estimator"], level, "holds", title="Are the bounds kept?")
+    for one in found:
+        side, bound = ("at most", one["at_most"]) if one["at_least"] is None else ("at least", one["at_least"])
+        for i, who in enumerate(("policy", "reference")):
+            value = one[who]
+            numbers = ("–", "–")
+            if value is not None:
+                numbers = f"{value['estimate']:.4g}", f"{value['ci_low']:.4g} to {value['ci_high']:.4g}"
+            holds = {True: "yes", False: "no", None: "unclear"}[one["holds"]] if who == "policy" else ""
+            table.add_row("" if i else escaped(f"{one['outcome']} {side} {bound:g}"), who, *numbers, holds)
+    return table
+
+
 def group_table(metrics: dict[str, Any]) -> Table | None:
     """Gain by group of readers with simultaneous intervals; None if it was not asked for, or there is no group."""
     found = metrics.get("groups")
@@ -85,6 +105,9 @@ def frontier_table(found: dict[str, Any]) -> Table:
     """Gain against KL of the policies on a path, with their simultaneous band."""
     band = f"{100 * found['level']:g}% band"
     table = Table("place", "KL, nats", "gain", band, "bound", "effective", "outside", "", title="How far to go")
+    penalised = "bounds" in found
+    if penalised:
+        table.add_column("fit")
     for point in found["points"]:
         numbers = ("–", "–", "–")
         if point["gain"] is not None:
@@ -93,10 +116,20 @@ def frontier_table(found: dict[str, Any]) -> Table:
         outside = "–" if point["outside"] is None else f"{point['outside']:.0%}"
         remark = "chosen" if point["chosen"] else point["barred"] or ""
         table.add_row(
-            f"{point['factor']:g}", f"{point['kl']:.3g}", *numbers, f"{point['ess']:.0f}", outside, escaped(remark)
+            f"{point['factor']:g}",
+            f"{point['kl']:.3g}",
+            *numbers,
+            f"{point['ess']:.0f}",
+            outside,
+            escaped(remark),
+            *([_fit_of(point)] if penalised else []),
         )
     table.caption = f"0 is the reference, 1 the end of the fit; {found['rows']:,} rows set apart"
     return table
+
+
+def _fit_of(point: dict[str, Any]) -> str:
+    return "not penalised" if point["correlation"] is None else f"correlation {point['correlation']:g}"
 
 
 def evidence_table(metrics: dict[str, Any]) -> Table:
@@ -205,9 +238,18 @@ def plan_table(plan: Plan) -> Table:
     if plan.outcome_rows.train is not None and plan.outcome_rows.test is not None:
         second = f"{plan.outcome_rows.train.source}: {len(plan.outcome_rows.train)} rows for the training rows, "
         _plan_row(table, "outcome model from", f"{second}{len(plan.outcome_rows.test)} for the test rows")
+    if config.data.conversation is not None:
+        _plan_row(table, "conversations", f"{len(data):,} in these rows. {SENTENCE}")
     mean = "mean" if data.columns.weight is None else "weighted mean"
     value = data.outcome_mean_and_spread()[0]
     _plan_row(table, "outcome", f"{data.columns.outcome}, {data.direction}, {mean} {value:.4g}")
+    for one in plan.constraints:
+        values = data.with_outcome(one.outcome, one.direction)
+        level = values.outcome_mean_and_spread()[0]
+        missing = (
+            f", missing in {int((~values.rated).sum())} of {len(values)} rows" if values.observed is not None else ""
+        )
+        _plan_row(table, "constraint", f"{one.words}, {mean} {level:.4g} in the logs{missing}")
     parts = ["embedder", "outcome_model", "assignment_model", "objective", "backend"]
     if not data.rated.all():
         _plan_row(table, "rows with an outcome", f"{int(data.rated.sum())} of {len(data)}")

@@ -14,12 +14,12 @@ from causalopt.suggestion import did_you_mean
 
 Kind = Literal[
     "text", "number", "flag", "time", "log-probability", "positive", "label", "name",
-    "numbers", "log-probabilities", "covariates",
+    "numbers", "log-probabilities", "covariates", "outcomes",
 ]  # fmt: skip
 """Type of the cells of a role; covariates are of any type. A name is a label whose wording matters."""
-SEVERAL = ("numbers", "log-probabilities", "covariates")
+SEVERAL = ("numbers", "log-probabilities", "covariates", "outcomes")
 """Kinds of roles that several columns may have."""
-NAMED = ("numbers", "covariates")
+NAMED = ("numbers", "covariates", "outcomes")
 """Kinds of roles whose columns' names are part of the data."""
 
 
@@ -64,6 +64,7 @@ class Columns:
     policy_text: str | None = _role("text", "a text that this policy drew for the row")
     time: str | None = _role("time", "when the text was read: numbers or ISO dates")
     placebo_outcome: str | None = _role("number", "fixed before the text was read: no text can have affected it")
+    other_outcomes: tuple[str, ...] = _role("outcomes", "further responses to the text, which `constraints` bound", ())
 
     def __post_init__(self) -> None:
         for role in ROLES:

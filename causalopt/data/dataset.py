@@ -14,6 +14,7 @@ from sklearn.model_selection import GroupShuffleSplit
 
 from causalopt.data import canonical, clustering, description, files, missing
 from causalopt.data.columns import NAMED, Columns, check_several
+from causalopt.data.conversations import check_credit, read_conversations
 from causalopt.data.delimited import Dialect
 from causalopt.data.fingerprint import fingerprint_frame
 from causalopt.data.loggers import check_loggers, mixture_log_prob, own_log_prob
@@ -28,6 +29,8 @@ from causalopt.typing import Array, Float64, Int64
 
 Direction = Literal["maximize", "minimize"]
 SplitBy = Literal["group", "time"]
+LISTED = ("covariates", "attributes", "other_outcomes", "loggers", "propensities")
+"""Attributes that are frames, whose columns' names `DirectOutcomeDataset.about` lists."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -79,6 +82,8 @@ class DirectOutcomeDataset(Summarised):
         Whether texts were chosen by earlier outcomes, as a bandit does.
     placebo_outcome:
         A variable that was fixed before the text was read, so that no text can have affected it; or None.
+    other_outcomes:
+        Further responses to the same texts, on which constraints put bounds, with nan where one was not observed.
     population:
         Whether texts and prompts are a sample or the whole population.
     row:
@@ -122,6 +127,7 @@ class DirectOutcomeDataset(Summarised):
     adaptive: bool = False
     population: Population = DRAWN
     observed: Array | None = None
+    other_outcomes: pd.DataFrame | None = None
 
     @classmethod
     def from_path(cls, path: str | Path, **roles: Any) -> DirectOutcomeDataset:
@@ -197,6 +203,7 @@ class DirectOutcomeDataset(Summarised):
         policy_text: str | None = None,
         placebo_outcome: str | None = None,
         time: str | None = None,
+        other_outcomes: Sequence[str] = (),
         direction: Direction = "maximize",
         on_missing: OnMissing = "drop",
         on_missing_covariate: OnMissingCovariate = "drop",
@@ -205,6 +212,9 @@ class DirectOutcomeDataset(Summarised):
         missing_values: Sequence[Any] | None = None,
         decimal: Literal[".", ","] | None = None,
         wide: Mapping[str, Sequence[str]] | None = None,
+        conversation: str | None = None,
+        role: str = "role",
+        credit: str = "last",
     ) -> DirectOutcomeDataset:
         """Validate a frame.
 
@@ -225,6 +235,8 @@ class DirectOutcomeDataset(Summarised):
             Names of the columns in these roles, which only a split by time and an evaluation use.
         covariates, attributes:
             Names of the columns in that role.
+        other_outcomes:
+            Names of the columns of further outcomes, for `causalopt.Constraint`. A row without one of them is kept.
         loggers:
             For each value of ``logger``, the column of log-probabilities under that policy, such as
             ``{"a": "log_q_a", "b": "log_q_b"}``; a text that it never writes has -inf.
@@ -245,7 +257,8 @@ class DirectOutcomeDataset(Summarised):
             propensities (``behavior_log_prob``, or ``assignment_log_prob`` if they depend on the reader) are those of
             the time of the choice.
         outcome_map:
-            A number for each word of the outcome, such as ``{"no": 0, "yes": 1}``.
+            A number for each word of the outcome, such as ``{"no": 0, "yes": 1}``; also for other outcomes in these
+            words.
         missing_values:
             Numbers and words that stand for a missing answer in outcomes and covariates, such as ``[-99]``. By default
             a usual code that stands apart from all other outcomes is refused; ``[]`` takes it for a response.
@@ -254,6 +267,11 @@ class DirectOutcomeDataset(Summarised):
         wide:
             ``{"raters": ["ann", "bob"]}``: each of these columns holds a rater's outcomes, and each of their cells
             becomes a row; the rater is its reader, unless ``reader`` names a column.
+        conversation, role:
+            Of a table with a row for each turn of a conversation: the columns of the conversation, whose rows become
+            one, and of who speaks; ``text`` is what is said (`causalopt.data.conversations.read_conversations`).
+        credit:
+            The turn to which the outcome of a conversation belongs: "last", the assistant's last one.
 
         Raises
         ------
@@ -271,7 +289,13 @@ class DirectOutcomeDataset(Summarised):
             raise ConfigError(f"on_missing must be 'drop', 'error' or 'model', not {on_missing!r}")
         if on_missing_covariate not in ("drop", "impute"):
             raise ConfigError(f"on_missing_covariate must be 'drop' or 'impute', not {on_missing_covariate!r}")
-        check_several(covariates=covariates, attributes=attributes, loggers=loggers, propensities=propensities)
+        check_several(
+            covariates=covariates,
+            attributes=attributes,
+            other_outcomes=other_outcomes,
+            loggers=loggers,
+            propensities=propensities,
+        )
         if not isinstance(frame, pd.DataFrame):
             raise DataError(f"{source}: is a {type(frame).__name__}, not a pandas DataFrame")
         columns = Columns(
@@ -293,8 +317,16 @@ class DirectOutcomeDataset(Summarised):
             policy_text=policy_text,
             placebo_outcome=placebo_outcome,
             time=time,
+            other_outcomes=tuple(other_outcomes),
         )
         reading = Reading(outcome_map, missing_values, decimal, wide)
+        check_credit(credit)
+        if conversation is not None:
+            if wide is not None:
+                raise ConfigError(
+                    "conversation and wide exclude each other: a row is a turn, or a text with its raters"
+                )
+            frame, source = read_conversations(frame, columns, conversation, role, source)
         frame, columns = reading.apply(frame, columns, source)
         columns.check_together(adaptive)
         columns.check(frame, source)
@@ -373,6 +405,39 @@ class DirectOutcomeDataset(Summarised):
         if self.logger is None or self.loggers is None:
             return self.behavior_log_prob
         return mixture_log_prob(self.logger, self.loggers, self.weight, self.prompts)
+
+    def with_outcome(self, name: str, direction: Direction) -> DirectOutcomeDataset:
+        """Return the same rows with one of ``other_outcomes`` as the outcome; rows that lack it were not observed.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from causalopt import DirectOutcomeDataset
+        >>> frame = pd.DataFrame({"text": ["a", "b"], "outcome": [1.0, 2.0], "complaint": [1, 0]})
+        >>> data = DirectOutcomeDataset.from_frame(frame, other_outcomes=["complaint"])
+        >>> data.with_outcome("complaint", "minimize").outcome.tolist()
+        [1.0, 0.0]
+
+        Raises
+        ------
+        ConfigError
+            If there is no such outcome.
+        """
+        known = [] if self.other_outcomes is None else list(self.other_outcomes.columns)
+        if name not in known:
+            named = f"there are: {', '.join(known)}" if known else "none was named"
+            raise ConfigError(f"{self.source}: {name!r} is not among the other_outcomes; {named}")
+        assert self.other_outcomes is not None
+        outcome = self.other_outcomes[name].to_numpy(dtype=np.float64)
+        observed = ~np.isnan(outcome)
+        return replace(
+            self,
+            outcome=outcome,
+            observed=None if observed.all() else observed,
+            other_outcomes=None,
+            direction=direction,
+            columns=replace(self.columns, outcome=name, other_outcomes=(), observed=None),
+        )
 
     @property
     def rated(self) -> Array:
@@ -556,6 +621,7 @@ class DirectOutcomeDataset(Summarised):
             "columns": asdict(self.columns),
             "covariates": list(self.covariates.columns),
             "attributes": list(self.attributes.columns),
+            "other_outcomes": None if self.other_outcomes is None else list(self.other_outcomes.columns),
             "propensities": None if self.propensities is None else list(self.propensities.columns),
             "loggers": None if self.loggers is None else list(self.loggers.columns),
             "direction": self.direction,
@@ -578,7 +644,7 @@ class DirectOutcomeDataset(Summarised):
         >>> again.fingerprint() == data.fingerprint()
         True
         """
-        several = {name: about.get(name) for name in ("covariates", "attributes", "loggers", "propensities")}
+        several = {name: about.get(name) for name in LISTED}
         values = canonical.values_of(frame, several)
         names: dict[str, Any] = {
             role: tuple(name) if isinstance(name, list) else name for role, name in about["columns"].items()

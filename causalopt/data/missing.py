@@ -53,8 +53,9 @@ def kept_rows(
             f"{source}: {int((~keep).sum())} of {len(keep)} rows left out: {counts}", DroppedRowsWarning, stacklevel=3
         )
     table = table[keep]
-    reading.check(table[columns.outcome], columns, source)
-    validation.check_outcome_varies(table[columns.outcome], columns.outcome, source)
+    reading.check(table, columns, source)
+    for column in (columns.outcome, *columns.other_outcomes):
+        validation.check_outcome_varies(table[column], column, source)
     return table, columns, ~without[keep], dropped
 
 

@@ -124,6 +124,11 @@ def as_numbers(cells: pd.Series, mapping: Mapping[str, float] | None, column: st
     return cells
 
 
+def has_words_of(cells: pd.Series, mapping: Mapping[str, float] | None) -> bool:
+    """Whether some cell is a word that an ``outcome_map`` has."""
+    return mapping is not None and any(_word(cell) in mapping for cell in cells if not _is_missing(cell))
+
+
 def _word(cell: Any) -> str:
     return str(cell).strip().lower() if isinstance(cell, bool) else str(cell).strip()
 

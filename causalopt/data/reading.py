@@ -11,12 +11,12 @@ import pandas as pd
 from causalopt.data.codes import check_missing_values, refuse_codes, without_codes
 from causalopt.data.columns import Columns
 from causalopt.data.numerals import Decimal
-from causalopt.data.outcome_words import as_numbers, check_map
+from causalopt.data.outcome_words import as_numbers, check_map, has_words_of
 from causalopt.data.shape import RATER, long_of, with_nested
 from causalopt.errors import ConfigError
 from causalopt.signatures import shown
 
-WITH_CODES = ("number", "numbers", "covariates")
+WITH_CODES = ("number", "numbers", "covariates", "outcomes")
 """Kinds of roles whose cells may be codes for a missing answer."""
 
 
@@ -70,10 +70,15 @@ class Reading:
         if codes:
             coded = [column for role, column in columns.filled() if role.kind in WITH_CODES]
             frame = frame.assign(**{column: without_codes(frame[column], codes) for column in coded})
-        outcome = as_numbers(frame[columns.outcome], self.outcome_map, columns.outcome, source)
-        return frame.assign(**{columns.outcome: outcome})
+        read = {columns.outcome: as_numbers(frame[columns.outcome], self.outcome_map, columns.outcome, source)}
+        for column in columns.other_outcomes:
+            # The words are those of the outcome, if they are words of the map at all.
+            mapping = self.outcome_map if has_words_of(frame[column], self.outcome_map) else None
+            read[column] = as_numbers(frame[column], mapping, column, source)
+        return frame.assign(**read)
 
-    def check(self, outcome: pd.Series, columns: Columns, source: str) -> None:
+    def check(self, table: pd.DataFrame, columns: Columns, source: str) -> None:
         """Raise `DataError` if some outcomes look like a code and nothing is said of it."""
         if self.missing_values is None:
-            refuse_codes(outcome, columns.outcome, source)
+            for column in (columns.outcome, *columns.other_outcomes):
+                refuse_codes(table[column], column, source)

@@ -46,7 +46,7 @@ def clean(frame: pd.DataFrame, columns: Columns, source: str, decimal: Decimal |
             if column not in cleaned:  # a covariate or an attribute may name the group as well
                 cleaned[column] = _labels(frame[column], column, source)
         elif role.kind == "time":
-            cleaned[column] = _times(frame[column], column, source)
+            cleaned[column] = times(frame[column], column, source)
         elif role.kind == "log-probabilities" or role.name == "policy_log_prob":
             # Not every one of several policies writes every text, nor does one that did not write the logs.
             cleaned[column] = _numbers(frame[column], column, source, decimal, least=-math.inf)
@@ -84,8 +84,8 @@ def missing_reasons(table: pd.DataFrame, columns: Columns, without: Array) -> di
     masks = {}
     complete = np.ones(len(table), dtype=bool)
     for role, column in columns.filled():
-        if role.kind == "covariates" and not pd.api.types.is_numeric_dtype(table[column]):
-            continue
+        if role.kind == "outcomes" or (role.kind == "covariates" and not pd.api.types.is_numeric_dtype(table[column])):
+            continue  # a row without one of the other outcomes is one where that was not observed
         mask = table[column].isna().to_numpy() & complete
         if role.name == "outcome":
             mask &= ~without
@@ -168,7 +168,7 @@ def _numbers(
     return numbers
 
 
-def _times(series: pd.Series, column: str, source: str) -> pd.Series:
+def times(series: pd.Series, column: str, source: str) -> pd.Series:
     """Numbers as they are, ISO dates as seconds since 1970 (UTC, unless they say otherwise)."""
     cells = _or_none(series)
     if not pd.api.types.is_datetime64_any_dtype(series) and not any(_is_no_number(cell) for cell in cells):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.population import Population
 from causalopt.diagnostics.overlap import Overlap, overlap
@@ -55,6 +57,35 @@ def compared(
     if "adaptive_dr" in estimators:
         found = with_adaptive_scores(found, subjects, pseudo, seed)
     return found
+
+
+def of_other_outcome(
+    terms: Mapping[str, PolicyTerms],
+    subjects: Mapping[str, Subject],
+    pseudo: PseudoOutcomes,
+    other: PseudoOutcomes,
+    behavior: Float64 | None,
+    source: BehaviorPolicy,
+    estimators: Sequence[str],
+    seed: int,
+    known: Mapping[tuple[str | None, str], float] | None = None,
+) -> dict[str, PolicyTerms]:
+    """Return the terms of the same two policies, with the same texts and ratios, for another outcome of the same rows.
+
+    Parameters
+    ----------
+    terms:
+        From `compared`, for the outcome of ``pseudo``.
+    other:
+        Pseudo-outcomes of the other outcome.
+    subjects, pseudo, behavior, source, estimators, seed, known:
+        As in `compared`.
+    """
+    found = {who: one.with_nuisances(other, seed) for who, one in terms.items()}
+    # Balancing weights do not depend on the outcome, but on which rows have one.
+    same = np.array_equal(pseudo.dataset.rated, other.dataset.rated)
+    fitted = [name for name in estimators if name != "balance" or not same]
+    return compared(found, subjects, other, behavior, source, fitted, seed, known)
 
 
 def overlap_of(

@@ -12,6 +12,7 @@ import pandas as pd
 from causalopt.backends.contracts import Policy
 from causalopt.backends.optimized import OptimizedPolicy
 from causalopt.behavior import behavior_log_prob, behavior_source
+from causalopt.data.constraint import Constraint, check_constraints
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.population import DRAWN, Population
 from causalopt.data.reader_groups import ReaderGroups, check_names
@@ -25,6 +26,7 @@ from causalopt.estimators.names import ADAPTIVE, DEFAULT, MARGINALIZED, check_es
 from causalopt.evaluation.adaptive import propensity
 from causalopt.evaluation.by_group import GroupGains, gains_by_group
 from causalopt.evaluation.comparison import compared, overlap_of
+from causalopt.evaluation.constrained import Constrained, constrained_value
 from causalopt.evaluation.divergence import Divergence, divergence
 from causalopt.evaluation.evidence import Evidence, gather_evidence
 from causalopt.evaluation.logged_law import LoggedLaw, few_texts, is_listed, look_at_logged_law
@@ -86,6 +88,8 @@ class Evaluation(Summarised):
         Notes that a reader of the value must see first; and reasons why nothing is concluded from it.
     groups:
         The gain by group of readers, if it was asked for.
+    constrained:
+        For each constraint, the values of its outcome.
     """
 
     estimates: Mapping[str, Mapping[str, Estimate]]
@@ -101,6 +105,7 @@ class Evaluation(Summarised):
     notes: tuple[str, ...] = ()
     barred: tuple[str, ...] = ()
     groups: GroupGains | None = None
+    constrained: tuple[Constrained, ...] = ()
 
     @property
     def behavior_policy(self) -> BehaviorPolicy:
@@ -199,6 +204,7 @@ def evaluate(
     without: Mapping[str, PseudoOutcomes] | None = None,
     population: Population | None = None,
     groups: Sequence[str] | ReaderGroups | None = None,
+    constraints: Sequence[Constraint] = (),
 ) -> Evaluation:
     """Estimate the value of ``policy``, of its reference, and their difference.
 
@@ -245,6 +251,8 @@ def evaluate(
     groups:
         Covariates by which readers are grouped, for the gain among each group: levels of a category, thirds of a
         number. Or groups that were found in the training rows (`causalopt.find_groups`).
+    constraints:
+        Bounds on other outcomes of the data, whose values are estimated for both policies in the same way.
 
     Returns
     -------
@@ -286,6 +294,7 @@ def evaluate(
     check_seed("evaluate: seed", seed)
     if not isinstance(reference, NOT_CALLED):
         check_contract("evaluate: reference", reference, ("log_prob", "sample"), "a policy")
+    constraints = check_constraints(constraints, data.dataset if isinstance(data, PseudoOutcomes) else data)
     if population is not None:
         check_type("evaluate: population", population, (Population,), "a Population")
     for one in (policy, reference):
@@ -365,8 +374,26 @@ def evaluate(
         by_group = gains_by_group(
             groups, pseudo, terms["policy"], terms["reference"], headline, level=level, population=population, seed=seed
         )
+    how = behavior, source, headline, level, seed
+    constrained = tuple(
+        constrained_value(one, terms, {"policy": new, "reference": old}, pseudo, *how) for one in constraints
+    )
+    broken = tuple(one.sentence for one in constrained if one.holds is False)
     return Evaluation(
-        estimates, headline, level, shared, kl, known, evidence, law, left_out, population, notes, barred, by_group
+        estimates,
+        headline,
+        level,
+        shared,
+        kl,
+        known,
+        evidence,
+        law,
+        left_out,
+        population,
+        (*broken, *notes),
+        barred,
+        by_group,
+        constrained,
     )
 
 
@@ -502,7 +529,7 @@ def leave_out(
             )
 
     def shorter(rows: DirectOutcomeDataset, name: str) -> DirectOutcomeDataset:
-        return replace(rows, covariates=rows.covariates.drop(columns=name))
+        return replace(rows, covariates=rows.covariates.drop(columns=name), other_outcomes=None)
 
     return {
         name: nuisances.fit_transform(

@@ -6,16 +6,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from causalopt import plugins
-from causalopt.backends.contracts import Backend, Callback, CheckpointRule, Policy, Progress
+from causalopt.backends.contracts import Backend, Callback, CheckpointRule, Policy, PolicyProblem, Progress
 from causalopt.backends.optimized import OptimizedPolicy
 from causalopt.behavior import behavior_log_prob, embedding_log_prob
+from causalopt.data.constraint import Constraint, check_constraints
 from causalopt.doors import check_contract, check_number, check_seed, check_type
-from causalopt.errors import MissingPartError
+from causalopt.errors import ConfigError, MissingPartError
 from causalopt.objectives.contract import OBJECTIVE, Objective
 from causalopt.optimization.frontier import frontier
 from causalopt.optimization.kl_limit import UntilKL, kl_to
 from causalopt.optimization.path import FACTORS, at, factor_at_kl
+from causalopt.optimization.penalty import CORRELATIONS, check_correlations, penalised
 from causalopt.optimization.problem import draw_samples, policy_problem
 from causalopt.output import check_new_folder
 from causalopt.pseudo_outcome import PseudoOutcomes
@@ -35,6 +39,8 @@ def optimize(
     per_row: int = 2,
     choose: PseudoOutcomes | None = None,
     target_kl: float | None = None,
+    constraints: Sequence[Constraint] = (),
+    correlations: Sequence[float] = CORRELATIONS,
     seed: int = 0,
     directory: Path | None = None,
     callbacks: Sequence[Callback] = (),
@@ -61,6 +67,14 @@ def optimize(
     target_kl:
         KL of the policy to its reference, nats: the fit ends at or beyond it, and its path is followed back to it. With
         ``choose`` the path ends there. None sets no target.
+    constraints:
+        Bounds on the values of other outcomes (the data set's ``other_outcomes``), which ``choose`` is needed for: a
+        policy whose limits on these rows do not keep them is not returned (`causalopt.diagnostics.frontier`), unless
+        not even the reference's do and no other policy's, as ``frontier.sentence`` then says.
+    correlations:
+        With constraints, of the rewards of further fits with the constrained outcomes: each is penalised such that over
+        the reference's texts it has this correlation with them, and its path is a candidate too
+        (`causalopt.optimization.penalty.penalised`). At 0 a constrained outcome stays, to first order, as it is.
     seed:
         Seed of the reference's tuning, the draws and the optimisation.
     directory:
@@ -78,7 +92,7 @@ def optimize(
     DataError
         If ``pseudo`` is of another type, such as the data set itself.
     ConfigError
-        If ``objective`` or ``backend`` does not satisfy its contract.
+        If ``objective`` or ``backend`` does not satisfy its contract, or constraints cannot be used.
 
     Examples
     --------
@@ -103,6 +117,10 @@ def optimize(
         check_number("optimize: target_kl", target_kl, above=0)
     if choose is not None:
         check_type("optimize: choose", choose, (PseudoOutcomes,), "PseudoOutcomes of other rows, or None")
+    constraints = check_constraints(constraints, data)
+    correlations = check_correlations("optimize: correlations", correlations) if constraints else ()
+    if constraints and choose is None:
+        raise ConfigError("optimize: constraints need choose=, rows that show which policies keep them")
     if directory is not None:
         directory = Path(directory)
         check_new_folder(directory)
@@ -115,26 +133,48 @@ def optimize(
     rule = None
     if target_kl is not None:
         rule = UntilKL(kl_to(reference, data, seed), target_kl, name=f"until kl {target_kl} {seed}")
-    end = fit_policy(
-        pseudo,
-        maximand,
-        maker,
-        reference,
-        samples,
-        behavior_policy=behavior_policy,
-        seed=seed,
-        progress=Progress(None if directory is None else directory / "policy", callbacks),
-        on_checkpoint=rule,
-    )
+    start = reference
+
+    def fit(correlation: float | None, folder: str) -> tuple[Policy, float] | None:
+        """Return the end of a fit and the furthest point of its path; None if there is nothing to penalise."""
+        end = fit_policy(
+            pseudo,
+            maximand,
+            maker,
+            start,
+            samples,
+            behavior_policy=behavior_policy,
+            seed=seed,
+            progress=Progress(None if directory is None else directory / folder, callbacks),
+            on_checkpoint=rule,
+            constraints=constraints,
+            correlation=correlation,
+        )
+        if end is None or target_kl is None:
+            return None if end is None else (end, FACTORS[-1])
+        return end, factor_at_kl(end, start, target_kl, kl_to(start, data, seed, TARGET_DRAWS))
+
     seen = (data,) if choose is None else (data, choose.dataset)
-    policy, furthest = end, FACTORS[-1]
-    if target_kl is not None:
-        furthest = factor_at_kl(end, reference, target_kl, kl_to(reference, data, seed, TARGET_DRAWS))
-        policy = at(end, reference, furthest)
+    plain = fit(None, "policy")
+    assert plain is not None
+    end, furthest = plain
     if choose is None:
+        policy = end if target_kl is None else at(end, reference, furthest)
         return OptimizedPolicy(policy, reference, seen, end)
-    found = frontier(end, reference, choose, behavior_policy=behavior_policy, furthest=furthest, seed=seed)
-    return OptimizedPolicy(at(end, reference, found.chosen), reference, seen, end, found)
+    fits = {k: fit(k, f"correlation {k:g}") for k in correlations}
+    ends = {k: found for k, found in fits.items() if found is not None}
+    found = frontier(
+        end,
+        reference,
+        choose,
+        behavior_policy=behavior_policy,
+        furthest=furthest,
+        seed=seed,
+        constraints=constraints,
+        penalised=ends,
+    )
+    chosen = end if found.correlation is None else ends[found.correlation][0]
+    return OptimizedPolicy(at(chosen, reference, found.chosen), reference, seen, chosen, found)
 
 
 def needs_samples(objective: Objective, behavior_policy: BehaviorPolicy | None) -> bool:
@@ -153,8 +193,13 @@ def fit_policy(
     seed: int,
     progress: Progress,
     on_checkpoint: CheckpointRule | None = None,
-) -> Policy:
+    constraints: Sequence[Constraint] = (),
+    correlation: float | None = None,
+) -> Policy | None:
     """Fit a policy to pseudo-outcomes, given a reference and its ``samples``; used by `optimize` and every run.
+
+    With a ``correlation``, the rewards are penalised by the outcomes of ``constraints``
+    (`causalopt.optimization.penalty.penalised`); None is returned if there is nothing to penalise.
 
     Raises
     ------
@@ -168,13 +213,19 @@ def fit_policy(
         behavior = embedding_log_prob(pseudo, reference, samples, seed)
     else:
         behavior = behavior_log_prob(pseudo.dataset, reference, behavior_policy)
-    problem = policy_problem(
-        pseudo,
-        behavior,
-        samples if objective.needs_samples else None,
-        second_stage=objective.second_stage,
-        reference=reference,
-    )
+
+    def problem_of(rows: PseudoOutcomes) -> PolicyProblem:
+        drawn = samples if objective.needs_samples else None
+        return policy_problem(rows, behavior, drawn, second_stage=objective.second_stage, reference=reference)
+
+    problem = problem_of(pseudo)
+    if correlation is not None:
+        others = [pseudo.other(one.outcome, one.direction) for one in constraints]
+        varying = [rows for rows in others if np.ptp(rows.dataset.outcome[rows.dataset.rated])]
+        against = penalised(problem, [problem_of(rows) for rows in varying], correlation)
+        if against is None:
+            return None
+        problem = against
     if on_checkpoint is None:
         return backend.fit(problem, objective, reference=reference, seed=seed, progress=progress)
     rule = _Watched(on_checkpoint)

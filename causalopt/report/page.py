@@ -145,7 +145,8 @@ def _plots(run: RunFiles) -> dict[str, Markup]:
         figures["groups"] = plots.intervals(gains, axis, truth={}, zero=True)
     path = metrics.get("frontier") or {}
     if any(point["gain"] is not None for point in path.get("points", [])):
-        figures["frontier"] = plots.frontier(path["points"], axis, gain)
+        shown = [point for point in path["points"] if point.get("correlation") == path.get("correlation")]
+        figures["frontier"] = plots.frontier(shown, axis, gain)
     weights = run.pseudo_outcomes["s"].to_numpy(dtype=np.float64)
     if (weights != 1.0).any():
         figures["weights"] = plots.histogram({"weights": weights}, "stabilized weight s(x, w)")

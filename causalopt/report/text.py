@@ -178,7 +178,9 @@ def assumptions(metrics: Record) -> list[tuple[str, str]]:
         "uniform": " The logged texts are taken to have been shown equally often.",
         "embedding": " The density of the logged texts is a ratio estimated in embedding space.",
     }.get(metrics.get("behavior_policy") or "", "")
+    conversations = metrics.get("conversations")
     return [
+        *([("Conversations", str(conversations))] if conversations else []),
         (
             "Consistency",
             "A text has the same effect on a reader regardless of how it came to be shown, and one reader's text does "

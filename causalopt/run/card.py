@@ -54,6 +54,7 @@ def evidence_of(
             "|---|---|---|",
             *(f"| {name} | {estimate} | {low} to {high} |" for name, (estimate, low, high) in value.items()),
             "",
+            *_bounds(metrics),
             f"**Overlap.** {text.number(float(overlap['ess']))} effective of {overlap['clusters']:,} {overlap['unit']}"
             f"{', which is thin' if metrics['thin'] else ''}.{kl}",
             "",
@@ -67,6 +68,12 @@ def evidence_of(
             "",
         ]
     )
+
+
+def _bounds(metrics: Mapping[str, Any]) -> list[str]:
+    """Say whether the policy keeps the bounds on other outcomes; nothing without any."""
+    said = [str(one["sentence"]) for one in metrics.get("constraints") or []]
+    return [f"**Bounds.** {' '.join(said)}", ""] if said else []
 
 
 def _described(data: DirectOutcomeDataset) -> str:

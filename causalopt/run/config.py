@@ -16,14 +16,18 @@ from pydantic import (
     Field,
     ValidationError,
     create_model,
+    field_validator,
     model_validator,
 )
 
 from causalopt.data.columns import ROLES, Columns
+from causalopt.data.constraint import Constraint
+from causalopt.data.conversations import check_credit
 from causalopt.data.delimited import Dialect
 from causalopt.data.population import Population
 from causalopt.errors import ConfigError, one_line
 from causalopt.estimators.names import ADAPTIVE, DEFAULT, check_estimator
+from causalopt.optimization.penalty import CORRELATIONS, check_correlations
 from causalopt.output import impossible, shown_path
 from causalopt.run.strict_yaml import read_yaml
 from causalopt.signatures import MOST_SEED, shown
@@ -102,6 +106,14 @@ def _are_folder_names(named: dict[str, Any]) -> dict[str, Any]:
 Estimator = Annotated[str, AfterValidator(_is_estimator)]
 NamedPart = Annotated[Part, BeforeValidator(_name_alone), AfterValidator(_has_name)]
 """A replaceable part: its registered name, or a mapping with the name and the part's own settings."""
+
+
+def _is_credit(given: str) -> str:
+    try:
+        check_credit(given)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    return given
 
 
 class Section(BaseModel):
@@ -183,6 +195,13 @@ class DataConfig(_Roles):
     wide: dict[str, list[str]] | None = Field(
         None, description="{raters: [columns]}: each cell of these columns becomes a row with that outcome"
     )
+    conversation: str | None = Field(
+        None, description="column of the conversation, of a table with a row for each turn; text is what is said in it"
+    )
+    role: str = Field("role", description="column of who speaks in a turn: user, assistant, system or tool")
+    credit: Annotated[str, AfterValidator(_is_credit)] = Field(
+        "last", description="turn to which the outcome of a conversation belongs: the assistant's last one"
+    )
     format: str | None = Field(
         None, description="tool that exported the files: langfuse, tensorzero, phoenix, mlflow, label-studio, argilla"
     )
@@ -216,7 +235,7 @@ class DataConfig(_Roles):
     def roles(self) -> dict[str, Any]:
         """Keyword arguments of `DirectOutcomeDataset.from_path`."""
         names = ("tools", "direction", "on_missing", "on_missing_covariate", "adaptive")
-        reading = ("outcome_map", "missing_values", "wide", "decimal")
+        reading = ("outcome_map", "missing_values", "wide", "decimal", "conversation", "role", "credit")
         return {**vars(self.columns), **{name: vars(self)[name] for name in (*names, *reading)}}
 
     @property
@@ -291,6 +310,38 @@ class ChooseConfig(Section):
     size: Number = Field(0.2, gt=0, lt=1, description="share of the training rows' groups")
     level: Number = Field(0.9, gt=0.5, lt=1, description="level of the interval whose lower end is the bound")
     draws: Whole = Field(400, ge=20, le=MOST_DRAWS, description="texts of each policy of the path that writes some")
+    correlations: list[Number] = Field(
+        list(CORRELATIONS),
+        description="with constraints: of the rewards of further fits with the constrained outcomes; one fit each",
+    )
+
+    @field_validator("correlations")
+    @classmethod
+    def _are_correlations(cls, given: list[float]) -> list[float]:
+        try:
+            return list(check_correlations("these", given))
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+
+
+class ConstraintConfig(Section):
+    """A bound on the value of another outcome of the same texts; exactly one of ``at_most`` and ``at_least``."""
+
+    outcome: str = Field(min_length=1, description="column of the other outcome")
+    at_most: Number | None = Field(None, description="largest value, in units of that outcome")
+    at_least: Number | None = Field(None, description="smallest value, in units of that outcome")
+
+    @model_validator(mode="after")
+    def _is_one_bound(self) -> Self:
+        try:
+            self.constraint()
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def constraint(self) -> Constraint:
+        """Return the constraint."""
+        return Constraint(self.outcome, self.at_most, self.at_least)
 
 
 class EvaluationConfig(Section):
@@ -346,6 +397,9 @@ class RunConfig(Section):
     objective: NamedPart = {"name": "dr_cpo"}
     backend: NamedPart = {"name": "huggingface"}
     choose: ChooseConfig | None = Field(ChooseConfig(), description="null keeps the end of the fit")
+    constraints: list[ConstraintConfig] = Field(
+        [], description="bounds on other outcomes: [{outcome: complaints, at_most: 0.02}]"
+    )
     target_kl: Number | None = Field(
         None, ge=1e-6, description="KL of the policy to the reference, nats; with choose, of the end of its path"
     )
@@ -376,6 +430,25 @@ class RunConfig(Section):
         logged = any(column is not None for column in columns_of_q)
         if self.behavior_policy == "logged" and not logged and self.data.world is None:
             raise ValueError("behavior_policy: logged needs data.behavior_log_prob, the column of log-probabilities")
+        return self
+
+    @model_validator(mode="after")
+    def _constraints_have_columns(self) -> Self:
+        """Make the constrained outcomes roles of the data."""
+        if not self.constraints:
+            return self
+        if self.data.world is not None:
+            raise ValueError("constraints need a table (data.path): a world has one outcome")
+        if self.choose is None:
+            raise ValueError("constraints need choose: the rows set apart show which policies keep the bounds")
+        known = self.data.columns.other_outcomes
+        named = [one.outcome for one in self.constraints]
+        if self.data.columns.outcome in named:
+            raise ValueError(
+                f"constraints: {self.data.columns.outcome!r} is the outcome that is optimised; bound another column"
+            )
+        data = self.data.model_copy(update={"other_outcomes": tuple(dict.fromkeys([*known, *named]))})
+        object.__setattr__(self, "data", data)
         return self
 
     @model_validator(mode="after")

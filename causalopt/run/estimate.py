@@ -11,6 +11,7 @@ import numpy as np
 from causalopt import plugins
 from causalopt.backends.contracts import Policy
 from causalopt.backends.listed_policy import ListedPolicy
+from causalopt.data.conversations import SENTENCE
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.reader_groups import ReaderGroups
 from causalopt.errors import ConfigError, collected_warnings
@@ -132,6 +133,7 @@ def evaluated(
         without=fit_without(config, rows, outcome_data),
         population=population,
         groups=found_groups if config.evaluation.groups == "found" else config.evaluation.groups or None,
+        constraints=[one.constraint() for one in config.constraints],
     )
     # The best gain at a policy's KL, which a truth includes, exists for models alone.
     known = world is not None and not any(isinstance(one, (*NOT_CALLED, ListedPolicy)) for one in (policy.policy, base))
@@ -139,6 +141,7 @@ def evaluated(
     return {
         "outcome": rows.columns.outcome,
         "direction": rows.direction,
+        "conversations": None if config.data.conversation is None else SENTENCE,
         "policies": {"reference": LOGGED if reference is None else reference.name, "policy": policy.name},
         **evaluation_metrics(evaluation, rows, reference=name),
         "nuisance": {"test": nuisance_metrics(pseudo)},

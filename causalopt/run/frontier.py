@@ -14,6 +14,7 @@ from causalopt.optimization.kl_limit import kl_to
 from causalopt.optimization.path import at, factor_at_kl
 from causalopt.run.config import load_config
 from causalopt.run.plan import read_data
+from causalopt.run.replacement import ENDS
 from causalopt.run.saved_files import AGAIN, read_metrics
 from causalopt.simulation.contracts import SimulatedWorld
 
@@ -76,14 +77,17 @@ def write_point(run_directory: Path, kl: float, out: Path) -> PathPoint:
     ConfigError
         If this is not a finished run, the KL is not positive, or ``out`` exists.
     """
-    points = frontier_of(run_directory)["points"]
+    found = frontier_of(run_directory)
+    fit = found.get("correlation")  # of several fits, the one that the run's policy is from
+    points = [one for one in found["points"] if one.get("correlation") == fit]
     if not 0 < kl < float("inf"):
         raise ConfigError(f"--choose {kl:g}: must be a KL above 0 nats; the reference is {run_directory / 'reference'}")
     if out.exists():
         raise ConfigError(f"{out}: already exists; name another folder with --out")
     check_artefact(run_directory / "config.yaml")
     config = load_config(run_directory / "config.yaml")
-    reference, end = (load_policy(run_directory / name) for name in ("reference", "end"))
+    folder = "end" if fit is None else f"{ENDS}/correlation {fit:g}"
+    reference, end = (load_policy(run_directory / name) for name in ("reference", folder))
     world: SimulatedWorld | None = None if config.data.world is None else plugins.worlds.create(config.data.world)
     distance = kl_to(reference, read_data(config, world)[0], config.seed, config.evaluation.draws)
     factor = factor_at_kl(end, reference, kl, distance)

@@ -79,6 +79,7 @@ class Keys:
             "objective": self._part(plugins.objectives, config.objective),
             "behavior_policy": config.behavior_policy,
             "target_kl": config.target_kl,
+            "constraints": [one.model_dump() for one in config.constraints],
             **more,
         }
 

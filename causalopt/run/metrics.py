@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from causalopt.data.conversations import SENTENCE
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.response import who_answers
 from causalopt.diagnostics.frontier import Frontier
 from causalopt.diagnostics.group_verdict import judge_groups
 from causalopt.diagnostics.verdict import judge
+from causalopt.estimators.estimate import Estimate
+from causalopt.evaluation.constrained import Constrained
 from causalopt.evaluation.evaluate import Evaluation, describe
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.run.attributes import attribute_metrics
@@ -33,6 +36,7 @@ def run_metrics(
         "outcome": plan.train.columns.outcome,
         "direction": plan.train.direction,
         "objective": plan.config.objective["name"],
+        "conversations": None if plan.config.data.conversation is None else SENTENCE,
         **evaluation_metrics(evaluation, plan.test),
         "data": data_metrics(plan.train, plan.test, plan.outcome_rows),
         "nuisance": {"train": nuisance_metrics(train), "test": nuisance_metrics(test)},
@@ -79,6 +83,7 @@ def evaluation_metrics(
         "value": _values(evaluation),
         "estimates": evaluation.to_frame().to_dict("records"),
         "groups": groups,
+        "constraints": [constraint_metrics(one, evaluation.estimator) for one in evaluation.constrained],
         "not_computed": dict(evaluation.left_out),
         "overlap": evaluation.overlap.to_dict(),
         **_logged_law(evaluation),
@@ -111,6 +116,25 @@ def group_metrics(evaluation: Evaluation, test: DirectOutcomeDataset) -> dict[st
             for record, outlook in zip(rows.to_dict("records"), judged.outlooks, strict=True)
         ],
         "definitions": found.groups.to_dicts(),
+    }
+
+
+def constraint_metrics(found: Constrained, estimator: str) -> dict[str, Any]:
+    """Bound and values of a constrained outcome, as plain numbers, with a sentence on whether the bound holds."""
+
+    def value(estimate: Estimate | None) -> dict[str, Any] | None:
+        return None if estimate is None else describe(estimate, estimator, found.level)
+
+    both = found.policy is not None and found.reference is not None
+    return {
+        "outcome": found.constraint.outcome,
+        "at_most": found.constraint.at_most,
+        "at_least": found.constraint.at_least,
+        "policy": value(found.policy),
+        "reference": value(found.reference),
+        "difference": value(found.policy - found.reference) if both else None,  # type: ignore[operator]
+        "holds": found.holds,
+        "sentence": found.sentence,
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,7 +37,7 @@ from causalopt.run.kept import keep, kept
 from causalopt.run.keys import Keys, input_paths
 from causalopt.run.metrics import comparison_metrics, run_metrics
 from causalopt.run.plan import Arm, Plan, fit_without, pilot_rows
-from causalopt.run.replacement import COMPARISONS, EVENTS, WORK
+from causalopt.run.replacement import COMPARISONS, ENDS, EVENTS, WORK
 from causalopt.run.saved_files import read_metrics
 from causalopt.run.stages import Stage
 from causalopt.simulation.contracts import SimulatedWorld
@@ -119,12 +120,14 @@ class _Stages:
         logged = self.compare_logged(reference)
         samples = self.samples(reference, train.dataset)
         end = self.end(train, reference, samples)
-        factor, found = self.how_far(end, reference, train.dataset)
-        policy = at(end, reference, factor)
+        penalised = self.penalised(train, reference, samples)
+        factor, found = self.how_far(end, reference, train.dataset, penalised)
+        chosen = end if found is None or found.correlation is None else penalised[found.correlation]
+        policy = at(chosen, reference, factor)
         without = self.without()
         groups = self.groups(policy, reference, train)
         evaluation = self.evaluate("", policy, reference, test, None, without, groups)
-        if found is not None and not found.chosen:
+        if found is not None and (not found.chosen or found.reference_fails):
             evaluation = replace(evaluation, notes=(found.sentence, *evaluation.notes))
         frames = [
             self.draws_frame("reference", evaluation.draws["reference"]),
@@ -150,6 +153,7 @@ class _Stages:
         reference = self.reference()
         samples = self.samples(reference, train.dataset)
         self.end(train, reference, samples)
+        self.penalised(train, reference, samples)
         for name, arm in self.plan.comparisons.items():
             other_train = self.train_rows(name) if arm.own_nuisances else train
             self.comparison(name, other_train, reference, samples)
@@ -283,15 +287,38 @@ class _Stages:
             f"{COMPARISONS}/{name}",
         )
 
-    def how_far(self, end: Policy, reference: Policy, data: DirectOutcomeDataset) -> tuple[float, Frontier | None]:
+    def penalised(
+        self, train: PseudoOutcomes, reference: Policy, samples: list[list[str]] | None
+    ) -> dict[float, Policy]:
+        """Return the ends of the fits that constraints penalise, by correlation."""
+        config = self.plan.config
+        if not config.constraints or config.choose is None:
+            return {}
+        found = {}
+        for k in config.choose.correlations:
+            found[k] = self.policy_stage(
+                f"optimisation with correlation {k:g}",
+                self.keys.optimisation("", correlation=k),
+                partial(self.optimise, f"correlation {k:g}", self.plan.main, train, reference, samples, k),
+                f"{ENDS}/correlation {k:g}",
+            )
+        return found
+
+    def how_far(
+        self, end: Policy, reference: Policy, data: DirectOutcomeDataset, penalised: Mapping[float, Policy]
+    ) -> tuple[float, Frontier | None]:
         """Choose a point of the path, and write its policy."""
         files = self.files
 
         def compute() -> tuple[float, Frontier | None]:
             furthest = self.furthest(end, reference, data)
-            found = self.choose(end, reference, furthest)
+            distance = kl_to(reference, data, self.plan.config.seed)
+            moved = {k: policy for k, policy in penalised.items() if distance(policy) > 0}
+            ends = {k: (policy, self.furthest(policy, reference, data)) for k, policy in moved.items()}
+            found = self.choose(end, reference, furthest, ends)
             factor = (1.0 if furthest is None else furthest) if found is None else found.chosen
-            at(end, reference, factor).save(files.path / "policy")
+            chosen = end if found is None or found.correlation is None else penalised[found.correlation]
+            at(chosen, reference, factor).save(files.path / "policy")
             if found is not None:
                 files.write_frame("frontier.parquet", found.frame)
             return factor, found
@@ -310,10 +337,17 @@ class _Stages:
         )
 
     def optimise(
-        self, name: str, arm: Arm, pseudo: PseudoOutcomes, reference: Policy, samples: list[list[str]] | None
+        self,
+        name: str,
+        arm: Arm,
+        pseudo: PseudoOutcomes,
+        reference: Policy,
+        samples: list[list[str]] | None,
+        correlation: float | None = None,
     ) -> Policy:
+        """Return the end of a fit; the reference if it was to be penalised and there is nothing to penalise."""
         config = self.plan.config
-        return fit_policy(
+        end = fit_policy(
             pseudo,
             arm.objective,
             self.plan.backend,
@@ -323,7 +357,10 @@ class _Stages:
             seed=config.seed,
             progress=self.progress(f"optimisation-{name}", name),
             on_checkpoint=self.until_target(pseudo.dataset, reference),
+            constraints=self.plan.constraints,
+            correlation=correlation,
         )
+        return reference if end is None else end
 
     def until_target(self, data: DirectOutcomeDataset, reference: Policy) -> UntilKL | None:
         """Rule that ends a fit at the target KL; None for the fit's own end."""
@@ -341,7 +378,13 @@ class _Stages:
             end, reference, config.target_kl, kl_to(reference, data, config.seed, config.evaluation.draws)
         )
 
-    def choose(self, end: Policy, reference: Policy, furthest: float | None) -> Frontier | None:
+    def choose(
+        self,
+        end: Policy,
+        reference: Policy,
+        furthest: float | None,
+        penalised: Mapping[float, tuple[Policy, float | None]],
+    ) -> Frontier | None:
         """Choose a point of the path on the rows set apart for it; None if there are none."""
         config, rows = self.plan.config, self.plan.apart
         if config.choose is None:
@@ -367,6 +410,8 @@ class _Stages:
             furthest=FACTORS[-1] if furthest is None else furthest,
             population=config.data.population.over(DRAWN),
             seed=config.seed,
+            constraints=self.plan.constraints,
+            penalised={k: (policy, FACTORS[-1] if last is None else last) for k, (policy, last) in penalised.items()},
         )
 
     def evaluate(
@@ -396,6 +441,7 @@ class _Stages:
                 without=without,
                 population=config.data.population.over(DRAWN),
                 groups=groups,
+                constraints=self.plan.constraints,
             ),
         )
 

@@ -12,6 +12,7 @@ import numpy as np
 from causalopt import plugins
 from causalopt.backends.contracts import BACKEND, Backend, CandidateBackend, DescribedBackend
 from causalopt.data.choice_sets import ChoiceSets
+from causalopt.data.constraint import Constraint, check_constraints
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.population import DRAWN, Population
 from causalopt.data.reader_groups import check_names
@@ -70,6 +71,11 @@ class Plan:
     main: Arm
     comparisons: dict[str, Arm]
 
+    @property
+    def constraints(self) -> tuple[Constraint, ...]:
+        """Bounds on other outcomes."""
+        return tuple(one.constraint() for one in self.config.constraints)
+
     def data_sets(self) -> dict[str, DirectOutcomeDataset]:
         """Return all data sets, by their purpose."""
         named = {
@@ -110,6 +116,13 @@ def prepare(config: RunConfig) -> Plan:
     check_groups(config, train)
     backend.check([arm.objective for arm in arms.values()], config.samples.per_row)
     check_benchmark(config, train)
+    check_constraints([one.constraint() for one in config.constraints], everything)
+    if config.constraints and apart is None:
+        raise ConfigError(
+            f"constraints need rows set apart that show which policies keep the bounds, and a share of "
+            f"{config.choose.size if config.choose else 0:.0%} of the training rows holds fewer than {TOO_FEW:.0f} "
+            f"{' or '.join(train.units())}: raise choose.size"
+        )
     outcome_rows = read_outcome_rows(config, world)
     warn_of_few(test)
     return Plan(config, train, apart, test, outcome_rows, world, backend, arms.pop(""), arms)

@@ -34,7 +34,9 @@ WORK = ".work"
 """Folder with what is kept until the end of the run, to resume it."""
 EVENTS = "tensorboard"
 """Folder with a folder for the TensorBoard events of each fit, if ``report_to`` asks for them."""
-FOLDERS = ("reference", "policy", "end", COMPARISONS, EVENTS, WORK)
+ENDS = "ends"
+"""Folder with a folder for the end of each fit that constraints penalise."""
+FOLDERS = ("reference", "policy", "end", ENDS, COMPARISONS, EVENTS, WORK)
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:

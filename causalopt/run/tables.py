@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 from causalopt.backends.contracts import Policy
 from causalopt.data import files
 from causalopt.data.columns import Columns
+from causalopt.data.conversations import read_conversations
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.logs import read_log
 from causalopt.data.messages import split_messages
@@ -38,13 +40,19 @@ def read_dataset(path: Path, settings: DataConfig) -> DirectOutcomeDataset:
     else:
         frame = read_log(settings.format, path).frame
     loggers = dict(columns.loggers or {})
+    name = str(path)
+    if settings.conversation is not None and any(label not in frame.columns for label in loggers.values()):
+        # A policy is asked for its log-probabilities of the texts, which are those of whole conversations.
+        named = replace(columns, loggers=None)
+        frame, name = read_conversations(frame, named, settings.conversation, settings.role, name)
+        roles["conversation"] = None
     for label, source in loggers.items():
         if source not in frame.columns and Path(source).is_dir():
             policy = named_policy(source).policy
             assert not isinstance(policy, NOT_CALLED)
             loggers[label] = f"log q of {source}"
-            frame[loggers[label]] = _log_prob(policy, frame, columns, settings.tools, str(path))
-    return DirectOutcomeDataset.from_frame(frame, source=str(path), **{**roles, "loggers": loggers or None})
+            frame[loggers[label]] = _log_prob(policy, frame, columns, settings.tools, name)
+    return DirectOutcomeDataset.from_frame(frame, source=name, **{**roles, "loggers": loggers or None})
 
 
 def limited(data: DirectOutcomeDataset, rows: int | None, seed: int) -> DirectOutcomeDataset:
