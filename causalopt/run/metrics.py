@@ -15,6 +15,7 @@ from causalopt.diagnostics.group_verdict import judge_groups
 from causalopt.diagnostics.verdict import judge
 from causalopt.evaluation.evaluate import Evaluation, describe
 from causalopt.pseudo_outcome import PseudoOutcomes
+from causalopt.run.attributes import attribute_metrics
 from causalopt.run.plan import OutcomeRows, Plan
 
 
@@ -35,6 +36,7 @@ def run_metrics(
         **evaluation_metrics(evaluation, plan.test),
         "data": data_metrics(plan.train, plan.test, plan.outcome_rows),
         "nuisance": {"train": nuisance_metrics(train), "test": nuisance_metrics(test)},
+        "attributes": attribute_metrics(test, evaluation),
         "frontier": None if frontier is None else frontier.to_dict(),
         "truth": truth,
         "comparisons": comparisons,
