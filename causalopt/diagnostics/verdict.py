@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from causalopt.diagnostics.overlap import Overlap
-from causalopt.digits import change, plain
+from causalopt.digits import change, percent, plain
 from causalopt.estimators.estimate import Estimate
 
 TOO_FEW = 20.0
@@ -194,7 +194,7 @@ def judge(
         )
     if robustness_value is not None and outlook != "unclear":
         caveats.append(
-            f"A hidden cause of both reading and responding would have to explain {100 * robustness_value:.1f}% "
+            f"A hidden cause of both reading and responding would have to explain {percent(robustness_value)} "
             "of what is left unexplained in each to undo this."
         )
     by, least, most = change({"estimate": difference.value, "ci_low": low, "ci_high": high})

@@ -106,8 +106,10 @@ def _ranked(samples: pd.DataFrame, direction: str) -> tuple[dict[str, pd.DataFra
 
 
 def _same_prompts(reference: pd.DataFrame, policy: pd.DataFrame) -> bool:
-    """Whether the draws of both models answer the same prompts, one by one."""
+    """Whether the draws of both models answer the same prompts, one by one; a single prompt pairs nothing."""
     if "prompt" not in policy or len(reference) != len(policy) or policy["prompt"].isna().any():
+        return False
+    if policy["prompt"].nunique() < 2:
         return False
     return reference["prompt"].tolist() == policy["prompt"].tolist()
 
