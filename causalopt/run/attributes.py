@@ -14,10 +14,10 @@ from causalopt.evaluation.policies import Draws
 from causalopt.pseudo_outcome import PseudoOutcomes
 
 
-def attribute_metrics(test: PseudoOutcomes, evaluation: Evaluation) -> dict[str, Any] | None:
+def attribute_metrics(train: PseudoOutcomes, test: PseudoOutcomes, evaluation: Evaluation) -> dict[str, Any] | None:
     """Effect of each attribute in the held-out rows, adjusted and naive; None if no attributes were named.
 
-    Where all texts of both policies are coded, also the mean of each attribute over what they write.
+    Where all texts of both policies are coded in the rows of either, also the mean of each attribute over them.
     """
     data = test.dataset
     if not data.attributes.shape[1]:
@@ -25,7 +25,9 @@ def attribute_metrics(test: PseudoOutcomes, evaluation: Evaluation) -> dict[str,
     adjusted = _effects(test, test.xi, np.ones(len(test), dtype=bool))
     naive = _effects(test, data.outcome, data.rated)
     shared = [name for name in adjusted.effects if name in naive.effects]
-    written = {who: _written(test, evaluation.draws[who]) for who in ("reference", "policy")}
+    coding = pd.concat([part.dataset.attributes.assign(_text=part.dataset.texts) for part in (train, test)])
+    codes = coding.groupby("_text").mean()
+    written = {who: _written(codes, evaluation.draws[who]) for who in ("reference", "policy")}
     coded = all(means is not None for means in written.values())
     return {
         "sentence": _sentence(test),
@@ -75,12 +77,10 @@ def _sentence(test: PseudoOutcomes) -> str:
     )
 
 
-def _written(test: PseudoOutcomes, draws: Draws) -> dict[str, float] | None:
+def _written(codes: pd.DataFrame, draws: Draws) -> dict[str, float] | None:
     """Mean of each attribute over the texts of a policy; None if one of them was not coded."""
-    data = test.dataset
-    coded = data.attributes.assign(_text=data.texts).groupby("_text").mean()
-    if draws.weight is not None or not set(draws.texts) <= set(coded.index):
+    if draws.weight is not None or not set(draws.texts) <= set(codes.index):
         return None
     counts = pd.Series(draws.texts).value_counts()
-    means = coded.loc[counts.index].mul(counts / counts.sum(), axis=0).sum()
+    means = codes.loc[counts.index].mul(counts / counts.sum(), axis=0).sum()
     return {str(name): float(mean) for name, mean in means.items()}

@@ -13,7 +13,7 @@ from causalopt.data.dataset import DirectOutcomeDataset
 
 
 def logged_neighbours(texts: Sequence[str], logged: Sequence[DirectOutcomeDataset]) -> pd.DataFrame:
-    """Find for each text the logged one with the largest cosine similarity of their weighted words.
+    """Find for each text the logged one with the largest cosine similarity of their weighted words and pairs of words.
 
     Parameters
     ----------
@@ -48,14 +48,16 @@ def logged_neighbours(texts: Sequence[str], logged: Sequence[DirectOutcomeDatase
     )
     known = rows.groupby("text", sort=False)[["weight", "response"]].sum()
     # Single characters are words too, so that no text is without any.
-    words = TfidfVectorizer(token_pattern=r"(?u)\w+|[^\w\s]", sublinear_tf=True)
+    words = TfidfVectorizer(token_pattern=r"(?u)\w+|[^\w\s]", ngram_range=(1, 2), sublinear_tf=True)
     matrix = words.fit_transform([*known.index, ""])[:-1]
     search = NearestNeighbors(n_neighbors=1, metric="cosine", algorithm="brute").fit(matrix)
     distance, place = search.kneighbors(words.transform(texts))
-    nearest = known.iloc[place[:, 0]]
+    # Texts of the same words in another order may be as near: the text itself is the nearest to it.
+    itself = known.index.get_indexer(pd.Index(texts))
+    nearest = known.iloc[np.where(itself >= 0, itself, place[:, 0])]
     mean = np.divide(
         nearest["response"].to_numpy(), nearest["weight"].to_numpy(), where=nearest["weight"].to_numpy() > 0,
         out=np.full(len(nearest), np.nan),
     )  # fmt: skip
-    similarity = np.clip(1.0 - distance[:, 0], 0.0, 1.0)
+    similarity = np.where(itself >= 0, 1.0, np.clip(1.0 - distance[:, 0], 0.0, 1.0))
     return pd.DataFrame({"neighbour": nearest.index.to_numpy(), "neighbour_outcome": mean, "similarity": similarity})
