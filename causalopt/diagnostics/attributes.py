@@ -18,7 +18,8 @@ from causalopt.typing import Float64, Int64
 
 _SINGULAR = 1e-9
 """Share of an attribute's variation, given the others or without one cluster, that counts as none."""
-_CHUNK = 4096
+_HELD = 2_000_000
+"""Numbers that the regressions without each cluster hold in memory at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,9 +133,9 @@ def _independent(
             left_out[name] = "follows from the other attributes"
         else:
             kept[name] = values - share @ values
-    while kept and (name := _single(kept, share, ways)) is not None:
-        del kept[name]
-        left_out[name] = "rests on a single unit, without which nothing is left of it"
+    while kept and (single := _single(kept, share, ways)) is not None:
+        del kept[single]
+        left_out[single] = "rests on a single unit, without which nothing is left of it"
     return kept, left_out
 
 
@@ -153,15 +154,12 @@ def _single(kept: Mapping[str, Float64], share: Float64, ways: tuple[Int64, ...]
 
 def _grams_without(x: Float64, share: Float64, codes: Int64) -> Iterator[Float64]:
     """X'WX without each cluster, [chunk, k, k], a chunk of clusters at a time."""
-    total = x.T @ (share[:, None] * x)
-    order = np.argsort(codes, kind="stable")
-    starts = np.searchsorted(codes[order], np.arange(int(codes.max()) + 2))
-    for first in range(0, int(codes.max()) + 1, _CHUNK):
-        last = min(first + _CHUNK, int(codes.max()) + 1)
-        rows = order[starts[first] : starts[last]]
-        products = share[rows, None, None] * x[rows, :, None] * x[rows, None, :]
-        within = np.add.reduceat(products, starts[first:last] - starts[first], axis=0)
-        yield total - within
+    weighted = share[:, None] * x
+    total = x.T @ weighted
+    clusters = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
+    chunk = max(1, _HELD // x.shape[1] ** 2)
+    for first in range(0, len(clusters), chunk):
+        yield total - np.stack([x[rows].T @ weighted[rows] for rows in clusters[first : first + chunk]])
 
 
 def _changes(x: Float64, share: Float64, score: Float64, gram: Float64, codes: Int64) -> Float64:

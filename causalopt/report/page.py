@@ -140,7 +140,8 @@ def _shortened(settings: str) -> str:
 def _plots(run: RunFiles) -> dict[str, Any]:
     """Charts by name; "training" has a list of charts for each fit."""
     metrics = run.metrics
-    axis, found = f"difference in {metrics['outcome']}", {}
+    axis = f"difference in {metrics['outcome']}"
+    found: dict[str, Any] = {}
     path = metrics.get("frontier") or {}
     if any(point["gain"] is not None for point in path.get("points", [])):
         found["frontier"] = plots.frontier(path["points"], axis, true_gain(metrics.get("truth")))

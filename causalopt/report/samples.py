@@ -142,7 +142,9 @@ def _sample(record: Mapping[Any, Any]) -> Sample:
         shortened(str(record["text"])),
         shortened(readable(prompt)) if isinstance(prompt, str) else None,
         float("nan") if record["g"] is None else float(record["g"]),
-        *(record.get(key) for key in ("truth", "neighbour_outcome", "similarity")),
+        record.get("truth"),
+        record.get("neighbour_outcome"),
+        record.get("similarity"),
         None if record.get("neighbour") is None else shortened(str(record["neighbour"])),
     )
 

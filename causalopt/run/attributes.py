@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from causalopt.diagnostics.attributes import attribute_effects
+from causalopt.diagnostics.attributes import AttributeEffects, attribute_effects
 from causalopt.estimators.estimate import Estimate
 from causalopt.evaluation.evaluate import Evaluation
 from causalopt.evaluation.policies import Draws
 from causalopt.pseudo_outcome import PseudoOutcomes
+from causalopt.typing import Array, Float64
 
 
 def attribute_metrics(train: PseudoOutcomes, test: PseudoOutcomes, evaluation: Evaluation) -> dict[str, Any] | None:
@@ -22,11 +23,12 @@ def attribute_metrics(train: PseudoOutcomes, test: PseudoOutcomes, evaluation: E
     data = test.dataset
     if not data.attributes.shape[1]:
         return None
-    adjusted = _effects(test, test.xi, np.ones(len(test), dtype=bool))
-    naive = _effects(test, data.outcome, data.rated)
+    adjusted = _effects(test, test.xi, np.ones(len(test), dtype=bool), evaluation)
+    naive = _effects(test, data.outcome, data.rated, evaluation)
     shared = [name for name in adjusted.effects if name in naive.effects]
-    coding = pd.concat([part.dataset.attributes.assign(_text=part.dataset.texts) for part in (train, test)])
-    codes = coding.groupby("_text").mean()
+    parts = train.dataset, test.dataset
+    coding = pd.concat([part.attributes for part in parts])
+    codes = coding.groupby(np.array([text for part in parts for text in part.texts])).mean()
     written = {who: _written(codes, evaluation.draws[who]) for who in ("reference", "policy")}
     coded = all(means is not None for means in written.values())
     return {
@@ -46,9 +48,10 @@ def attribute_metrics(train: PseudoOutcomes, test: PseudoOutcomes, evaluation: E
     }
 
 
-def _effects(test: PseudoOutcomes, values: Any, rows: Any) -> Any:
+def _effects(test: PseudoOutcomes, values: Float64, rows: Array, evaluation: Evaluation) -> AttributeEffects:
     part = test.dataset.subset(rows)
-    return attribute_effects(part.attributes, values[rows], weight=part.weight, cluster=part.cluster())
+    cluster = part.cluster(evaluation.population)
+    return attribute_effects(part.attributes, values[rows], weight=part.weight, cluster=cluster)
 
 
 def _plain(estimate: Estimate, level: float) -> dict[str, float]:
