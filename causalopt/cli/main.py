@@ -6,7 +6,7 @@ import sys
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -146,12 +146,17 @@ app.command()(simulate)
 
 
 @app.command()
-def report(run_directory: RunArgument) -> None:
-    """Write a run's report.html again."""
-    from causalopt.report import write_report
+def report(
+    run_directory: RunArgument,
+    format_: Annotated[
+        Literal["html", "md"], typer.Option("--format", help="html: the page; md: Markdown for papers, report.md.")
+    ] = "html",
+) -> None:
+    """Write a run's report again, as report.html or report.md."""
+    from causalopt.report import write_markdown, write_report
 
-    with writing(run_directory / "report.html"):
-        written = write_report(run_directory)
+    with writing(run_directory / f"report.{format_}"):
+        written = (write_markdown if format_ == "md" else write_report)(run_directory)
     console.print(escaped(f"Report: {written}"), soft_wrap=True, highlight=False)
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from causalopt.arrays import as_exposure
-from causalopt.estimators.cluster import cluster_codes, pair_codes
+from causalopt.estimators.cluster import cluster_codes, cluster_sums, pair_codes
 from causalopt.estimators.estimate import Estimate
 from causalopt.estimators.jackknife import NOTHING_LEFT, Deletions
 from causalopt.typing import Array, Float64, Int64
 
+HELD = 2_000_000
+"""Numbers that the regressions without each cluster hold in memory at once."""
 COLUMNS = ("estimate", "se", "ci_low", "ci_high")
 CONSTANT = "does not vary among these texts"
 DEPENDENT = "is a linear combination of the other attributes"
@@ -105,13 +108,14 @@ def _regressions(
     pull = weight[:, None] * np.linalg.solve(gram, x.T).T
     coefficient = pull.T @ y
     residual = y - x @ coefficient
+    deleted = [_deleted(x, weight, residual, gram, pull, way) for way in _ways(codes, len(y))]
     return {
         position: Estimate(
             float(coefficient[j]),
             len(y) * pull[:, j] * residual,
             codes,
             estimator="least squares",
-            deletions=tuple(_deleted(x, weight, residual, gram, pull[:, j], j, way) for way in _ways(codes, len(y))),
+            deletions=tuple(of_way[j] for of_way in deleted),
         )
         for j, position in enumerate(kept, start=1)
     }, reasons
@@ -142,33 +146,37 @@ def _carried_by_one(x: Float64, weight: Float64, gram: Float64, codes: tuple[Int
     """Position of an attribute whose variation is that of one cluster; None if there is none."""
     scale = np.sqrt(np.diag(gram))
     for way in _ways(codes, len(x))[: max(1, len(codes))]:
-        for own in _grams(x, weight, way):
-            size, direction = np.linalg.eigh((gram - own) / np.outer(scale, scale))
-            if size[0] <= NOTHING_LEFT:
-                return int(np.argmax(np.abs(direction[1:, 0])))
+        for without in _grams_without(x, weight, gram, way):
+            size, direction = np.linalg.eigh(without / np.outer(scale, scale))
+            worst = int(size[:, 0].argmin())
+            if size[worst, 0] <= NOTHING_LEFT:
+                return int(np.argmax(np.abs(direction[worst, 1:, 0])))
     return None
 
 
-def _grams(x: Float64, weight: Float64, way: Int64) -> Float64:
-    """x' w x of each cluster, shape [G, k, k]."""
-    found = np.zeros((int(way.max()) + 1, x.shape[1], x.shape[1]))
-    for j in range(x.shape[1]):
-        for k in range(x.shape[1]):
-            found[:, j, k] = np.bincount(way, weight * x[:, j] * x[:, k], len(found))
-    return found
+def _grams_without(x: Float64, weight: Float64, gram: Float64, way: Int64) -> Iterator[Float64]:
+    """x' w x without each cluster, [chunk, k, k], as many clusters at a time as fit into memory."""
+    rows = np.split(np.argsort(way, kind="stable"), np.cumsum(np.bincount(way))[:-1])
+    chunk = max(1, HELD // x.shape[1] ** 2)
+    for first in range(0, len(rows), chunk):
+        own = [x[part].T @ (weight[part, None] * x[part]) for part in rows[first : first + chunk]]
+        yield gram - np.stack(own)
 
 
 def _deleted(
-    x: Float64, weight: Float64, residual: Float64, gram: Float64, pull: Float64, j: int, way: Int64
-) -> Deletions:
-    """Change of coefficient j without each cluster: -(A - A_g)^-1 X_g' w_g e_g, exact."""
+    x: Float64, weight: Float64, residual: Float64, gram: Float64, pull: Float64, way: Int64
+) -> list[Deletions]:
+    """Change of each coefficient without each cluster, -(A - A_g)^-1 X_g' w_g e_g, exact; the constant comes first."""
     groups = int(way.max()) + 1
-    score = np.stack([np.bincount(way, weight * residual * column, groups) for column in x.T], axis=1)
-    change = -np.linalg.solve(gram - _grams(x, weight, way), score[:, :, None])[:, j, 0]
-    nothing = np.zeros(groups)
+    score = cluster_sums((weight * residual)[:, None] * x, way)
+    parts, first = [], 0
+    for without in _grams_without(x, weight, gram, way):
+        parts.append(-np.linalg.solve(without, score[first : first + len(without), :, None])[..., 0])
+        first += len(without)
+    change, nothing = np.concatenate(parts), np.zeros(groups)
     # Share of the cluster in the coefficient's variance, for errors that are independent and alike.
-    share = np.sqrt(np.bincount(way, pull**2, groups))
-    return Deletions(np.asarray(change, dtype=np.float64), nothing, share, nothing)
+    share = np.sqrt(cluster_sums(pull**2, way))
+    return [Deletions(change[:, j], nothing, share[:, j], nothing) for j in range(x.shape[1])]
 
 
 def _ways(codes: tuple[Array, ...], n: int) -> list[Int64]:

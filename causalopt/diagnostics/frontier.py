@@ -12,6 +12,7 @@ import pandas as pd
 from causalopt.data.constraint import Constraint
 from causalopt.diagnostics.feasibility import Feasibility, feasibility
 from causalopt.diagnostics.verdict import TOO_FEW
+from causalopt.digits import number, plain, signed
 from causalopt.estimators.estimate import Estimate
 from causalopt.estimators.simultaneous import simultaneous
 
@@ -160,8 +161,8 @@ class Frontier:
             row = self.frame[self.frame["chosen"]].iloc[0]
             return (
                 f"Of {len(self.frame)} policies between the reference and what the fit reached, the one at "
-                f"{row['kl']:.2g} nats was chosen: on {apart}, its gain has the best {self.level:.0%} bound "
-                f"({row['bound']:+.3g})."
+                f"{number(float(row['kl']))} nats was chosen: on {apart}, its gain has the best {self.level:.0%} bound "
+                f"({plain(signed(number(float(row['bound']))))})."
             )
         if self.frame.empty:
             return "The policy is the reference: the fit ends so near to it that there is no path between them."

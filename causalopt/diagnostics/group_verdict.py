@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from causalopt.diagnostics.verdict import TOO_FEW
+from causalopt.digits import change, plain
 
 GroupOutlook = Literal["gains", "loses", "unclear"]
 
@@ -74,11 +75,11 @@ def judge_groups(
     said = []
     losing = frame[[one == "loses" for one in outlooks]]
     if len(losing):
-        each = [
-            f"{row.group} lose: {outcome} would move by {row.gain:+.4g} "
-            f"({100 * level:g}% simultaneous interval {row.ci_low:+.4g} to {row.ci_high:+.4g})"
-            for row in losing.itertuples()
-        ]
+        each = []
+        for row in losing.itertuples():
+            by, least, most = change({"estimate": row.gain, "ci_low": row.ci_low, "ci_high": row.ci_high})
+            size = plain(f"{by} ({100 * level:g}% simultaneous interval {least} to {most})")
+            each.append(f"{row.group} lose: {outcome} would move by {size}")
         said.append(f"Readers with {'; those with '.join(each)}.")
     gaining = [str(name) for name, one in zip(frame["group"], outlooks, strict=True) if one == "gains"]
     if gaining:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from causalopt.diagnostics.overlap import Overlap
+from causalopt.digits import change, percent, plain
 from causalopt.estimators.estimate import Estimate
 
 TOO_FEW = 20.0
@@ -29,6 +30,18 @@ HEAVY_TAIL = 0.7
 Outlook = Literal["better", "worse", "unclear"]
 
 
+def thin_below(clusters: int) -> float:
+    """Effective number of units below which overlap is thin, for this number of units; see `thin_overlap`.
+
+    Examples
+    --------
+    >>> from causalopt.diagnostics.verdict import thin_below
+    >>> [round(thin_below(clusters), 3) for clusters in (40, 75, 200, 1000)]
+    [20.0, 25.0, 30.0, 100.0]
+    """
+    return max(TOO_FEW, min(THIN_SIZE, clusters / 3), THIN_FRACTION * clusters)
+
+
 def thin_overlap(overlap: Overlap) -> str | None:
     """Explain in words why overlap is too thin for a conclusion, or return None if it is not.
 
@@ -45,8 +58,7 @@ def thin_overlap(overlap: Overlap) -> str | None:
     >>> thin_overlap(overlap(np.linspace(0, 60, 500)))
     'Overlap is thin: 500 logged rows count as 17 for this policy.'
     """
-    few = overlap.ess < max(TOO_FEW, min(THIN_SIZE, overlap.clusters / 3))
-    if few or overlap.ess_fraction < THIN_FRACTION:
+    if overlap.ess < thin_below(overlap.clusters):
         return f"Overlap is thin: {_logged(overlap)} count as {overlap.ess:.0f} for this policy."
     return left_out(overlap) or _heavy_tail(overlap)
 
@@ -182,13 +194,14 @@ def judge(
         )
     if robustness_value is not None and outlook != "unclear":
         caveats.append(
-            f"A hidden cause of both reading and responding would have to explain {100 * robustness_value:.1f}% "
+            f"A hidden cause of both reading and responding would have to explain {percent(robustness_value)} "
             "of what is left unexplained in each to undo this."
         )
+    by, least, most = change({"estimate": difference.value, "ci_low": low, "ci_high": high})
+    size = plain(f"{by} ({100 * level:g}% interval {least} to {most})")
     return Verdict(
         outlook,
-        f"{finding}: everybody reading its texts would move {outcome} by {difference.value:+.4g} "
-        f"({100 * level:g}% interval {low:+.4g} to {high:+.4g}).",
+        f"{finding}: everybody reading its texts would move {outcome} by {size}.",
         thin is not None,
         (*barred, *([] if thin is None else [thin]), *notes),
         tuple(caveats),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -154,8 +155,10 @@ class Evaluation(Summarised):
         Raises
         ------
         ConfigError
-            For another quantity.
+            For another quantity, or if plotly is not installed.
         """
+        if find_spec("plotly") is None:
+            raise ConfigError('plot needs plotly: pip install "causalopt[plot]"')
         from causalopt.evaluation.plot import interval_plot
 
         if quantity not in self.estimates:

@@ -124,7 +124,8 @@ def _training(path: Path) -> pd.DataFrame | None:
         return None
     frame = pd.DataFrame(records)
     frame = frame.assign(policy=frame["policy"].astype(str) if "policy" in frame else "")
-    counted = frame.groupby("policy").cumcount() + 1
+    frame = frame.assign(stage=frame["stage"].fillna("").astype(str) if "stage" in frame else "")
+    counted = frame.groupby(["policy", "stage"]).cumcount() + 1
     frame = frame.assign(step=frame["step"].fillna(counted) if "step" in frame else counted)
     # A resumed run repeats the steps after its last checkpoint.
-    return frame.drop_duplicates(["policy", "step"], keep="last")
+    return frame.drop_duplicates(["policy", "stage", "step"], keep="last")

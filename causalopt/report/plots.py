@@ -1,190 +1,139 @@
-"""The plotly figures of a report. Series differ in shape or dash as well as in colour; figures contain no texts."""
+"""The charts of a report. Series differ in dash as well as in colour; what a chart shows is in words or a table too."""
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
+from markupsafe import Markup
 
+from causalopt.digits import change, number, percent
+from causalopt.report.svg import Axis, Chart
 from causalopt.typing import Float64
 
-# After Okabe and Ito: distinct under colour blindness, and at least 3:1 on white and on the dark background.
-COLORS = ("#0b7fc0", "#d55e00", "#0f9b76", "#b5679a")
-DASHES = ("solid", "dash", "dot")
+MOST_POINTS = 200
+"""Points of a training curve; longer ones are averaged over as many equal stretches."""
 
 
-def intervals(
-    parts: Mapping[str, Mapping[str, Any]], axis: str, *, truth: Mapping[str, float], zero: bool = False
-) -> go.Figure:
-    """Draw one labelled estimate with its interval per row; ``truth`` marks the true values that are known."""
-    names, rows = list(parts), list(parts.values())
-    figure = go.Figure()
-    figure.add_scatter(
-        x=[part["estimate"] for part in rows],
-        y=list(range(len(rows))),
-        error_x={
-            "type": "data",
-            "symmetric": False,
-            "array": [part["ci_high"] - part["estimate"] for part in rows],
-            "arrayminus": [part["estimate"] - part["ci_low"] for part in rows],
-            "thickness": 2,
-            "width": 6,
-        },
-        mode="markers",
-        marker={"size": 11, "color": COLORS[0]},
-        name="estimate and interval",
-        showlegend=bool(truth),
-    )
-    if truth:
-        figure.add_scatter(
-            x=list(truth.values()),
-            y=[names.index(name) for name in truth],
-            mode="markers",
-            marker={"size": 14, "symbol": "x-thin", "line": {"width": 3, "color": COLORS[1]}},
-            name="truth",
-        )
-    if zero:
-        figure.add_vline(x=0, line={"color": "#7a828c", "width": 1.5, "dash": "dash"})
-    figure.update_yaxes(
-        range=[len(rows) - 0.4, -0.6],
-        tickvals=list(range(len(rows))),
-        ticktext=[_plain(name, 20) for name in names],
-        automargin=True,
-        showgrid=False,
-    )
-    figure.update_xaxes(title=_plain(axis))
-    return _styled(figure, height=110 + 40 * len(rows) + (20 if truth else 0))
-
-
-def frontier(points: Sequence[Mapping[str, Any]], axis: str, truth: float | None) -> go.Figure:
+def frontier(points: Sequence[Mapping[str, Any]], axis: str, truth: float | None) -> Markup:
     """Draw gain against KL with its simultaneous band, and mark the chosen point; ``truth`` is its true gain."""
     known = sorted((point for point in points if point["gain"] is not None), key=lambda point: float(point["kl"]))
-    chosen = [point for point in known if point["chosen"]]
-    start = {"kl": 0.0, "gain": 0.0, "ci_low": 0.0, "ci_high": 0.0}
-    path = [start, *known]
-    kl = [point["kl"] for point in path]
-    figure = go.Figure()
-    figure.add_scatter(
-        x=[*kl, *reversed(kl)],
-        y=[*(point["ci_high"] for point in path), *(point["ci_low"] for point in reversed(path))],
-        fill="toself",
-        fillcolor="rgba(11,127,192,0.18)",
-        line={"width": 0},
-        hoverinfo="skip",
-        name="band",
-    )
-    figure.add_scatter(
-        x=kl,
-        y=[point["gain"] for point in path],
-        mode="lines+markers",
-        marker={"size": 7, "color": COLORS[0]},
-        line={"color": COLORS[0], "width": 2},
-        name="estimate",
-    )
-    figure.add_scatter(
-        x=[point["kl"] for point in chosen] or [0.0],
-        y=[point["gain"] for point in chosen] or [0.0],
-        mode="markers",
-        marker={"size": 15, "symbol": "circle-open", "line": {"width": 3, "color": COLORS[1]}},
-        name="chosen",
-    )
-    if truth is not None and chosen:
-        figure.add_scatter(
-            x=[chosen[0]["kl"]],
-            y=[truth],
-            mode="markers",
-            marker={"size": 14, "symbol": "x-thin", "line": {"width": 3, "color": COLORS[1]}},
-            name="truth",
-        )
-    figure.add_hline(y=0, line={"color": "#7a828c", "width": 1.5, "dash": "dash"})
-    figure.update_xaxes(title="KL to the reference, nats", rangemode="tozero")
-    figure.update_yaxes(title=_plain(axis), automargin=True)
-    return _styled(figure, height=340)
+    path = [{"kl": 0.0, "gain": 0.0, "ci_low": 0.0, "ci_high": 0.0, "factor": 0.0}, *known]
+    kl, gain, low, high = ([float(point[key]) for point in path] for key in ("kl", "gain", "ci_low", "ci_high"))
+    chosen = next((point for point in known if point["chosen"]), path[0])
+    chart = Chart(Axis.between([0.0, *kl]), Axis.over([*low, *high, *([] if truth is None else [truth])]))
+    chart.area(kl, low, high)
+    chart.curve(kl, gain, 0)
+    for point in path:
+        estimate, lower, upper = change({"estimate": point["gain"], **point})
+        title = f"{number(point['kl'])} nats: {estimate} ({lower} to {upper})"
+        chart.point(point["kl"], point["gain"], title)
+    chart.point(chosen["kl"], chosen["gain"], "chosen", "chosen", 8)
+    if truth is not None and chosen is not path[0]:
+        chart.cross(chosen["kl"], truth)
+    label = "Difference from the reference against the distance from it, with a band; the numbers are in the table."
+    return chart.render(label, "distance from the reference (KL, nats)", axis)
 
 
-def histogram(values: Mapping[str, Float64], axis: str) -> go.Figure:
-    """Draw the distributions of one or more groups over common bins, as shares of each group."""
+def bins(values: Mapping[str, Float64]) -> tuple[Float64, dict[str, Float64]]:
+    """Return common edges for one or more groups, and the share of each group in each bin.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> edges, shares = bins({"a": np.array([0.0, 0.0, 1.0, np.nan])})
+    >>> float(edges[0]), float(edges[-1]), float(shares["a"].sum())
+    (0.0, 1.0, 1.0)
+    """
     finite = {name: array[np.isfinite(array)] for name, array in values.items()}
     pooled = np.concatenate(list(finite.values()))
-    bins = min(40, max(8, math.isqrt(len(pooled))))
+    count = min(40, max(8, math.isqrt(len(pooled))))
     try:
-        edges = np.histogram_bin_edges(pooled, bins=bins)
+        edges = np.histogram_bin_edges(pooled, bins=count)
     except ValueError:  # values so large, and so near each other, that there are no numbers between them
         middle = float(np.median(pooled))
         half = max(1.0, float(np.abs(pooled - middle).max()), 1e-6 * abs(middle))
-        edges = np.linspace(middle - half, middle + half, bins + 1)
-    figure = go.Figure()
-    for index, (name, array) in enumerate(finite.items()):
-        counts, _ = np.histogram(array, edges)
-        figure.add_scatter(
-            x=np.repeat(edges, 2)[1:-1],
-            y=np.repeat(counts / max(1, len(array)), 2),
-            mode="lines",
-            line={"color": COLORS[index % len(COLORS)], "width": 2, "dash": DASHES[index % len(DASHES)]},
-            fill="tozeroy" if len(finite) == 1 else None,
-            name=_plain(name),
-            showlegend=len(finite) > 1,
-        )
-    figure.update_xaxes(title=_plain(axis))
-    figure.update_yaxes(title="share", automargin=True, tickformat=".0%", rangemode="tozero")
-    return _styled(figure, height=300)
+        edges = np.linspace(middle - half, middle + half, count + 1)
+    return edges, {name: np.histogram(array, edges)[0] / max(1, len(array)) for name, array in finite.items()}
 
 
-def curves(training: Mapping[str, pd.DataFrame], keys: Sequence[str]) -> go.Figure:
-    """Draw each logged metric over the optimiser's steps, in one panel each, with one line for each model."""
-    figure = make_subplots(rows=len(keys), cols=1, shared_xaxes=True, vertical_spacing=0.06)
-    several, named = len(training) > 1, set()
-    for index, key in enumerate(keys):
-        for which, (name, logged) in enumerate(training.items()):
-            points = logged[["step", key]].dropna()
-            if points.empty:
-                continue
-            figure.add_scatter(
-                x=points["step"].to_numpy(),
-                y=points[key].to_numpy(dtype=np.float64),
-                mode="lines+markers" if len(points) <= 60 else "lines",
-                marker={"size": 5},
-                line={
-                    "color": COLORS[(which if several else index) % len(COLORS)],
-                    "width": 2,
-                    "dash": DASHES[which % len(DASHES)],
-                },
-                name=_plain(name if several else key),
-                legendgroup=name,
-                showlegend=several and name not in named,
-                row=index + 1,
-                col=1,
-            )
-            named.add(name)
-        figure.update_yaxes(title=_plain(key.replace("_", " ")), automargin=True, row=index + 1, col=1)
-    figure.update_xaxes(title="step", row=len(keys), col=1)
-    return _styled(figure, height=90 + 150 * len(keys) + (20 if several else 0))
+def histogram(values: Mapping[str, Float64], axis: str, label: str) -> Markup:
+    """Draw the distributions of one or more groups over common bins, as shares of each group."""
+    edges, shares = bins(values)
+    most = max((float(share.max(initial=0.0)) for share in shares.values()), default=0.0)
+    chart = Chart(Axis.between(edges), Axis.over([0.0, most or 1.0]), height=180, shares="y")
+    for series, share in enumerate(shares.values()):
+        xs = np.repeat(edges, 2)
+        ys = np.concatenate([[0.0], np.repeat(share, 2), [0.0]])
+        if len(shares) == 1:
+            chart.area(xs.tolist(), [0.0] * len(xs), ys.tolist())
+        chart.curve(xs.tolist(), ys.tolist(), series)
+    return chart.render(label, axis, "share of the texts" if len(shares) > 1 else "share of the rows")
 
 
-def _styled(figure: go.Figure, height: int) -> go.Figure:
-    """Style a figure; text and grid colours are left to the page, which knows whether it is light or dark."""
-    figure.update_layout(
-        template="none",
-        height=height,
-        margin={"l": 10, "r": 16, "t": 28, "b": 46},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"size": 13, "family": "system-ui, sans-serif"},
-        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0},
-        hovermode="closest",
-        dragmode=False,
-    )
-    figure.update_xaxes(zeroline=False, automargin=True, nticks=6, tickangle=0, title_font_size=13, title_standoff=8)
-    figure.update_yaxes(zeroline=False, title_font_size=13)
-    return figure
+def thinned(steps: Float64, values: Float64) -> tuple[Float64, Float64]:
+    """Average a curve over at most `MOST_POINTS` equal stretches.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> steps, values = thinned(np.arange(400.0), np.arange(400.0) % 2)
+    >>> len(steps), steps[:2].tolist(), set(values.tolist())
+    (200, [0.5, 2.5], {0.5})
+    """
+    if len(steps) <= MOST_POINTS:
+        return steps, values
+    parts = zip(np.array_split(steps, MOST_POINTS), np.array_split(values, MOST_POINTS), strict=True)
+    means = np.array([(step.mean(), value.mean()) for step, value in parts])
+    return means[:, 0], means[:, 1]
 
 
-def _plain(text: str, length: int = 40) -> str:
-    """Shorten a name to fit on a phone, and escape it so that plotly does not read it as markup."""
-    return html.escape(text if len(text) <= length else f"{text[: length - 1]}…", quote=False)
+def curve(logged: pd.DataFrame, key: str, label: str) -> Markup:
+    """Draw one logged metric of one fit over the optimiser's steps."""
+    points = logged[["step", key]].dropna()
+    steps, values = thinned(points["step"].to_numpy(np.float64), points[key].to_numpy(np.float64))
+    chart = Chart(Axis.between(steps), Axis.over(values, 3), height=110)
+    chart.curve(steps.tolist(), values.tolist(), 0)
+    return chart.render(label, "step", key.replace("_", " "))
+
+
+def contour(evidence: Mapping[str, Any], difference: Mapping[str, Any]) -> Markup:
+    """Draw what is left of the difference under a hidden confounder, against its two strengths.
+
+    A confounder of strengths c_y and c_d moves the difference by at most ``S sqrt(c_y c_d / (1 - c_d))``, with S the
+    ``max_bias`` of the evidence (Chernozhukov et al., "Long story short"). The interval, too, depends on the strengths
+    through that root alone, so that every line is known exactly from one of its points. The benchmarks are the recorded
+    covariates, each as if it had been hidden.
+    """
+    size, scale = abs(float(difference["estimate"])), float(evidence["max_bias"])
+    marks = [
+        (one["covariate"], float(one["assignment_share"]), float(one["outcome_share"]))
+        for one in evidence.get("benchmarks") or []
+    ]
+    least = [min(float(evidence[key]), 0.95) for key in ("robustness_value", "robustness_value_interval")]
+    x_most = min(0.95, max([1.6 * max(least), 0.02, *(1.15 * mark[1] for mark in marks)]))
+    y_most = min(1.0, max([1.6 * max(least), 0.02, *(1.15 * mark[2] for mark in marks)]))
+    chart = Chart(Axis(0.0, x_most), Axis(0.0, y_most), height=260, shares="xy")
+    strength = np.linspace(x_most / 400, x_most, 400)
+    limit = scale * math.sqrt(least[1] ** 2 / (1 - least[1]))
+    for series, bias in enumerate((size, size / 2, limit)):
+        if bias > 0:
+            needed = (bias / scale) ** 2 * (1 - strength) / strength
+            inside = needed <= y_most
+            chart.curve(strength[inside].tolist(), needed[inside].tolist(), series)
+    together: dict[tuple[int, int], list[str]] = {}
+    for name, x, y in marks:
+        chart.point(x, y, f"{name}: {percent(x)} of the weights, {percent(y)} of the responses", "benchmark", 5)
+        together.setdefault((round(20 * x / x_most), round(15 * y / y_most)), []).append(str(name))
+    for (x, y), names in together.items():  # names of points that would cover each other share a line
+        chart.text(x * x_most / 20, y * y_most / 15 + y_most / 20, _short(", ".join(names), 40))
+    label = "Strengths of a hidden confounder at which nothing, or half, is left of the difference."
+    vertical = "share of the unexplained variation of the responses"
+    return chart.render(label, "share of the variance of the weights", vertical)
+
+
+def _short(name: str, length: int = 24) -> str:
+    return name if len(name) <= length else f"{name[: length - 1]}…"

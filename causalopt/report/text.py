@@ -2,71 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
+from causalopt.diagnostics.verdict import TOO_FEW, thin_below
+from causalopt.digits import change, interval, number, percent
+
 Record = Mapping[str, Any]
-
-
-def number(value: Any) -> str:
-    """Format a number: three significant digits, thousands separators, a dash if there is none.
-
-    Examples
-    --------
-    >>> number(0.012345), number(1234567), number(None), number(-2.5)
-    ('0.0123', '1,234,567', '–', '−2.50')
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return "–" if value is None else str(value)
-    if isinstance(value, int):
-        text = f"{value:,}"
-    elif not math.isfinite(value):
-        return "–" if math.isnan(value) else ("∞" if value > 0 else "−∞")
-    elif value == 0:
-        text = "0"
-    elif abs(value) < 1e-4:
-        text = f"{value:.1e}"
-    else:
-        text = f"{value:,.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
-    return text.replace("-", "−")
-
-
-def interval(part: Record) -> tuple[str, str, str]:
-    """Format estimate, lower and upper end with the same number of decimals, determined by the interval's width.
-
-    Examples
-    --------
-    >>> interval({"estimate": 56.31, "ci_low": 55.12, "ci_high": 57.43})
-    ('56.3', '55.1', '57.4')
-    """
-    values = [float(part[key]) for key in ("estimate", "ci_low", "ci_high")]
-    width = values[2] - values[1]
-    if not all(map(math.isfinite, values)) or width <= 0:
-        estimate, low, high = map(number, values)
-        return estimate, low, high
-    decimals = min(max(0, 1 - math.floor(math.log10(width))), 8)
-    # A bound that is not zero must not be printed as zero: the reader looks for its sign.
-    while decimals < 8 and any(value != 0 and round(value, decimals) == 0 for value in values[1:]):
-        decimals += 1
-    estimate, low, high = (f"{value:,.{decimals}f}".replace("-", "−") for value in values)
-    return estimate, low, high
 
 
 def covers(part: Record, value: float) -> bool:
     """Return whether the interval contains ``value``."""
     return bool(part["ci_low"] <= value <= part["ci_high"])
-
-
-def percent(share: Any) -> str:
-    """Format a share between 0 and 1 as a percentage.
-
-    Examples
-    --------
-    >>> percent(0.1234), percent(None)
-    ('12.3%', '–')
-    """
-    return "–" if share is None or not math.isfinite(share) else f"{100 * share:.3g}%".replace("-", "−")
 
 
 def level_of(metrics: Record) -> str:
@@ -96,6 +43,134 @@ def headline(metrics: Record) -> str:
         f"This run recorded no verdict. The difference in {metrics['outcome']} is {estimate} "
         f"({level_of(metrics)} interval {low} to {high})."
     )
+
+
+def conclusion(metrics: Record) -> str:
+    """Conclusion of the run in one sentence without numbers; what `headline` says if the run recorded none.
+
+    Examples
+    --------
+    >>> conclusion({"verdict": "Overlap is thin. The policy ...", "outlook": "unclear"})
+    'The data do not show whether the optimised model is better or worse than the reference model.'
+    """
+    if not str(metrics.get("verdict") or "").strip():
+        return headline(metrics)
+    if stays(metrics):
+        return "No better model was found: the run leaves the reference model."
+    return {
+        "better": "The optimised model is better than the reference model.",
+        "worse": "The optimised model is worse than the reference model.",
+        "unclear": "The data do not show whether the optimised model is better or worse than the reference model.",
+    }[str(metrics.get("outlook") or "unclear")]
+
+
+def stays(metrics: Record) -> bool:
+    """Return whether the choice of how far to go fell on the reference itself."""
+    return (metrics.get("frontier") or {}).get("chosen") == 0
+
+
+def moved(metrics: Record) -> str:
+    """Say what reading texts of the optimised model would change, with the interval.
+
+    Examples
+    --------
+    >>> part = {"estimate": 0.5, "ci_low": 0.25, "ci_high": 0.75}
+    >>> moved({"outcome": "rating", "value": {"difference": part}})
+    '+0.50 rating (95% interval +0.25 to +0.75)'
+    """
+    difference, low, high = change(metrics["value"]["difference"])
+    return f"{difference} {metrics['outcome']} ({level_of(metrics)} interval {low} to {high})"
+
+
+def enough(metrics: Record) -> str | None:
+    """Say whether the effective number of units suffices for a conclusion; None if overlap was not measured.
+
+    Examples
+    --------
+    >>> enough({"overlap": {"ess": 74.07, "clusters": 460, "unit": "texts"}})
+    'For this model the 460 logged texts are worth 74.1 equally weighted ones, which is enough for a conclusion.'
+    >>> enough({"overlap": {"ess": 19.6, "clusters": 460, "unit": "texts"}}).partition(", ")[2]
+    'too few: nothing is concluded from fewer than 20.'
+    """
+    overlap = metrics.get("overlap") or {}
+    size, clusters = overlap.get("ess"), overlap.get("clusters")
+    if not isinstance(size, int | float) or not isinstance(clusters, int):
+        return None
+    unit = overlap.get("unit") or "rows"
+    said = f"For this model the {number(clusters)} logged {unit} are worth {number(float(size))} equally weighted ones"
+    limit = thin_below(clusters)
+    if size < TOO_FEW:
+        return f"{said}, too few: nothing is concluded from fewer than {number(int(TOO_FEW))}."
+    if size < limit:
+        return f"{said}, which is thin: with {number(clusters)} {unit}, {number(float(limit))} or more are needed."
+    if metrics.get("thin"):
+        return f"{said}, but they are not what the conclusion can rest on: see the caution."
+    if metrics.get("barred"):
+        return f"{said}. Something else stands against a conclusion: see the caution."
+    return f"{said}, which is enough for a conclusion."
+
+
+def sensitive(metrics: Record) -> str | None:
+    """Say how strong a confounder that was not recorded would have to be; None if nothing is concluded, or not known.
+
+    Examples
+    --------
+    >>> evidence = {"robustness_value_interval": 0.0711}
+    >>> sensitive({"outlook": "better", "data": {"covariates": ["age"]}, "evidence": evidence})[:80]
+    'A hidden cause of both text and response would have to explain 7.11% of what is '
+    """
+    found = (metrics.get("evidence") or {}).get("robustness_value_interval")
+    concluded = metrics.get("outlook") in ("better", "worse") and (metrics.get("data") or {}).get("covariates")
+    if not concluded or not isinstance(found, int | float):
+        return None
+    return (
+        f"A hidden cause of both text and response would have to explain {percent(found)} of what is left unexplained "
+        "in each to undo this."
+    )
+
+
+def cautions(metrics: Record) -> list[str]:
+    """List what a reader must know beside the conclusion, the most important first: what bars it, then thin overlap."""
+    return [str(reason) for reason in metrics.get("reasons") or []]
+
+
+def dropped(metrics: Record) -> str:
+    """Count the rows that were left out, by reason; empty if there are none.
+
+    Runs count them for training and held-out rows apart, as ``{"train": {reason: count}, "test": ...}``.
+
+    Examples
+    --------
+    >>> dropped({"data": {"dropped": {"train": {"no text": 6}, "test": {}}}}), dropped({"data": {"dropped": {}}})
+    ('6 (no text, train)', '')
+    """
+    parts = []
+    for name, found in ((metrics.get("data") or {}).get("dropped") or {}).items():
+        counts = (
+            {f"{reason}, {name}": n for reason, n in found.items()} if isinstance(found, Mapping) else {name: found}
+        )
+        parts += [f"{number(count)} ({reason})" for reason, count in counts.items()]
+    return ", ".join(parts)
+
+
+def model(metrics: Record) -> str:
+    """Say which model the run leaves, and how it was chosen.
+
+    Examples
+    --------
+    >>> model({"kl": 0.52})
+    'The optimised model is 0.520 nats away from the reference model.'
+    """
+    frontier, kl = metrics.get("frontier"), metrics.get("kl")
+    away = f"{number(kl)} nats away from the reference model" if isinstance(kl, int | float) else None
+    if stays(metrics):
+        return "The model that the run leaves is the reference model: no other was certain enough to be better."
+    if away is None:
+        return "The optimised model is in the folder policy."
+    chosen = ""
+    if frontier:
+        chosen = ", the distance with the best lower bound of its gain on rows set apart for this choice"
+    return f"The optimised model is {away}{chosen}."
 
 
 def outlook(metrics: Record) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from causalopt import digits
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.report import text
 
@@ -39,8 +40,9 @@ def evidence_of(
         The data sets of the run by name. Of a file, the card has the name, sizes and fingerprints, and no path.
     """
     overlap, level = metrics["overlap"], text.level_of(metrics)
-    value = {name: text.interval(metrics["value"][name]) for name in ("reference", "policy", "difference")}
-    kl = "" if metrics["kl"] is None else f" KL(policy || reference): {text.number(metrics['kl'])} nats."
+    size = digits.number(float(overlap["ess"]))
+    value = {name: digits.interval(metrics["value"][name]) for name in ("reference", "policy", "difference")}
+    kl = "" if metrics["kl"] is None else f" KL(policy || reference): {digits.number(metrics['kl'])} nats."
     return "\n".join(
         [
             HEADING,
@@ -55,7 +57,7 @@ def evidence_of(
             *(f"| {name} | {estimate} | {low} to {high} |" for name, (estimate, low, high) in value.items()),
             "",
             *_bounds(metrics),
-            f"**Overlap.** {text.number(float(overlap['ess']))} effective of {overlap['clusters']:,} {overlap['unit']}"
+            f"**Overlap.** {size} effective of {overlap['clusters']:,} {overlap['unit']}"
             f"{', which is thin' if metrics['thin'] else ''}.{kl}",
             "",
             "**Data.**",

@@ -40,7 +40,7 @@ def run_metrics(
         **evaluation_metrics(evaluation, plan.test),
         "data": data_metrics(plan.train, plan.test, plan.outcome_rows),
         "nuisance": {"train": nuisance_metrics(train), "test": nuisance_metrics(test)},
-        "attributes": attribute_metrics(test, plan.config.evaluation.level),
+        "attributes": attribute_metrics(train, test, evaluation),
         "frontier": None if frontier is None else frontier.to_dict(),
         "truth": truth,
         "comparisons": comparisons,

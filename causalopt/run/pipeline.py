@@ -31,11 +31,13 @@ from causalopt.optimization.problem import draw_samples
 from causalopt.processes import is_main, shared
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.report import write_report
+from causalopt.report.samples import places_shown
 from causalopt.run.card import evidence_of, with_evidence
 from causalopt.run.directory import RunDirectory
 from causalopt.run.kept import keep, kept
 from causalopt.run.keys import Keys, input_paths
 from causalopt.run.metrics import comparison_metrics, run_metrics
+from causalopt.run.neighbours import logged_neighbours
 from causalopt.run.plan import Arm, Plan, fit_without, pilot_rows
 from causalopt.run.replacement import COMPARISONS, ENDS, EVENTS, WORK
 from causalopt.run.saved_files import read_metrics
@@ -142,7 +144,7 @@ class _Stages:
             folder = f"{COMPARISONS}/{name}"
             comparisons[name] = comparison_metrics(result, plan.test, self.truth(other, reference, result), folder)
             frames.append(self.draws_frame(name, result.draws["policy"]))
-        files.write_frame("samples.parquet", pd.concat(frames, ignore_index=True))
+        files.write_frame("samples.parquet", self.with_neighbours(pd.concat(frames, ignore_index=True)))
         truth = self.truth(policy, reference, evaluation)
         metrics = run_metrics(plan, train, test, evaluation, truth, comparisons, found)
         return metrics if logged is None else {**metrics, "logged_log_prob": logged}
@@ -462,6 +464,13 @@ class _Stages:
         if self.plan.world is not None:
             frame["truth"] = true_responses(self.plan.world, draws.texts, draws.prompts)
         return frame
+
+    def with_neighbours(self, samples: pd.DataFrame) -> pd.DataFrame:
+        """Add the nearest logged text to each sample that the report shows; null for the others."""
+        train, test = self.plan.train, self.plan.test
+        shown = places_shown(samples, test.direction)
+        found = logged_neighbours(samples["text"].iloc[shown].tolist(), [train, test])
+        return samples.join(found.set_index(samples.index[shown]))
 
     def progress(self, folder: str, name: str) -> Progress:
         """Return where a fit keeps its checkpoints, reports its steps and writes its events."""

@@ -76,6 +76,8 @@ def test_from_a_table_to_a_policy_and_its_texts(call, survey):
     (survey / "run" / "report.html").unlink()
     assert call("report", survey / "run")[0] == 0
     assert (survey / "run" / "report.html").exists()
+    assert call("report", survey / "run", "--format", "md")[0] == 0
+    assert (survey / "run" / "report.md").read_text(encoding="utf-8").count("@inproceedings") == 1
     code, _, err = call("run", survey / "survey.yaml", "--out", survey / "run")
     assert code == 2
     assert "already contains a run" in err

@@ -27,7 +27,7 @@ def test_the_largest_bound_is_chosen_and_not_the_largest_gain():
     assert found.chosen == 0.5
     own = estimate(0.4, 2.0, seed=50)
     np.testing.assert_allclose(found.frame.loc[1, "bound"], 0.4 - stats.t.ppf(0.95, own.df) * own.se)
-    assert "0.5 nats was chosen" in found.sentence
+    assert "0.500 nats was chosen" in found.sentence
     # The band contains all three at once: it is wider than each interval.
     assert (found.frame["ci_low"] < found.frame["bound"]).all()
 

@@ -23,7 +23,7 @@ def test_only_intervals_that_exclude_zero_with_enough_units_conclude():
     found = judge_groups(FRAME, outcome="rating", level=0.9)
     assert found.outlooks == ("gains", "loses", "unclear", "unclear", "unclear")
     assert found.sentence == (
-        "Readers with b lose: rating would move by -1 (90% simultaneous interval -1.5 to -0.5). Readers with a gain."
+        "Readers with b lose: rating would move by -1.0 (90% simultaneous interval -1.5 to -0.5). Readers with a gain."
     )
 
 

@@ -123,6 +123,48 @@ def full_metrics() -> dict[str, Any]:
             ],
         },
         "kl": 1.2,
+        "attributes": {
+            "sentence": "The responses, summarised linearly in the attributes.",
+            "written": True,
+            "left_out": {"length": "is the same in all rows"},
+            "effects": [
+                {
+                    "attribute": name,
+                    "adjusted": interval(0.2, 0.1),
+                    "naive": interval(-0.4, 0.1),
+                    "direction": "better",
+                    "reference": 0.4,
+                    "policy": 0.6,
+                }
+                for name in ("bravery", HOSTILE)
+            ],
+        },
+        "constraints": [
+            {"outcome": "length", "holds": True, "sentence": "length stays at most 40."},
+            {"outcome": "offence", "holds": False, "sentence": "offence stays at most 0.1."},
+        ],
+        "groups": {
+            "sentence": "No group of readers can be shown to gain or to lose.",
+            "notes": [HOSTILE],
+            "heterogeneity_p_value": 0.21,
+            "level": 0.95,
+            "estimator": "sndr",
+            "gains": [
+                {
+                    "group": f"age = {name}",
+                    "rows": 300,
+                    "clusters": 280,
+                    "ess": 90.0,
+                    "gain": gain,
+                    "ci_low": None if gain is None else gain - 0.4,
+                    "ci_high": None if gain is None else gain + 0.4,
+                    "reason": "too few rows" if gain is None else None,
+                    "thin": False,
+                    "outlook": "unclear",
+                }
+                for name, gain in (("young", 0.3), (HOSTILE, None))
+            ],
+        },
         "evidence": {
             "robustness_value": 0.123,
             "robustness_value_interval": 0.0456,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from causalopt.digits import interval
 from causalopt.report import text
 
 
@@ -29,7 +30,7 @@ def test_a_run_that_recorded_no_verdict_gets_none() -> None:
 
 
 def test_a_bound_that_is_not_zero_is_not_printed_as_zero() -> None:
-    assert text.interval({"estimate": 0.3, "ci_low": 0.004, "ci_high": 0.6}) == ("0.300", "0.004", "0.600")
+    assert interval({"estimate": 0.3, "ci_low": 0.004, "ci_high": 0.6}) == ("0.300", "0.004", "0.600")
 
 
 def test_assumptions_name_the_covariates_and_the_density() -> None:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from causalopt.backends.huggingface.card import model_card
-from causalopt.report.text import interval
+from causalopt.digits import interval
 
 Command = Callable[..., tuple[object, str, str]]
 

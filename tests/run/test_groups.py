@@ -79,7 +79,9 @@ def test_the_losing_group_stands_beside_the_verdict_and_in_the_report(finished):
     report = (directory / "report.html").read_text()
     assert "For whom" in report
     assert "party = &lt;right&gt;" in report
-    assert 'data-plot="plot-groups"' in report
+    table = report[report.index('aria-label="Difference by group of readers"') :].partition("</table>")[0]
+    drawn = table.count("<circle")
+    assert drawn == sum(row["gain"] is not None for row in found["gains"])
     again = evaluate_run(directory)
     assert again["groups"] == found
 

@@ -18,6 +18,7 @@ import yaml
 import causalopt as co
 from causalopt.backends import load_policy
 from causalopt.data.population import FIXED
+from causalopt.digits import number
 from causalopt.run.config import parse_config
 from causalopt.run.evaluate import evaluate_run
 from causalopt.run.pipeline import run
@@ -115,7 +116,7 @@ def test_the_policy_is_the_chosen_point_of_the_path(finite):
     reference, end, policy = (load_policy(finite / name) for name in ("reference", "end", "policy"))
     np.testing.assert_array_equal(end.interpolated(reference, found["chosen"]).theta, policy.theta)
     assert found["rows"] == 280
-    assert f"{metrics(finite)['kl']:.2g} nats was chosen" in found["sentence"]
+    assert f"{number(metrics(finite)['kl'])} nats was chosen" in found["sentence"]
 
 
 def test_too_few_rows_set_none_apart_and_say_so(tmp_path):
