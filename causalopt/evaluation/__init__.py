@@ -13,9 +13,11 @@ from causalopt.diagnostics.sensitivity import (
     riesz_representer,
     sensitivity,
 )
+from causalopt.diagnostics.transport import Transport, transport
 from causalopt.diagnostics.verdict import Verdict, judge, thin_overlap, verdict
 from causalopt.estimators.adaptive import adaptive_dr, stable_weights
 from causalopt.estimators.balance import balance
+from causalopt.estimators.calibration import CalibratedScores, calibrate_scores, calibrated_judge
 from causalopt.estimators.dm import dm
 from causalopt.estimators.dr import dr, dr_os, sndr, switch_dr
 from causalopt.estimators.estimate import Estimate, TTest
@@ -26,6 +28,7 @@ from causalopt.estimators.simultaneous import SimultaneousIntervals, simultaneou
 __all__ = [
     "Benchmark",
     "Bounds",
+    "CalibratedScores",
     "Estimate",
     "GroupVerdict",
     "Nonresponse",
@@ -34,10 +37,13 @@ __all__ = [
     "Sensitivity",
     "SimultaneousIntervals",
     "TTest",
+    "Transport",
     "Verdict",
     "adaptive_dr",
     "balance",
     "benchmark",
+    "calibrate_scores",
+    "calibrated_judge",
     "clipped_ipw",
     "covariate_balance",
     "dm",
@@ -62,6 +68,7 @@ __all__ = [
     "stable_weights",
     "switch_dr",
     "thin_overlap",
+    "transport",
     "truncated_mass",
     "verdict",
     "weight_calibration",
