@@ -56,10 +56,9 @@ CASES = {
     "randomised, 5%": Case(0.05),
     "randomised, 10%": Case(0.10),
     "randomised, 25%": Case(0.25),
-    "confounded, 5%": Case(0.05, confounding=1.0),
-    "confounded, 10%": Case(0.10, confounding=1.0),
-    "confounded, 25%": Case(0.25, confounding=1.0),
-    "judge likes long letters, 10%": Case(0.10, for_long=1.0),
+    "confounded, 10%": Case(0.10, confounding=0.6),
+    "confounded, 5%": Case(0.05, confounding=0.6),
+    "judge likes long letters, 25%": Case(0.25, for_long=1.0),
 }
 
 
@@ -78,9 +77,9 @@ def draw(case: Case, seed: int) -> Table:
     """Draw a table.
 
     A letter is worth f(x): a sum over its phrases, an interaction of the first two, and an effect of its own that no
-    embedding of words shows, in all of standard deviation about 0.65. Reader i responds to it with 5 + f(x) + 0.8 age_i + 0.4 sex_i + age_i h(x) + noise of standard deviation
-    0.7, with h a sum over phrases, of standard deviation about 0.2; ages have mean zero, so that the difference of two
-    policies is that of f. Readers are shown each of the letters with log-odds -confounding age_i (f(x) - mean) / sd.
+    embedding of words shows, in all of standard deviation about 0.65. Reader i responds to it with
+    5 + f(x) + 0.8 age_i + 0.4 sex_i + age_i h(x) + noise of standard deviation 0.7, with h a sum over phrases, of
+    standard deviation about 0.2; ages have mean zero, so that the difference of two policies is that of f. Readers are shown each of the letters with log-odds -confounding age_i (f(x) - mean) / sd.
 
     The judge gives 1 to 5 stars, 1 + 4 expit(1.5 z) with z the standardised f(x) + 0.5 noise of the letter + for_long
     times its length: in the right order but for the noise, on a curve that bends, and with too wide a range.

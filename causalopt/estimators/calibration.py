@@ -264,7 +264,7 @@ def calibrated_judge(
             raise DataError("score_policy must hold the scores of texts drawn from the policy, not a single number")
         f_policy = calibrated.at(drawn.ravel(), counted).reshape(drawn.shape)
     outside = float(calibrated.outside(drawn.ravel()).mean())
-    refuse_outside(outside, "texts of the policy")
+    refuse_outside(outside, "texts that the policy writes", "score_policy")
     residual = np.where(rated, np.asarray(xi, dtype=np.float64), 0.0) - calibrated.of_rows
     found = balance(
         alpha,
@@ -279,12 +279,12 @@ def calibrated_judge(
     return replace(found, estimator="calibrated_judge", details={**details, "outside": outside})
 
 
-def refuse_outside(outside: float, what: str) -> None:
+def refuse_outside(outside: float, what: str, source: str) -> None:
     """Raise `OverlapError` if more than a tenth of a policy's scores lie where no outcome was observed."""
     if outside > MOST_OUTSIDE:
         raise OverlapError(
-            f"{outside:.0%} of the {what} have scores unlike those of the logged texts with an outcome (at most "
-            f"{MOST_OUTSIDE:.0%} may): there the calibration is a guess that no outcome corrects; collect outcomes for "
+            f"{source}: {outside:.0%} of the {what} have scores unlike those of the logged texts with an outcome (at "
+            f"most {MOST_OUTSIDE:.0%} may): there the calibration is a guess that no outcome corrects; collect outcomes for "
             "such texts, or evaluate a policy nearer to the logged one"
         )
 

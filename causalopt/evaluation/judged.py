@@ -287,7 +287,7 @@ def evaluate_with_judge(
         if not one.logged
     }
     for who, share in outside.items():
-        refuse_outside(share, f"{rows.source}: texts of the {who}" if rows.source else f"texts of the {who}")
+        refuse_outside(share, f"texts that the {who} writes", rows.source)
     calibration, adjusted = _calibrate(pseudo, ready.terms["policy"], of_rows)
     judged, estimates = {}, {}
     for who, terms in ready.terms.items():
