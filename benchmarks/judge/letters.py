@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit
+from scipy.special import expit, log_softmax
 
 from causalopt.backends.finite_policy import FinitePolicy
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.simulation.tilting import temperature_at, tilt
-from causalopt.typing import Float64
+from causalopt.typing import Float64, Int64
 
 PHRASES = (
     ("dear neighbour", "good evening", "hello there", "to whom it may concern", "friends"),
@@ -64,9 +64,14 @@ CASES = {
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Rows, a policy and its reference, the judge's score of each of the letters [625], and the true difference."""
+    """Rows, a policy and its reference, the judge's score of each of the letters [625], and the true difference.
+
+    ``text`` is the position of each row's letter, ``shown`` the probability with which its reader was shown it, [n].
+    """
 
     data: DirectOutcomeDataset
+    text: Int64
+    shown: Float64
     policy: FinitePolicy
     reference: FinitePolicy
     score: Float64
@@ -79,7 +84,8 @@ def draw(case: Case, seed: int) -> Table:
     A letter is worth f(x): a sum over its phrases, an interaction of the first two, and an effect of its own that no
     embedding of words shows, in all of standard deviation about 0.65. Reader i responds to it with
     5 + f(x) + 0.8 age_i + 0.4 sex_i + age_i h(x) + noise of standard deviation 0.7, with h a sum over phrases, of
-    standard deviation about 0.2; ages have mean zero, so that the difference of two policies is that of f. Readers are shown each of the letters with log-odds -confounding age_i (f(x) - mean) / sd.
+    standard deviation about 0.2; ages have mean zero, so that the difference of two policies is that of f. Readers
+    are shown each of the letters with log-odds -confounding age_i (f(x) - mean) / sd.
 
     The judge gives 1 to 5 stars, 1 + 4 expit(1.5 z) with z the standardised f(x) + 0.5 noise of the letter + for_long
     times its length: in the right order but for the noise, on a curve that bends, and with too wide a range.
@@ -110,7 +116,8 @@ def draw(case: Case, seed: int) -> Table:
     aim = worth_z + 0.35 * (ONE_HOT @ rng.normal(size=20)) + case.for_long * LONG
     log_prob = tilt(uniform, aim, temperature_at(uniform, aim, KL))
     truth = float((np.exp(log_prob) - np.exp(uniform)) @ worth)
-    return Table(data, known(log_prob), known(uniform), score, truth)
+    shown = np.exp(log_softmax(log_odds, axis=1))[np.arange(n), text]
+    return Table(data, text, shown, known(log_prob), known(uniform), score, truth)
 
 
 def known(log_prob: Float64) -> FinitePolicy:

@@ -9,43 +9,110 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.judge.letters import CASES, LETTERS, Table, draw
-from causalopt.data.population import DRAWN
+from benchmarks.judge.letters import CASES, LENGTH, LETTERS, ONE_HOT, Case, Table, draw
+from causalopt.data.folds import group_folds
+from causalopt.data.population import FIXED
 from causalopt.errors import CausalOptWarning, OverlapError
+from causalopt.evaluation import Estimate, calibrate_scores, calibrated_judge, dm, snipw, transport
 from causalopt.evaluation.judged import JudgedEvaluation, JudgeScores, evaluate_with_judge
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
 
-DRAWS = 300
+DRAWS, KNOWN_DRAWS, DRAWN_FOR_CJE = 300, 2000, 1000
+"""Texts of each policy: on the default path, with known ratios, and for `cje-eval`."""
 DIMENSIONS = 20
-DRAWN_FOR_CJE = 1000
+FOLDS = 5
 FIRST_SEED = 50_000
 """Seeds below were used in development."""
-CJE_REPLICATIONS = 100
-"""Number of tables on which `cje-eval` runs."""
+SLOW_REPLICATIONS = 40
+"""Number of tables on which the default path, with balancing weights, and `cje-eval` run."""
+KNOWN, BALANCE = "known ratios", "balance"
 CJE = "cje-eval"
-NAMES = {"calibrated_judge": "calibrated judge", "balance": "balance, no judge", "raw_judge": "judge as it is"}
 
 
 def replicate(case: str, seed: int) -> list[dict[str, Any]]:
     """One row for each method; a refusal is a row of its own, without an estimate."""
     drawn = draw(CASES[case], seed)
     common = {"case": case, "replication": seed, "truth": drawn.truth}
-    pseudo = _fitted(drawn, randomised=CASES[case].confounding == 0)
+    rows = [{**common, **row} for row in _known_ratios(drawn, seed)]
+    if seed < FIRST_SEED + SLOW_REPLICATIONS:
+        rows += [{**common, **row} for row in _default_path(drawn, CASES[case])]
+        if find_spec("cje") is not None:
+            rows.append({**common, "method": CJE, **_cje(drawn, seed)})
+    return rows
+
+
+def _known_ratios(drawn: Table, seed: int) -> list[dict[str, Any]]:
+    """The array function, with the known probabilities with which letters were shown, and none of the product's fits.
+
+    The outcomes are adjusted for age and sex by least squares, cross-fitted. The letters are all there are, so
+    that rows are drawn, and not letters.
+    """
+    data, score = drawn.data, drawn.score
+    n, rated = len(data), data.rated
+    fold = group_folds(np.arange(n), FOLDS, seed)
+    w = np.column_stack([data.covariates["age"], data.covariates["sex"] == "m"]).astype(np.float64)
+    w -= w.mean(axis=0)
+    adjusted, response = np.zeros(n), np.zeros(n)
+    for k in range(FOLDS):
+        train = rated & (fold != k)
+        design = np.hstack([ONE_HOT[drawn.text[train]], w[train]])
+        slope = np.linalg.lstsq(design, data.outcome[train], rcond=None)[0][-2:]
+        response[fold == k] = w[fold == k] @ slope
+    adjusted[rated] = data.outcome[rated] - response[rated]
+    rng = np.random.default_rng([seed, 24])
+    values, plain, raw = [], [], []
+    p_value = np.nan
+    for policy in (drawn.policy, drawn.reference):
+        probability = policy.probability
+        alpha = np.where(rated, probability[drawn.text] / drawn.shown, 0.0)
+        alpha /= alpha.mean()
+        texts = rng.choice(len(probability), KNOWN_DRAWS, p=probability)
+        common = {"observed": rated, "reader_response": response}
+        scores = score[drawn.text]
+        weight = rated / drawn.shown + ~rated
+        try:
+            found = calibrated_judge(
+                alpha, adjusted, scores, score[texts], fold=fold, calibration_weight=weight, **common
+            )
+        except OverlapError as error:
+            return [{"weights": KNOWN, "method": "refused", "reason": str(error)}]
+        values.append(found)
+        with np.errstate(divide="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", CausalOptWarning)
+            plain.append(snipw(np.log(alpha), adjusted, reader_response=response))
+        raw.append(dm(score[texts]))
+        if policy is drawn.policy:
+            f = calibrate_scores(scores, adjusted, fold=fold, observed=rated, weight=weight)
+            residual = np.where(rated, adjusted - f.of_rows, 0.0)
+            length = LENGTH[drawn.text]
+            p_value = transport(alpha, residual, scores, length, observed=rated).p_value
+    found = {"calibrated judge": values, "no judge": plain, "judge as it is": raw}
+    rows = [{"weights": KNOWN, "method": name, **_numbers(one[0] - one[1])} for name, one in found.items()]
+    rows[0]["transport_p"] = p_value
+    return rows
+
+
+def _default_path(drawn: Table, case: Case) -> list[dict[str, Any]]:
+    """What `causalopt.evaluate_with_judge` returns."""
+    pseudo = _fitted(drawn, randomised=case.confounding == 0)
     judge = JudgeScores({(None, text): float(score) for text, score in zip(LETTERS, drawn.score, strict=True)})
-    rows = []
     try:
         found = _evaluated(drawn, pseudo, judge)
     except OverlapError as error:
-        rows.append({**common, "method": "refused", "reason": str(error)})
-    else:
-        for name, estimate in found.estimates["difference"].items():
-            low, high = estimate.confint(0.95)
-            numbers = {"estimate": estimate.value, "se": estimate.se, "ci_low": low, "ci_high": high}
-            transport = found.transport["policy"].p_value if name == "calibrated_judge" else np.nan
-            rows.append({**common, "method": NAMES[name], **numbers, "transport_p": transport})
-    if seed < FIRST_SEED + CJE_REPLICATIONS and find_spec("cje") is not None:
-        rows.append({**common, "method": CJE, **_cje(drawn, seed)})
+        return [{"weights": BALANCE, "method": "refused", "reason": str(error)}]
+    names = {"calibrated_judge": "calibrated judge", "balance": "no judge"}
+    rows = [
+        {"weights": BALANCE, "method": names[name], **_numbers(estimate)}
+        for name, estimate in found.estimates["difference"].items()
+        if name in names
+    ]
+    rows[0]["transport_p"] = found.transport["policy"].p_value
     return rows
+
+
+def _numbers(estimate: Estimate) -> dict[str, float]:
+    low, high = estimate.confint(0.95)
+    return {"estimate": estimate.value, "se": estimate.se, "ci_low": low, "ci_high": high}
 
 
 def _fitted(drawn: Table, randomised: bool) -> PseudoOutcomes:
@@ -57,14 +124,14 @@ def _fitted(drawn: Table, randomised: bool) -> PseudoOutcomes:
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CausalOptWarning)
-        return nuisances.fit_transform(drawn.data.with_population(DRAWN))
+        return nuisances.fit_transform(drawn.data.with_population(FIXED))
 
 
 def _evaluated(drawn: Table, pseudo: PseudoOutcomes, judge: JudgeScores) -> JudgedEvaluation:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CausalOptWarning)
         return evaluate_with_judge(
-            drawn.policy, pseudo, judge, reference=drawn.reference, draws=DRAWS, population=DRAWN
+            drawn.policy, pseudo, judge, reference=drawn.reference, draws=DRAWS, population=FIXED
         )
 
 
@@ -90,6 +157,7 @@ def _cje(drawn: Table, seed: int) -> dict[str, float]:
         warnings.simplefilter("ignore")
         found = analyze_dataset(fresh_draws_data=records, **scales).compare_policies("policy", "reference")
     return {
+        "weights": "",
         "estimate": found["difference"],
         "se": found["se_difference"],
         "ci_low": found["ci_lower"],

@@ -12,7 +12,7 @@ from benchmarks.judge.replication import CJE
 from benchmarks.output import Bar
 from benchmarks.running import markdown, replications_table
 
-CELL = ["case", "method"]
+CELL = ["case", "method", "weights"]
 LOW, HIGH = 0.92, 0.98
 FORMATS = {
     **dict.fromkeys(CELL, ""),
@@ -28,7 +28,7 @@ FORMATS = {
 def table(results: pd.DataFrame) -> pd.DataFrame:
     """One row a case and method; "not carried over" is the share of tables whose transport test rejects at 5%."""
     order = {name: k for k, name in enumerate(CASES)}
-    known = results[results["method"] != "refused"]
+    known = results[results["method"] != "refused"].assign(weights=lambda rows: rows["weights"].fillna(""))
     cells = replications_table(known.sort_values([*CELL, "replication"]), CELL)
     tested = known.assign(rejected=(known["transport_p"] < 0.05).where(known["transport_p"].notna()))
     rejected = tested.groupby(CELL)["rejected"].mean().rename("not carried over").reset_index()
