@@ -23,7 +23,7 @@ DIMENSIONS = 20
 FOLDS = 5
 FIRST_SEED = 50_000
 """Seeds below were used in development."""
-SLOW_REPLICATIONS = 40
+SLOW_REPLICATIONS = 20
 """Number of tables on which the default path, with balancing weights, and `cje-eval` run."""
 KNOWN, BALANCE = "known ratios", "balance"
 CJE = "cje-eval"

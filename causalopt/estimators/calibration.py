@@ -284,8 +284,8 @@ def refuse_outside(outside: float, what: str, source: str) -> None:
     if outside > MOST_OUTSIDE:
         raise OverlapError(
             f"{source}: {outside:.0%} of the {what} have scores unlike those of the logged texts with an outcome (at "
-            f"most {MOST_OUTSIDE:.0%} may): there the calibration is a guess that no outcome corrects; collect outcomes for "
-            "such texts, or evaluate a policy nearer to the logged one"
+            f"most {MOST_OUTSIDE:.0%} may): there the calibration is a guess that no outcome corrects; collect "
+            "outcomes for such texts, or evaluate a policy nearer to the logged one"
         )
 
 
