@@ -295,7 +295,7 @@ def _flags(observed: Any, n: int) -> Array:
     flags = as_vector("observed", observed, n)
     if np.any((flags != 0) & (flags != 1)):
         raise DataError("observed must be 0 or 1, or false or true")
-    return flags == 1
+    return np.asarray(flags == 1)
 
 
 def _folds(unit: Int64, counted: Array, seed: int) -> Int64:

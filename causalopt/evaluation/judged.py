@@ -281,6 +281,7 @@ def evaluate_with_judge(
     asked = _Asked(judge)
     scores = {who: asked(one.prompts, one.texts) for who, one in drawn.items()}
     of_rows = _scores_of_rows(rows, asked, all_rows=any(one.logged for one in drawn.values()))
+    calibration, adjusted = _calibrate(pseudo, ready.terms["policy"], of_rows)
     outside = {
         who: _outside(rows, ready.population, of_rows, scores[who], seed)
         for who, one in drawn.items()
@@ -288,7 +289,6 @@ def evaluate_with_judge(
     }
     for who, share in outside.items():
         refuse_outside(share, f"texts that the {who} writes", rows.source)
-    calibration, adjusted = _calibrate(pseudo, ready.terms["policy"], of_rows)
     judged, estimates = {}, {}
     for who, terms in ready.terms.items():
         judged[who] = _with_scores(terms, estimator, calibration, adjusted, rows, drawn[who], scores[who], asked)

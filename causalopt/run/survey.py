@@ -191,10 +191,9 @@ def _long(frame: pd.DataFrame, columns: SurveyColumns, source: str) -> pd.DataFr
         keys = ["item", "rater"]
     twice = long.duplicated(keys).to_numpy()
     if twice.any():
-        row = long.iloc[int(twice.argmax())]
+        rater, item = (long[role].iloc[int(twice.argmax())] for role in ("rater", "item"))
         raise DataError(
-            f"{source}: rater {row['rater']!r} answered item {row['item']!r} twice: keep one answer, or name the items "
-            "apart"
+            f"{source}: rater {rater!r} answered item {item!r} twice: keep one answer, or name the items apart"
         )
     if "a" in long:  # each pair of systems on an item is compared on its own
         pair = [" and ".join(sorted(both)) for both in zip(long["a"], long["b"], strict=True)]
@@ -256,7 +255,7 @@ def _judged(long: pd.DataFrame, worth: Float64 | None, column: str, source: str,
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as plain values."""
-    return [{key: _plain(value) for key, value in row.items()} for row in frame.to_dict(orient="records")]
+    return [{str(key): _plain(value) for key, value in row.items()} for row in frame.to_dict(orient="records")]
 
 
 def _plain(value: Any) -> Any:

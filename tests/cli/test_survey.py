@@ -119,7 +119,11 @@ BAD = {
     "ties only": (frame_of(["tie"] * 6), (), "all 6 answers are ties"),
     "no answers": (frame_of([None] * 6), (), "holds no answer in any of its 6 rows"),
     "empty answers": (frame_of([" "] * 6), (), "holds no answer in any of its 6 rows"),
-    "an unknown column": (frame_of(["A", "B"] * 2), ("--answer", "answr"), "no column 'answr' (did you mean 'answer'?)"),
+    "an unknown column": (
+        frame_of(["A", "B"] * 2),
+        ("--answer", "answr"),
+        "no column 'answr' (did you mean 'answer'?)",
+    ),
     "an unknown rater": (frame_of(["A", "B"] * 2), ("--raters", "zed"), "no column 'zed'"),
     "no rows": (frame_of(["A", "B"]).iloc[:0], (), "has no rows"),
     "an answer twice": (frame_of(["A", "B"], ["ann", "ann"]).assign(item=[1, 1]), (), "answered item '1' twice"),
@@ -214,3 +218,23 @@ def test_win_rates_are_covered() -> None:
         low, high = interval(found)
         hits += low <= 0.6 <= high
     assert hits >= 178
+
+
+def test_the_example_of_the_documentation(tmp_path, call) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "survey.md").read_text(encoding="utf-8")
+    table = next(block for block in page.split("```") if block.startswith("\nitem,rater"))
+    path = tmp_path / "answers.csv"
+    path.write_text(table.lstrip(), encoding="utf-8")
+    out = tmp_path / "numbers.json"
+    code, printed, err = call(path, "--system-a", "left", "--system-b", "right", "--out", out)
+    assert (code, err) == (0, "")
+    assert "0.667" in printed
+    found = json.loads(out.read_text())
+    (row,) = found["win_rates"]
+    assert (row["system"], row["over"], row["answers"]) == ("new", "old", 12)
+    stated = re.search(r"prints a win rate of ([\d.]+) for `new`", page.replace("\n", " "))
+    assert stated is not None
+    assert f"{row['win_rate']:.3f}" == stated[1]
+    votes = re.search(r"majorities of the four items are (.*?)\.", page.replace("\n", " "))
+    assert votes is not None
+    assert [one["majority"] for one in found["majority"]] == re.findall("`(.*?)`", votes[1])
