@@ -26,7 +26,6 @@ def test_the_generator_is_as_described() -> None:
     age = data.covariates["age"].to_numpy(dtype=float)
     score = drawn.score[drawn.text]
     assert np.corrcoef(age, score)[0, 1] < -0.3
-    assert abs(np.corrcoef(*(x[:, None] for x in (age, score)), rowvar=False)[0, 1]) > 0.3
     weight = 1 / drawn.shown
     centred = [x - np.average(x, weights=weight) for x in (age, score)]
     assert abs(np.average(centred[0] * centred[1], weights=weight)) < 0.1
