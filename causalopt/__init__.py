@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from causalopt.estimators.estimate import Estimate
     from causalopt.evaluation.evaluate import Evaluation, evaluate
     from causalopt.evaluation.found_groups import find_groups
+    from causalopt.evaluation.judged import JudgedEvaluation, JudgeScores, evaluate_with_judge
     from causalopt.optimization.optimize import optimize
     from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
 
@@ -32,10 +33,13 @@ __all__ = [
     "Evaluation",
     "FiniteBackend",
     "HuggingFaceBackend",
+    "JudgeScores",
+    "JudgedEvaluation",
     "OptimizedPolicy",
     "PseudoOutcomeEstimator",
     "PseudoOutcomes",
     "evaluate",
+    "evaluate_with_judge",
     "evaluation",
     "find_groups",
     "optimize",
@@ -50,10 +54,13 @@ _HOMES = {
     "Evaluation": "causalopt.evaluation.evaluate",
     "FiniteBackend": "causalopt.backends.finite",
     "HuggingFaceBackend": "causalopt.backends.huggingface",
+    "JudgeScores": "causalopt.evaluation.judged",
+    "JudgedEvaluation": "causalopt.evaluation.judged",
     "OptimizedPolicy": "causalopt.backends.optimized",
     "PseudoOutcomeEstimator": "causalopt.pseudo_outcome",
     "PseudoOutcomes": "causalopt.pseudo_outcome",
     "evaluate": "causalopt.evaluation.evaluate",
+    "evaluate_with_judge": "causalopt.evaluation.judged",
     "find_groups": "causalopt.evaluation.found_groups",
     "optimize": "causalopt.optimization.optimize",
 }

@@ -22,6 +22,7 @@ from causalopt.cli.frontier import frontier
 from causalopt.cli.generate import generate
 from causalopt.cli.init import init
 from causalopt.cli.simulate import simulate
+from causalopt.cli.survey import survey
 from causalopt.errors import CausalOptError, CausalOptWarning, ConfigError, one_line
 from causalopt.output import check_new_folder, writing
 
@@ -143,6 +144,7 @@ app.command()(choose)
 app.command()(generate)
 app.command()(export)
 app.command()(simulate)
+app.command()(survey)
 
 
 @app.command()

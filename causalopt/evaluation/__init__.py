@@ -14,9 +14,11 @@ from causalopt.diagnostics.sensitivity import (
     riesz_representer,
     sensitivity,
 )
+from causalopt.diagnostics.transport import Transport, transport
 from causalopt.diagnostics.verdict import Verdict, judge, thin_overlap, verdict
 from causalopt.estimators.adaptive import adaptive_dr, stable_weights
 from causalopt.estimators.balance import balance
+from causalopt.estimators.calibration import CalibratedScores, calibrate_scores, calibrated_judge
 from causalopt.estimators.dm import dm
 from causalopt.estimators.dr import dr, dr_os, sndr, switch_dr
 from causalopt.estimators.estimate import Estimate, TTest
@@ -27,6 +29,7 @@ from causalopt.estimators.simultaneous import SimultaneousIntervals, simultaneou
 __all__ = [
     "Benchmark",
     "Bounds",
+    "CalibratedScores",
     "Estimate",
     "GroupVerdict",
     "Nonresponse",
@@ -35,11 +38,14 @@ __all__ = [
     "Sensitivity",
     "SimultaneousIntervals",
     "TTest",
+    "Transport",
     "Verdict",
     "adaptive_dr",
     "attribute_effects",
     "balance",
     "benchmark",
+    "calibrate_scores",
+    "calibrated_judge",
     "clipped_ipw",
     "covariate_balance",
     "dm",
@@ -64,6 +70,7 @@ __all__ = [
     "stable_weights",
     "switch_dr",
     "thin_overlap",
+    "transport",
     "truncated_mass",
     "verdict",
     "weight_calibration",

@@ -11,45 +11,36 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from causalopt.backends.contracts import Policy
-from causalopt.backends.optimized import OptimizedPolicy
-from causalopt.behavior import behavior_log_prob, behavior_source
 from causalopt.data.constraint import Constraint, check_constraints
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.population import DRAWN, Population
 from causalopt.data.reader_groups import ReaderGroups, check_names
-from causalopt.data.seen_rows import refuse_seen_rows
 from causalopt.diagnostics.overlap import Overlap, warn_if_mean_ratio_is_not_one
 from causalopt.diagnostics.verdict import thin_overlap
-from causalopt.doors import check_contract, check_number, check_seed, check_type
+from causalopt.doors import check_number, check_seed, check_type
 from causalopt.errors import CausalOptWarning, ConfigError, MissingPartError, OverlapError, OverlapWarning
 from causalopt.estimators.estimate import Estimate
-from causalopt.estimators.names import ADAPTIVE, DEFAULT, MARGINALIZED, check_estimator
+from causalopt.estimators.names import ADAPTIVE, DEFAULT, check_estimator
 from causalopt.evaluation.adaptive import propensity
 from causalopt.evaluation.by_group import GroupGains, gains_by_group
-from causalopt.evaluation.comparison import compared, overlap_of
+from causalopt.evaluation.comparison import overlap_of
 from causalopt.evaluation.constrained import Constrained, constrained_value
 from causalopt.evaluation.divergence import Divergence, divergence
 from causalopt.evaluation.evidence import Evidence, gather_evidence
-from causalopt.evaluation.logged_law import LoggedLaw, few_texts, is_listed, look_at_logged_law
+from causalopt.evaluation.logged_law import LoggedLaw, look_at_logged_law
 from causalopt.evaluation.policies import (
-    NOT_CALLED,
     Draws,
     Evaluable,
-    LoggedPolicy,
     ModelPolicy,
-    ScoredPolicy,
-    Subject,
     as_subject,
-    context_rows,
-    over_choices_of,
-    population_of,
 )
-from causalopt.evaluation.terms import PolicyTerms, policy_terms
+from causalopt.evaluation.prepared import Prepared, check_two, prepare
+from causalopt.evaluation.terms import PolicyTerms
 from causalopt.progress import track
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
 from causalopt.signatures import shown
 from causalopt.summary import Summarised
-from causalopt.typing import BehaviorPolicy, Int64
+from causalopt.typing import BehaviorPolicy
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -275,15 +266,7 @@ def evaluate(
         If overlap is too thin for a conclusion, see `causalopt.evaluation.thin_overlap`; and if the mean ratio to
         logged log-probabilities is far from one.
     """
-    check_type(
-        "evaluate: data", data, (DirectOutcomeDataset, PseudoOutcomes), "a DirectOutcomeDataset or PseudoOutcomes"
-    )
-    if not isinstance(policy, NOT_CALLED):
-        check_contract("evaluate: policy", policy, ("log_prob", "sample"), "a policy")
-    if reference is None and isinstance(policy, OptimizedPolicy):
-        reference = policy.reference
-    if reference is None:
-        raise ConfigError("evaluate needs reference=, the policy to compare with (LoggedPolicy() for the logs)")
+    reference = check_two("evaluate", policy, reference, data)
     if estimators is None:
         rows = data.dataset if isinstance(data, PseudoOutcomes) else data
         estimators = ADAPTIVE if rows.adaptive and propensity(rows) is not None else DEFAULT
@@ -295,15 +278,9 @@ def evaluate(
     check_number("evaluate: draws", draws, least=2, whole=True)
     check_number("evaluate: level", level, above=0, below=1)
     check_seed("evaluate: seed", seed)
-    if not isinstance(reference, NOT_CALLED):
-        check_contract("evaluate: reference", reference, ("log_prob", "sample"), "a policy")
     constraints = check_constraints(constraints, data.dataset if isinstance(data, PseudoOutcomes) else data)
     if population is not None:
         check_type("evaluate: population", population, (Population,), "a Population")
-    for one in (policy, reference):
-        if isinstance(one, OptimizedPolicy):
-            rows = data.dataset if isinstance(data, PseudoOutcomes) else data
-            refuse_seen_rows(rows, one.seen, "evaluate it on rows that it never saw, such as the other side of a split")
     if groups is not None and not isinstance(groups, ReaderGroups):
         if groups == "found":
             raise ConfigError(
@@ -314,34 +291,21 @@ def evaluate(
             raise ConfigError(f"evaluate: groups must be a list of covariates, not {shown(groups)}")
         asked = data.dataset if isinstance(data, PseudoOutcomes) else data
         check_names(groups, asked.covariates.columns, asked.source)
-    asked = data.dataset if isinstance(data, PseudoOutcomes) else data
-    new, old = (_over_choices(as_subject(one), asked) for one in (policy, reference))
-    if population is None:
-        population = population_of(new, old)
-    if isinstance(data, PseudoOutcomes):
-        pseudo = data
-    else:
-        rows = data.with_population(population)
-        pseudo = (nuisances or PseudoOutcomeEstimator(seed=seed)).fit_transform(rows)
-    if behavior_reference is not None:
-        behavior_reference = over_choices_of(behavior_reference, asked)
-    elif isinstance(old, ModelPolicy) and not is_listed(old):
-        behavior_reference = old.policy
-    if behavior_policy is None:
-        behavior_policy = _source_for(new, old, pseudo.dataset, behavior_reference)
-    source = behavior_source(pseudo.dataset, behavior_reference, behavior_policy)
-    behavior = None if source == "embedding" else behavior_log_prob(pseudo.dataset, behavior_reference, source)
-    row = context_rows(pseudo.dataset, draws, seed)
-    drawn = {
-        "reference": reference_draws or old.draw(pseudo, draws, seed, row),
-        "policy": new.draw(pseudo, draws, seed, row),  # the same random numbers: a policy minus itself is exactly 0
-    }
-    marginal = not set(MARGINALIZED).isdisjoint(estimators)
-    terms = {
-        who: policy_terms(subject, pseudo, behavior, drawn[who], marginal=marginal, seed=seed, population=population)
-        for who, subject in (("reference", old), ("policy", new))
-    }
-    terms = compared(terms, {"policy": new, "reference": old}, pseudo, behavior, source, estimators, seed)
+    ready = prepare(
+        policy,
+        reference,
+        data,
+        nuisances=nuisances,
+        estimators=estimators,
+        behavior_policy=behavior_policy,
+        behavior_reference=behavior_reference,
+        draws=draws,
+        seed=seed,
+        population=population,
+        reference_draws=reference_draws,
+    )
+    pseudo, population, terms, drawn, source = ready.pseudo, ready.population, ready.terms, ready.draws, ready.source
+    new, old = ready.subjects["policy"], ready.subjects["reference"]
     if source == "logged":
         found = terms["policy"]
         warn_if_mean_ratio_is_not_one(found.log_ratio, weight=found.weight, cluster=found.cluster)
@@ -357,7 +321,7 @@ def evaluate(
     kl = None
     if isinstance(new, ModelPolicy) and isinstance(old, ModelPolicy) and drawn["policy"] is not None:
         kl = divergence(new.policy, old.policy, pseudo.dataset, drawn["policy"])
-    law = _logged_law(pseudo, source, behavior_reference, old, new, drawn, row, population, draws, seed)
+    law = _logged_law(ready, draws, seed)
     # Without stabilized weights there is no correction, and no gain is concluded; with the mean for m there is less
     # precision. Balancing weights need neither q nor s.
     ratios = headline != "balance"
@@ -377,10 +341,8 @@ def evaluate(
         by_group = gains_by_group(
             groups, pseudo, terms["policy"], terms["reference"], headline, level=level, population=population, seed=seed
         )
-    how = behavior, source, headline, level, seed
-    constrained = tuple(
-        constrained_value(one, terms, {"policy": new, "reference": old}, pseudo, *how) for one in constraints
-    )
+    how = ready.behavior, source, headline, level, seed
+    constrained = tuple(constrained_value(one, terms, ready.subjects, pseudo, *how) for one in constraints)
     broken = tuple(one.sentence for one in constrained if one.holds is False)
     return Evaluation(
         estimates,
@@ -398,22 +360,6 @@ def evaluate(
         by_group,
         constrained,
     )
-
-
-def _source_for(
-    new: Subject, old: Subject, data: DirectOutcomeDataset, behavior_reference: Policy | None
-) -> BehaviorPolicy | None:
-    """Source of q that the kinds of policies call for; None to take what the data have."""
-    asked = [one for one in (new, old) if not isinstance(one, LoggedPolicy)]
-    if any(isinstance(one, ScoredPolicy) and one.log_probs is None for one in asked):
-        return "embedding"
-    if data.logged_log_prob is not None or behavior_reference is not None or not asked:
-        return None
-    return "frequency" if few_texts(data) and all(is_listed(one) for one in asked) else None
-
-
-def _over_choices(subject: Subject, data: DirectOutcomeDataset) -> Subject:
-    return ModelPolicy(over_choices_of(subject.policy, data)) if isinstance(subject, ModelPolicy) else subject
 
 
 def _adaptive(data: DirectOutcomeDataset) -> tuple[str, ...]:
@@ -441,25 +387,17 @@ def _failures(pseudo: PseudoOutcomes, nuisance: str) -> tuple[str, ...]:
     return tuple(f"{one[0].upper()}{one[1:]}." for one in said)
 
 
-def _logged_law(
-    pseudo: PseudoOutcomes,
-    source: BehaviorPolicy,
-    behavior_reference: Policy | None,
-    old: Subject,
-    new: Subject,
-    drawn: Mapping[str, Draws | None],
-    row: Int64 | None,
-    population: Population,
-    draws: int,
-    seed: int,
-) -> LoggedLaw:
+def _logged_law(ready: Prepared, draws: int, seed: int) -> LoggedLaw:
     """Compare the logged texts with those of the reference used as q, and with those of the policy."""
+    old, behavior_reference = ready.subjects["reference"], ready.behavior_reference
     if behavior_reference is None or (isinstance(old, ModelPolicy) and behavior_reference is old.policy):
-        q, q_draws = old, drawn["reference"]
+        q, q_draws = old, ready.draws["reference"]
     else:
         q = as_subject(behavior_reference)
-        q_draws = q.draw(pseudo, draws, seed, row) if source == "reference" else None
-    return look_at_logged_law(pseudo, source, q, q_draws, {"policy": new, "reference": old}, drawn, population, seed)
+        q_draws = q.draw(ready.pseudo, draws, seed, ready.row) if ready.source == "reference" else None
+    return look_at_logged_law(
+        ready.pseudo, ready.source, q, q_draws, ready.subjects, ready.draws, ready.population, seed
+    )
 
 
 def _estimates(
