@@ -16,6 +16,7 @@ from causalopt import __version__
 from causalopt.cli.arguments import path
 from causalopt.cli.choose import choose
 from causalopt.cli.console import console, leave_quietly
+from causalopt.cli.design import design
 from causalopt.cli.ending import FULL, Application, Commands, Interrupted, fail, kept_traceback, prepare_streams
 from causalopt.cli.estimate import compare, estimate, evaluate
 from causalopt.cli.examples import exit_codes
@@ -24,6 +25,7 @@ from causalopt.cli.frontier import frontier
 from causalopt.cli.generate import generate
 from causalopt.cli.init import init
 from causalopt.cli.invocation import deliver, detail, invocation, keep_warning, print_warnings, progress, say
+from causalopt.cli.runs import runs
 from causalopt.cli.simulate import simulate
 from causalopt.errors import CausalOptError, CausalOptWarning, ConfigError, one_line
 from causalopt.output import check_new_folder, writing
@@ -177,6 +179,8 @@ app.command()(choose)
 app.command()(generate)
 app.command()(export)
 app.command()(simulate)
+app.command()(runs)
+app.command()(design)
 
 
 @app.command()

@@ -63,7 +63,7 @@ def metrics_tables(metrics: dict[str, Any]) -> list[Table]:
 
 
 def stage_table(stages: Sequence[StageRecord]) -> Table | None:
-    """What each stage of a run cost; None if nothing is known of them."""
+    """Show what each stage of a run cost; None if nothing is known of them."""
     if not stages:
         return None
     table = Table("stage", "time", "peak memory", "", title="Stages")
@@ -218,15 +218,11 @@ def outlook_table(found: Expectation) -> Table:
             "covariates do not predict the text)",
         )
     if found.explained is not None:
-        _plan_row(
-            table, "outcome explained", f"{max(found.explained, 0):.0%} of its variance, by a first outcome model"
-        )
+        _plan_row(table, "outcome explained", f"{max(found.explained, 0):.0%} of its variance, by a first model")
     power = found.power
     if power is not None:
         away = f"{power.kl:g} nats"
-        _plan_row(
-            table, f"effective units at {away}", f"{power.effective_units:.0f} of {power.units:.0f} in the test rows"
-        )
+        _plan_row(table, f"effective {found.unit} at {away}", f"{power.effective_units:.0f} of {power.units:.0f}")
         _plan_row(table, f"standard error at {away}", f"{power.se:.3g}")
         _plan_row(table, "smallest gain, 80% power", f"{power.smallest_gain:.3g}")
         _plan_row(table, "rows for half of it", f"{found.rows_for_half:,}")

@@ -58,6 +58,8 @@ def arm_size(difference: float, variance: float, *, power: float = 0.8, level: f
         Of the two means, outcome units.
     variance:
         Of the outcome within an arm.
+    power, level:
+        Probability of finding the difference, and level of the interval.
 
     Examples
     --------

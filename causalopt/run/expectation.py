@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from causalopt.backends.contracts import CandidateBackend
+from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.diagnostics.power import Power, power_of
 from causalopt.errors import CausalOptError, CausalOptWarning
 from causalopt.processes import is_main
 from causalopt.progress import duration, expect_stages, stage
 from causalopt.run.plan import Plan
-from causalopt.run.trial import StageCost, expected_costs, part_of
+from causalopt.run.trial import StageCost, expected_costs
 
 ROWS = 2000
 """Test rows on which the nuisances are fitted for a first look."""
@@ -51,6 +52,11 @@ class Expectation:
     reason: str | None = None
 
     @property
+    def unit(self) -> str:
+        """What the effective units are."""
+        return "texts" if self.plan.test.population.texts == "drawn" else "rows"
+
+    @property
     def seconds(self) -> float | None:
         """Expected time of the whole run; None if unknown."""
         return None if self.costs is None else sum(one.seconds for one in self.costs)
@@ -61,7 +67,7 @@ class Expectation:
         return None if self.costs is None else max(one.memory for one in self.costs)
 
     def counts(self) -> dict[str, int | None]:
-        """Number of rows of each use, texts, readers and words."""
+        """Count the rows of each use, the texts, their words, and the readers."""
         data = self.plan.data_sets()
         own = [one for name, one in data.items() if not name.startswith("outcome")]
         texts = {text for one in own for text in one.texts}
@@ -114,9 +120,10 @@ class Expectation:
         whose = "readers like those of this table" + ("" if data.rated.all() else " who may or may not respond")
         chosen = isinstance(self.plan.backend, CandidateBackend)
         return (
-            f"Estimated is by how much {data.columns.outcome} would change on average, among {whose}{given}, if all of "
-            f"them read texts that the optimised model {'chooses' if chosen else 'writes'}{answering}, and not texts "
-            f"of the reference, by {config.evaluation.estimators[0]} with a {100 * config.evaluation.level:g}% interval."
+            f"Estimated is by how much {data.columns.outcome} would change on average, among {whose}{given}, if all "
+            f"of them read texts that the optimised model {'chooses' if chosen else 'writes'}{answering}, and not "
+            f"texts of the reference: by {config.evaluation.estimators[0]}, with a {100 * config.evaluation.level:g}% "
+            "interval."
         )
 
     def sentences(self) -> list[str]:
@@ -129,8 +136,8 @@ class Expectation:
             return [f"What these rows can show is not known: {self.reason}"]
         said = (
             f"For a model {power.kl:g} nats (KL) from the reference these rows would show a difference of "
-            f"{power.smallest_gain:.2g} in {outcome} (80% power); {self.rows_for_half:,} rows, with as many more texts, "
-            f"would show half of it."
+            f"{power.smallest_gain:.2g} in {outcome} (80% power); {self.rows_for_half:,} rows, with as many more "
+            "texts, would show half of it."
         )
         if power.attainable > 0:
             less = power.attainable < power.smallest_gain
@@ -170,7 +177,7 @@ def expect(plan: Plan, *, timing: bool = True, kl: float = KL) -> Expectation:
 
 def _first_look(plan: Plan, kl: float) -> Expectation:
     config = plan.config
-    test = part_of(plan.test, ROWS, config.seed)
+    test = _whole_texts(plan.test, ROWS, config.seed)
     outcome_rows = plan.outcome_rows.test
     nothing = Expectation(plan, None, None, None, None)
     with warnings.catch_warnings():
@@ -188,10 +195,9 @@ def _first_look(plan: Plan, kl: float) -> Expectation:
         explained = 1 - error / spread**2
     summed = isinstance(plan.backend, CandidateBackend)
     # What an outcome model does not know of a text is no error of a value that is of these texts alone.
-    drawn = data.population.texts == "drawn"
     power = power_of(
         pseudo.residual,
-        data.text_code if drawn else np.arange(len(data)),
+        data.text_code if nothing.unit == "texts" else np.arange(len(data)),
         pseudo.g,
         kl=kl,
         rows=len(plan.test) if pilot is None else min(pilot, len(plan.test)),
@@ -203,3 +209,14 @@ def _first_look(plan: Plan, kl: float) -> Expectation:
     if data.covariates.shape[1] and pseudo.corrected:
         kept = float(np.average(pseudo.s, weights=weight) ** 2 / np.average(pseudo.s**2, weights=weight))
     return replace(nothing, power=power, kept=kept, explained=explained)
+
+
+def _whole_texts(data: DirectOutcomeDataset, rows: int, seed: int) -> DirectOutcomeDataset:
+    """Return about ``rows`` rows, all those of some texts drawn at random; all rows if these are not more."""
+    if rows >= len(data):
+        return data
+    text = data.text_code
+    sizes = np.bincount(text)
+    order = np.random.default_rng(seed).permutation(len(sizes))
+    taken = order[: max(2, int(np.searchsorted(np.cumsum(sizes[order]), rows)))]
+    return data.subset(np.isin(text, taken))

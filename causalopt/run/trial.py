@@ -21,11 +21,12 @@ from causalopt.run.memory import estimated_memory
 from causalopt.run.pipeline import run, stage_names
 from causalopt.run.plan import OutcomeRows, Plan
 
-TRIALS = (150, 450)
+TRIALS = (100, 300)
 """Training rows of the trials; the line through their times is followed to all rows."""
-BUDGET = 10.0
-"""Seconds after which no further trial is begun."""
+BUDGET = 20.0
+"""Seconds that a second trial may take, by the first one."""
 FEWEST_DRAWS = 20
+FEWEST_ROWS = 40
 REPORT = "report"
 """What a run does after its last stage."""
 
@@ -60,7 +61,7 @@ def expected_costs(plan: Plan) -> list[StageCost] | None:
     """Carry out small copies of a run in a temporary folder, and extrapolate the cost of each stage to all rows.
 
     Rows and drawn texts of a copy are the same share of the run's, so that the time of a stage is taken to be
-    ``a + b share``: two copies give both. Where the first takes longer than `BUDGET`, it is the only one, and ``a`` is
+    ``a + b share``: two copies give both. Where the second would take longer than `BUDGET`, there is one, and ``a`` is
     taken to be zero, so that the time is too long rather than too short.
 
     Returns
@@ -72,7 +73,8 @@ def expected_costs(plan: Plan) -> list[StageCost] | None:
     began = time.perf_counter()
     for rows in track(TRIALS, "small copies of the run"):
         share = min(1.0, rows / len(plan.train))
-        if trials and (trials[-1].share == 1.0 or time.perf_counter() - began > BUDGET):
+        spent = time.perf_counter() - began
+        if trials and (trials[-1].share == 1.0 or spent * share / trials[-1].share > BUDGET):
             break
         with hidden_progress():
             found = _carry_out(plan, share)
@@ -122,7 +124,7 @@ def _shrunk(plan: Plan, share: float) -> Plan:
     """Return the plan on a share of the rows of each data set, with the same share of the draws."""
 
     def some(data: DirectOutcomeDataset | None) -> DirectOutcomeDataset | None:
-        return None if data is None else part_of(data, share * len(data), plan.config.seed)
+        return None if data is None else _some_rows(data, share, plan.config.seed)
 
     def draws(number: int) -> int:
         return max(FEWEST_DRAWS, round(number * share))
@@ -144,13 +146,9 @@ def _shrunk(plan: Plan, share: float) -> Plan:
     )
 
 
-def part_of(data: DirectOutcomeDataset, rows: float, seed: int) -> DirectOutcomeDataset:
-    """Return about ``rows`` rows: whole groups, drawn at random; all of them if these are not fewer."""
+def _some_rows(data: DirectOutcomeDataset, share: float, seed: int) -> DirectOutcomeDataset:
+    """Return a share of the rows, drawn at random."""
+    rows = max(FEWEST_ROWS, round(share * len(data)))
     if rows >= len(data):
         return data
-    codes, group = np.unique(data.group, return_inverse=True)
-    order = np.random.default_rng(seed).permutation(len(codes))
-    sizes = np.bincount(group)[order]
-    # At least two groups: a single one cannot be divided into folds.
-    taken = order[: max(2, int(np.searchsorted(np.cumsum(sizes), rows)) + 1)]
-    return data.subset(np.isin(group, taken))
+    return data.subset(np.sort(np.random.default_rng(seed).choice(len(data), rows, replace=False)))
