@@ -85,6 +85,8 @@ class Power:
         Standard error of the difference between the two, outcome units.
     units:
         Number of distinct texts (given their prompts) among the test rows.
+    kept:
+        Share of the rows that is left where readers are made comparable across texts, 1 / E[s^2].
     attainable:
         sd(g) sqrt(2 KL): the gain of the tilt by g, by an outcome model that has seen some rows alone; outcome units.
     level, chance:
@@ -94,6 +96,7 @@ class Power:
     kl: float
     se: float
     units: float
+    kept: float
     attainable: float
     level: float = 0.95
     chance: float = 0.8
@@ -105,8 +108,8 @@ class Power:
 
     @property
     def effective_units(self) -> float:
-        """Number of units that count for such a policy: ``units exp(-2 KL)``."""
-        return self.units * math.exp(-2 * self.kl)
+        """Number of units that count for such a policy: ``units kept exp(-2 KL)``."""
+        return self.units * self.kept * math.exp(-2 * self.kl)
 
     def at(self, factor: float) -> Power:
         """Return the power with ``factor`` times as many rows, of as many more texts."""
@@ -114,11 +117,12 @@ class Power:
 
 
 def power_of(
-    residual: Float64,
+    error: Float64,
     text: Int64,
     g: Float64,
     *,
     kl: float = 0.25,
+    kept: float = 1.0,
     rows: float | None = None,
     draws: float = math.inf,
     weight: Float64 | None = None,
@@ -130,25 +134,29 @@ def power_of(
     The difference of two policies is estimated by a plug-in and the mean of ``(rho_i - 1) r_i``, with r the residual
     ``s (y - m)`` and rho the ratio of policy and reference (Dudik, Langford and Li 2011). The reference writes as the
     logs do, so that rho - 1 has mean zero over texts and variance chi-square(f || f0). What the policy favours is taken
-    to be unrelated to the size of the residuals; then, with R_x the sum of the residuals of a text's rows,
+    and s are taken to be unrelated to the size of the errors y - m; then, with E_x the sum of the errors of a text's
+    rows and ``kept`` = 1 / E[s^2] (Kish's effective share of the rows),
 
-        variance = chi-square(f || f0) sum_x R_x^2 / n^2 + 2 var(g) / draws.
+        variance = chi-square(f || f0) / kept * sum_x E_x^2 / n^2 + 2 var(g) / draws.
 
-    Rows of one text share its ratio, hence the sum over a text before the square: what the outcome model does not know
-    of a text counts once a text and not once a row. Rows of different texts have unrelated ratios, whatever prompt or
-    reader they share, and their products vanish in the mean. The second term is the Monte Carlo error of the plug-in of
-    two policies that write texts.
+    (The sum of (s e)^2 has the same mean, and is noisier: on 600 rows with weights up to 20 it gave up to 1.6 times the
+    standard error that a run reported, the above 0.9 to 1.2 times.) Rows of one text share its ratio, hence the sum
+    over a text before the square: what the outcome model does not know of a text counts once a text and not once a row.
+    Rows of different texts have unrelated ratios, whatever prompt or reader they share, and their products vanish in
+    the mean. The second term is the Monte Carlo error of the plug-in of two policies that write texts.
 
     Parameters
     ----------
-    residual:
-        s (y - m) of n rows, from models that were fitted on other rows, outcome units.
+    error:
+        y - m of n rows, from models that were fitted on other rows, outcome units.
     text:
         Code of each row's text (given its prompt), shape [n]; where texts are fixed, of the row.
     g:
         Dose response of each row's text, shape [n], outcome units.
     kl:
         Distance of the policy from its reference, nats.
+    kept:
+        Effective share of the rows under the stabilized weights; 1 if texts were randomised.
     rows:
         Number of rows to predict for; the n given rows by default.
     draws:
@@ -167,13 +175,13 @@ def power_of(
     >>> round(found.se, 3), round(found.smallest_gain, 2)  # sqrt(0.649 / 1000) = 0.025
     (0.025, 0.07)
     """
-    n = len(residual)
+    n = len(error)
     if n == 0:
         raise DataError("there are no rows whose power could be told")
     weight = np.ones(n) if weight is None else weight / weight.mean()
     codes, text = np.unique(text, return_inverse=True)
     share = 1.0 if rows is None else n / rows
-    sums = np.bincount(text, weights=weight * residual)
+    sums = np.bincount(text, weights=weight * error)
     spread = float(np.average((g - np.average(g, weights=weight)) ** 2, weights=weight))
-    variance = chi_square_of_tilt(kl) * float(sums @ sums) / n**2 * share + 2 * spread / draws
-    return Power(kl, math.sqrt(variance), len(codes) / share, math.sqrt(2 * kl * spread), level, chance)
+    variance = chi_square_of_tilt(kl) / kept * float(sums @ sums) / n**2 * share + 2 * spread / draws
+    return Power(kl, math.sqrt(variance), len(codes) / share, kept, math.sqrt(2 * kl * spread), level, chance)

@@ -11,6 +11,7 @@ import numpy as np
 from causalopt.backends.contracts import CandidateBackend
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.diagnostics.power import Power, power_of
+from causalopt.diagnostics.verdict import TOO_FEW
 from causalopt.errors import CausalOptError, CausalOptWarning
 from causalopt.processes import is_main
 from causalopt.progress import duration, expect_stages, stage
@@ -180,35 +181,39 @@ def _first_look(plan: Plan, kl: float) -> Expectation:
     test = _whole_texts(plan.test, ROWS, config.seed)
     outcome_rows = plan.outcome_rows.test
     nothing = Expectation(plan, None, None, None, None)
+    units = plan.test.unit_count()
+    if units < TOO_FEW:
+        few = f"the test rows hold {units} {' or '.join(plan.test.units())}"
+        return replace(nothing, reason=f"{few}, and nothing is concluded from fewer than {TOO_FEW:.0f}.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CausalOptWarning)  # the run will say it of all rows
         try:
             pseudo = plan.main.nuisances.fit_transform(test, outcome_data=outcome_rows)
         except CausalOptError as error:
             return replace(nothing, reason=str(error))
-    data, pilot = pseudo.dataset, config.pilot.test_rows
-    weight = data.weight
-    spread = data.outcome_mean_and_spread()[1]
-    explained = None
+    data, pilot, weight = pseudo.dataset, config.pilot.test_rows, pseudo.dataset.weight
+    spread, explained = data.outcome_mean_and_spread()[1], None
     if spread > 0:
         error = float(np.average(pseudo.error[data.rated] ** 2, weights=weight[data.rated]))
         explained = 1 - error / spread**2
-    summed = isinstance(plan.backend, CandidateBackend)
-    # What an outcome model does not know of a text is no error of a value that is of these texts alone.
+    # Of a row that was not rated nothing is known but that it was shown.
+    s = pseudo.s * pseudo.observation_weight
+    share = float(np.average(s, weights=weight) ** 2 / np.average(s**2, weights=weight))
+    kept = share / float(np.average(data.rated, weights=weight))
     power = power_of(
-        pseudo.residual,
+        pseudo.error,
+        # What an outcome model does not know of a text is no error of a value that is of these texts alone.
         data.text_code if nothing.unit == "texts" else np.arange(len(data)),
         pseudo.g,
         kl=kl,
+        kept=kept,
         rows=len(plan.test) if pilot is None else min(pilot, len(plan.test)),
-        draws=np.inf if summed else config.evaluation.draws,
+        draws=np.inf if isinstance(plan.backend, CandidateBackend) else config.evaluation.draws,
         weight=weight,
         level=config.evaluation.level,
     )
-    kept = None
-    if data.covariates.shape[1] and pseudo.corrected:
-        kept = float(np.average(pseudo.s, weights=weight) ** 2 / np.average(pseudo.s**2, weights=weight))
-    return replace(nothing, power=power, kept=kept, explained=explained)
+    known = data.covariates.shape[1] > 0 and pseudo.corrected
+    return replace(nothing, power=power, kept=kept if known else None, explained=explained)
 
 
 def _whole_texts(data: DirectOutcomeDataset, rows: int, seed: int) -> DirectOutcomeDataset:
