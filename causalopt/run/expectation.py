@@ -191,15 +191,15 @@ def _first_look(plan: Plan, kl: float) -> Expectation:
             pseudo = plan.main.nuisances.fit_transform(test, outcome_data=outcome_rows)
         except CausalOptError as error:
             return replace(nothing, reason=str(error))
-    data, pilot, weight = pseudo.dataset, config.pilot.test_rows, pseudo.dataset.weight
+    shown = len(pseudo)
+    pseudo = pseudo.subset(pseudo.dataset.rated)  # of a row without an outcome nothing is known but that it was shown
+    data, weight, pilot = pseudo.dataset, pseudo.dataset.weight, config.pilot.test_rows
     spread, explained = data.outcome_mean_and_spread()[1], None
     if spread > 0:
-        error = float(np.average(pseudo.error[data.rated] ** 2, weights=weight[data.rated]))
-        explained = 1 - error / spread**2
-    # Of a row that was not rated nothing is known but that it was shown.
+        explained = 1 - float(np.average(pseudo.error**2, weights=weight)) / spread**2
     s = pseudo.s * pseudo.observation_weight
-    share = float(np.average(s, weights=weight) ** 2 / np.average(s**2, weights=weight))
-    kept = share / float(np.average(data.rated, weights=weight))
+    kept = float(np.average(s, weights=weight) ** 2 / np.average(s**2, weights=weight))
+    rows = len(plan.test) if pilot is None else min(pilot, len(plan.test))
     power = power_of(
         pseudo.error,
         # What an outcome model does not know of a text is no error of a value that is of these texts alone.
@@ -207,7 +207,7 @@ def _first_look(plan: Plan, kl: float) -> Expectation:
         pseudo.g,
         kl=kl,
         kept=kept,
-        rows=len(plan.test) if pilot is None else min(pilot, len(plan.test)),
+        rows=rows * len(data) / shown,
         draws=np.inf if isinstance(plan.backend, CandidateBackend) else config.evaluation.draws,
         weight=weight,
         level=config.evaluation.level,
