@@ -188,6 +188,7 @@ class _Display:
     def leave(self) -> None:
         if self._line is not None:
             self._progress.remove_task(self._line)
+            self._progress.refresh()
         self._line, self._label = None, ""
 
     @contextmanager
