@@ -67,7 +67,8 @@ def choose(
 
 def _records(found: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows, with what is not known as null."""
-    return found.astype(object).where(found.notna(), None).to_dict(orient="records")
+    known = found.astype(object).where(found.notna(), None)
+    return [{str(name): value for name, value in row.items()} for row in known.to_dict(orient="records")]
 
 
 def _is_ranking(out: Path) -> bool:

@@ -76,7 +76,7 @@ def answers(metrics: Metrics, directory: Path | None = None) -> Answers:
 def _is_reference(metrics: Metrics) -> bool:
     """Whether the choice of how far to go was not to go at all."""
     found = metrics.get("frontier")
-    return bool(found) and not found["chosen"]
+    return found is not None and not found["chosen"]
 
 
 def _interval(part: Mapping[str, float], level: float) -> str:

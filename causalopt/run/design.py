@@ -164,7 +164,8 @@ def design_of_run(run_directory: Path) -> Design:
         arms.append(Arms(nearer, bound, f"by the end of the {100 * metrics['level']:g}% interval: the safe choice"))
     else:
         notes.append("The interval contains no difference, so that no size is safe: the true one may be smaller.")
-    samples, unseen, rare = run_directory / "samples.parquet", None, []
+    samples, unseen = run_directory / "samples.parquet", None
+    rare: list[RareText] = []
     if samples.is_file():
         drawn = read_run_table(samples, ("policy", "text"))
         unseen, rare = _rare_texts(drawn.loc[drawn["policy"] == "policy", "text"], (train, test))
@@ -242,9 +243,9 @@ def _thin_readers(train: DirectOutcomeDataset, table: pd.DataFrame) -> list[Thin
     """Return groups of readers by one covariate with the smallest effective share, (sum s)^2 / (n sum s^2)."""
     if not train.covariates.shape[1]:
         return []
-    weights = pd.Series(table["s"].to_numpy(dtype=np.float64), index=table["row"].to_numpy())
-    kept = np.isin(train.row, weights.index.to_numpy())
-    covariates, s = train.covariates[kept], weights.loc[train.row[kept]].to_numpy()
+    weights = table.set_index("row")["s"].reindex(train.row)
+    kept = weights.notna().to_numpy()  # rows that were set apart have none
+    covariates, s = train.covariates[kept], weights.to_numpy(dtype=np.float64)[kept]
     found = []
     for name, column in covariates.items():
         levels = column.reset_index(drop=True)
