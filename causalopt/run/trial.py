@@ -12,19 +12,20 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from causalopt.backends.contracts import PilotedBackend
+from causalopt.backends.contracts import Backend, CandidateBackend, PilotedBackend
+from causalopt.backends.finite import PER_PROMPT, SHARED
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.errors import CausalOptError, CausalOptWarning
 from causalopt.progress import hidden_progress, track
 from causalopt.run.directory import stages_of
 from causalopt.run.memory import estimated_memory
 from causalopt.run.pipeline import run, stage_names
-from causalopt.run.plan import OutcomeRows, Plan
+from causalopt.run.plan import OutcomeRows, Plan, logged_sets
 
-TRIALS = (100, 300)
-"""Training rows of the trials; the line through their times is followed to all rows."""
-BUDGET = 20.0
-"""Seconds that a second trial may take, by the first one."""
+TRIALS = (100, 300, 900)
+"""Training rows of the trials; the line through the last two times is followed to all rows."""
+BUDGET = 5.0
+"""Seconds of computing after which a trial is the last; each takes up to three times as long as the one before."""
 FEWEST_DRAWS = 20
 FEWEST_ROWS = 40
 REPORT = "report"
@@ -61,8 +62,8 @@ def expected_costs(plan: Plan) -> list[StageCost] | None:
     """Carry out small copies of a run in a temporary folder, and extrapolate the cost of each stage to all rows.
 
     Rows and drawn texts of a copy are the same share of the run's, so that the time of a stage is taken to be
-    ``a + b share``: two copies give both. Where the second would take longer than `BUDGET`, there is one, and ``a`` is
-    taken to be zero, so that the time is too long rather than too short.
+    ``a + b share``: two copies give both. The copies grow until one has computed for longer than `BUDGET`; where this
+    is the first, ``a`` is taken to be zero, so that the time is too long rather than too short.
 
     Returns
     -------
@@ -70,17 +71,16 @@ def expected_costs(plan: Plan) -> list[StageCost] | None:
         One for each stage, and one for the report; None if so few rows cannot be run.
     """
     trials: list[_Trial] = []
-    began = time.perf_counter()
     for rows in track(TRIALS, "small copies of the run"):
-        share = min(1.0, rows / len(plan.train))
-        spent = time.perf_counter() - began
-        if trials and (trials[-1].share == 1.0 or spent * share / trials[-1].share > BUDGET):
-            break
+        # Not the clock: where other programs compute, a copy takes long and is no larger for that.
+        began = time.process_time()
         with hidden_progress():
-            found = _carry_out(plan, share)
+            found = _carry_out(plan, min(1.0, rows / len(plan.train)))
         if found is None:
             break
         trials.append(found)
+        if found.share == 1.0 or time.process_time() - began > BUDGET:
+            break
     if not trials:
         return None
     largest = estimated_memory(*plan.data_sets().values())
@@ -98,7 +98,8 @@ def _line(trials: Sequence[_Trial], name: str) -> float:
     seconds = last.seconds.get(name, 0.0)
     if len(trials) == 1:
         return seconds / last.share
-    slope = (seconds - trials[0].seconds.get(name, 0.0)) / (last.share - trials[0].share)
+    before = trials[-2]
+    slope = (seconds - before.seconds.get(name, 0.0)) / (last.share - before.share)
     return max(seconds, seconds + slope * (1 - last.share))
 
 
@@ -132,18 +133,29 @@ def _shrunk(plan: Plan, share: float) -> Plan:
     config = plan.config
     choose = config.choose and config.choose.model_copy(update={"draws": draws(config.choose.draws)})
     evaluation = config.evaluation.model_copy(update={"draws": draws(config.evaluation.draws)})
-    train, test = some(plan.train), some(plan.test)
+    train, apart, test = some(plan.train), some(plan.apart), some(plan.test)
     assert train is not None
     assert test is not None
     return replace(
         plan,
         config=config.model_copy(update={"choose": choose, "evaluation": evaluation}),
         train=train,
-        apart=some(plan.apart),
+        apart=apart,
         test=test,
         outcome_rows=OutcomeRows(some(plan.outcome_rows.train), some(plan.outcome_rows.test)),
-        backend=plan.backend.for_trial(len(plan.train)) if isinstance(plan.backend, PilotedBackend) else plan.backend,
+        backend=_backend(plan, [data for data in (train, apart, test) if data is not None]),
     )
+
+
+def _backend(plan: Plan, data: Sequence[DirectOutcomeDataset]) -> Backend:
+    """Return the backend for a trial on ``data``: with its texts as candidates, unless the configuration names some."""
+    backend = plan.backend
+    if isinstance(backend, PilotedBackend):
+        return backend.for_trial(len(plan.train))
+    named = plan.config.backend.get("candidates") not in (None, PER_PROMPT, SHARED)
+    if not isinstance(backend, CandidateBackend) or plan.world is not None or named:
+        return backend
+    return backend.with_candidates(sorted({text for one in data for text in one.texts}), logged_sets(data))
 
 
 def _some_rows(data: DirectOutcomeDataset, share: float, seed: int) -> DirectOutcomeDataset:
