@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from causalopt.cli.arguments import path
-from causalopt.cli.console import console, escaped
+from causalopt.cli.console import console, escaped, stderr
 from causalopt.cli.invocation import deliver, invocation, say
 from causalopt.durable import write_text
 from causalopt.errors import ConfigError
@@ -59,7 +59,7 @@ def choose(
     )
     console.print(table)
     if len(found) > SHOWN and not invocation.quiet:
-        say(f"{SHOWN} of {len(found)} candidates are shown" + ("" if out else "; --out writes all of them"))
+        stderr.print(f"{SHOWN} of {len(found)} candidates are shown" + ("" if out else "; --out writes all of them"))
     if out is not None:  # last: a disk that is full costs the file, not the numbers
         write_text(out, found.to_csv(index=False))
         say(f"Wrote {out}")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from causalopt.cli.arguments import path
-from causalopt.cli.invocation import deliver, detail, invocation, keep_warning, print_warnings, progress, say
+from causalopt.cli.invocation import asked, deliver, detail, invocation, keep_warning, print_warnings, progress, say
 from causalopt.durable import write_text
 from causalopt.errors import CausalOptWarning, ConfigError
 from causalopt.output import check_new_file
@@ -185,7 +185,7 @@ def _holds_numbers(path: Path) -> bool:
 
 
 def _show(metrics: dict[str, Any], out: Path | None) -> None:
-    from causalopt.cli.tables import metrics_tables
+    from causalopt.cli.tables import group_table, metrics_tables
     from causalopt.run.answers import answers
 
     found = answers(metrics)
@@ -200,6 +200,7 @@ def _show(metrics: dict[str, Any], out: Path | None) -> None:
         for reason, names in left_out.items():
             say(f"Not computed: {', '.join(names)}: {reason}")
         say(metrics["verdict"])
+    asked(group_table(metrics))
     if metrics["who_answers"] is not None and not invocation.quiet:
         say(metrics["who_answers"])
     for line in found.lines():

@@ -131,6 +131,12 @@ def detail(renderable: RenderableType | None) -> None:
         console.print(renderable)
 
 
+def asked(renderable: RenderableType | None) -> None:
+    """Print a table that the configuration asks for, if there is one; ``--quiet`` hides it."""
+    if renderable is not None and not invocation.quiet:
+        console.print(renderable)
+
+
 @contextmanager
 def progress() -> Iterator[None]:
     """Show progress on standard error while the block runs, unless ``--quiet`` asks for none."""

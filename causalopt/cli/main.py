@@ -24,7 +24,7 @@ from causalopt.cli.export import export
 from causalopt.cli.frontier import frontier
 from causalopt.cli.generate import generate
 from causalopt.cli.init import init
-from causalopt.cli.invocation import deliver, detail, invocation, keep_warning, print_warnings, progress, say
+from causalopt.cli.invocation import asked, deliver, detail, invocation, keep_warning, print_warnings, progress, say
 from causalopt.cli.runs import runs
 from causalopt.cli.simulate import simulate
 from causalopt.errors import CausalOptError, CausalOptWarning, ConfigError, one_line
@@ -106,7 +106,7 @@ def run(
 
 def _close(metrics: dict[str, Any], directory: Path, *, done: bool) -> None:
     """Print what was warned of, the three answers, and where everything is."""
-    from causalopt.cli.tables import metrics_tables, stage_table
+    from causalopt.cli.tables import group_table, metrics_tables, stage_table
     from causalopt.run.answers import answers
     from causalopt.run.directory import stages_of
     from causalopt.run.stages import reuse_sentence
@@ -135,6 +135,7 @@ def _close(metrics: dict[str, Any], directory: Path, *, done: bool) -> None:
         for table in metrics_tables(metrics):
             detail(table)
         say(metrics["verdict"])
+    asked(group_table(metrics))
     reused = reuse_sentence(stages)
     notes = [reused, metrics.get("logged_log_prob"), (metrics["frontier"] or {}).get("sentence")]
     for note in notes:

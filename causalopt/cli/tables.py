@@ -57,8 +57,8 @@ def summary_table(metrics: dict[str, Any]) -> Table:
 
 
 def metrics_tables(metrics: dict[str, Any]) -> list[Table]:
-    """All tables of a run or an evaluation, in the order in which they are read."""
-    found = [summary_table(metrics), group_table(metrics), evidence_table(metrics), bounds_table(metrics)]
+    """Return the detailed tables of a run or an evaluation, in the order in which they are read."""
+    found = [summary_table(metrics), evidence_table(metrics), bounds_table(metrics)]
     return [table for table in found if table is not None]
 
 

@@ -53,7 +53,7 @@ def test_all_runs_below_a_folder_are_found_and_nothing_else(tmp_path):
     ({"reference": "l"}, "another reference", "causalopt compare"),
     ({"metrics": {**METRICS, "outcome": "clicks"}}, "another outcome (clicks, not stars)", "--data TABLE"),
     ({"metrics": {**METRICS, "direction": "minimize"}}, "another direction (minimize, not maximize)", "--data TABLE"),
-    ({"rows": "b", "metrics": {**METRICS, "data": {"source": "new.csv"}}}, "other data (new.csv, not log.csv)", "with"),
+    ({"rows": "b", "metrics": {**METRICS, "data": {"source": "new.csv"}}}, "other data (new.csv, not log.csv)", "rows"),
 ])  # fmt: skip
 def test_why_two_cannot_be_compared_and_how_they_could(tmp_path, change, reason, fix):
     write(tmp_path / "a")
