@@ -258,6 +258,15 @@ class DescribedBackend(Backend, Protocol):
         ...
 
 
+@runtime_checkable
+class PilotedBackend(Backend, Protocol):
+    """A backend whose fits have more epochs on few rows, so that a trial on some of the rows takes too long by rows."""
+
+    def for_trial(self, rows: int) -> Backend:
+        """Return the backend for a trial on fewer rows, whose fit has as many epochs as one on ``rows`` rows."""
+        ...
+
+
 BACKEND = ("population", "check", "reference", "fit", "load_policy")
 """Attributes that an object needs to be a `Backend`."""
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from causalopt.cli.arguments import path
 from causalopt.cli.console import console, escaped, stderr
+from causalopt.cli.invocation import deliver, invocation, say
 from causalopt.durable import write_text
 from causalopt.errors import ConfigError
 from causalopt.messages import readable
 from causalopt.output import check_new_file
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SHOWN = 40
 """Largest number of candidates that are printed."""
@@ -41,6 +45,7 @@ def choose(
                 "name another file with --out"
             )
     found = rank(run_directory, candidates, level=level)
+    deliver({"candidates": _records(found), "out": out})
     interval = f"{100 * level:g}% interval"
     named = "prompt" in found
     table = Table(*(["prompt"] if named else []), "rank", "text", "probability", "score", interval, "readings")
@@ -53,11 +58,17 @@ def choose(
         "the training rows, by which it is judged too"
     )
     console.print(table)
-    if len(found) > SHOWN:
+    if len(found) > SHOWN and not invocation.quiet:
         stderr.print(f"{SHOWN} of {len(found)} candidates are shown" + ("" if out else "; --out writes all of them"))
     if out is not None:  # last: a disk that is full costs the file, not the numbers
         write_text(out, found.to_csv(index=False))
-        console.print(escaped(f"Wrote {out}"), soft_wrap=True, highlight=False)
+        say(f"Wrote {out}")
+
+
+def _records(found: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows, with what is not known as null."""
+    known = found.astype(object).where(found.notna(), None)
+    return [{str(name): value for name, value in row.items()} for row in known.to_dict(orient="records")]
 
 
 def _is_ranking(out: Path) -> bool:

@@ -9,8 +9,6 @@ from typing import NoReturn
 from rich.console import Console
 from rich.markup import escape
 
-from causalopt.errors import CausalOptWarning
-
 
 def leave_quietly() -> NoReturn:
     """Exit without a word: whoever read the output, ``head`` for one, has seen enough."""
@@ -43,8 +41,6 @@ def escaped(text: str) -> str:
     return escape(visible)
 
 
-def show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
-    """Print a warning of causalopt as one line; those of other libraries are hidden, since users cannot fix them."""
-    if issubclass(category, CausalOptWarning):
-        line = escaped(" ".join(str(message).split()))
-        stderr.print(f"[yellow]warning:[/] {line}", soft_wrap=True, highlight=False)
+def print_warning(line: str) -> None:
+    """Print a warning on standard error, as one line."""
+    stderr.print(f"[yellow]warning:[/] {escaped(line)}", soft_wrap=True, highlight=False)

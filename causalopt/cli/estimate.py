@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from causalopt.cli.arguments import path
-from causalopt.cli.console import console, escaped, show_warning, stderr
+from causalopt.cli.invocation import asked, deliver, detail, invocation, keep_warning, print_warnings, progress, say
 from causalopt.cli.judge import (
     JudgeCriterionOption,
     Judged,
@@ -78,7 +79,6 @@ def estimate(
     out: OutOption = None,
 ) -> None:
     """Estimate what would happen if everybody read a policy's texts, from a table alone, without optimisation."""
-    from causalopt.progress import show_progress
     from causalopt.run.config import load_config, table_config
     from causalopt.run.estimate import estimate_value
     from causalopt.run.keys import input_paths
@@ -101,10 +101,10 @@ def estimate(
     is_config = source.suffix.lower() in (".yaml", ".yml")
     config = load_config(source, overrides) if is_config else table_config(source, overrides)
     _check_out(out, source, *input_paths(config).values())
-    with show_progress(stderr):
+    with progress():
         metrics = estimate_value(config)
     for warning in metrics["warnings"]:
-        show_warning(warning, CausalOptWarning)
+        keep_warning(warning, CausalOptWarning)
     _show(metrics, out)
 
 
@@ -122,11 +122,10 @@ def evaluate(
     draws: DrawsOption = None,
 ) -> None:
     """Estimate the value of a policy and of the run's reference, with nuisances fitted on the evaluation rows alone."""
-    from causalopt.progress import show_progress
     from causalopt.run.evaluate import evaluate_run
 
     _check_out(out, data, policy_draws, *_inputs_of(run_directory))
-    with show_progress(stderr):
+    with progress():
         metrics = evaluate_run(
             run_directory,
             policy=policy,
@@ -169,10 +168,9 @@ def compare(
     seed: JudgeSeedOption = None,
 ) -> None:
     """Estimate the difference of two runs' policies, B minus A, or let a judge compare their texts."""
-    from causalopt.progress import show_progress
     from causalopt.run.evaluate import compare_runs
 
-    asked = {
+    of_judges = {
         "--set": set_, "--criterion": criterion, "--score": score, "--prompts": prompts, "--prompt": prompt,
         "--text": text, "--pairs": pairs, "--seed": seed,
     }  # fmt: skip
@@ -182,13 +180,13 @@ def compare(
         judged = Judged(judge, set_ or [], criterion, score, prompts, prompt, text, draws, pairs, seed)
         compare_by_judge(str(run_a), str(run_b), judged, out)
         return
-    for option, value in asked.items():
+    for option, value in of_judges.items():
         if value is not None:
             raise ConfigError(f"{option} is an option of --judge; name a judge, or leave it out")
     if draws is not None and draws < FEWEST_DRAWS:
         raise ConfigError(f"--draws must be at least {FEWEST_DRAWS} without --judge, not {draws}")
     _check_out(out, data, *_inputs_of(run_a), *_inputs_of(run_b))
-    with show_progress(stderr):
+    with progress():
         metrics = compare_runs(run_a, run_b, data=data, draws=draws)
     _show(metrics, out)
 
@@ -238,23 +236,26 @@ def _holds_numbers(path: Path) -> bool:
 
 
 def _show(metrics: dict[str, Any], out: Path | None) -> None:
-    from causalopt.cli.tables import bounds_table, constraint_table, evidence_table, group_table, summary_table
+    from causalopt.cli.tables import constraint_table, group_table, metrics_tables
+    from causalopt.run.answers import answers
 
-    console.print(summary_table(metrics))
-    for table in (constraint_table(metrics), group_table(metrics)):
-        if table is not None:
-            console.print(table)
-    console.print(evidence_table(metrics))
-    bounds = bounds_table(metrics)
-    if bounds is not None:
-        console.print(bounds)
-    left_out: dict[str, list[str]] = {}
-    for name, reason in metrics["not_computed"].items():
-        left_out.setdefault(reason, []).append(name)
-    for reason, names in left_out.items():
-        console.print(f"Not computed: {', '.join(names)}: {escaped(reason)}", soft_wrap=True, highlight=False)
-    if metrics["who_answers"] is not None:
-        console.print(escaped(metrics["who_answers"]), soft_wrap=True)
-    console.print(escaped(metrics["verdict"]), soft_wrap=True)
+    found = answers(metrics)
+    deliver({"answers": asdict(found), "metrics": metrics, "out": out})
+    print_warnings()
+    if invocation.verbose:
+        for table in metrics_tables(metrics):
+            detail(table)
+        left_out: dict[str, list[str]] = {}
+        for name, reason in metrics["not_computed"].items():
+            left_out.setdefault(reason, []).append(name)
+        for reason, names in left_out.items():
+            say(f"Not computed: {', '.join(names)}: {reason}")
+        say(metrics["verdict"])
+    asked(constraint_table(metrics))
+    asked(group_table(metrics))
+    if metrics["who_answers"] is not None and not invocation.quiet:
+        say(metrics["who_answers"])
+    for line in found.lines():
+        say(line)
     if out is not None:  # last: a disk that is full costs the file, not the numbers
         write_text(out, json.dumps(metrics, indent=2, allow_nan=False, ensure_ascii=False) + "\n")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from causalopt.cli.arguments import path
-from causalopt.cli.console import console, escaped, stderr
+from causalopt.cli.invocation import deliver, progress, say
 
 
 class Dtype(StrEnum):
@@ -34,17 +34,18 @@ def export(
 ) -> None:
     """Write a policy for other software: the adapter with its base, or one merged model, with tokenizer and card."""
     from causalopt.errors import ConfigError
-    from causalopt.progress import show_progress
     from causalopt.run.export import export as write
     from causalopt.run.export import push as upload
 
     if dtype != Dtype.auto and not merge:
         raise ConfigError("--dtype is that of merged weights: give --merge with it")
-    with show_progress(stderr):
+    with progress():
         largest = write(source, directory, merge=merge, dtype=dtype.value)
     off = ""
     if largest is not None:
         off = f"; log-probabilities are within {largest:.2g} nats per token of the adapter's"
-    console.print(escaped(f"Wrote {directory}{off}"), soft_wrap=True, highlight=False)
-    if push is not None:
-        console.print(escaped(f"Uploaded to {upload(directory, push)}"), soft_wrap=True, highlight=False)
+    say(f"Wrote {directory}{off}")
+    uploaded = None if push is None else upload(directory, push)
+    deliver({"directory": directory, "largest_difference_per_token": largest, "uploaded": uploaded})
+    if uploaded is not None:
+        say(f"Uploaded to {uploaded}")

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from causalopt.cli.arguments import path
-from causalopt.cli.console import console, escaped
+from causalopt.cli.console import console
+from causalopt.cli.invocation import deliver, say
 from causalopt.errors import ConfigError
 from causalopt.output import check_new_folder, writing
 
@@ -30,7 +31,8 @@ def frontier(
         check_new_folder(out)
     found = frontier_of(run_directory)
     console.print(frontier_table(found))
-    console.print(escaped(found["sentence"]), soft_wrap=True)
+    say(found["sentence"])
+    deliver({"frontier": found, "written": None})
     if choose is None or out is None:
         return
     with writing(out):
@@ -38,10 +40,6 @@ def frontier(
     band = "no band: it lies beyond the points that were estimated"
     if point.low is not None and point.high is not None:
         band = f"by the band its gain lies between {point.low:+.4g} and {point.high:+.4g}"
-    console.print(
-        escaped(
-            f"Wrote {out}: at {point.kl:.3g} nats; {band}. It was picked after a look: it has no interval of its own."
-        ),
-        soft_wrap=True,
-        highlight=False,
-    )
+    written = {"directory": out, "kl": point.kl, "ci_low": point.low, "ci_high": point.high}
+    deliver({"frontier": found, "written": written})
+    say(f"Wrote {out}: at {point.kl:.3g} nats; {band}. It was picked after a look: it has no interval of its own.")

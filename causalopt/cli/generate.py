@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from causalopt.cli.arguments import path
-from causalopt.cli.console import console, escaped, stderr
+from causalopt.cli.console import stderr
+from causalopt.cli.invocation import deliver, invocation, progress, say
 from causalopt.errors import ConfigError
 from causalopt.output import check_new_file
 from causalopt.signatures import MOST_SEED
@@ -47,7 +49,6 @@ def generate(
     ] = None,
 ) -> None:
     """Draw texts from a policy, for a table of prompts; a command that was killed goes on and gives the same texts."""
-    from causalopt.progress import show_progress
     from causalopt.run.generate import (
         check_table,
         draw_texts,
@@ -70,7 +71,7 @@ def generate(
         check_new_file(out)
         check_table(out)
     asked = ask if prompts is None else read_prompts(prompts, prompt, source)
-    with show_progress(stderr):
+    with progress():
         model = None if score is None else evaluation_model(score, source)
         found = draw_texts(
             str(path(source)),
@@ -89,9 +90,13 @@ def generate(
         stderr.print(
             f"temperature {temperature:g}: these texts are not draws from the policy that was evaluated", soft_wrap=True
         )
+    texts = found.to_json(orient="records", force_ascii=False)
+    deliver({"texts": json.loads(texts) if out is None else None, "count": len(found), "out": out})
     if out is None:
+        if invocation.as_json:
+            return
         for line in found.to_json(orient="records", lines=True, force_ascii=False).splitlines():
             typer.echo(line)
         return
     write_table(found, out)
-    console.print(escaped(f"Wrote {out}: {len(found):,} texts"), soft_wrap=True, highlight=False)
+    say(f"Wrote {out}: {len(found):,} texts")

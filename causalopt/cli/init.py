@@ -10,6 +10,7 @@ from rich.table import Table
 
 from causalopt.cli.arguments import path
 from causalopt.cli.console import console, escaped
+from causalopt.cli.invocation import deliver, invocation, say
 from causalopt.durable import write_text
 from causalopt.errors import ConfigError
 from causalopt.output import check_new_file
@@ -34,10 +35,7 @@ def init(
     ] = False,
     out: Annotated[Path, typer.Option(parser=path, help="Configuration to write.")] = Path("causalopt.yaml"),
 ) -> None:
-    """Propose a role for every column of a table, and write a first configuration of a dozen lines.
-
-    Example: causalopt init survey.csv --yes && causalopt check causalopt.yaml
-    """
+    """Propose a role for every column of a table, and write a first configuration of a dozen lines."""
     from causalopt.data.files import read_table
     from causalopt.data.logs import read_log
     from causalopt.data.proposal import Proposal, among_variants, propose, propose_log
@@ -59,17 +57,20 @@ def init(
     proposal = proposed()
     while proposal.missing:
         role = proposal.missing[0]
-        if yes:
+        if yes or invocation.as_json:
             names = ", ".join(map(str, frame.columns if log is None or role != "outcome" else log.scores))
             raise ConfigError(f"{table}: no column looks like the {role}; name it with --{role}, of: {names}")
         given[role] = typer.prompt(f"Which column is the {role}? ({', '.join(map(str, frame.columns))})")
         proposal = proposed()
     backend, reason = first_backend(frame, proposal.settings) if arms is None else CHOICE
     shown = Table("column", "role", "because")
+    columns = []
     roles = {value: role for role, value in proposal.settings.items() if isinstance(value, str)}
     for column, why in proposal.reasons.items():
         role = roles.get(column, "covariate" if column in proposal.settings.get("covariates", ()) else "")
         shown.add_row(escaped(column), role, escaped(why))
+        columns.append({"column": column, "role": role or None, "because": why})
     console.print(shown)
     write_text(out, as_yaml(table, proposal, backend, reason))
-    console.print(escaped(f"Wrote {out}. Read it, then: causalopt check {out}"), soft_wrap=True, highlight=False)
+    deliver({"out": out, "columns": columns})
+    say(f"Wrote {out}. Read it, then: causalopt check {out}")

@@ -10,7 +10,8 @@ import typer
 from rich.table import Table
 
 from causalopt.cli.arguments import path
-from causalopt.cli.console import console, escaped, stderr
+from causalopt.cli.console import console, escaped
+from causalopt.cli.invocation import deliver, print_warnings, progress, say
 from causalopt.errors import ConfigError
 from causalopt.signatures import MOST_SEED
 
@@ -57,7 +58,6 @@ class Judged:
 
 def compare_by_judge(a: str, b: str, judged: Judged, out: Path | None) -> None:
     """Let a judge compare the texts of A and B, and print what it says."""
-    from causalopt.progress import show_progress
     from causalopt.run.compared_texts import Plan
     from causalopt.run.judge import judge_config, judge_policies
 
@@ -67,14 +67,16 @@ def compare_by_judge(a: str, b: str, judged: Judged, out: Path | None) -> None:
     plan = Plan(
         (a, b), judged.prompts, judged.prompt, judged.text or "text", judged.draws, judged.pairs, judged.seed or 0
     )
-    with show_progress(stderr):
+    with progress():
         found = judge_policies(plan, config, out, score=judged.score)
+    deliver({**found, "out": out})
+    print_warnings()
     console.print(_table(found))
     for question in found["questions"].values():
         for sentence in question["sentences"]:
-            console.print(escaped(sentence), soft_wrap=True, highlight=False)
-    console.print("A judge is not a reader: what readers do is measured by causalopt evaluate.", soft_wrap=True)
-    console.print(escaped(f"Texts and answers: {out}"), soft_wrap=True, highlight=False)
+            say(sentence)
+    say("A judge is not a reader: what readers do is measured by causalopt evaluate.")
+    say(f"Texts and answers: {out}")
 
 
 def _table(found: dict[str, Any]) -> Table:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import warnings
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stdout
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.table import Table
@@ -14,23 +15,27 @@ from rich.table import Table
 from causalopt import __version__
 from causalopt.cli.arguments import path
 from causalopt.cli.choose import choose
-from causalopt.cli.console import console, escaped, leave_quietly, show_warning, stderr
-from causalopt.cli.ending import FULL, Commands, Interrupted, fail, kept_traceback, prepare_streams
+from causalopt.cli.console import console, leave_quietly
+from causalopt.cli.design import design
+from causalopt.cli.ending import FULL, Application, Commands, Interrupted, fail, kept_traceback, prepare_streams
 from causalopt.cli.estimate import compare, estimate, evaluate
+from causalopt.cli.examples import exit_codes
 from causalopt.cli.export import export
 from causalopt.cli.frontier import frontier
 from causalopt.cli.generate import generate
 from causalopt.cli.init import init
+from causalopt.cli.invocation import asked, deliver, detail, invocation, keep_warning, print_warnings, progress, say
+from causalopt.cli.runs import runs
 from causalopt.cli.simulate import simulate
 from causalopt.cli.survey import survey
 from causalopt.errors import CausalOptError, CausalOptWarning, ConfigError, one_line
 from causalopt.output import check_new_folder, writing
 
-app = typer.Typer(
+app = Application(
     cls=Commands,
     help="Optimise language models on direct outcome data, as a causal problem.",
+    epilog=exit_codes(),
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 ConfigArgument = Annotated[
@@ -43,30 +48,30 @@ RunArgument = Annotated[Path, typer.Argument(parser=path, help="Directory of a r
 
 
 def main() -> None:
-    """Run the command line: whatever goes wrong is one line on standard error, and so is each warning.
+    """Run the command line: whatever goes wrong is one line on standard error, and so is each warning, at the end.
 
-    The exit code is 2 for an error that a user can mend, 1 for a fault of causalopt, whose traceback is kept in a file
-    that the line names, 130 after an interruption, and 141 if nobody reads the standard output any more.
+    The exit codes are those of `causalopt.cli.examples.EXIT_CODES`.
     """
-    warnings.showwarning = show_warning
+    warnings.showwarning = keep_warning
     prepare_streams()
     try:
         try:
-            app()
+            app(prog_name="causalopt")
         finally:
             sys.stdout.flush()
     except CausalOptError as error:
-        fail(str(error), 2)
+        fail(str(error), 2, type(error).__name__)
     except (KeyboardInterrupt, Interrupted):
-        fail("interrupted", 130)
+        fail("interrupted", 130, "Interrupted")
     except BrokenPipeError:
         leave_quietly()
     except MemoryError as error:
-        fail(f"memory is not enough ({one_line(error)}): use fewer rows, texts, draws or dimensions", 2)
+        fail(f"memory is not enough ({one_line(error)}): use fewer rows, texts, draws or dimensions", 2, "MemoryError")
     except Exception as error:
         if isinstance(error, OSError) and error.errno in FULL:  # of standard output, which may be a file
-            fail(f"the output cannot be written: {one_line(error)}; make room on that disk", 2)
-        fail(f"this is a fault of causalopt ({one_line(error)}); its traceback is in {kept_traceback(error)}", 1)
+            fail(f"the output cannot be written: {one_line(error)}; make room on that disk", 2, "OutputError")
+        line = f"this is a fault of causalopt ({one_line(error)}); its traceback is in {kept_traceback(error)}"
+        fail(line, 1, type(error).__name__)
 
 
 @app.command()
@@ -77,15 +82,12 @@ def run(
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run on completion.")] = False,
 ) -> None:
-    """Run all stages: nuisances, reference, optimisation, evaluation, report."""
-    from causalopt.cli.tables import constraint_table, group_table, summary_table
+    """Run all stages, from a table to a better model, with the evidence that it is better."""
     from causalopt.processes import is_main, leave
-    from causalopt.progress import show_progress
     from causalopt.run.config import load_config
-    from causalopt.run.directory import is_finished, stages_of
+    from causalopt.run.directory import is_finished
     from causalopt.run.pipeline import run as run_plan
     from causalopt.run.plan import prepare
-    from causalopt.run.stages import reuse_sentence
 
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite exclude each other")
@@ -96,43 +98,79 @@ def run(
         warnings.simplefilter("ignore", CausalOptWarning)
     plan = prepare(settings)
     done = resume and is_finished(directory)
-    with show_progress(stderr) if is_main() else nullcontext(), writing(directory):
+    with progress() if is_main() else nullcontext(), writing(directory):
         metrics = run_plan(plan, directory, resume=resume, overwrite=overwrite, source=config)
     leave()
-    if not is_main():
-        return
+    if is_main():
+        _close(metrics, directory, done=done)
+
+
+def _close(metrics: dict[str, Any], directory: Path, *, done: bool) -> None:
+    """Print what was warned of, the three answers, and where everything is."""
+    from causalopt.cli.tables import constraint_table, group_table, metrics_tables, stage_table
+    from causalopt.run.answers import answers
+    from causalopt.run.directory import stages_of
+    from causalopt.run.stages import reuse_sentence
+
+    report, stages, found = directory / "report.html", stages_of(directory), answers(metrics, directory)
+    deliver(
+        {
+            "directory": directory,
+            "report": report,
+            "policy": directory / "policy",
+            "answers": asdict(found),
+            "metrics": metrics,
+            "stages": [
+                {name: vars(one)[name] for name in ("name", "seconds", "peak_memory_mb", "reused")} for one in stages
+            ],
+        }
+    )
     if done:
-        console.print(
-            escaped(f"{directory}: this run is finished; there is nothing to do"), soft_wrap=True, highlight=False
-        )
+        say(f"{directory}: this run is finished; there is nothing to do")
         return
-    reused = reuse_sentence(stages_of(directory))
-    if reused is not None:
-        console.print(escaped(reused), soft_wrap=True, highlight=False)
     for warning in metrics["warnings"]:
-        show_warning(warning, CausalOptWarning)
-    console.print(summary_table(metrics))
-    for table in (constraint_table(metrics), group_table(metrics)):
-        if table is not None:
-            console.print(table)
-    console.print(escaped(metrics["verdict"]), soft_wrap=True)
-    if "logged_log_prob" in metrics and metrics["logged_log_prob"] not in metrics["warnings"]:
-        console.print(escaped(metrics["logged_log_prob"]), soft_wrap=True)
-    if metrics["frontier"] is not None and metrics["frontier"]["sentence"] not in metrics["verdict"]:
-        console.print(escaped(metrics["frontier"]["sentence"]), soft_wrap=True)
-    console.print(escaped(f"Report: {directory / 'report.html'}"), soft_wrap=True, highlight=False)
+        keep_warning(warning, CausalOptWarning)
+    print_warnings()
+    if invocation.verbose:
+        detail(stage_table(stages))
+        for table in metrics_tables(metrics):
+            detail(table)
+        say(metrics["verdict"])
+    asked(constraint_table(metrics))
+    asked(group_table(metrics))
+    reused = reuse_sentence(stages)
+    notes = [reused, metrics.get("logged_log_prob"), (metrics["frontier"] or {}).get("sentence")]
+    for note in notes:
+        if note is not None and note not in metrics["warnings"] and not invocation.quiet:
+            say(note)
+    for line in found.lines():
+        say(line)
+    say(f"Report: {report}")
 
 
 @app.command()
-def check(config: ConfigArgument, set_: SetOption = None) -> None:
-    """Validate a configuration and its data, and show what a run would do; nothing is written."""
-    from causalopt.cli.tables import plan_table
+def check(
+    config: ConfigArgument,
+    set_: SetOption = None,
+    timing: Annotated[
+        bool, typer.Option("--timing/--no-timing", help="Whether to measure how long a run will take.")
+    ] = True,
+) -> None:
+    """Validate a configuration and its data; say what a run would do, cost and be able to show. Nothing is written."""
+    from causalopt.cli.tables import outlook_table, plan_table
     from causalopt.run.config import load_config
+    from causalopt.run.expectation import expect
     from causalopt.run.plan import prepare
 
     plan = prepare(load_config(config, set_ or ()))
+    with progress():
+        found = expect(plan, timing=timing)
+    deliver({"configuration": config, **found.to_dict()})
     console.print(plan_table(plan))
-    console.print(escaped(f"{config}: ready to run"), soft_wrap=True, highlight=False)
+    console.print(outlook_table(found))
+    for sentence in found.sentences():
+        say(sentence)
+    say(f"{config}: ready to run")
 
 
 app.command()(init)
@@ -145,6 +183,8 @@ app.command()(generate)
 app.command()(export)
 app.command()(simulate)
 app.command()(survey)
+app.command()(runs)
+app.command()(design)
 
 
 @app.command()
@@ -159,7 +199,8 @@ def report(
 
     with writing(run_directory / f"report.{format_}"):
         written = (write_markdown if format_ == "md" else write_report)(run_directory)
-    console.print(escaped(f"Report: {written}"), soft_wrap=True, highlight=False)
+    deliver({"report": written})
+    say(f"Report: {written}")
 
 
 @app.command()
@@ -167,10 +208,12 @@ def plugins() -> None:
     """List every installed replaceable part, and the package that provides it."""
     from causalopt.plugins import REGISTRIES
 
-    table = Table("kind", "name", "from")
+    table, found = Table("kind", "name", "from"), []
     for kind, registry in REGISTRIES.items():
         for name in registry.names():
             table.add_row(kind, name, registry.origin(name))
+            found.append({"kind": kind, "name": name, "from": registry.origin(name)})
+    deliver({"plugins": found})
     console.print(table)
 
 
@@ -186,10 +229,15 @@ def benchmark(
     """Run a benchmark, like `python -m benchmarks.NAME`, which takes further options."""
     from causalopt.cli.checkout import load_benchmark
 
-    load_benchmark(name)([*(["--quick"] if quick else []), "--out", str(out), *context.args])
+    main_of = load_benchmark(name)
+    # What a benchmark prints is not the document of --json.
+    with redirect_stdout(sys.stderr) if invocation.as_json else nullcontext():
+        main_of([*(["--quick"] if quick else []), "--out", str(out), *context.args])
+    deliver({"directory": out})
 
 
 @app.command()
 def version() -> None:
     """Print the version."""
-    typer.echo(__version__)
+    deliver({"version": __version__})
+    say(__version__)

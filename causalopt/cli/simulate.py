@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from causalopt.cli.arguments import path
-from causalopt.cli.console import console, escaped, stderr
+from causalopt.cli.invocation import deliver, progress, say
 from causalopt.durable import write_text
 from causalopt.output import check_new_file, writing
 from causalopt.signatures import MOST_SEED
@@ -22,12 +22,12 @@ def simulate(
 ) -> None:
     """Write a chat log: prompts, answers and the ratings of simulated readers, as messages."""
     from causalopt import plugins
-    from causalopt.progress import show_progress
     from causalopt.simulation.chat_log import chat_log
     from causalopt.simulation.contracts import SimulatedWorld
 
     check_new_file(out)
     simulated: SimulatedWorld = plugins.worlds.create({"name": world})
-    with show_progress(stderr), writing(out):
+    with progress(), writing(out):
         write_text(out, chat_log(simulated.sample(rows, seed)))
-    console.print(escaped(f"Wrote {out}: {rows} conversations"), soft_wrap=True, highlight=False)
+    deliver({"out": out, "rows": rows})
+    say(f"Wrote {out}: {rows} conversations")

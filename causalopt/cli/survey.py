@@ -12,6 +12,7 @@ from rich.table import Table
 
 from causalopt.cli.arguments import path
 from causalopt.cli.console import console, escaped
+from causalopt.cli.invocation import deliver, print_warnings, say
 from causalopt.durable import write_text
 from causalopt.errors import ConfigError
 from causalopt.output import check_new_file
@@ -46,6 +47,8 @@ def survey(
             )
     columns = SurveyColumns(item, rater, answer, tuple(raters) if raters else None, system_a, system_b, judge)
     found: Survey = evaluate(file, columns, scale=scale, level=level)
+    deliver({**found.to_dict(), "out": out})
+    print_warnings()
     console.print(f"{found.answers:,} answers of {found.raters:,} raters to {found.items:,} items", highlight=False)
     of_level = f"{100 * level:g}% interval"
     if found.wins is not None:
@@ -64,7 +67,7 @@ def survey(
         table.add_row(row["measure"], value, bounds, f"{row['items']:,}", row["by"])
     console.print(table)
     for name, reason in found.agreement.left_out.items():
-        console.print(escaped(f"Not computed: {name}: {reason}"), soft_wrap=True, highlight=False)
+        say(f"Not computed: {name}: {reason}")
     clear = int(found.majority["majority"].notna().sum())
     console.print(
         f"Majority: {clear:,} of {found.items:,} items have one; its mean share is "
@@ -81,7 +84,7 @@ def survey(
         )
     if out is not None:  # last: a disk that is full costs the file, not the numbers
         write_text(out, json.dumps(found.to_dict(), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
-        console.print(escaped(f"Wrote {out}"), soft_wrap=True, highlight=False)
+        say(f"Wrote {out}")
 
 
 def _interval(low: float, high: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -12,8 +13,11 @@ from causalopt.cli.console import escaped
 from causalopt.data.choice_sets import ChoiceSets
 from causalopt.data.conversations import SENTENCE
 from causalopt.data.covariates import MISSING
+from causalopt.progress import duration
+from causalopt.run.expectation import Expectation
 from causalopt.run.memory import estimated_memory
 from causalopt.run.plan import Plan
+from causalopt.run.stages import StageRecord
 
 MOST_SHOWN = 5
 """Levels of a category that are named."""
@@ -70,6 +74,23 @@ def constraint_table(metrics: dict[str, Any]) -> Table | None:
                 numbers = f"{value['estimate']:.4g}", f"{value['ci_low']:.4g} to {value['ci_high']:.4g}"
             holds = {True: "yes", False: "no", None: "unclear"}[one["holds"]] if who == "policy" else ""
             table.add_row("" if i else escaped(f"{one['outcome']} {side} {bound:g}"), who, *numbers, holds)
+    return table
+
+
+def metrics_tables(metrics: dict[str, Any]) -> list[Table]:
+    """Return the detailed tables of a run or an evaluation, in the order in which they are read."""
+    found = [summary_table(metrics), evidence_table(metrics), bounds_table(metrics)]
+    return [table for table in found if table is not None]
+
+
+def stage_table(stages: Sequence[StageRecord]) -> Table | None:
+    """Show what each stage of a run cost; None if nothing is known of them."""
+    if not stages:
+        return None
+    table = Table("stage", "time", "peak memory", "", title="Stages")
+    for one in stages:
+        memory = f"{one.peak_memory_mb / 1024:.1f} GiB"
+        table.add_row(escaped(one.name), duration(one.seconds), memory, "reused" if one.reused else "")
     return table
 
 
@@ -220,6 +241,30 @@ def _kind(covariate: pd.Series) -> str:
     return f"{len(counts)} categories: {named}{', ...' if len(counts) > MOST_SHOWN else ''}"
 
 
+def outlook_table(found: Expectation) -> Table:
+    """Show what a run could show, and what each of its stages would cost."""
+    table = Table("", "", show_header=False, title="What to expect")
+    if found.kept is not None:
+        _plan_row(
+            table,
+            "overlap between readers and texts",
+            f"{found.kept:.0%} of the information is left once readers are comparable across texts (100%: the "
+            "covariates do not predict the text)",
+        )
+    if found.explained is not None:
+        _plan_row(table, "outcome explained", f"{max(found.explained, 0):.0%} of its variance, by a first model")
+    power = found.power
+    if power is not None:
+        away = f"{power.kl:g} nats"
+        _plan_row(table, f"effective {found.unit} at {away}", f"{power.effective_units:.0f} of {power.units:.0f}")
+        _plan_row(table, f"standard error at {away}", f"{power.se:.3g}")
+        _plan_row(table, "smallest gain, 80% power", f"{power.smallest_gain:.3g}")
+        _plan_row(table, "rows for half of it", f"{found.rows_for_half:,}")
+    for one in found.costs or ():
+        _plan_row(table, one.name, f"{duration(one.seconds)}, {one.memory / 2**30:.1f} GiB")
+    return table
+
+
 def _plan_row(table: Table, what: str, words: str) -> None:
     table.add_row(escaped(what), escaped(words))
 
@@ -255,9 +300,12 @@ def plan_table(plan: Plan) -> Table:
         _plan_row(table, "rows with an outcome", f"{int(data.rated.sum())} of {len(data)}")
         parts.insert(3, "observation_model")
     everything = list(plan.data_sets().values())
-    texts = len({text for part in everything for text in part.texts})
+    distinct = {text for part in everything for text in part.texts}
+    texts = len(distinct)
     rows = sum(len(part) for part in everything)
     _plan_row(table, "texts", f"{texts:,}, {rows / texts:.1f} readings each")
+    words = sum(len(text.split()) for text in distinct)
+    _plan_row(table, "words", f"{words:,}, {words / texts:.1f} in a text")
     if data.reader is not None:
         readers = len({code for part in everything if part.reader is not None for code in part.reader})
         _plan_row(table, "readers", f"{readers:,}")

@@ -24,6 +24,8 @@ from causalopt.backends.saved import FOR_READERS
 from causalopt.durable import changed, digest, digests, flush, flush_tree, is_inside, whole, write_text
 from causalopt.errors import ConfigError, DataError, collected_warnings
 from causalopt.output import writing
+from causalopt.progress import stage as shown_stage
+from causalopt.progress import stage_done_before
 from causalopt.run.replacement import (
     FILES,
     FOLDERS,
@@ -307,6 +309,7 @@ class RunDirectory:
             result = stage.load()
             if result is not None:
                 self._finish_stage(replace(self._earlier[stage.name], reused=True, changed=[]))
+                stage_done_before(stage.name)
                 return result
         for name in stage.files:
             path = self.path / name
@@ -316,7 +319,7 @@ class RunDirectory:
         before = self._earlier.get(stage.name)
         started = time.perf_counter()
         self._issued_before = self._take_up(stage)
-        with _PeakMemory() as memory, collected_warnings() as messages:
+        with shown_stage(stage.name), _PeakMemory() as memory, collected_warnings() as messages:
             self._issued, self._current = messages, stage.key
             result = stage.compute()
             warned = self._all_issued()

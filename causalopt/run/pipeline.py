@@ -29,6 +29,7 @@ from causalopt.optimization.optimize import fit_policy, needs_samples
 from causalopt.optimization.path import FACTORS, at, factor_at_kl
 from causalopt.optimization.problem import draw_samples
 from causalopt.processes import is_main, shared
+from causalopt.progress import expect_stages
 from causalopt.pseudo_outcome import PseudoOutcomes
 from causalopt.report import write_report
 from causalopt.report.samples import places_shown
@@ -48,6 +49,10 @@ from causalopt.simulation.grading import true_responses, truth_metrics
 T = TypeVar("T")
 
 CARD = f"policy/{FOR_READERS}"
+TRAIN_ROWS, TEST_ROWS = "nuisances of the training rows", "nuisances of the test rows"
+REFERENCE, SAMPLES = "reference policy", "texts drawn from the reference"
+OPTIMISATION, HOW_FAR = "optimisation", "how far to go"
+WITHOUT, EVALUATION = "nuisances without a covariate", "evaluation"
 
 
 def run(
@@ -105,6 +110,22 @@ def run(
         return shared(lambda: metrics)
 
 
+def stage_names(plan: Plan) -> list[str]:
+    """Names of the stages of a run, in order; a test holds it and the stages together."""
+    names = [TRAIN_ROWS, TEST_ROWS, REFERENCE, *([SAMPLES] if _needs_samples(plan) else []), OPTIMISATION, HOW_FAR]
+    names += [*([WITHOUT] if plan.config.evaluation.benchmark else []), EVALUATION]
+    for name, arm in plan.comparisons.items():
+        own = [f"nuisances of {name}"] if arm.own_nuisances else []
+        names += [*own, f"comparison {name}", f"evaluation of {name}"]
+    return names
+
+
+def _needs_samples(plan: Plan) -> bool:
+    """Whether an objective, or q from embeddings, needs texts of the reference."""
+    arms = (plan.main, *plan.comparisons.values())
+    return any(needs_samples(arm.objective, plan.config.behavior_policy) for arm in arms)
+
+
 class _Stages:
     """The stages of one run, in order; each returns what the next one needs."""
 
@@ -115,6 +136,7 @@ class _Stages:
 
     def carry_out(self) -> dict[str, Any]:
         plan, files = self.plan, self.files
+        expect_stages(stage_names(plan))
         shared(lambda: self.keys.fingerprints)
         train = self.train_rows()
         test = self.test_rows()
@@ -175,7 +197,7 @@ class _Stages:
                 self.files.write_frame("pseudo_outcomes.parquet", pseudo.to_frame())
             return pilot_rows(pseudo, plan.config.pilot.train_rows, plan.config.seed)
 
-        name = f"nuisances of {comparison}" if comparison else "nuisances of the training rows"
+        name = f"nuisances of {comparison}" if comparison else TRAIN_ROWS
         tables = () if comparison else ("pseudo_outcomes.parquet",)
         return self.object_stage(name, self.keys.nuisances(comparison, "train"), compute, *tables)
 
@@ -187,7 +209,7 @@ class _Stages:
             pseudo = plan.main.nuisances.fit_transform(plan.test, outcome_data=plan.outcome_rows.test)
             return pilot_rows(pseudo, plan.config.pilot.test_rows, plan.config.seed)
 
-        return self.object_stage("nuisances of the test rows", self.keys.nuisances("", "test"), compute)
+        return self.object_stage(TEST_ROWS, self.keys.nuisances("", "test"), compute)
 
     def object_stage(self, name: str, inputs: Mapping[str, Any], compute: Callable[[], T], *tables: str) -> T:
         """Return the result of a stage of the main process, which is kept as an object until the run is finished."""
@@ -237,7 +259,7 @@ class _Stages:
                 data.prompts, data.texts, data.weight, seed=plan.config.seed, progress=progress
             )
 
-        return self.policy_stage("reference policy", self.keys.reference(), fit, "reference")
+        return self.policy_stage(REFERENCE, self.keys.reference(), fit, "reference")
 
     def compare_logged(self, reference: Policy) -> str | None:
         """Say whose log-probabilities were logged, if the reference may have written the logs; None otherwise."""
@@ -250,10 +272,7 @@ class _Stages:
 
     def samples(self, reference: Policy, data: DirectOutcomeDataset) -> list[list[str]] | None:
         """Texts for the g term and for q from embeddings, shared by all objectives; None if none needs them."""
-        arms = (self.plan.main, *self.plan.comparisons.values())
-        if not any(needs_samples(arm.objective, self.plan.config.behavior_policy) for arm in arms):
-            return None
-        return shared(lambda: self._samples(reference, data))
+        return shared(lambda: self._samples(reference, data)) if _needs_samples(self.plan) else None
 
     def _samples(self, reference: Policy, data: DirectOutcomeDataset) -> list[list[str]]:
         config, name = self.plan.config, "objective_texts.parquet"
@@ -266,12 +285,12 @@ class _Stages:
         def load() -> list[list[str]]:
             return [list(row) for row in pd.read_parquet(self.files.path / name)["texts"]]
 
-        return self.files.do(Stage("texts drawn from the reference", self.keys.texts(), compute, (name,), load))
+        return self.files.do(Stage(SAMPLES, self.keys.texts(), compute, (name,), load))
 
     def end(self, train: PseudoOutcomes, reference: Policy, samples: list[list[str]] | None) -> Policy:
         """Return the end of the fit of the run's own policy."""
         return self.policy_stage(
-            "optimisation",
+            OPTIMISATION,
             self.keys.optimisation(""),
             lambda: self.optimise("policy", self.plan.main, train, reference, samples),
             "end",
@@ -325,7 +344,7 @@ class _Stages:
                 files.write_frame("frontier.parquet", found.frame)
             return factor, found
 
-        return self.object_stage("how far to go", self.keys.how_far(), compute, "policy", "frontier.parquet")
+        return self.object_stage(HOW_FAR, self.keys.how_far(), compute, "policy", "frontier.parquet")
 
     def without(self) -> dict[str, PseudoOutcomes]:
         """Nuisances of the test rows without each covariate that is a benchmark for a hidden confounder."""
@@ -333,7 +352,7 @@ class _Stages:
         if not plan.config.evaluation.benchmark:
             return {}
         return self.object_stage(
-            "nuisances without a covariate",
+            WITHOUT,
             self.keys.without(),
             lambda: fit_without(plan.config, plan.test, plan.outcome_rows.test),
         )
@@ -428,7 +447,7 @@ class _Stages:
     ) -> Evaluation:
         config = self.plan.config
         return self.object_stage(
-            f"evaluation of {comparison}" if comparison else "evaluation",
+            f"evaluation of {comparison}" if comparison else EVALUATION,
             self.keys.evaluation(comparison),
             lambda: evaluate(
                 policy,

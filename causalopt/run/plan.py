@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,7 +104,7 @@ def prepare(config: RunConfig) -> Plan:
         refuse_one_text(everything)
         warn_of_twins(everything)
     texts = {*everything.texts, *(() if test_table is None else test_table.texts)}
-    sets = None if world is not None else _logged_sets(everything, test_table)
+    sets = None if world is not None else logged_sets([one for one in (everything, test_table) if one is not None])
     backend = build_backend(config, world.texts if isinstance(world, World) else sorted(texts), sets)
     if isinstance(backend, DescribedBackend):
         settings = {"name": config.backend["name"], **backend.settings()}
@@ -260,12 +260,11 @@ def check_groups(config: RunConfig, data: DirectOutcomeDataset) -> None:
         check_names(named, data.covariates.columns, "evaluation.groups")
 
 
-def _logged_sets(data: DirectOutcomeDataset, apart: DirectOutcomeDataset | None) -> ChoiceSets | None:
-    """Collect the texts that were logged with each prompt, in all rows; None without prompts.
+def logged_sets(parts: Sequence[DirectOutcomeDataset]) -> ChoiceSets | None:
+    """Collect the texts that were logged with each prompt, in all rows of the parts; None without prompts.
 
     Test rows add candidates and how often they were shown; their outcomes are not read.
     """
-    parts = [data] if apart is None else [data, apart]
     if any(part.prompts is None for part in parts):
         return None
     prompts = [prompt for part in parts for prompt in part.prompts or ()]

@@ -83,13 +83,14 @@ def test_from_a_table_to_a_policy_and_its_texts(call, survey):
     assert "already contains a run" in err
 
 
-def test_a_run_prints_each_warning_as_a_line_before_its_table(call, survey, monkeypatch):
+def test_a_run_prints_each_warning_as_a_line_before_its_answers(call, survey, monkeypatch):
     part = {"estimate": 0.5, "ci_low": 0.2, "ci_high": 0.8}
     found = {
         "value": dict.fromkeys(("reference", "policy", "difference"), part),
         "overlap": {"unit": "texts", "ess": 12.0, "clusters": 27},
         "warnings": ["too thin:\n  [bold] weights", "too few " + 50 * "texts "],
         **{"outcome": "resp", "estimator": "sndr", "level": 0.95, "kl": None, "verdict": "Unclear.", "frontier": None},
+        **{"outlook": "unclear", "thin": False, "barred": [], "reasons": [], "direction": "maximize"},
     }
     monkeypatch.setattr("causalopt.run.pipeline.run", lambda *_, **__: found)
     code, out, err = call("run", survey / "survey.yaml", "--out", survey / "run")

@@ -92,7 +92,7 @@ def test_an_estimate_of_rows_that_were_dropped_says_whose_value_it_is(tmp_path, 
     assert metrics["evidence"]["nonresponse"] is None
     options = [f"--set=data.{role}={json.dumps(value)}" for role, value in {**ROLES, **POLICY}.items()]
     options += ["--set=data.on_missing=model", "--set=evaluation.estimators=[sndr]", "--set=evaluation.benchmark=[]"]
-    monkeypatch.setattr(sys, "argv", ["causalopt", "estimate", str(tmp_path / "log.csv"), *options])
+    monkeypatch.setattr(sys, "argv", ["causalopt", "estimate", str(tmp_path / "log.csv"), "--verbose", *options])
     with pytest.raises(SystemExit) as exit_:
         main()
     assert exit_.value.code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -262,6 +263,15 @@ class HuggingFaceBackend:
             "refresh": self.refresh.model_dump(),
             "quantization": self.quantization,
         }
+
+    def for_trial(self, rows: int) -> HuggingFaceBackend:
+        """Return the backend for a trial, with the epochs that a fit to ``rows`` rows has."""
+        twin = copy.copy(self)
+        args = training_arguments({}, self.training, Path(tempfile.gettempdir()), 0)
+        window = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+        twin.training = with_enough_updates(self.training, rows, window, self.min_updates)
+        twin.min_updates = 0
+        return twin
 
     def check(self, objectives: Sequence[Objective] = (), per_row: int = 1) -> None:
         """Raise `ModelError` if there is no such model, `ConfigError` if settings contradict each other or the model.
