@@ -56,6 +56,8 @@ def folder(tmp_path_factory):
     frame = pd.DataFrame(rows, columns=["prompt", "text", "clicks", "reader"])
     frame.to_csv(home / "log.csv", index=False)
     frame[["prompt", "text"]].head(6).to_csv(home / "candidates.csv", index=False)
+    votes = [(f"item {i}", rater, rng.choice(["A", "B"])) for i in range(8) for rater in ("ann", "bob")]
+    pd.DataFrame(votes, columns=["item", "rater", "answer"]).to_csv(home / "answers.csv", index=False)
     columns = {"prompt": "prompt", "text": "text", "outcome": "clicks", "covariates": ["reader"]}
     config = {
         "data": {"path": str(home / "log.csv"), **columns},
