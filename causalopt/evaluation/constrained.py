@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from causalopt.behavior import BehaviorPolicy
 from causalopt.data.constraint import Constraint
 from causalopt.errors import MissingPartError, OverlapError
 from causalopt.estimators.estimate import Estimate
@@ -13,7 +12,7 @@ from causalopt.evaluation.comparison import of_other_outcome
 from causalopt.evaluation.policies import Subject
 from causalopt.evaluation.terms import PolicyTerms
 from causalopt.pseudo_outcome import PseudoOutcomes
-from causalopt.typing import Float64
+from causalopt.typing import BehaviorPolicy, Float64
 
 
 @dataclass(frozen=True, eq=False)

@@ -102,7 +102,8 @@ def _written(draws: Draws, coder: AttributeCoder | None, logged: Sequence[Pseudo
         if not set(counts.index) <= set(codes.index):
             return None
     share: Float64 = counts.to_numpy() / counts.sum()
-    return {str(name): float(share @ codes.loc[counts.index, name].to_numpy()) for name in codes}
+    means = share @ codes.loc[counts.index].to_numpy(dtype=np.float64)
+    return {str(name): float(mean) for name, mean in zip(codes, means, strict=True)}
 
 
 def _agreement(test: PseudoOutcomes, coder: AttributeCoder) -> dict[str, float | None]:
