@@ -16,10 +16,11 @@ from causalopt.data.constraint import Constraint, check_constraints
 from causalopt.doors import check_contract, check_number, check_seed, check_type
 from causalopt.errors import ConfigError, MissingPartError
 from causalopt.objectives.contract import OBJECTIVE, Objective
+from causalopt.optimization.correlations import CORRELATIONS, check_correlations
 from causalopt.optimization.frontier import frontier
 from causalopt.optimization.kl_limit import UntilKL, kl_to
 from causalopt.optimization.path import FACTORS, at, factor_at_kl
-from causalopt.optimization.penalty import CORRELATIONS, check_correlations, penalised
+from causalopt.optimization.penalty import penalised
 from causalopt.optimization.problem import draw_samples, policy_problem
 from causalopt.output import check_new_folder
 from causalopt.pseudo_outcome import PseudoOutcomes

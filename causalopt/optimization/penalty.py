@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from causalopt.backends.contracts import PolicyProblem
-from causalopt.doors import check_number
-from causalopt.errors import ConfigError
-from causalopt.signatures import shown
 from causalopt.typing import Float64, Int64
-
-CORRELATIONS = (0.2, -0.2, -0.6)
-"""Correlations of the rewards of the penalised fits with each constrained outcome; see `penalised`."""
-MOST = 10
-"""Largest number of penalised fits."""
 
 
 def penalised(problem: PolicyProblem, others: Sequence[PolicyProblem], correlation: float) -> PolicyProblem | None:
@@ -73,24 +64,6 @@ def penalised(problem: PolicyProblem, others: Sequence[PolicyProblem], correlati
         if weight > 0:
             found = _sum(problem if found is None else found, other, float(size * weight))
     return found
-
-
-def check_correlations(what: str, given: Any) -> tuple[float, ...]:
-    """Return correlations as a tuple; `ConfigError` unless they are different numbers between -1 and 1, a few at most.
-
-    Examples
-    --------
-    >>> from causalopt.optimization.penalty import check_correlations
-    >>> check_correlations("correlations", [0.3, 0])
-    (0.3, 0.0)
-    """
-    if isinstance(given, str) or not isinstance(given, Sequence) or len(given) > MOST:
-        raise ConfigError(f"{what} must be a list of at most {MOST} numbers between -1 and 1, not {shown(given)}")
-    for one in given:
-        check_number(f"{what}: each", one, above=-1, below=1)
-    if len(set(given)) < len(given):
-        raise ConfigError(f"{what}: {shown(list(given))} names a number twice; each is a fit of its own")
-    return tuple(float(one) for one in given)
 
 
 def _sum(one: PolicyProblem, other: PolicyProblem, factor: float) -> PolicyProblem:

@@ -27,7 +27,7 @@ from causalopt.data.delimited import Dialect
 from causalopt.data.population import Population
 from causalopt.errors import ConfigError, one_line
 from causalopt.estimators.names import ADAPTIVE, DEFAULT, check_estimator
-from causalopt.optimization.penalty import CORRELATIONS, check_correlations
+from causalopt.optimization.correlations import CORRELATIONS, check_correlations
 from causalopt.output import impossible, shown_path
 from causalopt.run.strict_yaml import read_yaml
 from causalopt.signatures import MOST_SEED, shown

@@ -45,10 +45,10 @@ def confound(
     >>> import pandas as pd
     >>> from causalopt import DirectOutcomeDataset
     >>> from causalopt.simulation.confounded_outcomes import confound
-    >>> frame = pd.DataFrame({"text": ["a", "b"] * 50, "outcome": [0.0] * 100, "bold": [1, 0] * 50})
+    >>> frame = pd.DataFrame({"text": ["a", "b"] * 50, "outcome": [0.0, 1.0] * 50, "bold": [1, 0] * 50})
     >>> data = DirectOutcomeDataset.from_frame(frame, attributes=["bold"])
     >>> confound(data, {"bold": 50.0}, beta=3.0, strength=1.0, seed=0).outcome[:2].tolist()
-    [3.0, -3.0]
+    [3.0, -2.0]
     """
     for name in attributes:
         if name not in data.attributes:

@@ -296,7 +296,7 @@ def test_a_column_with_a_name_that_steers_terminals(here: Path, capfd, name: str
     assert code == 0, err
     assert "\x1b" not in out
     if name == "[/red]":
-        assert "Value ([/red])" in out
+        assert "[/red] would be" in out
     roles = {"data.outcome": name, "data.covariates": [f"{name} too"]}
     changes = [f"--set={key}={json.dumps(value, ensure_ascii=False)}" for key, value in roles.items()]
     assert call_main("check", "survey.yaml", *changes) == 0

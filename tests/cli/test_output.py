@@ -47,7 +47,7 @@ def folder(tmp_path_factory):
     """Headlines with candidates of each prompt, and a finished run on them, whose output is kept beside it."""
     home, rng = tmp_path_factory.mktemp("output"), np.random.default_rng(0)
     words, rows = {"try": 0.0, "see": 0.4, "love": 1.2, "avoid": -1.2}, []
-    for c in range(60):
+    for c in range(240):
         for verb in rng.choice(list(words), size=3, replace=False):
             thing = f"{rng.choice(list('abcdef'))}{rng.choice(list('uvwxyz'))}"
             rows.append(
@@ -66,7 +66,6 @@ def folder(tmp_path_factory):
         "backend": "finite",
         "comparisons": {"plain": {"objective": "cpo"}},
         "evaluation": {"draws": 40, "estimators": ["sndr"]},
-        "choose": None,
     }
     (home / "log.yaml").write_text(yaml.safe_dump(config))
     command = ["-c", "from causalopt.cli.main import main; main()", "run", "log.yaml", "--out", "run", "--json"]

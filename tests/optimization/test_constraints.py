@@ -13,7 +13,8 @@ from causalopt.backends.contracts import PolicyProblem
 from causalopt.backends.finite import FiniteBackend
 from causalopt.data.population import FIXED
 from causalopt.errors import ConfigError, ModelError
-from causalopt.optimization.penalty import check_correlations, penalised
+from causalopt.optimization.correlations import check_correlations
+from causalopt.optimization.penalty import penalised
 
 pytestmark = pytest.mark.filterwarnings("ignore::causalopt.errors.CausalOptWarning")
 

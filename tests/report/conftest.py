@@ -140,8 +140,24 @@ def full_metrics() -> dict[str, Any]:
             ],
         },
         "constraints": [
-            {"outcome": "length", "holds": True, "sentence": "length stays at most 40."},
-            {"outcome": "offence", "holds": False, "sentence": "offence stays at most 0.1."},
+            {
+                "outcome": "length",
+                "at_most": 40.0,
+                "at_least": None,
+                "holds": True,
+                "policy": {"estimate": 31.2, "ci_low": 29.0, "ci_high": 33.4},
+                "reference": None,
+                "sentence": "length stays at most 40.",
+            },
+            {
+                "outcome": "offence",
+                "at_most": None,
+                "at_least": 0.1,
+                "holds": None,
+                "policy": None,
+                "reference": None,
+                "sentence": "offence stays at least 0.1.",
+            },
         ],
         "groups": {
             "sentence": "No group of readers can be shown to gain or to lose.",

@@ -57,7 +57,8 @@ def test_each_is_a_policy_in_a_folder_and_in_the_manifest(directory):
 def test_it_is_scored_like_the_main_one(directory):
     found = json.loads((directory / "metrics.json").read_text())
     other = found["comparisons"][NAME]
-    only_a_run_has = {"outcome", "direction", "objective", "data", "nuisance", "comparisons", "warnings", "frontier"}
+    only_a_run_has = {"outcome", "direction", "objective", "data", "nuisance", "comparisons", "warnings", "frontier",
+                      "attributes", "conversations"}  # fmt: skip
     assert set(other) - {"path"} == set(found) - only_a_run_has
     assert {row["estimator"] for row in other["estimates"]} == {row["estimator"] for row in found["estimates"]}
     assert [row["confounder"] for row in other["evidence"]["bounds"]] == [
@@ -144,7 +145,7 @@ def test_two_lists_from_the_command_line(tmp_path, monkeypatch, capsys):
     frame.to_csv("log.csv", index=False)
     for name, text in (("a", texts[1]), ("b", texts[0])):
         pd.DataFrame({"text": [text], "probability": ["1"]}).to_csv(f"{name}.csv", index=False)
-    asked = ["--policy", "a.csv", "--reference", "b.csv", "--covariate", "age", "--out", "found.json"]
+    asked = ["--policy", "a.csv", "--reference", "b.csv", "--covariate", "age", "--out", "found.json", "--verbose"]
     monkeypatch.setattr(sys, "argv", ["causalopt", "estimate", "log.csv", *asked])
     with pytest.raises(SystemExit, match="0"):
         main()
