@@ -335,7 +335,9 @@ def _sentences(about: Mapping[str, Any], question: Question, rate: WinRate, leve
     if not decided:
         return [f"No pair has two answers that can be read about {question.name}, so there is no win rate."]
     percent = f"{100 * level:g}%"
-    units = f"{rate.clusters:,} {rate.clustered_by}{'s' if rate.clusters != 1 else ''}"
+    units = f"{decided:,} pairs"
+    if rate.clustered_by != "pair":
+        units += f", {rate.clusters:,} {rate.clustered_by}{'s' if rate.clusters != 1 else ''}"
     found = []
     if rate.win_rate is None:
         found.append(
@@ -349,7 +351,7 @@ def _sentences(about: Mapping[str, Any], question: Question, rate: WinRate, leve
         says = f"{judge} prefers {winner}" if winner is not None else f"{judge} shows no preference"
         found.append(
             f"{question.name}: {says}: win rate of {b} {rate.value:.3f} ({percent} interval {low:.3f} to {high:.3f}; "
-            f"{decided:,} pairs, {units})."
+            f"{units})."
         )
         if rate.win_rate.se == 0:
             others = 1 - (1 - level) ** (1 / rate.clusters)
