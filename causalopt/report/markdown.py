@@ -186,7 +186,8 @@ def _sensitivity(metrics: dict[str, Any]) -> list[str]:
 
 def _constraints(metrics: dict[str, Any]) -> list[str]:
     found = metrics.get("constraints") or []
-    said = [f"* {'Holds' if one['holds'] else 'Not shown to hold'}: {escaped(one['sentence'])}" for one in found]
+    kept = {True: "Kept", False: "Not kept", None: "Unclear"}
+    said = [f"* {kept[one['holds']]}: {escaped(one['sentence'])}" for one in found]
     return [*said, ""] if said else []
 
 

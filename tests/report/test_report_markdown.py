@@ -39,7 +39,7 @@ def test_the_three_answers_the_tables_and_the_citations(full_run: Path) -> None:
         "| Effective sample size | 311 of 560 texts |",
         "| bravery | +0.20 (+0.10 to +0.30) | −0.40 (−0.50 to −0.30) |",
         "| 0.500 | 0.400 | +0.42 (+0.20 to +0.64) | 151 | chosen |",
-        "* Not shown to hold: offence stays at most 0.1.",
+        "* Unclear: offence stays at least 0.1.",
         "arXiv:2402.14979",
         "@software{causalopt,",
         "version = {0.1.0}",
