@@ -166,7 +166,7 @@ def check(
     with progress():
         found = expect(plan, timing=timing)
     deliver({"configuration": config, **found.to_dict()})
-    console.print(plan_table(plan))
+    console.print(plan_table(plan, every_setting=invocation.verbose))
     console.print(outlook_table(found))
     for sentence in found.sentences():
         say(sentence)

@@ -19,6 +19,8 @@ from causalopt.run.memory import estimated_memory
 from causalopt.run.plan import Plan
 from causalopt.run.stages import StageRecord
 
+LONGEST_SETTING = 40
+"""Characters of a setting that is shown without ``--verbose``."""
 MOST_SHOWN = 5
 """Levels of a category that are named."""
 SOURCES = {
@@ -269,8 +271,8 @@ def _plan_row(table: Table, what: str, words: str) -> None:
     table.add_row(escaped(what), escaped(words))
 
 
-def plan_table(plan: Plan) -> Table:
-    """Show what a run would do."""
+def plan_table(plan: Plan, *, every_setting: bool = True) -> Table:
+    """Show what a run would do; of the parts' settings only the short ones, unless ``every_setting`` is asked for."""
     table = Table("", "", show_header=False, title="Plan")
     data, config = plan.train, plan.config
     _plan_row(table, "data", str(data.source))
@@ -321,5 +323,8 @@ def plan_table(plan: Plan) -> Table:
     for part in parts:
         settings = dict(getattr(config, part))
         name = settings.pop("name")
-        _plan_row(table, part.replace("_", " "), f"{name} " + ", ".join(f"{k}={v}" for k, v in settings.items()))
+        shown = [f"{key}={value}" for key, value in settings.items() if value is not None or every_setting]
+        if not every_setting:
+            shown = [one if len(one) <= LONGEST_SETTING else f"{one.split('=')[0]}=..." for one in shown]
+        _plan_row(table, part.replace("_", " "), f"{name} " + ", ".join(shown))
     return table
