@@ -108,8 +108,8 @@ class BehaviorFit:
             "unclear": f"{self.clusters} logged units are too few to say whether they are alike.",
         }[self.judgement]
         return (
-            "q is the reference policy: a classifier tells its texts from the logged ones with an area under the curve "
-            f"of {area}: {meaning}"
+            "The reference policy stands for the writer of the logged texts: a classifier tells its texts from these "
+            f"with an area under the curve of {area}: {meaning}"
         )
 
 

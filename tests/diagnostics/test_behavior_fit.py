@@ -188,7 +188,7 @@ def test_the_judgement_is_by_size_and_the_interval_decides_where_it_is_wide(area
     assert fit.judgement == judgement
     assert fit.bars_finding == (judgement == "bad")
     assert words in fit.sentence
-    assert fit.sentence.startswith("q is the reference policy: ")
+    assert fit.sentence.startswith("The reference policy stands for the writer of the logged texts: ")
 
 
 def test_exposures_change_the_logged_law():
