@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -112,9 +113,18 @@ def test_what_goes_on_failing_is_one_line_and_what_was_answered_is_kept(server: 
     assert "judge openai" in said
     assert "500" in said
     assert server.received[failing] == 2
-    # What is in flight beside the one that fails is answered and kept, too.
-    slow = {pair[1:] for pair in PAIRS} - {failing}
-    server.before = lambda handler, shown: time.sleep(0.3 * (shown in slow)) or broken(handler, shown)
+    # What is in flight beside the one that fails is answered and kept, too: it fails when all have arrived.
+    all_here, failed = threading.Barrier(len(PAIRS), timeout=60), threading.Event()
+
+    def broken_once_all_are_here(handler: Any, shown: Any) -> bool:
+        all_here.wait()
+        if broken(handler, shown):
+            failed.set()
+            return True
+        assert failed.wait(timeout=60)
+        return False
+
+    server.before = broken_once_all_are_here
     server.received.clear()
     found, _ = until_it_fails(judge(server, max_retries=0, at_once=12))
     assert [one.pair for one in sorted(found, key=lambda one: one.pair)] == [i for i in range(12) if i != 5]
