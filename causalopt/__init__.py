@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from causalopt.backends.finite import FiniteBackend
     from causalopt.backends.huggingface import HuggingFaceBackend
     from causalopt.backends.optimized import OptimizedPolicy
+    from causalopt.backends.saved import load_policy
     from causalopt.data.constraint import Constraint
     from causalopt.data.dataset import DirectOutcomeDataset
     from causalopt.estimators.estimate import Estimate
@@ -42,6 +43,7 @@ __all__ = [
     "evaluate_with_judge",
     "evaluation",
     "find_groups",
+    "load_policy",
     "optimize",
     "simulation",
 ]
@@ -62,6 +64,7 @@ _HOMES = {
     "evaluate": "causalopt.evaluation.evaluate",
     "evaluate_with_judge": "causalopt.evaluation.judged",
     "find_groups": "causalopt.evaluation.found_groups",
+    "load_policy": "causalopt.backends.saved",
     "optimize": "causalopt.optimization.optimize",
 }
 

@@ -8,7 +8,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
+from chat_models import save_model
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -35,3 +38,40 @@ def test_the_code_of_the_page_on_attributes_runs(capsys: pytest.CaptureFixture[s
     (code,) = blocks("attributes.md")
     exec(code, {})
     assert "adjusted_estimate" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # TRL's own
+@pytest.mark.filterwarnings("ignore::causalopt.errors.CausalOptWarning")  # 240 rows, and a model that writes at random
+def test_the_recipe_of_reinforcement_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("trl")
+    rng = np.random.default_rng(0)
+    rows, words = 240, ["calm", "loud", "short", "plain", "kind", "late", "old", "new"]
+    texts = [" ".join(rng.choice(words, 4)) for _ in range(rows)]
+    age = rng.normal(size=rows)
+    table = {
+        "prompt": [f"Write about day {day}." for day in rng.integers(60, size=rows)],
+        "text": texts,
+        "resp": [text.count("kind") for text in texts] + age + rng.normal(size=rows),
+        "age": age,
+        "party": rng.choice(["left", "right"], rows),
+    }
+    monkeypatch.chdir(tmp_path)
+    pd.DataFrame(table).to_csv("survey.csv", index=False)
+    save_model("qwen 2.5", Path("model"), likely=0.1)
+    (code,) = (block for block in blocks("coming-from-the-reference.md") if "GRPOTrainer(" in block)
+    steps = "max_steps=200"
+    assert steps in code
+    names: dict[str, Any] = {}
+    exec(code.replace(steps, "max_steps=2"), names)
+    assert f"{names['result'].difference.value:.3g}" in capsys.readouterr().out
+    # What the trainer was rewarded with is g of its texts, and what it saved is another policy than the one it began with.
+    asked, text = names["train"].prompts[0], "kind kind kind kind"
+    message = [[{"role": "user", "content": asked}], [{"role": "assistant", "content": text}]]
+    (reward,) = names["reward"]([message[0]], [message[1]])
+    expected = names["pseudo"].dose_response([text], [asked])[0] / names["train"].outcome.std()
+    assert reward == pytest.approx(expected, rel=1e-12)
+    assert reward > names["reward"]([message[0]], [[{"role": "assistant", "content": "late late late late"}]])[0]
+    scores = [names[name].log_prob([asked] * 2, texts[:2]) for name in ("policy", "reference")]
+    assert np.abs(scores[0] - scores[1]).max() > 1e-6

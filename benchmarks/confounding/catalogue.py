@@ -32,6 +32,7 @@ CATALOGUE: dict[str, dict[str, Any]] = {
     "grpo": {"method": f"{_METHODS}.reinforcement:GRPO"},
     "cpo_naive": _objective("cpo", RAW),
     "oo_rlhf_naive": _objective("oo_rlhf", REWARD_MODEL),
+    "rlhf": {"method": f"{_METHODS}.reinforcement:GRPO", **REWARD_MODEL},
     "sft": _objective("sft", RAW),
     "sft_top": _objective("sft_top", RAW),
     "rwr": _objective("rwr", RAW),
@@ -74,7 +75,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 """The default and its alternatives, compared on validation seeds; they had the penalties that were the default before,
 0.1 and 0.3, where no others are named."""
 
-NAIVE = ("cpo_naive", "oo_rlhf_naive", "sft", "sft_top", "rwr", "kto", "dpo")
+NAIVE = ("cpo_naive", "oo_rlhf_naive", "rlhf", "sft", "sft_top", "rwr", "kto", "dpo")
 """Methods that take the outcome for the text's doing."""
 
 _RATES = [3e-4, 1e-3, 2e-3, 4e-3, 8e-3]
@@ -89,7 +90,9 @@ SPACES: dict[str, dict[str, list[Any]]] = {
         ("dr_cpo", "dr_cpo_raw", "dr_cpo_refreshed", "cpo", "oo_rlhf", "cpo_naive", "oo_rlhf_naive", "oracle"),
         _REGULARIZED,
     ),
-    "grpo": {"learning_rate": [1e-3, 3e-3, 6e-3, 1e-2, 2e-2], "beta": [0.0, 0.02, 0.05, 0.1]},
+    **dict.fromkeys(
+        ("grpo", "rlhf"), {"learning_rate": [1e-3, 3e-3, 6e-3, 1e-2, 2e-2], "beta": [0.0, 0.02, 0.05, 0.1]}
+    ),
     "sft": {"learning_rate": [*_RATES, 1.6e-2, 3.2e-2, 6.4e-2]},
     "sft_top": {"learning_rate": _FAST_RATES, "objective.fraction": [0.05, 0.1, 0.25, 0.5]},
     "rwr": {"learning_rate": _FAST_RATES, "objective.temperature": [0.1, 0.3, 0.5, 1.0]},

@@ -29,7 +29,10 @@ STRENGTH = 0.0
 
 
 def tune(store: Store, path: Path, methods: Sequence[str], jobs: Jobs, command: str) -> dict[str, Any]:
-    """Run the trials, write ``path``, and return what it holds: the budget, every trial with its score, the chosen."""
+    """Run the trials, write ``path``, and return what it holds: the budget, every trial with its score, the chosen.
+
+    What ``path`` holds of other methods is kept.
+    """
     n = Design().sizes[0]
     cells: dict[str, list[list[Cell]]] = {}
     for label in methods:
@@ -43,8 +46,11 @@ def tune(store: Store, path: Path, methods: Sequence[str], jobs: Jobs, command: 
     run_cells([cell for by_trial in cells.values() for trial in by_trial for cell in trial], store, jobs)
     scores = {label: [_score(store, trial) for trial in by_trial] for label, by_trial in cells.items()}
     best = {label: int(np.argmax(found)) for label, found in scores.items()}
+    before: dict[str, Any] = {"commands": [], "chosen": {}, "trials": {}}
+    if path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
     result = {
-        "command": command,
+        "commands": [*before["commands"], command],
         "budget": {
             "trials_per_method": TRIALS,
             "validation_seeds": list(VALIDATION_SEEDS),
@@ -52,8 +58,9 @@ def tune(store: Store, path: Path, methods: Sequence[str], jobs: Jobs, command: 
             "rows": n,
             "score": f"mean true value gained at {COMMON_KL} nats from the reference times mass, outcome units",
         },
-        "chosen": {label: trials(label)[i] for label, i in best.items()},
-        "trials": {
+        "chosen": before["chosen"] | {label: trials(label)[i] for label, i in best.items()},
+        "trials": before["trials"]
+        | {
             label: [
                 {**settings, "score": round(score, 8)} for settings, score in zip(trials(label), found, strict=True)
             ]

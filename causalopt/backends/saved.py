@@ -105,6 +105,19 @@ def load_policy(source: str | Path, cache: Path | None = None) -> Policy:
         If the backend that the folder names is not installed.
     ModelError
         If there is no such policy, or a file in its folder is not what was written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import causalopt as co
+    >>> from causalopt.backends.finite import FinitePolicy
+    >>> policy = FinitePolicy(["Call us.", "Write to us."], np.log([0.25, 0.75]), np.zeros((2, 1)), np.zeros(1))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     policy.save(folder)
+    ...     loaded = co.load_policy(folder)
+    >>> np.exp(loaded.log_prob(None, ["Write to us."])).round(2).tolist()
+    [0.75]
     """
     check_type("a policy", source, (str, Path), "named by a folder or a hub id")
     backend: type[Backend] = plugins.backends.get(backend_of(source))

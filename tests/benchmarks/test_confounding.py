@@ -184,13 +184,13 @@ def test_pairs_are_of_rows_with_different_texts_the_better_one_chosen(world: Tem
 
 
 @pytest.mark.filterwarnings("ignore::causalopt.errors.TruncationWarning")  # of 300 rows, strongly confounded
-@pytest.mark.parametrize("label", ["kto", "dpo", "grpo", "published", "oracle"])
+@pytest.mark.parametrize("label", ["kto", "dpo", "grpo", "rlhf", "published", "oracle"])
 def test_other_methods_move_the_policy_and_leave_the_reference(tiny, world: TemplateWorld, label: str) -> None:
-    if label in ("kto", "dpo", "grpo"):
+    if label in ("kto", "dpo", "grpo", "rlhf"):
         pytest.importorskip("trl")
     data, reference = tiny
     before = reference.log_prob(None, data.texts)
-    changes = {"steps": 2, "batch": 8, "generations": 4} if label == "grpo" else {}
+    changes = {"steps": 2, "batch": 8, "generations": 4} if label in ("grpo", "rlhf") else {}
     policy = make_method({**CATALOGUE[label], "learning_rate": 1e-2, **changes}, world).fit(data, reference)
     np.testing.assert_array_equal(reference.log_prob(None, data.texts), before)
     moved = policy.log_prob(None, data.texts) - before
