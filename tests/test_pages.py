@@ -66,7 +66,7 @@ def test_the_recipe_of_reinforcement_runs(
     names: dict[str, Any] = {}
     exec(code.replace(steps, "max_steps=2"), names)
     assert f"{names['result'].difference.value:.3g}" in capsys.readouterr().out
-    # What the trainer was rewarded with is g of its texts, and what it saved is another policy than the one it began with.
+    # The reward is g of the completion, and what was saved is another policy than the first.
     asked, text = names["train"].prompts[0], "kind kind kind kind"
     message = [[{"role": "user", "content": asked}], [{"role": "assistant", "content": text}]]
     (reward,) = names["reward"]([message[0]], [message[1]])

@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", action="append", type=int, help="one seed alone, for the last parts")
     parser.add_argument("--texts", metavar="FILE", help="a table of real texts, for the parts on texts")
     parser.add_argument("--text-column", default="text", help="its column of texts")
-    parser.add_argument("--tune", action="store_true", help=f"tune every method or those of --only, rewrite {TUNED.name}, and stop")
+    parser.add_argument("--tune", action="store_true", help=f"tune all (or --only some) into {TUNED.name}, and stop")
     arguments = parser.parse_args(argv)
     if arguments.tune:
         methods = arguments.only or list(CATALOGUE)

@@ -85,14 +85,13 @@ _REGULARIZED = {
     "objective.kl": [0.02, 0.05, 0.1, 0.3],
     "objective.forward_kl": [0.02, 0.05, 0.1, 0.3],
 }
+_ON_POLICY = {"learning_rate": [1e-3, 3e-3, 6e-3, 1e-2, 2e-2], "beta": [0.0, 0.02, 0.05, 0.1]}
 SPACES: dict[str, dict[str, list[Any]]] = {
     **dict.fromkeys(
         ("dr_cpo", "dr_cpo_raw", "dr_cpo_refreshed", "cpo", "oo_rlhf", "cpo_naive", "oo_rlhf_naive", "oracle"),
         _REGULARIZED,
     ),
-    **dict.fromkeys(
-        ("grpo", "rlhf"), {"learning_rate": [1e-3, 3e-3, 6e-3, 1e-2, 2e-2], "beta": [0.0, 0.02, 0.05, 0.1]}
-    ),
+    **dict.fromkeys(("grpo", "rlhf"), _ON_POLICY),
     "sft": {"learning_rate": [*_RATES, 1.6e-2, 3.2e-2, 6.4e-2]},
     "sft_top": {"learning_rate": _FAST_RATES, "objective.fraction": [0.05, 0.1, 0.25, 0.5]},
     "rwr": {"learning_rate": _FAST_RATES, "objective.temperature": [0.1, 0.3, 0.5, 1.0]},

@@ -1,7 +1,7 @@
 """On-policy reinforcement against g, the RLHF baseline of the paper: a reward model, then GRPO by TRL.
 
-With nuisances that see the readers the reward is adjusted for confounding; with a model of the text alone it is RLHF as it is
-commonly done.
+With nuisances that see the readers the reward is adjusted for confounding; with a model of the text alone it is RLHF as
+it is commonly done.
 """
 
 from __future__ import annotations
