@@ -15,10 +15,11 @@ import pandas as pd
 from causalopt import plugins
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.diagnostics.power import arm_size, detectable
-from causalopt.run.config import DataConfig, RunConfig
+from causalopt.run.config import RunConfig
 from causalopt.run.evaluate import config_of
 from causalopt.run.expectation import Expectation
 from causalopt.run.plan import read_data
+from causalopt.run.rows_config import DataConfig
 from causalopt.run.saved_files import read_metrics, read_run_table
 from causalopt.typing import Float64
 

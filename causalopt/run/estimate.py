@@ -18,7 +18,7 @@ from causalopt.errors import ConfigError, collected_warnings
 from causalopt.estimators.names import ESTIMATORS
 from causalopt.evaluation.evaluate import evaluate
 from causalopt.evaluation.policies import NOT_CALLED, LoggedPolicy, as_subject, population_of
-from causalopt.run.config import WORLD_ROWS, RunConfig, load_config
+from causalopt.run.config import RunConfig, load_config
 from causalopt.run.metrics import evaluation_metrics, nuisance_metrics
 from causalopt.run.named_policies import LOGGED, NamedPolicy, external_policy, named_policy
 from causalopt.run.plan import (
@@ -31,6 +31,7 @@ from causalopt.run.plan import (
     resolve,
 )
 from causalopt.run.replacement import run_of
+from causalopt.run.rows_config import WORLD_ROWS
 from causalopt.run.tables import limited, read_dataset
 from causalopt.simulation.contracts import SimulatedWorld
 from causalopt.simulation.grading import truth_metrics

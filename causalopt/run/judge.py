@@ -30,9 +30,10 @@ from causalopt.judges.questions import COHERENCE, COHERENT, NAMES, OUTCOME, Ques
 from causalopt.judges.win_rate import WinRate, preferences, win_rate
 from causalopt.output import check_new_folder, writing, writing_folder
 from causalopt.run.compared_texts import Plan, asked_prompts, pairs_of, read_tables
-from causalopt.run.config import NamedPart, Number, Section, read_mapping, set_key, validated
+from causalopt.run.config import read_mapping, set_key, validated
 from causalopt.run.generate import config_behind, evaluation_model
 from causalopt.run.replacement import run_of
+from causalopt.run.settings import NamedPart, Number, Section
 from causalopt.signatures import shown
 
 COMPARISON, TEXTS, ANSWERS, RESULT = "comparison.json", "texts.parquet", "answers.jsonl", "judgement.json"

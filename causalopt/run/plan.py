@@ -25,9 +25,11 @@ from causalopt.objectives.contract import OBJECTIVE, Objective
 from causalopt.optimization.second_stage import check_second_stage
 from causalopt.plugins import Registry
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
-from causalopt.run.config import WORLD_ROWS, Part, RunConfig
+from causalopt.run.config import RunConfig
 from causalopt.run.memory import warn_of_size
 from causalopt.run.preconditions import refuse_one_text, warn_of_few, warn_of_twins
+from causalopt.run.rows_config import WORLD_ROWS
+from causalopt.run.settings import Part
 from causalopt.run.tables import limited, read_dataset
 from causalopt.signatures import shown
 from causalopt.simulation.confounded_outcomes import confound

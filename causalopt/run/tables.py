@@ -16,8 +16,8 @@ from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.logs import read_log
 from causalopt.data.messages import split_messages
 from causalopt.evaluation.policies import NOT_CALLED
-from causalopt.run.config import DataConfig
 from causalopt.run.named_policies import named_policy
+from causalopt.run.rows_config import DataConfig
 
 
 def read_dataset(path: Path, settings: DataConfig) -> DirectOutcomeDataset:
