@@ -10,16 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.judge.letters import CASES, KL
-from benchmarks.judge.replication import (
-    CJE,
-    DIMENSIONS,
-    DRAWN_FOR_CJE,
-    DRAWS,
-    FIRST_SEED,
-    KNOWN_DRAWS,
-    SLOW_REPLICATIONS,
-    replicate,
-)
+from benchmarks.judge.replication import CJE, DIMENSIONS, DRAWN_FOR_CJE, DRAWS, FIRST_SEED, KNOWN_DRAWS, replicate
 from benchmarks.judge.summary import bars, refused, write_table
 from benchmarks.output import Bar, bars_as_text, write
 from benchmarks.running import Jobs, parse, replicate_all
@@ -35,7 +26,6 @@ def run(out: Path, *, replications: int = 300, jobs: Jobs = 2) -> list[Bar]:
         "replications": replications,
         "seeds": f"{FIRST_SEED} to {FIRST_SEED + replications - 1}",
         "processes": jobs,
-        "replications of the default path": min(replications, SLOW_REPLICATIONS),
         "draws": {"default path": DRAWS, "known ratios": KNOWN_DRAWS, CJE: DRAWN_FOR_CJE},
         "embedding": DIMENSIONS,
         "kl": KL,

@@ -43,7 +43,7 @@ def refused(results: pd.DataFrame) -> pd.Series:
 
 
 def bars(results: pd.DataFrame) -> list[Bar]:
-    """Coverage is that with known ratios; on the default path there are few tables, and its interval is wide."""
+    """Coverage with known ratios and on the default path, refusals, width, and the power and size of the test."""
     cells = table(results)
     of = {key: part.set_index("case") for key, part in cells.groupby(["method", "weights"])}
     found = []
