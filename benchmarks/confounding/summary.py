@@ -79,7 +79,7 @@ def over_seeds(results: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def bars(results: pd.DataFrame) -> list[Bar]:
-    """What the benchmark must show; a part that was not run has no bars."""
+    """What the benchmark must show; a part that was not run has no bars, and neither has a method."""
     return [
         *_strength_bars(results),
         *_paper_bars(results),
@@ -96,7 +96,7 @@ def _strength_bars(results: pd.DataFrame) -> list[Bar]:
     found = []
     gain = over_seeds(part, "gain_common")
     plain = gain[(gain["strength"] == 0) & (gain["method"] != "oracle")].set_index("method")
-    if len(plain):
+    if "dr_cpo" in plain.index:
         winner = plain.loc[plain["mean"].idxmax()]
         name = (
             f"no confounding: mean gain of dr_cpo minus the lower limit of the winner's ({winner.name}), outcome units"
@@ -110,15 +110,15 @@ def _strength_bars(results: pd.DataFrame) -> list[Bar]:
             name = f"sign-reversing: largest mean gain share of a naive method ({naive.idxmax()})"
             found.append(Bar.at_most(NOTHING, name, naive.max()))
         own = over_seeds(part, "gain_share")
-        value = own[(own["strength"] == REVERSING) & (own["method"] == "dr_cpo")]["mean"].iloc[0]
-        found.append(Bar.at_least(ENOUGH, "sign-reversing: mean gain share of dr_cpo at its own KL", value))
-        found.append(Bar.at_least(0.9, "the same, as aimed for", value))
+        for value in own[(own["strength"] == REVERSING) & (own["method"] == "dr_cpo")]["mean"]:
+            found.append(Bar.at_least(ENOUGH, "sign-reversing: mean gain share of dr_cpo at its own KL", value))
+            found.append(Bar.at_least(0.9, "the same, as aimed for", value))
     return found
 
 
 def _paper_bars(results: pd.DataFrame) -> list[Bar]:
     share = over_seeds(results[results["part"] == "paper"], "gain_share_common").set_index(["world", "method"])
-    if share.empty:
+    if not {"dr_cpo", "oo_rlhf", "cpo_naive"}.issubset(share.index.get_level_values("method")):
         return []
     led, honest = share.xs("contaminated outcome model"), share.xs("honest outcome model")
     return [

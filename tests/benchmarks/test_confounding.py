@@ -428,6 +428,8 @@ def ideal_results() -> pd.DataFrame:
 def test_bars_see_what_they_should() -> None:
     good = ideal_results()
     assert all(bar.holds for bar in bars(good)), [bar for bar in bars(good) if not bar.holds]
+    (alone,) = bars(good[good["method"] == "kto"])  # one method alone, with --only
+    assert "naive method (kto)" in alone.name
 
     def failing(changes: dict[str, object], **where: object) -> list[str]:
         broken = good.copy()
