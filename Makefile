@@ -7,7 +7,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constra
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: quickstart test test-kernels lint types audit docs dist install install-dev clean
+.PHONY: quickstart test test-kernels lint types audit docs notebooks pictures dist install install-dev clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/causalopt run configs/quickstart.yaml --overwrite
@@ -36,6 +36,14 @@ audit: $(VENV)/installed-dev
 
 docs: $(VENV)/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# Runs the notebooks of the documentation and keeps what they print; the tests compare it with a run of their own.
+notebooks: $(VENV)/installed-dev
+	$(BIN)/python tests/helpers/notebooks.py docs/notebooks/*.ipynb
+
+# The pictures of docs/concepts.md.
+pictures: $(VENV)/installed-dev
+	$(BIN)/python docs/pictures.py docs/images
 
 install: $(VENV)/installed
 install-dev: $(VENV)/installed-dev

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from causalopt.backends.huggingface import HuggingFaceBackend
     from causalopt.backends.optimized import OptimizedPolicy
     from causalopt.backends.saved import load_policy
+    from causalopt.data.choice_sets import ChoiceSets
     from causalopt.data.constraint import Constraint
     from causalopt.data.dataset import DirectOutcomeDataset
+    from causalopt.data.population import Population
     from causalopt.estimators.estimate import Estimate
     from causalopt.evaluation.evaluate import Evaluation, evaluate
     from causalopt.evaluation.found_groups import find_groups
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
 
 __all__ = [
+    "ChoiceSets",
     "Constraint",
     "DirectOutcomeDataset",
     "Estimate",
@@ -37,6 +40,7 @@ __all__ = [
     "JudgeScores",
     "JudgedEvaluation",
     "OptimizedPolicy",
+    "Population",
     "PseudoOutcomeEstimator",
     "PseudoOutcomes",
     "evaluate",
@@ -50,6 +54,7 @@ __all__ = [
 
 # Names are imported on first use: `import causalopt` and the command line's help should not wait for torch.
 _HOMES = {
+    "ChoiceSets": "causalopt.data.choice_sets",
     "Constraint": "causalopt.data.constraint",
     "DirectOutcomeDataset": "causalopt.data.dataset",
     "Estimate": "causalopt.estimators.estimate",
@@ -59,6 +64,7 @@ _HOMES = {
     "JudgeScores": "causalopt.evaluation.judged",
     "JudgedEvaluation": "causalopt.evaluation.judged",
     "OptimizedPolicy": "causalopt.backends.optimized",
+    "Population": "causalopt.data.population",
     "PseudoOutcomeEstimator": "causalopt.pseudo_outcome",
     "PseudoOutcomes": "causalopt.pseudo_outcome",
     "evaluate": "causalopt.evaluation.evaluate",

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import doctest
+import os
 import re
-from importlib.util import find_spec
+import shlex
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
+import page_code
 import pandas as pd
 import pytest
 from chat_models import save_model
+from commands import in_turn
+from notebooks import differences
+from places import ROOT
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -75,3 +82,102 @@ def test_the_recipe_of_reinforcement_runs(
     assert reward > names["reward"]([message[0]], [[{"role": "assistant", "content": "late late late late"}]])[0]
     scores = [names[name].log_prob([asked] * 2, texts[:2]) for name in ("policy", "reference")]
     assert np.abs(scores[0] - scores[1]).max() > 1e-6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["own-estimator.md", "own-objective.md"])
+def test_the_code_of_a_tutorial_prints_what_it_shows(page: str) -> None:
+    found = page_code.results(page)
+    assert sum(bool(shown) for _, shown in found) >= 2
+    for printed, shown in found:
+        assert not differences(printed, shown), (printed, shown)
+
+
+@pytest.mark.slow
+def test_the_first_page_leads_from_a_table_to_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    known = page_code.blocks("get-started.md")
+    table, truth = (code for language, code in known if language == "python")
+    (commands,) = (code for language, code in known if language == "bash")
+    shown = [" ".join(code.split()) for language, code in known if language == "text"]
+    names: dict[str, Any] = {}
+    exec(table, names)
+    lines = [shlex.split(line)[1:] for line in commands.splitlines()]
+    _, check, run, _ = in_turn({**os.environ, "COLUMNS": "10000"}, tmp_path, *lines)
+    answers = " ".join(run.split("1. If everybody", 1)[1].split("Report:")[0].split())
+    assert not differences("1. If everybody " + answers, next(one for one in shown if one.startswith("1. If")))
+    power = next(line for line in check.splitlines() if line.startswith("For a model"))
+    assert not differences(" ".join(power.split()), next(one for one in shown if one.startswith("For a model")))
+    assert (tmp_path / "runs" / "survey" / "report.html").is_file()
+    assert (tmp_path / "runs" / "survey" / "report.md").is_file()
+    exec(truth + "\nfound = f'true gain: {(new - old) @ effect:.1f}'", names)
+    assert not differences(names["found"], next(one for one in shown if one.startswith("true gain")))
+
+
+@pytest.fixture(scope="module")
+def pictures() -> ModuleType:
+    spec = spec_from_file_location("pictures", DOCS / "pictures.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def words(picture: Path) -> str:
+    """Return what is written in a picture."""
+    return " ".join(re.findall(r"<text[^>]*>([^<]*)</text>", picture.read_text(encoding="utf-8")))
+
+
+@pytest.mark.slow
+def test_the_pictures_and_the_numbers_beside_them_are_those_of_the_worlds(pictures: ModuleType, tmp_path: Path) -> None:
+    page = " ".join((DOCS / "concepts.md").read_text(encoding="utf-8").split())
+    found = {name: compute() for name, (compute, _) in pictures.PICTURES.items()}
+    for name, result in found.items():
+        assert f"(images/concept-{name}.svg)" in page
+        drawn = pictures.write(name, result, tmp_path)
+        assert not differences(words(drawn), words(DOCS / "images" / drawn.name))
+    assert f"a slope of {found['confounding']['slope']:.2f}" in page
+    effective = [f"{one['effective']:.0f}" for one in found["overlap"]["policies"].values()]
+    assert f"as much as {effective[0]}, {effective[1]} and {effective[2]} rows" in page
+    covers = found["intervals"]["covers"]
+    assert f"{covers.sum()} of the {len(covers)} intervals contain it" in page
+    value, limit = (round(100 * found["hidden"][name]) for name in ("value", "limit"))
+    assert f"explained {value}% of what is left unexplained" in page
+    assert f"and {limit}% would be enough" in page
+    kl = found["frontier"]["points"][found["frontier"]["chosen"], 0]
+    assert f"(here {kl:.1f} nats)" in page
+    assert f"from {found['frontier']['rows']} rows" in page
+
+
+def test_every_picture_is_described_in_words() -> None:
+    alternatives = re.findall(r"!\[(.*?)\]\(images/concept-", (DOCS / "concepts.md").read_text(encoding="utf-8"))
+    assert len(alternatives) == 5
+    assert min(map(len, alternatives)) > 100
+
+
+@pytest.mark.slow
+def test_what_the_raw_means_of_the_picture_say_is_what_a_sample_says(pictures: ModuleType) -> None:
+    """A slope of 200,000 rows has a standard error of some 0.004: this fails by chance in 1 of 10,000 runs."""
+    import causalopt as co
+
+    world = co.simulation.TemplateWorld(confounding=1.0)
+    _, cell, outcome = world.sample_indices(200_000, seed=0)
+    slope = np.polyfit(world.dose_response[cell], outcome, 1)[0]
+    assert abs(slope - pictures.confounding()["slope"]) < 0.016
+
+
+def test_every_number_of_the_decisions_stands_in_the_file_that_is_named() -> None:
+    page = (DOCS / "decisions.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("|") and "benchmarks/" in line]
+    assert len(rows) >= 18
+    checked = 0
+    for row in rows:
+        _, what, measured, bar, where, _ = row.split("|")
+        (path,) = re.findall(r"`(benchmarks/[\w/.]+)`", where)
+        text = (ROOT / path).read_text(encoding="utf-8").lower()
+        numbers = set(re.findall(r"\d+(?:\.\d+)?", text)) | {"9" for word in ("nine",) if word in text}
+        quoted = re.findall(r"\d+(?:\.\d+)?", measured + bar)
+        assert [number for number in quoted if number not in numbers] == [], what
+        checked += len(quoted)
+    assert checked >= 30
