@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import warnings
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import asdict
@@ -164,7 +165,7 @@ def check(
 
     plan = prepare(load_config(config, set_ or ()))
     with progress():
-        found = expect(plan, timing=timing)
+        found = expect(plan, timing=timing, start=time.process_time())
     deliver({"configuration": config, **found.to_dict()})
     console.print(plan_table(plan, every_setting=invocation.verbose))
     console.print(outlook_table(found))

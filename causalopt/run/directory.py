@@ -317,7 +317,7 @@ class RunDirectory:
                 shutil.rmtree(path)  # half-made
             path.unlink(missing_ok=True)
         before = self._earlier.get(stage.name)
-        started = time.perf_counter()
+        started, started_computing = time.perf_counter(), time.process_time()
         self._issued_before = self._take_up(stage)
         with shown_stage(stage.name), _PeakMemory() as memory, collected_warnings() as messages:
             self._issued, self._current = messages, stage.key
@@ -338,6 +338,7 @@ class RunDirectory:
                 peak_memory_mb=round(memory.peak / 2**20),
                 warnings=warned,
                 changed=[] if before is None else differing(before.inputs, stage.described),
+                cpu_seconds=round(time.process_time() - started_computing, 2),
             )
         )
         return result

@@ -24,6 +24,10 @@ KL = 0.25
 """Distance of the policy whose gain is spoken of, nats: half to two thirds of the texts still count there."""
 
 
+START = "starting and reading the data"
+"""What a run does before its first stage."""
+
+
 @dataclass(frozen=True)
 class Expectation:
     """What is known of a run before it.
@@ -153,7 +157,7 @@ class Expectation:
         return [f"A run would take about {duration(self.seconds)} and {self.memory / 2**30:.1f} GiB on this machine."]
 
 
-def expect(plan: Plan, *, timing: bool = True, kl: float = KL) -> Expectation:
+def expect(plan: Plan, *, timing: bool = True, kl: float = KL, start: float | None = None) -> Expectation:
     """Fit the nuisances to some test rows, and carry out small copies of the run, to say what a run would give.
 
     Parameters
@@ -164,6 +168,8 @@ def expect(plan: Plan, *, timing: bool = True, kl: float = KL) -> Expectation:
         Whether to carry out the copies, which take most of the time.
     kl:
         Distance of the policy whose gain is spoken of, nats.
+    start:
+        Seconds that importing libraries and preparing the plan took, which a run takes too; None if unknown.
     """
     assert is_main()
     names = ["what these rows can show", *(["what a run would take"] if timing else [])]
@@ -173,7 +179,10 @@ def expect(plan: Plan, *, timing: bool = True, kl: float = KL) -> Expectation:
     if not timing:
         return found
     with stage(names[1]):
-        return replace(found, costs=expected_costs(plan))
+        costs = expected_costs(plan)
+    if costs is not None and start is not None:
+        costs = [StageCost(START, start, min(one.memory for one in costs)), *costs]
+    return replace(found, costs=costs)
 
 
 def _first_look(plan: Plan, kl: float) -> Expectation:

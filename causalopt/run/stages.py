@@ -70,6 +70,8 @@ class StageRecord:
         SHA-256 of each file that the stage left.
     seconds, peak_memory_mb:
         What it cost.
+    cpu_seconds:
+        Time of the processor that this process used; 0 in a manifest of an earlier version.
     warnings:
         What it warned of.
     reused:
@@ -87,6 +89,7 @@ class StageRecord:
     warnings: list[str] = field(default_factory=list)
     reused: bool = False
     changed: list[str] = field(default_factory=list)
+    cpu_seconds: float = 0.0
 
 
 def differing(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from statsmodels.stats.power import TTestIndPower
 
 from causalopt.diagnostics.power import chi_square_of_tilt
 from causalopt.run.config import load_config
 from causalopt.run.design import columns_to_log, design_of_plan, design_of_run
-from causalopt.run.expectation import expect
+from causalopt.run.expectation import START, expect
 from causalopt.run.pipeline import run, stage_names
 from causalopt.run.plan import prepare
-from causalopt.run.trial import REPORT, expected_costs
+from causalopt.run.trial import FIRST, LARGER, REPORT, SHARE, StageCost, _Trial, expected_costs, extrapolated
 
 pytestmark = pytest.mark.filterwarnings("ignore::causalopt.errors.CausalOptWarning")
 
@@ -84,6 +87,67 @@ def test_the_cost_names_every_stage_and_leaves_nothing_behind(table, monkeypatch
     assert [one.name for one in costs] == [*stage_names(plan), REPORT]
     assert all(one.seconds >= 0 and one.memory > 2**28 for one in costs)
     assert list(tmp_path.iterdir()) == []
+    by_name = {one.name: one.seconds for one in costs}
+    assert by_name["comparison plain"] == by_name["optimisation"]
+    assert by_name["evaluation of plain"] == by_name["evaluation"]
+
+
+@given(st.floats(0, 100), st.floats(0, 1e4), st.floats(1e-4, 0.5), st.floats(1.1, 10), st.floats(0, 1), st.floats(0, 1))
+def test_times_on_a_line_are_extrapolated_along_it(fixed, growing, share, factor, one, other):
+    def seconds(at):
+        return fixed + growing * at
+
+    second = min(1.0, factor * share)
+    found = extrapolated([share, second], [seconds(share), seconds(second)])
+    assert found == pytest.approx(seconds(1.0), rel=1e-6, abs=1e-6)
+    single = extrapolated([share], [seconds(share)])
+    assert seconds(share) <= single * (1 + 1e-12)
+    assert seconds(1.0) / math.sqrt(1 / share) <= single * (1 + 1e-12)
+    assert single <= math.sqrt(1 / share) * seconds(1.0) * (1 + 1e-12)
+    # More rows never take less time, whatever the noise of the two times.
+    low, high = sorted((second + one * (1 - second), second + other * (1 - second)))
+    for times in ([3.0, 2.0], [2.0, 3.0]):
+        assert times[-1] <= extrapolated([share, second], times, low) <= extrapolated([share, second], times, high)
+
+
+def carried_out(plan, monkeypatch, seconds):
+    """Expected seconds of each stage, where each stage of a trial takes ``seconds(share)``, and the trials' shares."""
+    shares = []
+
+    def trial(given, share):
+        shares.append(share)
+        names = [*stage_names(replace(given, comparisons={})), REPORT]
+        return _Trial(share, len(names) * seconds(share), dict.fromkeys(names, seconds(share)), {})
+
+    monkeypatch.setattr("causalopt.run.trial._carry_out", trial)
+    return {one.name: one.seconds for one in expected_costs(plan)}, shares
+
+
+def test_trials_take_a_share_of_the_run_and_no_more(table, monkeypatch):
+    plan = plan_of(table, "comparisons.plain.objective=cpo")
+    plan = replace(plan, train=plan.train.subset(np.tile(np.arange(len(plan.train)), 200)))  # some 100,000 rows
+    rows = len(plan.train)
+    # Reports do not grow; the rest does, in proportion.
+    found, shares = carried_out(plan, monkeypatch, lambda share: share)
+    assert shares[:2] == pytest.approx([FIRST / rows, LARGER[0] * FIRST / rows])
+    assert found["comparison plain"] == found["how far to go"] == pytest.approx(1.0)
+    assert found[REPORT] == shares[-1]
+    names = stage_names(replace(plan, comparisons={}))
+    assert sum(shares[1:]) * (len(names) + 1) <= SHARE * sum(found.values())
+    # What hardly grows is not repeated: another trial would cost more than the share.
+    found, shares = carried_out(plan_of(table), monkeypatch, lambda share: 1.0)
+    assert shares == pytest.approx([FIRST / len(plan_of(table).train)])
+    assert found["evaluation"] == pytest.approx(1 / math.sqrt(shares[0]))
+    # Of a long run, the trials after the first take some seconds, and not a share of hours.
+    found, shares = carried_out(plan, monkeypatch, lambda share: 1000.0)
+    assert len(shares) == 1
+
+
+def test_the_start_is_a_stage(table, monkeypatch):
+    monkeypatch.setattr("causalopt.run.expectation.expected_costs", lambda plan: [StageCost("evaluation", 2.0, 3.0)])
+    found = expect(plan_of(table), start=5.0)
+    assert found.seconds == 7.0
+    assert [one.name for one in found.costs] == [START, "evaluation"]
 
 
 def test_design_after_a_run_takes_its_estimate_and_the_safe_end_of_its_interval(table):
