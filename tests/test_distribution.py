@@ -56,3 +56,15 @@ def test_its_benchmarks_are_its_own(environment: dict[str, str], tmp_path: Path)
     code = "from causalopt.cli.checkout import load_benchmark as load; print(load('confounding').__code__.co_filename)"
     found = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert found.stdout.startswith(environment["PYTHONPATH"]), found.stderr
+
+
+def test_a_benchmark_takes_a_method_from_the_working_directory(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("print('mine was imported')")
+    command = ["-m", "causalopt", "benchmark", "confounding", "--out", "tables", "--method", "mine:Method"]
+    # The script that is installed does not begin with the working directory on its path, as python -m does.
+    safe = {**environment, "PYTHONSAFEPATH": "1"}
+    found = subprocess.run([sys.executable, *command], env=safe, cwd=tmp_path, capture_output=True, text=True)
+    assert found.returncode == 2
+    assert found.stdout.startswith("mine was imported")
+    assert "module 'mine' has no attribute 'Method'" in found.stderr
+    assert not (tmp_path / "tables").exists()

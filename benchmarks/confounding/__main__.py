@@ -13,6 +13,7 @@ from typing import Any
 from benchmarks.confounding.catalogue import CATALOGUE, TUNED
 from benchmarks.confounding.cells import Store
 from benchmarks.confounding.grading import COMMON_KL
+from benchmarks.confounding.own import own_methods
 from benchmarks.confounding.parts import PARTS, QUICK, Design, plan
 from benchmarks.confounding.plots import write_plots
 from benchmarks.confounding.running import run_cells
@@ -64,7 +65,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         action="append",
         default=[],
         metavar="PACKAGE.MODULE:FACTORY",
-        help="a method of your own, beside ours",
+        help="a method of your own, beside ours; may be repeated",
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="YAML with methods of your own: under 'methods', for each name a PACKAGE.MODULE:FACTORY, or 'method' with "
+        "it and the factory's keyword arguments",
     )
     parser.add_argument("--part", action="append", choices=list(PARTS), help="one part alone; may be repeated")
     parser.add_argument("--strength", action="append", type=float, help="one confounding alone; may be repeated")
@@ -88,7 +96,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(f"--size and --seed are for the parts {', '.join(REACHED)} alone")
     design = replace(
         design,
-        methods=(*(arguments.only or design.methods), *arguments.method),
+        methods=tuple(arguments.only or design.methods),
+        own=own_methods(arguments.method, arguments.config),
         settings=tuple(arguments.only or design.settings),
         sizes=tuple(arguments.size or design.sizes),
         reached_sizes=tuple(arguments.size or design.reached_sizes),

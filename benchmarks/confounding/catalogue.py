@@ -103,14 +103,9 @@ SPACES: dict[str, dict[str, list[Any]]] = {
 
 
 def method_spec(label: str, **changes: Any) -> dict[str, Any]:
-    """Return the settings of a method with their tuned values, and ``changes`` on top.
-
-    A label with a colon is a factory of the user's own, "package.module:factory", and has no tuned values.
-    """
-    if ":" in label:
-        return {"method": label, **changes}
+    """Return the settings of one of our methods with their tuned values, and ``changes`` on top."""
     if label not in CATALOGUE:
-        raise ConfigError(f"there is no method {label!r}; there are {', '.join(CATALOGUE)}, and package.module:factory")
+        raise ConfigError(f"there is no method {label!r}; there are {', '.join(CATALOGUE)}")
     tuned = json.loads(TUNED.read_text(encoding="utf-8"))["chosen"] if TUNED.exists() else {}
     return {**with_settings(CATALOGUE[label], tuned.get(label, {})), **changes}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from benchmarks.confounding.catalogue import CATALOGUE, NAIVE, RUNS, SETTINGS, method_spec
@@ -26,7 +26,9 @@ class Design:
     seeds:
         Test seeds: each draws a world and a sample. Seeds below 200 were looked at during development.
     methods:
-        Labels, or factories of the user's own.
+        Labels.
+    own:
+        Settings of the user's own methods, by name; see `benchmarks.confounding.own.own_methods`.
     parts:
         Names in `PARTS`.
     reached_sizes, reached_seeds:
@@ -42,6 +44,7 @@ class Design:
     sizes: tuple[int, ...] = (2000, 500)
     seeds: tuple[int, ...] = tuple(range(200, 210))
     methods: tuple[str, ...] = tuple(CATALOGUE)
+    own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     parts: tuple[str, ...] = (
         "strength", "size", "paper", "grid", "failures", "traffic", "texts", "reached", "reached texts",
     )  # fmt: skip
@@ -115,7 +118,8 @@ def _cells(
 
 def _chosen(design: Design, among: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
     """Methods of the design, restricted to some of the built-in ones; a user's own are always in."""
-    return {m: method_spec(m) for m in design.methods if among is None or m in among or ":" in m}
+    ours = {m: method_spec(m) for m in design.methods if among is None or m in among}
+    return {**ours, **{name: dict(spec) for name, spec in design.own.items()}}
 
 
 def _strength(design: Design) -> list[Cell]:

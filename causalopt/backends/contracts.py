@@ -249,6 +249,55 @@ class LanguageModelBackend(Backend, Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class TextTokens:
+    """How a language model reads texts, by its tokenizer alone.
+
+    Attributes
+    ----------
+    lengths:
+        Tokens of each text with its end, shape [k].
+    with_prompts:
+        The same with what stands before the text, shape [k].
+    limit:
+        Tokens of both together that the model reads at most; None if it is made to fit them.
+    chat_template:
+        Whether prompts are written by the tokenizer's chat template.
+    system_prompt:
+        System prompt of the conversations that have none of their own: that of the settings, or of the template; None
+        if there is none.
+    inserted:
+        Whether the template inserts it by itself.
+    """
+
+    lengths: Int64
+    with_prompts: Int64
+    limit: int | None
+    chat_template: bool
+    system_prompt: str | None
+    inserted: bool
+
+    @property
+    def cut(self) -> int:
+        """Number of texts that are longer than the limit."""
+        return 0 if self.limit is None else int((self.with_prompts > self.limit).sum())
+
+
+@runtime_checkable
+class TokenizingBackend(Backend, Protocol):
+    """A backend that can say how its model reads texts before the model is loaded."""
+
+    def tokens(self, prompts: Sequence[str] | None, texts: Sequence[str]) -> TextTokens:
+        """Tokenise texts, each with its prompt, as the policy will.
+
+        Raises
+        ------
+        DataError
+            If a text is too long, and the settings do not allow it to be cut.
+        """
+        ...
+
+
 @runtime_checkable
 class DescribedBackend(Backend, Protocol):
     """A backend that fills in defaults of its own, which a run's ``config.yaml`` writes out."""

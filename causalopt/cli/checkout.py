@@ -18,6 +18,11 @@ def benchmark_names(root: Path) -> list[str]:
     return sorted(path.parent.name for path in (root / "benchmarks").glob("*/__main__.py"))
 
 
+def complete(given: str) -> list[str]:
+    """Names of benchmarks that begin as ``given``, for the shell."""
+    return [name for name in benchmark_names(_checkout()) if name.startswith(given)]
+
+
 def load_benchmark(name: str, root: Path | None = None) -> Main:
     """Return ``main`` of ``benchmarks/NAME/__main__.py``, which takes the command-line arguments.
 
@@ -51,9 +56,18 @@ def load_benchmark(name: str, root: Path | None = None) -> Main:
     if name not in names:
         hint = did_you_mean(name, names)
         raise ConfigError(f"no benchmark is called {name!r}{hint}; there are: {', '.join(names)}")
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
-    main: Main = importlib.import_module(f"benchmarks.{name}.__main__").main
+    # Also what is named on the command line, such as a method of the user's own, may lie in the working directory.
+    for path in (str(Path.cwd()), str(folder)):
+        if path not in sys.path:
+            sys.path.insert(0, path)
+    try:
+        main: Main = importlib.import_module(f"benchmarks.{name}.__main__").main
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] in ("benchmarks", "causalopt"):
+            raise
+        raise ConfigError(
+            f"the benchmark {name!r} needs the package {error.name}: pip install 'causalopt[bench]'"
+        ) from error
     return main
 
 

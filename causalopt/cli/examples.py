@@ -45,7 +45,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "runs": ("causalopt runs runs/ --out runs.html",),
     "design": ("causalopt design runs/first", "causalopt design survey.yaml --kl 0.5"),
     "plugins": ("causalopt plugins",),
-    "benchmark": ("causalopt benchmark estimators --quick --out tables/",),
+    "benchmark": (
+        "causalopt benchmark estimators --quick --out tables/",
+        "causalopt benchmark confounding --quick --out tables/ --method my_module:MyMethod",
+    ),
     "version": ("causalopt version",),
 }
 

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from causalopt import __version__
 from causalopt.cli.arguments import path
+from causalopt.cli.checkout import complete as complete_benchmark
 from causalopt.cli.choose import choose
 from causalopt.cli.console import console, leave_quietly
 from causalopt.cli.design import design
@@ -221,19 +222,29 @@ def plugins() -> None:
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def benchmark(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="A package in the checkout's benchmarks/.", show_default=False)],
-    out: Annotated[
-        Path, typer.Option(parser=path, help="Folder for results, summary, table and plots.", show_default=False)
+    name: Annotated[
+        str, typer.Argument(help="Name of the benchmark.", autocompletion=complete_benchmark, show_default=False)
     ],
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=path, help="Folder for results, summary, table and plots.", show_default=False),
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A small version, in a minute or two.")] = False,
+    options: Annotated[bool, typer.Option("--options", help="Show the benchmark's own options.")] = False,
 ) -> None:
-    """Run a benchmark, like `python -m benchmarks.NAME`, which takes further options."""
+    """Run a benchmark, like `python -m benchmarks.NAME`, with the options that it takes itself (--options)."""
     from causalopt.cli.checkout import load_benchmark
 
     main_of = load_benchmark(name)
+    if out is None and not options:
+        raise ConfigError("name a folder for the results with --out")
+    arguments = ["--help"] if options else [*(["--quick"] if quick else []), "--out", str(out), *context.args]
     # What a benchmark prints is not the document of --json.
     with redirect_stdout(sys.stderr) if invocation.as_json else nullcontext():
-        main_of([*(["--quick"] if quick else []), "--out", str(out), *context.args])
+        try:
+            main_of(arguments)
+        except SystemExit as ending:  # of its own options: it has printed them, or what is wrong with those given
+            raise typer.Exit(ending.code if isinstance(ending.code, int) else 2) from None
     deliver({"directory": out})
 
 

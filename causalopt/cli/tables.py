@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import shorten
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.table import Table
 
-from causalopt.backends.contracts import CandidateBackend
+from causalopt.backends.contracts import CandidateBackend, TextTokens
 from causalopt.cli.console import escaped
 from causalopt.data.choice_sets import ChoiceSets
 from causalopt.data.conversations import SENTENCE
@@ -21,6 +23,8 @@ from causalopt.run.stages import StageRecord
 
 LONGEST_SETTING = 40
 """Characters of a setting that is shown without ``--verbose``."""
+LONGEST_SAID = 100
+"""Characters of a system prompt that is shown."""
 MOST_SHOWN = 5
 """Levels of a category that are named."""
 SOURCES = {
@@ -246,6 +250,10 @@ def _kind(covariate: pd.Series) -> str:
 def outlook_table(found: Expectation) -> Table:
     """Show what a run could show, and what each of its stages would cost."""
     table = Table("", "", show_header=False, title="What to expect")
+    if found.tokens is not None:
+        _plan_row(table, "tokens of a text", _in_tokens(found.tokens))
+        if found.plan.train.prompts is not None:
+            _plan_row(table, "prompts", _as_written(found.tokens))
     if found.kept is not None:
         _plan_row(
             table,
@@ -265,6 +273,27 @@ def outlook_table(found: Expectation) -> Table:
     for one in found.costs or ():
         _plan_row(table, one.name, f"{duration(one.seconds)}, {one.memory / 2**30:.1f} GiB")
     return table
+
+
+def _in_tokens(tokens: TextTokens) -> str:
+    middle, high = np.quantile(tokens.lengths, [0.5, 0.95])
+    said = f"median {middle:.0f}, 95% up to {high:.0f}, longest {tokens.lengths.max()}, with the end"
+    if tokens.limit is None:
+        return f"{said}; the model is made to fit"
+    cut = f"{tokens.cut:,} of {len(tokens.lengths):,} are cut" if tokens.cut else "none is cut"
+    return f"{said} ({tokens.with_prompts.max()} with what stands before); the model reads {tokens.limit:,}: {cut}"
+
+
+def _as_written(tokens: TextTokens) -> str:
+    """Say whether the chat template is used, and with which system prompt."""
+    if not tokens.chat_template:
+        return "plain text: no chat template is used"
+    if tokens.system_prompt is None:
+        return "by the model's chat template, without a system prompt"
+    whose = "which the template inserts by itself" if tokens.inserted else "that of backend.system_prompt"
+    return (
+        f"by the model's chat template, with the system prompt {shorten(tokens.system_prompt, LONGEST_SAID)!r}, {whose}"
+    )
 
 
 def _plan_row(table: Table, what: str, words: str) -> None:

@@ -140,6 +140,32 @@ def _read(
     return model
 
 
+def load_tokenizer(name: str | Path) -> tuple[PreTrainedTokenizerBase, Any]:
+    """Return the tokenizer and the configuration of a model, as `load_model` would, without reading its weights.
+
+    Raises
+    ------
+    ModelError
+        When there is no such model, its files cannot be read, or it asks for code of its own.
+    """
+    path = Path(smollm2.smollm2_folder()) if str(name) == smollm2.NAME else Path(name)
+    refuse_own_code(path)
+    try:
+        if (path / "adapter_config.json").is_file():
+            tokenizer, config = load_tokenizer(base_of(path))
+            if (path / "tokenizer_config.json").is_file():
+                tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+            return tokenizer, config
+        source = str(path) if path.is_dir() else str(name)
+        with quiet_transformers():
+            config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+            return AutoTokenizer.from_pretrained(source, trust_remote_code=False), config
+    except CausalOptError:
+        raise
+    except Exception as error:  # as above
+        raise _not_loaded(name, error) from error
+
+
 def find_model(name: str | Path) -> None:
     """Look for a model and its configuration without reading the weights.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from causalopt.backends.contracts import CandidateBackend
+from causalopt.backends.contracts import CandidateBackend, TextTokens, TokenizingBackend
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.diagnostics.power import Power, power_of
 from causalopt.diagnostics.verdict import TOO_FEW
@@ -24,6 +24,8 @@ KL = 0.25
 """Distance of the policy whose gain is spoken of, nats: half to two thirds of the texts still count there."""
 
 
+TEXTS = 5000
+"""Most distinct texts, with their prompts, whose tokens are counted."""
 START = "starting and reading the data"
 """What a run does before its first stage."""
 
@@ -47,6 +49,8 @@ class Expectation:
         Expected cost of each stage; None if it was not asked for, or so few rows cannot be run.
     reason:
         Why there is no power.
+    tokens:
+        How the language model reads at most `TEXTS` distinct texts, with their prompts; None for other backends.
     """
 
     plan: Plan
@@ -55,6 +59,7 @@ class Expectation:
     explained: float | None
     costs: list[StageCost] | None
     reason: str | None = None
+    tokens: TextTokens | None = None
 
     @property
     def unit(self) -> str:
@@ -106,6 +111,7 @@ class Expectation:
                 "rows_for_half": self.rows_for_half,
             },
             "no_power_because": self.reason,
+            "tokens": None if self.tokens is None else _plain(self.tokens),
             "seconds": self.seconds,
             "memory_bytes": self.memory,
             "stages": None if self.costs is None else [asdict(one) for one in self.costs],
@@ -175,7 +181,7 @@ def expect(plan: Plan, *, timing: bool = True, kl: float = KL, start: float | No
     names = ["what these rows can show", *(["what a run would take"] if timing else [])]
     expect_stages(names)
     with stage(names[0]):
-        found = _first_look(plan, kl)
+        found = replace(_first_look(plan, kl), tokens=_tokens(plan))
     if not timing:
         return found
     with stage(names[1]):
@@ -183,6 +189,36 @@ def expect(plan: Plan, *, timing: bool = True, kl: float = KL, start: float | No
     if costs is not None and start is not None:
         costs = [StageCost(START, start, min(one.memory for one in costs)), *costs]
     return replace(found, costs=costs)
+
+
+def _tokens(plan: Plan) -> TextTokens | None:
+    if not isinstance(plan.backend, TokenizingBackend):
+        return None
+    own = [data for name, data in plan.data_sets().items() if not name.startswith("outcome")]
+    pairs = list(
+        dict.fromkeys(pair for data in own for pair in zip(data.prompts or [None] * len(data), data.texts, strict=True))
+    )
+    if len(pairs) > TEXTS:
+        rng = np.random.default_rng(plan.config.seed)
+        pairs = [pairs[i] for i in np.sort(rng.choice(len(pairs), TEXTS, replace=False))]
+    prompts = [prompt for prompt, _ in pairs if prompt is not None]
+    return plan.backend.tokens(prompts if plan.train.prompts is not None else None, [text for _, text in pairs])
+
+
+def _plain(tokens: TextTokens) -> dict[str, Any]:
+    """Return the number of tokens as plain values: of a text with its end, and with its prompt."""
+    return {
+        "texts": len(tokens.lengths),
+        "median": float(np.median(tokens.lengths)),
+        "p95": float(np.quantile(tokens.lengths, 0.95)),
+        "longest": int(tokens.lengths.max()),
+        "longest_with_prompt": int(tokens.with_prompts.max()),
+        "limit": tokens.limit,
+        "cut": tokens.cut,
+        "chat_template": tokens.chat_template,
+        "system_prompt": tokens.system_prompt,
+        "system_prompt_is_the_templates_own": tokens.inserted,
+    }
 
 
 def _first_look(plan: Plan, kl: float) -> Expectation:

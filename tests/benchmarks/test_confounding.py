@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import replace
 from functools import partial
@@ -21,6 +22,7 @@ from benchmarks.confounding.estimation import TextOnlyOutcome
 from benchmarks.confounding.grading import COMMON_KL, FAR_KL, Grader
 from benchmarks.confounding.methods import reached
 from benchmarks.confounding.methods.contract import make_method
+from benchmarks.confounding.own import own_methods
 from benchmarks.confounding.parts import QUICK, Design, plan
 from benchmarks.confounding.restriction import OnTexts
 from benchmarks.confounding.summary import bars, over_seeds, warned
@@ -205,6 +207,37 @@ def test_what_is_no_method_is_refused_in_one_line(world: TemplateWorld) -> None:
         make_method({"method": "builtins:dict"}, world)
     with pytest.raises(ConfigError, match="dr_cpo"):
         method_spec("dr_cop")
+    with pytest.raises(ConfigError, match="cannot be made with the settings"):
+        make_method({"method": f"{__name__}:TiltedToY", "tilt": 2.0}, world)
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("methods: {dr_cpo: 'builtins:dict'}", "methods.dr_cpo: there is a method of that name"),
+        ("methods: {mine: {strength: 1}}", "methods.mine must be package.module:factory"),
+        ("methods: {mine: 'no.such:Thing'}", "name it as package.module:factory"),
+        ("methods: []", "must have a section 'methods'"),
+        ("mine: 'builtins:dict'", "must have a section 'methods'"),
+    ],
+)
+def test_a_file_of_methods_is_refused_before_anything_is_computed(tmp_path: Path, written: str, message: str) -> None:
+    (tmp_path / "mine.yaml").write_text(written)
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        own_methods([], tmp_path / "mine.yaml")
+
+
+def test_methods_of_ones_own_are_in_every_part_that_compares_methods(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("methods: {mine: {method: 'builtins:dict', a: 1}, plain: 'builtins:list'}")
+    own = own_methods(["builtins:set"], tmp_path / "mine.yaml")
+    assert own == {
+        "builtins:set": {"method": "builtins:set"},
+        "mine": {"method": "builtins:dict", "a": 1},
+        "plain": {"method": "builtins:list"},
+    }
+    cells = plan(Design(own=own, seeds=(1,)))
+    for part in ("strength", "size", "paper", "failures", "traffic", "reached"):
+        assert set(own) <= {cell.method for cell in cells if cell.part == part}
 
 
 # Tuning.
@@ -293,7 +326,9 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_keeps_its_cells_takes_a_users_method_and_goes_on(tmp_path: Path) -> None:
     mine = f"{__name__}:TiltedToY"
     sys.modules.setdefault(__name__, sys.modules[TiltedToY.__module__])
-    design = Design(strengths=(1.0,), sizes=(120,), seeds=(5,), methods=("dr_cpo", mine), parts=("strength",))
+    (tmp_path / "mine.yaml").write_text(f"methods: {{tilted: {{method: '{mine}', world_texts: 1800}}}}")
+    own, mine = own_methods([], tmp_path / "mine.yaml"), "tilted"
+    design = Design(strengths=(1.0,), sizes=(120,), seeds=(5,), methods=("dr_cpo",), own=own, parts=("strength",))
     run(tmp_path, design, jobs=1)
     results = pd.read_parquet(tmp_path / "results.parquet").set_index("method")
     assert list(results.index) == ["dr_cpo", mine]
@@ -304,7 +339,9 @@ def test_a_run_keeps_its_cells_takes_a_users_method_and_goes_on(tmp_path: Path) 
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["settings"]["common_kl"] == COMMON_KL
     assert f"`{mine}`" in (tmp_path / "table.md").read_text()
-    assert (tmp_path / "plots.html").stat().st_size > 1_000_000
+    page = (tmp_path / "plots.html").read_text()
+    assert len(page) > 1_000_000
+    assert '"name":"tilted"' in page
     assert {"kl", "value", "best"} <= set(pd.read_parquet(tmp_path / "frontier.parquet").columns)
 
     # A finished cell is never computed again, and a missing one comes back the same.

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from causalopt.backends import load_policy
+from causalopt.cli.checkout import complete
 from causalopt.cli.main import main
 from causalopt.errors import DataError, TruncationWarning
 
@@ -207,6 +208,20 @@ def test_a_benchmark_is_found_by_its_folder(call, tmp_path, monkeypatch):
     monkeypatch.setattr("benchmarks.estimators.__main__.main", seen.append)
     assert call("benchmark", "estimators", "--quick", "--out", "here", "--jobs", "1")[0] == 0
     assert seen == [["--quick", "--out", "here", "--jobs", "1"]]
+
+
+def test_a_benchmark_shows_its_own_options_and_what_is_wrong_with_them(call, tmp_path):
+    code, out, _ = call("benchmark", "confounding", "--options")
+    assert code == 0
+    assert "--method PACKAGE.MODULE:FACTORY" in out
+    code, _, err = call("benchmark", "confounding", "--out", tmp_path, "--methd", "a:b")
+    assert code == 2
+    assert "unrecognized arguments: --methd" in err
+    code, _, err = call("benchmark", "confounding", "--out", tmp_path, "--method", "nothing:Mine")
+    assert code == 2
+    assert err.startswith("error: method 'nothing:Mine' cannot be loaded")
+    assert complete("conf") == ["confounding"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_checkout_no_benchmark(call, tmp_path, monkeypatch):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from causalopt.backends.contracts import Policy
 from causalopt.data.dataset import DirectOutcomeDataset
-from causalopt.errors import ConfigError
+from causalopt.errors import ConfigError, one_line
 from causalopt.simulation.contracts import World
 
 
@@ -30,6 +30,23 @@ class SeesTheWorld(Protocol):
         ...
 
 
+def find_factory(path: str) -> Callable[..., Any]:
+    """Return what "package.module:factory" names.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be imported, or there is no such factory.
+    """
+    module, _, name = path.partition(":")
+    try:
+        factory: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        hint = "install causalopt[bench]" if "trl" in str(error) else "name it as package.module:factory"
+        raise ConfigError(f"method {path!r} cannot be loaded ({error}): {hint}") from error
+    return factory
+
+
 def make_method(spec: Mapping[str, Any], world: World) -> Method:
     """Build the method that ``spec`` describes: ``method`` is "package.module:factory", all else its keywords.
 
@@ -40,13 +57,11 @@ def make_method(spec: Mapping[str, Any], world: World) -> Method:
     """
     settings = dict(spec)
     path = settings.pop("method")
-    module, _, name = path.partition(":")
+    factory = find_factory(path)
     try:
-        factory = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        hint = "install causalopt[bench]" if "trl" in str(error) else "name it as package.module:factory"
-        raise ConfigError(f"method {path!r} cannot be loaded ({error}): {hint}") from error
-    made = factory(**settings)
+        made = factory(**settings)
+    except TypeError as error:
+        raise ConfigError(f"method {path!r} cannot be made with the settings {settings}: {one_line(error)}") from error
     if isinstance(made, SeesTheWorld):
         made = made.with_world(world)
     if not isinstance(made, Method):

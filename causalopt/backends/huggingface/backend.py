@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,7 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
-from causalopt.backends.contracts import CheckpointRule, PolicyProblem, Progress
+from causalopt.backends.contracts import CheckpointRule, PolicyProblem, Progress, TextTokens
 from causalopt.backends.contracts import Policy as PolicyContract
 from causalopt.backends.huggingface.batches import TrainingRows, tokenize_problem
 from causalopt.backends.huggingface.checkpoints import fingerprint
@@ -24,7 +25,7 @@ from causalopt.backends.huggingface.fitting import Fit, train
 from causalopt.backends.huggingface.likelihood import Likelihood
 from causalopt.backends.huggingface.metrics import likelihood_metrics, policy_metrics
 from causalopt.backends.huggingface.on_policy import Refresh
-from causalopt.backends.huggingface.policy import HuggingFacePolicy, context_length
+from causalopt.backends.huggingface.policy import HuggingFacePolicy, context_length, context_length_of
 from causalopt.backends.huggingface.rehearsal import rehearse_adapter, rehearse_training
 from causalopt.backends.huggingface.trainer import ObjectiveTrainer
 from causalopt.backends.huggingface.window import check_window, rows_to_repeat, with_enough_updates
@@ -36,6 +37,7 @@ from causalopt.language_models.in_memory import taken_over
 from causalopt.language_models.load import (
     find_model,
     load_model,
+    load_tokenizer,
     lora_config,
     prepare,
     trainable_twin,
@@ -65,6 +67,9 @@ from causalopt.objectives.contract import Objective
 from causalopt.objectives.probes import weighs_by_ratio
 from causalopt.processes import shared
 from causalopt.typing import Float64
+
+UNLIMITED = 10**9
+"""Tokens, for texts of any length."""
 
 
 class HuggingFaceBackend:
@@ -300,6 +305,32 @@ class HuggingFaceBackend:
         if self.lora is not None:
             rehearse_adapter(model, self.lora)
 
+    def tokens(self, prompts: Sequence[str] | None, texts: Sequence[str]) -> TextTokens:
+        """Return how the model reads texts; its tokenizer is loaded, and not its weights."""
+        limit = self.max_length
+        if self.model == scratch.NAME:
+            tokenizer = scratch.train_tokenizer([*texts, *map(readable, prompts or ())])
+        elif isinstance(self.model, str):
+            tokenizer, config = load_tokenizer(self.model)
+            limit = limit or context_length_of(config)
+        else:
+            assert self.tokenizer is not None
+            tokenizer, limit = self.tokenizer, limit or context_length(self.model)
+        codec = self._codec(tokenizer, UNLIMITED, prompts)
+        encoded = codec.encode(prompts, texts)
+        own = None if codec.chat is None or self.system_prompt is not None else codec.chat.own_system_prompt
+        found = TextTokens(
+            lengths=np.array([one.scored for one in encoded], dtype=np.int64),
+            with_prompts=np.array([len(one.ids) for one in encoded], dtype=np.int64),
+            limit=limit,
+            chat_template=codec.chat is not None,
+            system_prompt=own if codec.chat is None or self.system_prompt is None else self.system_prompt,
+            inserted=own is not None,
+        )
+        if found.cut and self.on_long_text == "error":
+            replace(codec, max_length=limit or UNLIMITED).encode(prompts, texts)  # says which one, and the remedy
+        return found
+
     def reference(
         self, prompts: Sequence[str] | None, texts: Sequence[str], weight: Float64, *, seed: int, progress: Progress
     ) -> HuggingFacePolicy:
@@ -427,7 +458,7 @@ class HuggingFaceBackend:
         """Load the model, or create one that fits the texts; the returned name identifies its base."""
         if self.model == scratch.NAME:
             tokenizer = scratch.train_tokenizer([*texts, *map(readable, prompts or ())])
-            unlimited = self._codec(tokenizer, 10**9, prompts)
+            unlimited = self._codec(tokenizer, UNLIMITED, prompts)
             longest = max(len(tokens.ids) for tokens in unlimited.encode(prompts, texts))
             context = self.max_length or max(64, 2 * longest)  # room for texts longer than those that were logged
             model: CausalLM = scratch.make_model(tokenizer, context, seed)

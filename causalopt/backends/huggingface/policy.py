@@ -405,7 +405,11 @@ class HuggingFacePolicy:
 
 def context_length(model: CausalLM) -> int:
     """Return the model's context length in tokens, from its configuration."""
-    config = model.config
+    return context_length_of(model.config)
+
+
+def context_length_of(config: Any) -> int:
+    """Return the context length in tokens that a model's configuration gives."""
     for key in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
         value = getattr(config, key, None)
         if isinstance(value, int) and value > 0:
