@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging as log
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,3 +27,21 @@ def quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
+
+
+@contextmanager
+def changed_settings_expected() -> Iterator[None]:
+    """Silence, while the block runs, the note of transformers that a checkpoint was written with other settings.
+
+    A fit is resumed by what determines its result; how often it is saved or logged may change, and needs no remark.
+    """
+    source = log.getLogger("transformers.trainer_utils")
+    source.addFilter(_is_of_something_else)
+    try:
+        yield
+    finally:
+        source.removeFilter(_is_of_something_else)
+
+
+def _is_of_something_else(record: log.LogRecord) -> bool:
+    return "do not match the ones in the `trainer_state.json`" not in record.getMessage()

@@ -25,6 +25,7 @@ from causalopt.backends.huggingface.policy import HuggingFacePolicy, forward_lim
 from causalopt.backends.huggingface.trainer import Describe, ObjectiveTrainer
 from causalopt.errors import CausalOptError, CollapseWarning, ConfigError, ModelError, one_line
 from causalopt.language_models.kernels.matmul import fast_products
+from causalopt.language_models.quiet import changed_settings_expected
 from causalopt.language_models.scoring import CausalLM, SequenceLogProb
 from causalopt.language_models.settings import CHECKPOINTING, training_arguments
 from causalopt.objectives.contract import Objective
@@ -147,7 +148,7 @@ def train(model: CausalLM, fit: Fit, folder: Path | None) -> CausalLM | None:
 
 def _run(loop: ObjectiveTrainer, checkpoint: Path | None) -> None:
     try:
-        with fast_products():
+        with fast_products(), changed_settings_expected():
             loop.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     except (TypeError, ValueError, KeyError, ImportError) as error:
         if loop.lr_scheduler is not None:
