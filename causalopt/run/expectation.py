@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -195,9 +196,11 @@ def _tokens(plan: Plan) -> TextTokens | None:
     if not isinstance(plan.backend, TokenizingBackend):
         return None
     own = [data for name, data in plan.data_sets().items() if not name.startswith("outcome")]
-    pairs = list(
-        dict.fromkeys(pair for data in own for pair in zip(data.prompts or [None] * len(data), data.texts, strict=True))
-    )
+    found: dict[tuple[str | None, str], None] = {}
+    for data in own:
+        given: Sequence[str | None] = [None] * len(data) if data.prompts is None else data.prompts
+        found |= dict.fromkeys(zip(given, data.texts, strict=True))
+    pairs = list(found)
     if len(pairs) > TEXTS:
         rng = np.random.default_rng(plan.config.seed)
         pairs = [pairs[i] for i in np.sort(rng.choice(len(pairs), TEXTS, replace=False))]
