@@ -68,7 +68,7 @@ def check_number(
     """
     good = is_number(value, whole=whole)
     if good:
-        number = _as_float(value)
+        number = as_float(value)
         good = (
             math.isfinite(number)
             and (least is None or number >= least)
@@ -86,8 +86,24 @@ def check_number(
 
 def check_seed(what: str, value: object) -> None:
     """Raise `ConfigError` unless ``value`` is a seed that every library takes: a whole number from 0 to 2**32 - 1."""
-    if not (is_number(value, whole=True) and 0 <= _as_float(value) <= MOST_SEED):
+    if not (is_number(value, whole=True) and 0 <= as_float(value) <= MOST_SEED):
         raise ConfigError(f"{what} must be a whole number from 0 to {MOST_SEED}, not {shown(value)}")
+
+
+def check_choice(what: str, value: object, choices: Sequence[str]) -> None:
+    """Raise `ConfigError` unless ``value`` is one of some names."""
+    if not (isinstance(value, str) and value in choices):
+        raise ConfigError(f"{what} must be {' or '.join(map(repr, choices))}, not {shown(value)}")
+
+
+def check_strings(what: str, value: object, wanted: str) -> None:
+    """Raise `ConfigError` unless ``value`` is a sequence of strings; a string is none. ``wanted`` says of what."""
+    listed = isinstance(value, Sequence) and not isinstance(value, str | bytes)
+    if not (listed and all(isinstance(one, str) for one in value)):  # type: ignore[attr-defined]
+        raise ConfigError(f"{what} must be a list of {wanted}, not {shown(value)}")
+    for one in value:  # type: ignore[attr-defined]
+        if any("\ud800" <= character <= "\udfff" for character in one):
+            raise ConfigError(f"{what}: {shown(one)} holds half of a character (a lone surrogate)")
 
 
 def is_number(value: object, *, whole: bool = False) -> bool:
@@ -103,7 +119,8 @@ def is_number(value: object, *, whole: bool = False) -> bool:
     return isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
 
 
-def _as_float(value: Any) -> float:
+def as_float(value: Any) -> float:
+    """Return a number as a float; one that no float holds is infinite."""
     try:
         return float(value)
     except OverflowError:  # a whole number of more than 308 digits

@@ -11,15 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from causalopt.arrays import LARGEST
 from causalopt.data.columns import SEVERAL, Columns
 from causalopt.data.covariate_kinds import as_numbers, refuse_names, say_how
 from causalopt.data.files import MISSING, number
 from causalopt.data.numerals import Decimal, read_numerals
 from causalopt.errors import DataError
 from causalopt.typing import Array
-
-LARGEST_OUTCOME = 1e75
-"""Absolute outcomes must be below this, and the largest above its inverse: their fourth powers are computed."""
 
 
 def clean(frame: pd.DataFrame, columns: Columns, source: str, decimal: Decimal | None = None) -> pd.DataFrame:
@@ -56,8 +54,8 @@ def clean(frame: pd.DataFrame, columns: Columns, source: str, decimal: Decimal |
             cleaned[column] = _numbers(frame[column], column, source, decimal)
         if role.kind == "positive":
             _refuse(cleaned[column], column, lambda value: value <= 0, f"a {role.name} must be positive", source)
-            rule = f"a {role.name} must be below {LARGEST_OUTCOME:g}, so that sums of squares can be computed"
-            _refuse(cleaned[column], column, lambda value: value >= LARGEST_OUTCOME, rule, source)
+            rule = f"a {role.name} must be below {LARGEST:g}, so that sums of squares can be computed"
+            _refuse(cleaned[column], column, lambda value: value >= LARGEST, rule, source)
         if role.kind in ("log-probability", "log-probabilities"):
             _refuse(cleaned[column], column, lambda value: value > 0, "a log-probability cannot be above 0", source)
     return pd.DataFrame(cleaned)
@@ -106,7 +104,7 @@ def check_outcome_varies(outcome: pd.Series, column: str, source: str) -> None:
             f"{source}: all outcomes in column {column!r} are {outcome.iloc[0]:g}; there is nothing to learn"
         )
     largest = float(outcome.abs().max())
-    if not 1 / LARGEST_OUTCOME < largest < LARGEST_OUTCOME:
+    if not 1 / LARGEST < largest < LARGEST:
         raise DataError(
             f"{source}: outcomes in column {column!r} reach {largest:.3g} in size, and their squares are beyond double "
             "precision: give them in other units, or correct a code for missing values"
