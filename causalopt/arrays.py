@@ -161,6 +161,28 @@ def _first(values: Array, bad: Array) -> str:
     return f"[{', '.join(map(str, index))}] is {values[index]} ({int(bad.sum())} such)"
 
 
+def as_positions(name: str, values: Any, n: int) -> Int64:
+    """Return positions among ``n`` rows, or those at which a mask [n] is true, as integers, or raise `DataError`.
+
+    Examples
+    --------
+    >>> from causalopt.arrays import as_positions
+    >>> as_positions("index", [False, True, True], 3), as_positions("index", [2, 0], 3)
+    (array([1, 2]), array([2, 0]))
+    """
+    chosen = _as_array(name, values, "positions")
+    if chosen.ndim != 1:
+        raise DataError(f"{name} must have one dimension, not shape {chosen.shape}")
+    if chosen.dtype.kind == "b":
+        _check_length(name, len(chosen), n)
+        return np.flatnonzero(chosen)
+    if len(chosen) and chosen.dtype.kind not in "iu":
+        raise DataError(f"{name} must hold positions, which are whole numbers, or be a mask, not {chosen.dtype.name}")
+    if len(chosen) and not (-n <= chosen.min() and chosen.max() < n):
+        raise DataError(f"{name} holds the position {chosen.max()}, and there are {n} rows")
+    return chosen.astype(np.int64)
+
+
 def shape_of(name: str, values: Any) -> tuple[int, ...]:
     """Return the shape of an array; rows of different lengths are a `DataError`."""
     return _as_array(name, values, "numbers").shape

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
-from causalopt.errors import ConfigError, DataError
+from causalopt.errors import ConfigError, DataError, OutputError
+from causalopt.output import impossible
 from causalopt.signatures import MOST_SEED, shown
 
 
@@ -91,9 +93,19 @@ def check_seed(what: str, value: object) -> None:
 
 
 def check_choice(what: str, value: object, choices: Sequence[str]) -> None:
-    """Raise `ConfigError` unless ``value`` is one of some names."""
+    """Raise `ConfigError` unless ``value`` is one of some names.
+
+    Examples
+    --------
+    >>> from causalopt.doors import check_choice
+    >>> check_choice("on_missing", "skip", ["drop", "error", "model"])
+    Traceback (most recent call last):
+        ...
+    causalopt.errors.ConfigError: on_missing must be 'drop', 'error' or 'model', not 'skip'
+    """
     if not (isinstance(value, str) and value in choices):
-        raise ConfigError(f"{what} must be {' or '.join(map(repr, choices))}, not {shown(value)}")
+        *others, last = map(repr, choices)
+        raise ConfigError(f"{what} must be {', '.join(others)} or {last}, not {shown(value)}")
 
 
 def check_strings(what: str, value: object, wanted: str) -> None:
@@ -102,8 +114,43 @@ def check_strings(what: str, value: object, wanted: str) -> None:
     if not (listed and all(isinstance(one, str) for one in value)):  # type: ignore[attr-defined]
         raise ConfigError(f"{what} must be a list of {wanted}, not {shown(value)}")
     for one in value:  # type: ignore[attr-defined]
-        if any("\ud800" <= character <= "\udfff" for character in one):
+        if is_broken(one):
             raise ConfigError(f"{what}: {shown(one)} holds half of a character (a lone surrogate)")
+
+
+def as_texts(what: str, value: Any) -> list[str]:
+    """Return a sequence of strings (a list, an array, a column) as a list, or raise `DataError`; a string is none.
+
+    Examples
+    --------
+    >>> from causalopt.doors import as_texts
+    >>> as_texts("texts", ("a", "b"))
+    ['a', 'b']
+    >>> as_texts("texts", "a")
+    Traceback (most recent call last):
+        ...
+    causalopt.errors.DataError: texts must be a list of strings, not 'a'
+    """
+    listed = value.tolist() if hasattr(value, "tolist") else value
+    if not isinstance(listed, Sequence) or isinstance(listed, str | bytes):
+        raise DataError(f"{what} must be a list of strings, not {shown(value)}")
+    wrong = next((place for place, one in enumerate(listed) if not isinstance(one, str)), None)
+    if wrong is not None:
+        raise DataError(f"{what}[{wrong}] must be a string, not {shown(listed[wrong])}")
+    broken = next((place for place, one in enumerate(listed) if is_broken(one)), None)
+    if broken is not None:
+        raise DataError(f"{what}[{broken}] holds half of a character (a lone surrogate)")
+    return list(listed)
+
+
+def as_path(what: str, value: object) -> Path:
+    """Return a path, or raise `OutputError` if ``value`` is none, or no file or folder can have the name."""
+    if not isinstance(value, str | Path):
+        raise OutputError(f"{what} must be a path, not {shown(value)}")
+    reason = impossible(value)
+    if reason is not None:
+        raise OutputError(f"{what}: {shown(str(value))}: {reason}")
+    return Path(value)
 
 
 def is_number(value: object, *, whole: bool = False) -> bool:
@@ -117,6 +164,15 @@ def is_number(value: object, *, whole: bool = False) -> bool:
     (True, False, False, False)
     """
     return isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
+
+
+def is_broken(text: str) -> bool:
+    """Whether a string holds a lone surrogate, which no file and no library takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def as_float(value: Any) -> float:

@@ -260,8 +260,6 @@ ENTRIES: dict[str, Callable[[SimpleNamespace], Call]] = {
     "Estimate.to_frame": method("estimate", "to_frame", level=0.9),
     "Estimate.summary": method("estimate", "summary", level=0.9),
     "Constraint": lambda t: (co.Constraint, {"outcome": "other", "at_most": 0.5, "at_least": None}),
-    "Constraint.holds": lambda t: (co.Constraint("other", at_most=0.5).holds, {"low": 0.1, "high": 0.3}),
-    "Constraint.against": lambda t: (co.Constraint("other", at_most=0.5).against, {"low": 0.1, "high": 0.3}),
     "JudgeScores": lambda t: (co.JudgeScores, {"scores": {(None, "a"): 1.0}, "source": "scores"}),
     "JudgeScores.from_frame": lambda t: (
         co.JudgeScores.from_frame,

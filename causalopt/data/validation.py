@@ -16,6 +16,7 @@ from causalopt.data.columns import SEVERAL, Columns
 from causalopt.data.covariate_kinds import as_numbers, refuse_names, say_how
 from causalopt.data.files import MISSING, number
 from causalopt.data.numerals import Decimal, read_numerals
+from causalopt.doors import is_broken
 from causalopt.errors import DataError
 from causalopt.typing import Array
 
@@ -115,7 +116,7 @@ def _texts(series: pd.Series, column: str, source: str) -> pd.Series:
     texts = _or_none(series)
     _refuse(texts, column, lambda value: not isinstance(value, str), "must be text", source)
     _refuse(
-        texts, column, _is_broken, "holds half of a character (a lone surrogate); correct it or leave it out", source
+        texts, column, is_broken, "holds half of a character (a lone surrogate); correct it or leave it out", source
     )
     return _map(texts, lambda value: value if value.strip() else None)
 
@@ -219,14 +220,6 @@ def _or_none(series: pd.Series) -> pd.Series:
 def _map(cells: pd.Series, function: Callable[[Any], Any]) -> pd.Series:
     # Series.map would guess a type, and turn None into nan.
     return pd.Series([None if cell is None else function(cell) for cell in cells], index=cells.index, dtype=object)
-
-
-def _is_broken(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
 
 
 def _refuse(cells: pd.Series, column: str, wrong: Callable[[Any], bool], rule: str, source: str) -> None:

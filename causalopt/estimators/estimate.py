@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse, stats
 
-from causalopt.arrays import as_vector
-from causalopt.doors import check_number, check_seed, check_type, is_number
+from causalopt.arrays import as_positions, as_vector
+from causalopt.doors import as_float, check_number, check_seed, check_type, is_number
 from causalopt.errors import DataError
 from causalopt.estimators.cluster import cluster_codes
 from causalopt.estimators.jackknife import Deletions, Error, deletions_of_mean, error_of, scattered
@@ -97,6 +97,8 @@ class Estimate:
     def __post_init__(self) -> None:
         if not is_number(self.value):
             raise DataError(f"{self.estimator}: value must be a number, not {shown(self.value)}")
+        if isinstance(self.value, int):
+            object.__setattr__(self, "value", as_float(self.value))
         if not _is_vector(self.influence):
             object.__setattr__(self, "influence", as_vector(f"{self.estimator}: influence", self.influence))
         if not np.isfinite(self.value) or not np.isfinite(self.influence).all():
@@ -261,6 +263,7 @@ class Estimate:
 
     def check_same_rows(self, other: Estimate) -> None:
         """Raise `DataError` if two estimates of rows have different rows or clusters."""
+        check_type("other", other, (Estimate,), "an Estimate")
         if self.n != other.n:
             raise DataError(
                 f"estimates of different rows ({self.n} and {other.n}) cannot be combined: "
@@ -294,9 +297,12 @@ class Estimate:
         >>> wide.n, wide.value == some.value, wide.se == some.se, wide.df == some.df
         (6, True, True, True)
         """
+        check_number("n", n, least=self.n, most=LARGEST_COUNT, whole=True)
+        rows = as_positions("rows", rows, int(n))
+        check_type("cluster", cluster, (tuple,), "a tuple of arrays of codes")
         if not self.n:
             return self
-        if len(rows) != self.n or len(cluster) != len(self.cluster):
+        if len(np.unique(rows)) != self.n or len(rows) != self.n or len(cluster) != len(self.cluster):
             raise DataError(f"{self.estimator}: rows and clusters do not match those of the estimate")
         influence = np.zeros(n)
         influence[rows] = self.influence * (n / self.n)
