@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (tables of calls and of what may be wrong with them)
 """Every public function and method with ill-formed arguments: a finite result, or one line of a `CausalOptError`.
 
 `ENTRIES` holds a valid call of each. One argument at a time is replaced by what it should not be; a callable that becomes
@@ -8,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -24,7 +24,7 @@ from scipy import sparse
 
 import causalopt as co
 from causalopt import evaluation as ev
-from causalopt import simulation, testing
+from causalopt import simulation
 from causalopt.backends import load_policy
 from causalopt.backends.listed_policy import ListedPolicy
 from causalopt.data.population import Population
@@ -32,7 +32,6 @@ from causalopt.embedding import CachedEmbedder, embed, embed_repeated
 from causalopt.embedding.tfidf import TfidfSvdEmbedder
 from causalopt.errors import CausalOptError, CausalOptWarning
 from causalopt.executors import LocalExecutor
-from causalopt.objectives.paper import CPO
 
 MODULES = ("causalopt", "causalopt.evaluation", "causalopt.simulation", "causalopt.testing", "causalopt.embedding",
            "causalopt.backends", "causalopt.executors")  # fmt: skip
@@ -547,7 +546,7 @@ def frozen(value: Any) -> Any:
     return None
 
 
-def fault(call: Callable[..., Any], arguments: Mapping[str, Any], changed: str) -> str | None:
+def fault(call: Callable[..., Any], arguments: Mapping[str, Any]) -> str | None:
     """What is wrong with how a call ends; None if nothing is."""
     before = {name: frozen(value) for name, value in arguments.items()}
     with warnings.catch_warnings():
@@ -580,3 +579,92 @@ def fault(call: Callable[..., Any], arguments: Mapping[str, Any], changed: str) 
         if isinstance(value, pd.DataFrame) and not kept.equals(value):
             return f"{name} was changed"
     return "a result that is not finite" if endless else None
+
+
+NOT_WALKED = {
+    **dict.fromkeys(
+        ["Benchmark", "Bounds", "CalibratedScores", "Evaluation", "GroupVerdict", "JudgedEvaluation", "Nonresponse", "Overlap", "PlaceboAssignment", "PseudoOutcomes", "SampledValue", "Sensitivity", "SimultaneousIntervals", "TTest", "Transport", "TrueValue", "Verdict"],
+        "what functions return",
+    ),
+    **dict.fromkeys(
+        ["AnyTextWorld", "Embedder", "EnumeratedWorld", "Executor", "OpenWorld", "SimulatedWorld", "TwoSampleWorld", "World"],
+        "a contract, or the base of what meets one",
+    ),
+    **dict.fromkeys(
+        ["ContaminatedWorld", "LanguageModelWorld", "LoggedTrafficWorld", "SemiSyntheticWorld", "TemplateWorld", "VoluntaryFeedbackWorld", "value_of_all_texts"],
+        "the settings of worlds are walked in test_signatures.py",
+    ),
+    **dict.fromkeys(
+        ["check_assignment_model", "check_attribute_coder", "check_backend", "check_embedder", "check_executor", "check_judge", "check_objective", "check_observation_model", "check_open_world", "check_outcome_model", "check_world"],
+        "raises AssertionError with what is wrong",
+    ),
+    "DirectOutcomeDataset": "made by from_frame and from_path",
+    "EXECUTOR": "a constant",
+    "IN_PROCESS": "a constant",
+}
+SLOW = (
+    "HuggingFaceBackend", "PseudoOutcomeEstimator.fit_transform", "evaluate", "evaluate_with_judge", "find_groups",
+    "load_policy", "marginal_log_ratio", "optimize", "transport",
+)  # fmt: skip
+"""Entries whose calls take long when they succeed: a few mutations of each argument."""
+TELLING = ("a word", "markup", "minus one", "nan", "10**40", "a matrix", "an object", "array complex", "array short",
+           "array with nan", "array huge", "array masked")  # fmt: skip
+UNWALKED_SLOW = ("evaluate_with_judge", "find_groups", "optimize", "HuggingFaceBackend",
+                 "PseudoOutcomeEstimator.fit_transform")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    return prepared(tmp_path_factory.mktemp("entries"))
+
+
+def test_every_public_callable_has_an_entry() -> None:
+    public = {
+        name
+        for module in MODULES
+        for name in importlib.import_module(module).__all__
+        if callable(getattr(importlib.import_module(module), name))
+    }
+    walked = {name.split(".")[0] for name in ENTRIES}
+    assert public - walked - set(NOT_WALKED) == set()
+
+
+@pytest.mark.parametrize("name", [name for name in ENTRIES if name not in UNWALKED_SLOW])
+def test_what_is_ill_formed_is_one_line(name: str, made: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(made.folder)
+    call, valid = ENTRIES[name](made)
+    assert fault(call, valid) is None
+    found = []
+    for argument, value in valid.items():
+        for kind, make in mutations(value):
+            if name in SLOW and kind not in TELLING:
+                continue
+            call, arguments = ENTRIES[name](made)
+            wrong = fault(call, {**arguments, argument: make()})
+            if wrong is not None:
+                found.append(f"{argument} is {kind}: {wrong}")
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(("file", "read"), [
+    ("pseudo_path", co.PseudoOutcomes.load),
+    ("scores_path", lambda path: co.JudgeScores.from_path(path, score="y")),
+])  # fmt: skip
+def test_a_damaged_file_is_one_line(
+    file: str, read: Callable[[Path], Any], made: SimpleNamespace, tmp_path: Path
+) -> None:
+    whole = getattr(made, file).read_bytes()
+    rng = np.random.default_rng(0)
+    place = tmp_path / getattr(made, file).name
+    for number in range(60):
+        content = bytearray(whole)
+        at = int(rng.integers(len(content)))
+        if number % 3 == 0:
+            content[at] ^= int(rng.integers(1, 256))
+        elif number % 3 == 1:
+            content = content[:at]
+        else:
+            content[at : at + 20] = rng.bytes(20)
+        place.write_bytes(bytes(content))
+        wrong = fault(lambda path: None if read(path) is None else None, {"path": place})
+        assert wrong is None, f"change {number} at byte {at}: {wrong}"
