@@ -213,7 +213,7 @@ ENTRIES: dict[str, Callable[[SimpleNamespace], Call]] = {
             "cluster": t.cluster,
             "level": 0.9,
         },
-    ),  # fmt: skip
+    ),
     "simultaneous": lambda t: (
         ev.simultaneous,
         {"estimates": [t.plain, t.difference], "level": 0.9, "seed": 0, "draws": 500},
@@ -232,7 +232,7 @@ ENTRIES: dict[str, Callable[[SimpleNamespace], Call]] = {
             "barred": [],
             "beside": [],
         },
-    ),  # fmt: skip
+    ),
     "verdict": lambda t: (ev.verdict, {"difference": t.difference, "overlap": t.overlap, "level": 0.9}),
     "thin_overlap": lambda t: (ev.thin_overlap, {"overlap": t.overlap}),
     "judge_groups": lambda t: (
@@ -250,7 +250,7 @@ ENTRIES: dict[str, Callable[[SimpleNamespace], Call]] = {
             "details": {},
             "deletions": (),
         },
-    ),  # fmt: skip
+    ),
     "Estimate.confint": method("estimate", "confint", level=0.9),
     "Estimate.test": method("estimate", "test", null=0.0),
     "Estimate.bootstrap": method("estimate", "bootstrap", n=5, seed=0),
@@ -269,7 +269,7 @@ ENTRIES: dict[str, Callable[[SimpleNamespace], Call]] = {
             "score": "score",
             "source": "a table",
         },
-    ),  # fmt: skip
+    ),
     "JudgeScores.from_path": lambda t: (
         co.JudgeScores.from_path,
         {"path": t.scores_path, "text": "text", "prompt": None, "score": "y"},
@@ -316,7 +316,7 @@ ENTRIES: dict[str, Callable[[SimpleNamespace], Call]] = {
             "observation_model": "logistic",
             "executor": "local",
         },
-    ),  # fmt: skip
+    ),
     "PseudoOutcomeEstimator.fit_transform": lambda t: (
         t.nuisances.fit_transform,
         {
@@ -328,7 +328,7 @@ ENTRIES: dict[str, Callable[[SimpleNamespace], Call]] = {
             "fold": t.pseudo.fold,
             "pi": None,
         },
-    ),  # fmt: skip
+    ),
     "PseudoOutcomes.subset": lambda t: (t.pseudo.subset, {"index": np.arange(10)}),
     "PseudoOutcomes.dose_response": lambda t: (t.pseudo.dose_response, {"texts": t.texts[:3], "prompts": None}),
     "PseudoOutcomes.row_response": lambda t: (t.pseudo.row_response, {"texts": t.texts[:3], "row": np.arange(3)}),
@@ -364,7 +364,7 @@ ENTRIES: dict[str, Callable[[SimpleNamespace], Call]] = {
             "max_kl": 1.0,
             "max_iterations": 20,
         },
-    ),  # fmt: skip
+    ),
     "FiniteBackend.with_candidates": lambda t: (co.FiniteBackend().with_candidates, {"texts": t.texts, "sets": None}),
     "HuggingFaceBackend": lambda t: (
         co.HuggingFaceBackend,
@@ -389,7 +389,7 @@ ENTRIES: dict[str, Callable[[SimpleNamespace], Call]] = {
             "min_updates": None,
             "trainer_class": None,
         },
-    ),  # fmt: skip
+    ),
     "embed": lambda t: (embed, {"embedder": t.embedder, "prompts": None, "texts": t.texts}),
     "embed_repeated": lambda t: (embed_repeated, {"embedder": t.embedder, "prompts": None, "texts": t.texts}),
     "CachedEmbedder": lambda t: (CachedEmbedder, {"embedder": "tfidf-svd", "directory": t.folder / "cache"}),
@@ -583,19 +583,66 @@ def fault(call: Callable[..., Any], arguments: Mapping[str, Any]) -> str | None:
 
 NOT_WALKED = {
     **dict.fromkeys(
-        ["Benchmark", "Bounds", "CalibratedScores", "Evaluation", "GroupVerdict", "JudgedEvaluation", "Nonresponse", "Overlap", "PlaceboAssignment", "PseudoOutcomes", "SampledValue", "Sensitivity", "SimultaneousIntervals", "TTest", "Transport", "TrueValue", "Verdict"],
+        [
+            "Benchmark",
+            "Bounds",
+            "CalibratedScores",
+            "Evaluation",
+            "GroupVerdict",
+            "JudgedEvaluation",
+            "Nonresponse",
+            "Overlap",
+            "PlaceboAssignment",
+            "PseudoOutcomes",
+            "SampledValue",
+            "Sensitivity",
+            "SimultaneousIntervals",
+            "TTest",
+            "Transport",
+            "TrueValue",
+            "Verdict",
+        ],
         "what functions return",
     ),
     **dict.fromkeys(
-        ["AnyTextWorld", "Embedder", "EnumeratedWorld", "Executor", "OpenWorld", "SimulatedWorld", "TwoSampleWorld", "World"],
+        [
+            "AnyTextWorld",
+            "Embedder",
+            "EnumeratedWorld",
+            "Executor",
+            "OpenWorld",
+            "SimulatedWorld",
+            "TwoSampleWorld",
+            "World",
+        ],
         "a contract, or the base of what meets one",
     ),
     **dict.fromkeys(
-        ["ContaminatedWorld", "LanguageModelWorld", "LoggedTrafficWorld", "SemiSyntheticWorld", "TemplateWorld", "VoluntaryFeedbackWorld", "value_of_all_texts"],
+        [
+            "ContaminatedWorld",
+            "LanguageModelWorld",
+            "LoggedTrafficWorld",
+            "SemiSyntheticWorld",
+            "TemplateWorld",
+            "VoluntaryFeedbackWorld",
+            "value_of_all_texts",
+        ],
         "the settings of worlds are walked in test_signatures.py",
     ),
     **dict.fromkeys(
-        ["check_assignment_model", "check_attribute_coder", "check_backend", "check_embedder", "check_executor", "check_judge", "check_objective", "check_observation_model", "check_open_world", "check_outcome_model", "check_world"],
+        [
+            "check_assignment_model",
+            "check_attribute_coder",
+            "check_backend",
+            "check_embedder",
+            "check_executor",
+            "check_judge",
+            "check_objective",
+            "check_observation_model",
+            "check_open_world",
+            "check_outcome_model",
+            "check_world",
+        ],
         "raises AssertionError with what is wrong",
     ),
     "DirectOutcomeDataset": "made by from_frame and from_path",
@@ -666,5 +713,5 @@ def test_a_damaged_file_is_one_line(
         else:
             content[at : at + 20] = rng.bytes(20)
         place.write_bytes(bytes(content))
-        wrong = fault(lambda path: None if read(path) is None else None, {"path": place})
+        wrong = fault(read, {"path": place})
         assert wrong is None, f"change {number} at byte {at}: {wrong}"
