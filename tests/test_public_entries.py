@@ -499,7 +499,7 @@ FRAMES: dict[str, Callable[[pd.DataFrame], Any]] = {
     "a mapping": lambda f: f.to_dict("list"), "records": lambda f: f.to_dict("records"), "numpy": lambda f: f.to_numpy(),
     "of objects": lambda f: f.astype(object), "all missing": lambda f: pd.DataFrame(None, f.index, f.columns, dtype=object),
     "a column of numbers": lambda f: f.rename(columns={f.columns[0]: 3}), "index of names": lambda f: f.set_index(f.columns[0]),
-    "index twice": lambda f: f.set_index(np.zeros(len(f))), "markup": lambda f: f.rename(columns={f.columns[1]: "[/red]\n"}),
+    "index twice": lambda f: f.set_index(np.zeros(len(f))), "markup": lambda f: f.rename(columns={f.columns[-1]: "[/red]\n"}),
     "columns of two levels": lambda f: f.set_axis(pd.MultiIndex.from_product([["a"], f.columns]), axis=1),
     "strings": lambda f: f.astype(str), "1e308": lambda f: f.assign(**{f.columns[-1]: 1e308}),
 }  # fmt: skip

@@ -17,7 +17,7 @@ import numpy as np
 from causalopt import plugins
 from causalopt.doors import as_texts, check_type
 from causalopt.embedding.contracts import Embedder
-from causalopt.errors import ConfigError
+from causalopt.errors import ConfigError, DataError
 from causalopt.output import impossible, shown_path, writing
 from causalopt.typing import Float32
 
@@ -92,10 +92,12 @@ class CachedEmbedder:
         if self._folder is None:
             raise ConfigError("CachedEmbedder: call fit before transform")
         texts = as_texts("texts", texts)
+        if not texts:
+            raise DataError("there are no texts to embed")
         self._read_new(self._folder)
         keys = [hashlib.sha256(text.encode()).digest() for text in texts]
         unseen = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._known}
-        if unseen or not texts:
+        if unseen:
             vectors = np.asarray(self.embedder.transform(list(unseen.values())), dtype=np.float32)
             if not texts:
                 return vectors
