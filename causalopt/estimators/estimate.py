@@ -107,7 +107,8 @@ class Estimate:
         if not (isinstance(self.deletions, tuple) and all(isinstance(one, Deletions) for one in self.deletions)):
             raise DataError(f"{self.estimator}: deletions must be a tuple of Deletions, not {shown(self.deletions)}")
         if not self.deletions:  # made by a user; those made here come with codes
-            as_vector(f"{self.estimator}: influence", self.influence)
+            if self.n and np.abs(self.influence).max() > np.finfo(np.float64).max / (4 * self.n):
+                raise DataError(f"{self.estimator}: influence holds values whose sums no float can hold")
             object.__setattr__(self, "cluster", cluster_codes(self.cluster, self.n))
             check_type(f"{self.estimator}: draws", self.draws, (Mapping,), "a mapping from a name to influence values")
             draws = {
