@@ -71,6 +71,8 @@ class TwoSamples:
         if n == 0 or m == 0:
             raise DataError(f"x_logged has {n} rows and x_policy {m}: both need some")
         x = _together(logged, policy)
+        if text is not None:
+            as_codes("text", text, n + m)
         same = row_codes(x) if text is None else _sorted_codes(text)
         codes = same[:n] if group is None else as_codes("group", group, n)
         return cls(

@@ -16,12 +16,13 @@ import pyarrow.parquet as pq
 from sklearn.base import BaseEstimator
 
 from causalopt import plugins
+from causalopt.arrays import as_positions
 from causalopt.data.covariates import CovariateEncoder
 from causalopt.data.dataset import Direction, DirectOutcomeDataset
-from causalopt.doors import check_contract, check_number, check_seed, check_type
+from causalopt.doors import as_path, as_texts, check_contract, check_number, check_seed, check_type
 from causalopt.embedding import Embedder, embed, embed_repeated
 from causalopt.embedding.contracts import LearnsAttributes
-from causalopt.errors import DataError, ModelError
+from causalopt.errors import DataError, ModelError, one_line
 from causalopt.executors import Executor
 from causalopt.messages import readable
 from causalopt.nuisance import models
@@ -31,6 +32,7 @@ from causalopt.nuisance.cross_fitting import CrossFit, Rows, cross_fit
 from causalopt.nuisance.fitted import Truncation, distinct
 from causalopt.nuisance.guards import Failure
 from causalopt.nuisance.text_index import TextIndex
+from causalopt.output import writing
 from causalopt.repeated import RepeatedRows
 from causalopt.summary import Summarised
 from causalopt.typing import Array, Float32, Float64, Int64
@@ -132,6 +134,7 @@ class PseudoOutcomes(Summarised):
     def subset(self, index: Array) -> PseudoOutcomes:
         """Rows by position or by a boolean mask; the models behind them stay those of all rows."""
         fitted = self.models
+        index = as_positions("index", index, len(self.dataset))
         return replace(
             self,
             dataset=self.dataset.subset(index),
@@ -164,10 +167,14 @@ class PseudoOutcomes(Summarised):
         the prompt, of m with each one's own covariates; a prompt that no row has is a `DataError`.
         """
         fitted = self.fitted()
-        if not len(texts):
+        texts = as_texts("texts", texts)
+        if not texts:
             return np.zeros(0)
         if prompts is None:
             return fitted.cross_fit.dose_response(fitted.embed(None, texts), fitted.index.ids(None, texts))
+        prompts = as_texts("prompts", prompts)
+        if len(prompts) != len(texts):
+            raise DataError(f"prompts has {len(prompts)} entries for {len(texts)} texts")
         rows = self.rows_of_prompts(prompts)
         draw = np.repeat(np.arange(len(texts)), [len(row) for row in rows])
         row = np.concatenate(rows)
@@ -187,7 +194,10 @@ class PseudoOutcomes(Summarised):
             Position of the row that each was written for, shape [k].
         """
         fitted, data = self.fitted(), self.dataset
-        if not len(texts):
+        texts, row = as_texts("texts", texts), as_positions("row", row, len(data))
+        if len(row) != len(texts):
+            raise DataError(f"row has {len(row)} entries for {len(texts)} texts")
+        if not texts:
             return np.zeros(0)
         prompts = None if data.prompts is None else [data.prompts[i] for i in row]
         return fitted.cross_fit.row_response(
@@ -200,7 +210,10 @@ class PseudoOutcomes(Summarised):
         For rows without prompts, where every text may be read by everybody.
         """
         fitted = self.fitted()
-        if not len(texts):
+        texts, readers = as_texts("texts", texts), as_positions("readers", readers, len(self.dataset))
+        if not len(readers):
+            raise DataError("readers holds no positions: a mean needs at least one reader")
+        if not texts:
             return np.zeros(0)
         chosen = readers, self.dataset.weight[readers]
         return fitted.cross_fit.dose_response(fitted.embed(None, texts), fitted.index.ids(None, texts), chosen)
@@ -210,7 +223,9 @@ class PseudoOutcomes(Summarised):
 
         For rows without prompts, where every text may be read by everybody.
         """
-        fitted = self.fitted()
+        fitted, texts = self.fitted(), as_texts("texts", texts)
+        if not texts:
+            raise DataError("texts is empty: a mean needs at least one text")
         return fitted.cross_fit.reader_response(fitted.embed(None, texts), fitted.index.ids(None, texts))
 
     def rows_of_prompts(self, prompts: Sequence[str]) -> list[Int64]:
@@ -234,6 +249,7 @@ class PseudoOutcomes(Summarised):
 
     def save(self, path: str | Path) -> None:
         """Write data, nuisances and scores to one Parquet file; the fitted models are not in it."""
+        path = as_path("path", path)
         frame = pd.concat([self.dataset.to_frame(), self.to_frame().add_prefix("pseudo:")], axis=1)
         about = {
             **self.dataset.about(),
@@ -244,7 +260,8 @@ class PseudoOutcomes(Summarised):
             "truncated_observation": asdict(self.truncated_observation),
         }
         table = pa.Table.from_pandas(frame, preserve_index=False)
-        pq.write_table(table.replace_schema_metadata({METADATA: json.dumps(about), **table.schema.metadata}), path)
+        with writing(path):
+            pq.write_table(table.replace_schema_metadata({METADATA: json.dumps(about), **table.schema.metadata}), path)
 
     @classmethod
     def load(cls, path: str | Path) -> PseudoOutcomes:
@@ -255,16 +272,21 @@ class PseudoOutcomes(Summarised):
         DataError
             When the file is not there or is no such file.
         """
+        path = as_path("path", path)
         try:
             table = pq.read_table(path)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise DataError(f"{path}: cannot be read as pseudo-outcomes: {error}") from None
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(f"{path}: cannot be read as pseudo-outcomes: {one_line(error)}") from None
         metadata = table.schema.metadata or {}
         if METADATA not in metadata:
             raise DataError(f"{path}: holds no pseudo-outcomes; PseudoOutcomes.save writes them")
-        about = json.loads(metadata[METADATA])
-        frame = table.to_pandas()
+        try:
+            return cls._restored(table.to_pandas(), json.loads(metadata[METADATA]))
+        except (pa.ArrowException, AttributeError, KeyError, TypeError, ValueError) as error:  # damaged, or forged
+            raise DataError(f"{path}: holds no whole pseudo-outcomes: {one_line(error)}") from None
 
+    @classmethod
+    def _restored(cls, frame: pd.DataFrame, about: dict[str, Any]) -> PseudoOutcomes:
         dataset = DirectOutcomeDataset.restore(frame, frame["pseudo:row"].to_numpy(dtype=np.int64), about)
         return cls(
             dataset,

@@ -23,7 +23,7 @@ from causalopt.backends.finite_policy import FinitePolicy
 from causalopt.backends.text_features import TextFeatures
 from causalopt.data.choice_sets import ChoiceSets
 from causalopt.data.population import CHOICE, FIXED, Population
-from causalopt.doors import check_number
+from causalopt.doors import as_texts, check_number, check_type
 from causalopt.embedding.contracts import Embedder
 from causalopt.errors import CausalOptWarning, ConfigError, DataError, ModelError, one_line
 from causalopt.objectives.contract import Objective, ObjectiveInputs
@@ -152,6 +152,9 @@ class FiniteBackend:
         ``per_prompt`` or the sets are the prompts' own; else the distinct ``texts``, in the order of their first
         appearance.
         """
+        texts = as_texts("texts", texts)
+        if sets is not None:
+            check_type("sets", sets, (ChoiceSets,), "ChoiceSets, or None")
         if self.scope == PER_PROMPT and sets is None:
             raise ConfigError("backend.candidates: per_prompt needs prompts: name their column in data.prompt")
         other = copy.copy(self)

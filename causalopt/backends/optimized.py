@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 
 from causalopt.backends import load_policy
 from causalopt.backends.contracts import Policy
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.diagnostics.frontier import Frontier
+from causalopt.doors import as_path, as_texts, check_contract, check_number, check_seed, check_type
+from causalopt.errors import DataError
+from causalopt.signatures import LARGEST_COUNT
 from causalopt.summary import Summarised
 from causalopt.typing import Float64
 
@@ -38,6 +42,14 @@ class OptimizedPolicy(Summarised):
     end: Policy | None = field(default=None, repr=False)
     frontier: Frontier | None = field(default=None, repr=False)
 
+    def __post_init__(self) -> None:
+        for name in ("policy", "reference"):
+            check_contract(name, getattr(self, name), ["log_prob", "sample"], "a policy")
+        check_type("seen", self.seen, (tuple,), "a tuple of data sets")
+        if self.end is not None:
+            check_contract("end", self.end, ["log_prob", "sample"], "a policy, or None")
+        check_type("frontier", self.frontier, (Frontier, NoneType), "a Frontier, or None")
+
     def summary_rows(self) -> list[tuple[str, str]]:
         """Return the two policies, and how the first was chosen, in words."""
         rows = [("policy", type(self.policy).__name__), ("reference", type(self.reference).__name__)]
@@ -49,18 +61,32 @@ class OptimizedPolicy(Summarised):
 
     def log_prob(self, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
         """Log-probabilities under the optimised policy, shape [n], nats."""
-        return self.policy.log_prob(prompts, texts)
+        texts = as_texts("texts", texts)
+        return self.policy.log_prob(_prompts(prompts, len(texts)), texts)
 
     def sample(self, prompts: Sequence[str] | None, n: int, seed: int) -> list[str]:
         """Draw texts from the optimised policy."""
-        return self.policy.sample(prompts, n, seed)
+        check_number("n", n, least=0, most=LARGEST_COUNT, whole=True)
+        check_seed("seed", seed)
+        return self.policy.sample(None if prompts is None else as_texts("prompts", prompts), n, seed)
 
     def save(self, directory: str | Path) -> None:
         """Write both policies to ``directory/policy`` and ``directory/reference``, as a run does."""
-        self.reference.save(Path(directory) / "reference")
-        self.policy.save(Path(directory) / "policy")
+        folder = as_path("directory", directory)
+        self.reference.save(folder / "reference")
+        self.policy.save(folder / "policy")
 
     @classmethod
     def load(cls, directory: str | Path) -> OptimizedPolicy:
         """Read the output of `save` or of a run."""
-        return cls(load_policy(Path(directory) / "policy"), load_policy(Path(directory) / "reference"))
+        folder = as_path("directory", directory)
+        return cls(load_policy(folder / "policy"), load_policy(folder / "reference"))
+
+
+def _prompts(prompts: Sequence[str] | None, n: int) -> list[str] | None:
+    if prompts is None:
+        return None
+    listed = as_texts("prompts", prompts)
+    if len(listed) != n:
+        raise DataError(f"prompts has {len(listed)} entries for {n} texts")
+    return listed

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_type_hints
 
+import numpy as np
 import pandas as pd
 
 from causalopt.errors import ConfigError, DataError
@@ -138,6 +139,8 @@ def check_several(**given: Any) -> None:
         wanted = "a mapping from labels to columns" if of_labels else "a list of columns"
         if isinstance(value, str):
             raise ConfigError(f"{name} must be {wanted}, not the string {value!r}")
+        if isinstance(value, np.ndarray) and value.ndim == 0:
+            raise ConfigError(f"{name} must be {wanted}, not {shown(value)}")
         if not isinstance(value, Mapping if of_labels else Iterable) or (isinstance(value, Mapping) and not of_labels):
             raise ConfigError(f"{name} must be {wanted}, not {shown(value)}")
         for column in value.values() if isinstance(value, Mapping) else value:

@@ -48,8 +48,8 @@ def check_credit(given: Any) -> None:
         ...
     causalopt.errors.ConfigError: credit: per-turn is not supported: the outcome at the end ...
     """
-    if given != "last":
-        raise ConfigError(NO_CREDIT.format(given=given))
+    if not (isinstance(given, str) and given == "last"):
+        raise ConfigError(NO_CREDIT.format(given=given if isinstance(given, str) else shown(given)))
 
 
 def read_conversations(

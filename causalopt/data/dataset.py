@@ -6,12 +6,14 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import NoneType
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import GroupShuffleSplit
 
+from causalopt.arrays import as_positions
 from causalopt.data import canonical, clustering, description, files, missing
 from causalopt.data.columns import NAMED, Columns, check_several
 from causalopt.data.conversations import check_credit, read_conversations
@@ -23,6 +25,7 @@ from causalopt.data.missing import OnMissing, OnMissingCovariate
 from causalopt.data.population import DRAWN, Population
 from causalopt.data.reading import Reading
 from causalopt.data.time_split import time_split
+from causalopt.doors import check_choice, check_number, check_seed, check_type
 from causalopt.errors import ConfigError, DataError, DroppedRowsWarning
 from causalopt.summary import Summarised
 from causalopt.typing import Array, Float64, Int64
@@ -283,12 +286,12 @@ class DirectOutcomeDataset(Summarised):
         DroppedRowsWarning
             With the number of rows left out, and why.
         """
-        if direction not in ("maximize", "minimize"):
-            raise ConfigError(f"direction must be 'maximize' or 'minimize', not {direction!r}")
-        if on_missing not in ("drop", "error", "model"):
-            raise ConfigError(f"on_missing must be 'drop', 'error' or 'model', not {on_missing!r}")
-        if on_missing_covariate not in ("drop", "impute"):
-            raise ConfigError(f"on_missing_covariate must be 'drop' or 'impute', not {on_missing_covariate!r}")
+        check_choice("direction", direction, ["maximize", "minimize"])
+        check_choice("on_missing", on_missing, ["drop", "error", "model"])
+        check_choice("on_missing_covariate", on_missing_covariate, ["drop", "impute"])
+        check_type("adaptive", adaptive, (bool, np.bool_), "true or false")
+        for name, column in (("conversation", conversation), ("tools", tools)):
+            check_type(name, column, (str, int, NoneType), "the name of a column, or None")
         check_several(
             covariates=covariates,
             attributes=attributes,
@@ -296,6 +299,7 @@ class DirectOutcomeDataset(Summarised):
             loggers=loggers,
             propensities=propensities,
         )
+        check_type("source", source, (str,), "the name of the table in messages")
         if not isinstance(frame, pd.DataFrame):
             raise DataError(f"{source}: is a {type(frame).__name__}, not a pandas DataFrame")
         columns = Columns(
@@ -368,8 +372,7 @@ class DirectOutcomeDataset(Summarised):
 
     def subset(self, index: Array) -> DirectOutcomeDataset:
         """Select rows by position or by a boolean mask; group and reader codes are unchanged."""
-        chosen = np.asarray(index)
-        position = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
+        position = as_positions("index", index, len(self))
 
         names = (*canonical.ATTRIBUTES, "row")
         return replace(self, **{name: canonical.take(vars(self)[name], position) for name in names})
@@ -423,6 +426,8 @@ class DirectOutcomeDataset(Summarised):
         ConfigError
             If there is no such outcome.
         """
+        check_type("name", name, (str,), "the name of an outcome")
+        check_choice("direction", direction, ["maximize", "minimize"])
         known = [] if self.other_outcomes is None else list(self.other_outcomes.columns)
         if name not in known:
             named = f"there are: {', '.join(known)}" if known else "none was named"
@@ -468,6 +473,7 @@ class DirectOutcomeDataset(Summarised):
         >>> data.group.tolist(), data.with_population(FIXED).group.tolist()
         ([0, 1, 0, 1], [0, 0, 1, 1])
         """
+        check_type("population", population, (Population,), "a Population")
         group = self.group
         if self.columns.group is None:
             drawn = [codes for _, codes in clustering.drawn(population, self.text_code, self._prompt_code())]
@@ -496,7 +502,7 @@ class DirectOutcomeDataset(Summarised):
         DataError
             If texts, groups and readers are three different clustering dimensions.
         """
-        ways = [codes for _, codes in self._ways(population or self.population)]
+        ways = [codes for _, codes in self._ways(self.population if population is None else population)]
         if not ways:
             return None
         return ways[0] if len(ways) == 1 else (ways[0], ways[1])
@@ -512,15 +518,16 @@ class DirectOutcomeDataset(Summarised):
         >>> DirectOutcomeDataset.from_frame(frame, reader="who").units()
         ('texts', 'readers')
         """
-        return tuple(name for name, _ in self._ways(population or self.population)) or ("rows",)
+        return tuple(name for name, _ in self._ways(self.population if population is None else population)) or ("rows",)
 
     def unit_count(self, population: Population | None = None) -> int:
         """Return the number of units that were drawn; of two clustering dimensions, of the smaller one."""
-        ways = self._ways(population or self.population)
+        ways = self._ways(self.population if population is None else population)
         return min((len(np.unique(codes)) for _, codes in ways), default=len(self))
 
     def _ways(self, population: Population) -> list[tuple[str, Int64]]:
         """Return the clustering dimensions (none, one or two) with their names."""
+        check_type("population", population, (Population,), "a Population")
         ways = clustering.ways(
             clustering.drawn(population, self.text_code, self._prompt_code()),
             groups=None if self.columns.group is None else self.group,
@@ -564,8 +571,9 @@ class DirectOutcomeDataset(Summarised):
         DroppedRowsWarning
             With the number of rows that a split by time leaves out.
         """
-        if not 0 < test_size < 1:
-            raise ConfigError(f"the test size must lie between 0 and 1, not {test_size}")
+        check_number("the test size", test_size, above=0, below=1)
+        check_seed("seed", seed)
+        check_choice("by", by, ["group", "time"])
         if by == "time":
             return self._split_by_time(test_size)
         groups = len(np.unique(self.group))

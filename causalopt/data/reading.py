@@ -13,6 +13,7 @@ from causalopt.data.columns import Columns
 from causalopt.data.numerals import Decimal
 from causalopt.data.outcome_words import as_numbers, check_map, has_words_of
 from causalopt.data.shape import RATER, long_of, with_nested
+from causalopt.doors import check_choice
 from causalopt.errors import ConfigError
 from causalopt.signatures import shown
 
@@ -45,8 +46,8 @@ class Reading:
     def __post_init__(self) -> None:
         object.__setattr__(self, "outcome_map", check_map(self.outcome_map))
         object.__setattr__(self, "missing_values", check_missing_values(self.missing_values))
-        if self.decimal not in (None, ".", ","):
-            raise ConfigError(f"decimal must be '.' or ',', not {shown(self.decimal)}")
+        if self.decimal is not None:
+            check_choice("decimal", self.decimal, [".", ","])
         raters = None if self.wide is None else self._raters()
         if raters is not None and not (
             isinstance(raters, list | tuple) and raters and all(isinstance(name, str) for name in raters)

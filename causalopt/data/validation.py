@@ -11,15 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from causalopt.arrays import LARGEST
 from causalopt.data.columns import SEVERAL, Columns
 from causalopt.data.covariate_kinds import as_numbers, refuse_names, say_how
 from causalopt.data.files import MISSING, number
 from causalopt.data.numerals import Decimal, read_numerals
+from causalopt.doors import is_broken
 from causalopt.errors import DataError
 from causalopt.typing import Array
-
-LARGEST_OUTCOME = 1e75
-"""Absolute outcomes must be below this, and the largest above its inverse: their fourth powers are computed."""
 
 
 def clean(frame: pd.DataFrame, columns: Columns, source: str, decimal: Decimal | None = None) -> pd.DataFrame:
@@ -56,8 +55,8 @@ def clean(frame: pd.DataFrame, columns: Columns, source: str, decimal: Decimal |
             cleaned[column] = _numbers(frame[column], column, source, decimal)
         if role.kind == "positive":
             _refuse(cleaned[column], column, lambda value: value <= 0, f"a {role.name} must be positive", source)
-            rule = f"a {role.name} must be below {LARGEST_OUTCOME:g}, so that sums of squares can be computed"
-            _refuse(cleaned[column], column, lambda value: value >= LARGEST_OUTCOME, rule, source)
+            rule = f"a {role.name} must be below {LARGEST:g}, so that sums of squares can be computed"
+            _refuse(cleaned[column], column, lambda value: value >= LARGEST, rule, source)
         if role.kind in ("log-probability", "log-probabilities"):
             _refuse(cleaned[column], column, lambda value: value > 0, "a log-probability cannot be above 0", source)
     return pd.DataFrame(cleaned)
@@ -106,7 +105,7 @@ def check_outcome_varies(outcome: pd.Series, column: str, source: str) -> None:
             f"{source}: all outcomes in column {column!r} are {outcome.iloc[0]:g}; there is nothing to learn"
         )
     largest = float(outcome.abs().max())
-    if not 1 / LARGEST_OUTCOME < largest < LARGEST_OUTCOME:
+    if not 1 / LARGEST < largest < LARGEST:
         raise DataError(
             f"{source}: outcomes in column {column!r} reach {largest:.3g} in size, and their squares are beyond double "
             "precision: give them in other units, or correct a code for missing values"
@@ -117,7 +116,7 @@ def _texts(series: pd.Series, column: str, source: str) -> pd.Series:
     texts = _or_none(series)
     _refuse(texts, column, lambda value: not isinstance(value, str), "must be text", source)
     _refuse(
-        texts, column, _is_broken, "holds half of a character (a lone surrogate); correct it or leave it out", source
+        texts, column, is_broken, "holds half of a character (a lone surrogate); correct it or leave it out", source
     )
     return _map(texts, lambda value: value if value.strip() else None)
 
@@ -221,14 +220,6 @@ def _or_none(series: pd.Series) -> pd.Series:
 def _map(cells: pd.Series, function: Callable[[Any], Any]) -> pd.Series:
     # Series.map would guess a type, and turn None into nan.
     return pd.Series([None if cell is None else function(cell) for cell in cells], index=cells.index, dtype=object)
-
-
-def _is_broken(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
 
 
 def _refuse(cells: pd.Series, column: str, wrong: Callable[[Any], bool], rule: str, source: str) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from causalopt.arrays import as_exposure
+from causalopt.arrays import as_exposure, as_matrix, as_outcome, as_vector
+from causalopt.doors import check_number, check_type
+from causalopt.errors import DataError
 from causalopt.estimators.cluster import cluster_codes, cluster_sums, pair_codes
 from causalopt.estimators.estimate import Estimate
 from causalopt.estimators.jackknife import NOTHING_LEFT, Deletions
@@ -70,10 +72,16 @@ def attribute_effects(
     >>> found["adjusted_estimate"].round(3).tolist(), found["reason"].tolist()
     ([2.0], [None])
     """
+    check_type("attributes", attributes, (pd.DataFrame,), "a DataFrame with a column of numbers for each attribute")
+    check_number("level", level, above=0, below=1)
+    xi = as_vector("xi", xi, len(attributes))
     exposure = as_exposure(weight, len(xi))
     codes = cluster_codes(cluster, len(xi))
+    outcome = as_outcome("outcome", outcome, len(xi))
     rated = ~np.isnan(outcome)
-    values = attributes.to_numpy(dtype=np.float64)
+    if not (exposure * rated).any():
+        raise DataError("outcome is missing in every row that counts: there is nothing to regress")
+    values = as_matrix("attributes", attributes, len(xi))
     adjusted, reasons = _regressions(values, xi, exposure, codes)
     naive, _ = _regressions(values, np.where(rated, outcome, 0.0), exposure * rated, codes)
     records = []

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from causalopt.arrays import as_embeddings, as_exposure, as_matrix, as_vector
+from causalopt.doors import check_strings
 from causalopt.errors import DataError
 from causalopt.estimators.cluster import cluster_codes
 from causalopt.estimators.jackknife import standard_errors
@@ -155,6 +156,8 @@ def weight_calibration(
 def _names(names: Sequence[str] | None, p: int) -> Sequence[str]:
     if names is None:
         return [f"covariate {index}" for index in range(p)]
+    names = names.tolist() if isinstance(names, pd.Index | np.ndarray) else names
+    check_strings("names", names, "the names of the covariates")
     if len(names) != p:
         raise DataError(f"names has {len(names)} entries for {p} covariates")
     return names

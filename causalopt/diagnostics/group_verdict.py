@@ -9,8 +9,11 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from causalopt.arrays import as_outcome
 from causalopt.diagnostics.verdict import TOO_FEW
 from causalopt.digits import change, plain
+from causalopt.doors import check_choice, check_number, check_strings, check_type
+from causalopt.errors import DataError
 
 GroupOutlook = Literal["gains", "loses", "unclear"]
 
@@ -62,6 +65,18 @@ def judge_groups(
     >>> found.sentence.split(": ")[0]
     'Readers with party = right lose'
     """
+    check_type("frame", frame, (pd.DataFrame,), "a DataFrame with a row for each group")
+    missing = [name for name in ("group", "gain", "ci_low", "ci_high", "ess") if list(frame.columns).count(name) != 1]
+    if missing:
+        raise DataError(
+            f"frame must have one column for each of group, gain, ci_low, ci_high, ess, and has not {missing[0]}"
+        )
+    check_type("outcome", outcome, (str,), "the name of the outcome")
+    check_choice("direction", direction, ["maximize", "minimize"])
+    check_number("level", level, above=0, below=1)
+    check_strings("barred", barred, "sentences")
+    columns = {name: as_outcome(name, frame[name], len(frame)) for name in ("gain", "ci_low", "ci_high", "ess")}
+    frame = frame.assign(**columns)
     sign = 1.0 if direction == "maximize" else -1.0
     outlooks: list[GroupOutlook] = []
     for low, high, ess in zip(frame["ci_low"], frame["ci_high"], frame["ess"], strict=True):

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
 
-from causalopt.arrays import as_log_ratio, as_vector
+from causalopt.arrays import LARGEST, as_log_ratio, as_vector
 from causalopt.diagnostics.sensitivity import Bounds, riesz_representer
+from causalopt.doors import check_number, check_type
 from causalopt.errors import DataError
 from causalopt.estimators.cluster import cluster_codes
 from causalopt.estimators.estimate import Estimate
@@ -67,10 +68,12 @@ class Nonresponse:
 
     def at(self, delta: float) -> Estimate:
         """Return the difference if the mean of those who do not respond is lower by ``delta``, outcome units."""
+        check_number("delta", delta)
         return self.estimate - self.shift * delta
 
     def bounds(self, delta: float, *, level: float = 0.95) -> Bounds:
         """Bound the difference for any |delta(c, x, w)| of at most ``delta``, outcome units."""
+        check_number("delta", delta)
         low, high = self.estimate - self.worst * abs(delta), self.estimate + self.worst * abs(delta)
         return Bounds(low.value, high.value, low.confint(level)[0], high.confint(level)[1], level)
 
@@ -181,14 +184,14 @@ def nonresponse(
     pi = as_vector("pi", pi, n)
     if not ((s > 0).all() and (pi > 0).all() and (pi <= 1).all()):
         raise DataError("s must be positive, and pi above 0 and at most 1")
-    if not spread > 0:
-        raise DataError(f"the standard deviation of the outcome must be positive, not {spread}")
+    check_type("estimate", estimate, (Estimate,), "an Estimate of the difference of two policies")
+    check_number("spread, the standard deviation of the outcome,", spread, above=0, below=LARGEST)
     if estimate.n != n:
         raise DataError(f"the estimate rests on {estimate.n} rows, s on {n}: they must be the same rows")
     rest: dict[str, Any] = {"weight": weight, "cluster": cluster}
     # Readers keep their own covariates: s makes the readers of a text resemble all readers.
     named = {"log_ratio": log_ratio, "log_ratio_reference": log_ratio_reference}
-    ratios = [as_log_ratio(name, one) + np.log(s) for name, one in named.items()]
+    ratios = [as_log_ratio(name, one, n) + np.log(s) for name, one in named.items()]
     of_policy, of_reference = (snipw(ratio, 1 - pi, **rest) for ratio in ratios)
     apart = riesz_representer(ratios[0], np.ones(n), log_ratio_reference=ratios[1], self_normalize=True, weight=weight)
     worst = _mean(np.abs(apart) * (1 - pi), WeightedRows.of(ratios[0], weight).exposure, cluster)

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from causalopt.errors import ConfigError, DataError, OverlapWarning
+from causalopt.arrays import as_log_ratio
+from causalopt.doors import check_number, check_type
+from causalopt.errors import DataError, OverlapWarning
 from causalopt.estimators.cluster import cluster_codes, cluster_sums
 from causalopt.estimators.estimate import Estimate
 from causalopt.estimators.ipw import clipped_mass, ionides_log_clip
@@ -122,6 +124,7 @@ def overlap(
     ways = cluster_codes(cluster, rows.n) or (None,)
     if unit is None:
         unit = "rows" if ways[0] is None else "clusters"
+    check_type("unit", unit, (str, tuple), "the name of what the clusters are, or a tuple of names")
     names = (unit,) * len(ways) if isinstance(unit, str) else unit
     if len(names) != len(ways):
         raise DataError(f"unit names {len(names)} kinds of clusters, of which there are {len(ways)}")
@@ -151,6 +154,7 @@ def _unit_weights(rows: WeightedRows, codes: Int64 | None, sign: Float64) -> Flo
 
 
 def _effective_number(weights: Float64) -> float:
+    weights = weights / np.abs(weights).max()  # so that no square vanishes
     return float(weights.sum() ** 2 / np.sum(weights**2))
 
 
@@ -204,12 +208,11 @@ def truncated_mass(log_ratio: Any, clip: float, weight: Any = None) -> float:
     >>> round(truncated_mass(np.log([2.0, 1.0, 1.0, 1.0]), clip=1.5), 6)
     0.1
     """
-    if not (math.isfinite(clip) and clip > 0):
-        raise ConfigError(f"clip must be a positive number, not {clip}")
+    check_number("clip", clip, above=0)
     return clipped_mass(WeightedRows.of(log_ratio, weight), math.log(clip))
 
 
-def pareto_k(log_weight: Float64) -> float:
+def pareto_k(log_weight: Any) -> float:
     """Shape parameter of a generalized Pareto distribution fitted to the largest weights.
 
     Parameters
@@ -222,8 +225,8 @@ def pareto_k(log_weight: Float64) -> float:
     float
         k of the ``min(n / 5, 3 sqrt(n))`` largest weights (at least five), fitted by Zhang and Stephens (2009) and
         shrunk towards 0.5 as by ten observations, as in Pareto-smoothed importance sampling (Vehtari et al. 2024).
-        0 if the largest weights are all equal (bounded: there is no tail); inf if there are five rows or fewer, or
-        if fewer than five weights exceed the rest by a difference that a float can hold.
+        0 if the largest weights are all equal (bounded: there is no tail); inf if there are five rows or fewer, no
+        weight is positive, or fewer than five weights exceed the rest by a difference that a float can hold.
 
     Examples
     --------
@@ -233,8 +236,9 @@ def pareto_k(log_weight: Float64) -> float:
     >>> round(pareto_k(-0.5 * np.log(uniform)), 1)  # a Pareto law of shape 0.5
     0.5
     """
+    log_weight = as_log_ratio("log_weight", log_weight)
     n = len(log_weight)
-    if n <= 5:
+    if n <= 5 or log_weight.max() == -np.inf:
         return math.inf
     size = max(5, min(math.ceil(0.2 * n), math.ceil(3 * math.sqrt(n))))
     ordered = np.sort(np.asarray(log_weight, dtype=np.float64))

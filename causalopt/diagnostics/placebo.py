@@ -10,11 +10,13 @@ from scipy import stats
 from scipy.special import gammaln
 
 from causalopt.arrays import as_codes, as_vector
+from causalopt.doors import check_number, check_seed
 from causalopt.errors import DataError
 from causalopt.estimators.cluster import cluster_codes
 from causalopt.estimators.estimate import Estimate
 from causalopt.estimators.weights import WeightedRows, ratio_estimate
 from causalopt.progress import track
+from causalopt.signatures import LARGEST_COUNT
 from causalopt.typing import Float64, Int64
 
 
@@ -179,8 +181,8 @@ def placebo_assignment(
     """
     rows = WeightedRows.of(log_ratio, weight)
     xi = as_vector("xi", xi, rows.n)
-    if repeats < 1:
-        raise DataError(f"repeats must be at least 1, not {repeats}")
+    check_number("repeats", repeats, least=1, most=LARGEST_COUNT, whole=True)
+    check_seed("seed", seed)
     texts = np.arange(rows.n) if unit is None else as_codes("unit", unit, rows.n)
     if not _constant(rows.log_ratio, texts):
         row = int(np.argmax(rows.log_ratio[_first(texts)][texts] != rows.log_ratio))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,10 +11,12 @@ import numpy as np
 from scipy.optimize import brentq
 
 from causalopt.arrays import as_exposure, as_vector
+from causalopt.doors import check_number, check_type
 from causalopt.errors import ConfigError, DataError
 from causalopt.estimators.estimate import Estimate
 from causalopt.estimators.jackknife import deletions_of_mean
 from causalopt.estimators.weights import WeightedRows, centered, weighted_mean
+from causalopt.signatures import shown
 from causalopt.typing import Float64
 
 STRENGTHS = {
@@ -81,8 +83,9 @@ class Sensitivity:
         ConfigError
             If a strength is out of its range.
         """
-        if not (0 <= cf_y <= 1 and 0 <= cf_d < 1 and -1 <= rho <= 1):
-            raise ConfigError(f"need 0 <= cf_y <= 1, 0 <= cf_d < 1, -1 <= rho <= 1; got {cf_y}, {cf_d}, {rho}")
+        check_number("cf_y", cf_y, least=0, most=1)
+        check_number("cf_d", cf_d, least=0, below=1)
+        check_number("rho", rho, least=-1, most=1)
         # |bias| <= |rho| sqrt(sigma^2 nu^2) sqrt(C_Y^2 C_D^2), with C_Y^2 = cf_y and C_D^2 = cf_d / (1 - cf_d).
         bias = self.max_bias * (abs(rho) * math.sqrt(cf_y * cf_d / (1 - cf_d)))
         low, high = self.estimate - bias, self.estimate + bias
@@ -94,15 +97,17 @@ class Sensitivity:
         With ``level``, the strength at which the confidence limit reaches ``null``: 0 if the interval already contains
         it, 1 if no strength below 1 suffices (there is no residual variance).
         """
-        if rho == 0 or not -1 <= rho <= 1:
-            raise ConfigError(f"rho must be between -1 and 1 and not 0, not {rho}")
+        check_number("null", null)
+        check_number("rho", rho, least=-1, most=1)
+        if rho == 0:
+            raise ConfigError("rho must be between -1 and 1 and not 0, not 0: such a confounder does no harm")
         distance = abs(self.estimate.value - null)
         if level is None:
             if self.max_bias.value == 0:
                 return 0.0 if distance == 0 else 1.0
-            # The root in [0, 1] of r^2 / (1 - r) = squared.
-            squared = (distance / (abs(rho) * self.max_bias.value)) ** 2
-            return 2 / (1 + math.sqrt(1 + 4 / squared)) if squared > 0 else 0.0
+            # The root in [0, 1] of r^2 / (1 - r) = size^2.
+            size = distance / (abs(rho) * self.max_bias.value)
+            return 2 / (1 + math.hypot(1, 2 / size)) if size > 0 else 0.0
         below = null <= self.estimate.value
 
         def gap(strength: float) -> float:
@@ -142,7 +147,11 @@ class Sensitivity:
         (0.292893, 1.707107)
         """
         rows: list[dict[str, float | str]] = []
-        for name, (outcome, assignment) in strengths.items():
+        check_type("strengths", strengths, (Mapping,), "a mapping from a name to a pair of cf_y and cf_d")
+        for name, pair in strengths.items():
+            if not (isinstance(pair, Sequence) and len(pair) == 2):
+                raise DataError(f"strengths: {name!r} must have a pair of cf_y and cf_d, not {shown(pair)}")
+            outcome, assignment = pair
             found = asdict(self.bounds(outcome, assignment, level=level))
             del found["level"]
             rows.append({"confounder": name, "outcome_share": outcome, "assignment_share": assignment, **found})
@@ -150,6 +159,7 @@ class Sensitivity:
 
     def summary(self, level: float = 0.95, null: float = 0.0) -> str:
         """Describe in a sentence how strong a hidden confounder would have to be."""
+        check_number("level", level, above=0, below=1)
         point, limit = self.robustness_value(null), self.robustness_value(null, level=level)
         return (
             f"A hidden confounder that explained {100 * point:.1f}% of the residual variation of both the outcome and "
@@ -197,6 +207,7 @@ def sensitivity(
     >>> 0 < result.robustness_value(level=0.95) < result.robustness_value() < 1
     True
     """
+    check_type("estimate", estimate, (Estimate,), "an Estimate")
     residual = as_vector("residual", residual)
     n = len(residual)
     if estimate.n != n:
@@ -248,6 +259,7 @@ def riesz_representer(
     >>> riesz_representer(np.log([2.0, 0.5]), [1.0, 1.0], log_ratio_reference=[0.0, 0.0]).tolist()
     [1.0, -0.5]
     """
+    check_type("self_normalize", self_normalize, (bool, np.bool_), "true or false")
     rows = WeightedRows.of(log_ratio, weight)
     s = rows.column("s", s)
     ratio = rows.normalized_ratio() if self_normalize else rows.ratio()
@@ -315,6 +327,8 @@ def benchmark(long: Sensitivity, short: Sensitivity) -> Benchmark:
     >>> round(found.cf_y, 4), round(found.cf_d, 4)
     (0.3125, 0.2121)
     """
+    for name, one in (("long", long), ("short", short)):
+        check_type(name, one, (Sensitivity,), "what `sensitivity` returns")
     outcome_gain = short.sigma2 - long.sigma2
     riesz_gain = long.nu2 - short.nu2
     change = short.estimate.value - long.estimate.value

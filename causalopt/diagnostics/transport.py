@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from causalopt.arrays import as_vector
-from causalopt.errors import DataError
+from causalopt.doors import check_number, check_seed
+from causalopt.errors import DataError, OverlapError
 from causalopt.estimators.balance import balance
 from causalopt.estimators.cluster import cluster_codes
 from causalopt.estimators.estimate import Estimate
@@ -108,8 +109,12 @@ def transport(
     >>> found.table["stratum"].tolist()[:2], found.p_value < 0.001
     (['overall', 'score 1 of 3, length 1 of 2'], True)
     """
+    check_number("level", level, above=0, below=1)
+    check_seed("seed", seed)
     alpha = as_vector("alpha", alpha)
     n = len(alpha)
+    if not alpha.sum() > 0:
+        raise OverlapError("the sum of the weights alpha is not positive: they are not those of a mean")
     residual, score, length = (
         as_vector(name, values, n) for name, values in (("residual", residual), ("score", score), ("length", length))
     )

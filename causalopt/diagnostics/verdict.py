@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from causalopt.diagnostics.overlap import Overlap
 from causalopt.digits import change, percent, plain
+from causalopt.doors import check_choice, check_number, check_strings, check_type
 from causalopt.estimators.estimate import Estimate
 
 TOO_FEW = 20.0
@@ -58,6 +59,7 @@ def thin_overlap(overlap: Overlap) -> str | None:
     >>> thin_overlap(overlap(np.linspace(0, 60, 500)))
     'Overlap is thin: 500 logged rows count as 17 for this policy.'
     """
+    check_type("overlap", overlap, (Overlap,), "what `overlap` returns")
     if overlap.ess < thin_below(overlap.clusters):
         return f"Overlap is thin: {_logged(overlap)} count as {overlap.ess:.0f} for this policy."
     return left_out(overlap) or _heavy_tail(overlap)
@@ -177,6 +179,15 @@ def judge(
     >>> judge(difference, overlap(np.zeros(100)), barred=["The outcome model failed."]).outlook
     'unclear'
     """
+    check_type("difference", difference, (Estimate,), "an Estimate of policy minus reference")
+    check_type("overlap", overlap, (Overlap,), "what `overlap` returns")
+    check_type("outcome", outcome, (str,), "the name of the outcome")
+    check_type("reference", reference, (str,), "the name of the other policy")
+    check_choice("direction", direction, ["maximize", "minimize"])
+    if robustness_value is not None:
+        check_number("robustness_value", robustness_value, least=0, most=1)
+    for name, said in (("notes", notes), ("barred", barred), ("beside", beside)):
+        check_strings(name, said, "sentences")
     low, high = difference.confint(level)
     thin, few = thin_overlap(overlap), overlap.ess < TOO_FEW
     outlook: Outlook = "unclear"

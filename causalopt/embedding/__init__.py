@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from causalopt.doors import as_texts, check_contract
 from causalopt.embedding.cache import CachedEmbedder
 from causalopt.embedding.contracts import Embedder
 from causalopt.errors import DataError
@@ -57,6 +58,9 @@ def embed(
     >>> embed(embedder, None, ["a day", "a day"]).shape, embed(embedder, ["Warm?"], ["a day"]).shape
     ((2, 2), (1, 4))
     """
+    check_contract("embedder", embedder, ["fit", "transform"], "an embedder")
+    texts = as_texts("texts", texts)
+    prompts = None if prompts is None else as_texts("prompts", prompts)
     if not texts:
         raise DataError("there are no texts to embed")
     if prompts is not None and len(prompts) != len(texts):
@@ -72,6 +76,10 @@ def embed_repeated(
     embedder: Embedder, prompts: Sequence[str] | None, texts: Sequence[str], executor: Executor = IN_PROCESS
 ) -> RepeatedRows:
     """`embed` of rows whose texts (with their prompts) repeat, with one vector for each distinct one."""
+    texts = as_texts("texts", texts)
+    prompts = None if prompts is None else as_texts("prompts", prompts)
+    if prompts is not None and len(prompts) != len(texts):
+        raise DataError(f"there are {len(prompts)} prompts for {len(texts)} texts")
     pairs = texts if prompts is None else list(zip(prompts, texts, strict=False))
     code, _ = pd.factorize(pd.Series(pairs, dtype=object))
     first = np.unique(code, return_index=True)[1]

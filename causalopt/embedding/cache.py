@@ -8,14 +8,16 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import NoneType
 from typing import Any, Protocol, Self, runtime_checkable
 from zipfile import BadZipFile
 
 import numpy as np
 
 from causalopt import plugins
+from causalopt.doors import as_texts, check_type
 from causalopt.embedding.contracts import Embedder
-from causalopt.errors import ConfigError
+from causalopt.errors import ConfigError, DataError
 from causalopt.output import impossible, shown_path, writing
 from causalopt.typing import Float32
 
@@ -70,6 +72,7 @@ class CachedEmbedder:
                 "date; its embeddings are not cached"
             )
         cache = os.environ.get("CAUSALOPT_CACHE") or Path.home() / ".cache" / "causalopt"
+        check_type("embedder.directory", directory, (str, Path, NoneType), "a path")
         if directory is not None and impossible(directory) is not None:
             raise ConfigError(f"embedder.directory: {shown_path(directory)}: {impossible(directory)}; name a folder")
         self.directory = Path(cache) / "embeddings" if directory is None else Path(directory)
@@ -79,7 +82,7 @@ class CachedEmbedder:
 
     def fit(self, texts: Sequence[str]) -> Self:
         """Fit the embedder, and find its cached vectors."""
-        self.embedder.fit(texts)
+        self.embedder.fit(as_texts("texts", texts))
         self._folder = self.directory / self.fingerprint()
         self._read, self._known = set(), {}
         return self
@@ -88,10 +91,13 @@ class CachedEmbedder:
         """Embed, shape [n, d], float32; only texts that are not in the cache are passed to the embedder."""
         if self._folder is None:
             raise ConfigError("CachedEmbedder: call fit before transform")
+        texts = as_texts("texts", texts)
+        if not texts:
+            raise DataError("there are no texts to embed")
         self._read_new(self._folder)
         keys = [hashlib.sha256(text.encode()).digest() for text in texts]
         unseen = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._known}
-        if unseen or not texts:
+        if unseen:
             vectors = np.asarray(self.embedder.transform(list(unseen.values())), dtype=np.float32)
             if not texts:
                 return vectors

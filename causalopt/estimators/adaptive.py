@@ -11,6 +11,7 @@ from causalopt.arrays import as_exposure, as_log_ratio, as_vector
 from causalopt.errors import DataError, OverlapError
 from causalopt.estimators.estimate import Estimate
 from causalopt.estimators.jackknife import deletions_of_mean
+from causalopt.estimators.weights import ratios
 from causalopt.typing import Float64
 
 SMALLEST = 1e-6
@@ -69,7 +70,7 @@ def adaptive_dr(log_ratio: Any, residual: Any, plug_in: Any, h: Any, *, weight: 
     >>> adaptive_dr(np.log([2.0, 1.0, 0.5]), [1.0, -1.0, 2.0], [1.0, 1.0, 1.0], [2.0, 1.0, 1.0]).value
     2.0
     """
-    ratio = np.exp(as_log_ratio("log_ratio", log_ratio))
+    ratio = ratios(as_log_ratio("log_ratio", log_ratio))
     n = len(ratio)
     residual, plug_in, h = (
         as_vector(name, values, n) for name, values in (("residual", residual), ("plug_in", plug_in), ("h", h))

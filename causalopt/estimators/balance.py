@@ -83,7 +83,8 @@ def balance(
     found = plug_in.estimate(codes) + correction
     if reader_response is not None:
         found = found + mean_over_readers(as_vector("reader_response", reader_response, n), exposure, codes)
-    size = float(np.sum(share) ** 2 / np.sum(share**2)) if np.any(share != 0) else 0.0
+    largest = float(np.abs(share).max())  # scaled, so that no square overflows or vanishes
+    size = float(np.sum(share / largest) ** 2 / np.sum((share / largest) ** 2)) if largest > 0 else 0.0
     details = {"plug_in": plug_in.value, "correction": center, "effective_rows": size}
     return replace(found, estimator="balance", details=details)
 

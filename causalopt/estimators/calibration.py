@@ -10,8 +10,9 @@ import numpy as np
 from scipy import stats
 from sklearn.isotonic import IsotonicRegression
 
-from causalopt.arrays import as_codes, as_exposure, as_vector, shape_of
+from causalopt.arrays import as_codes, as_exposure, as_matrix, as_vector, shape_of
 from causalopt.data.folds import group_folds
+from causalopt.doors import check_seed
 from causalopt.errors import DataError, OverlapError
 from causalopt.estimators.balance import balance
 from causalopt.estimators.cluster import cluster_codes
@@ -69,6 +70,8 @@ class CalibratedScores:
             If the weights do not sum to a positive number.
         """
         score = as_vector("score", score)
+        if not len(score):
+            raise DataError("score has no values: at least one score of a text is needed")
         alpha = as_vector("alpha", alpha, len(self.fold))
         if not alpha.sum() > 0:
             raise OverlapError("the sum of the weights is not positive: they are not those of a mean")
@@ -76,7 +79,9 @@ class CalibratedScores:
         values = np.stack([one.predict(score) for one in self._regressions])
         found = share @ values
         if fold is not None:
-            own = np.asarray(fold)
+            own = as_vector("fold", fold, len(score)).astype(np.int64)
+            if own.max(initial=-1) >= len(self._regressions) or own.min(initial=0) < -1:
+                raise DataError(f"fold must hold -1 or a fold's number, of which there are {len(self._regressions)}")
             found = np.where(own >= 0, values[own, np.arange(len(score))], found)
         return np.asarray(found, dtype=np.float64)
 
@@ -141,11 +146,12 @@ def calibrate_scores(
     >>> found.rising[0], found.at([0.0], np.ones(500)).round(1).tolist()
     (False, [2.0])
     """
+    check_seed("seed", seed)
     score = as_vector("score", score)
     n = len(score)
     exposure, ways = as_exposure(weight, n), cluster_codes(cluster, n)
     rated = _flags(observed, n)
-    target = as_vector("xi", np.where(rated, np.asarray(xi, dtype=np.float64), 0.0), n)
+    target = as_vector("xi", xi, n, where=rated)
     counted = rated & (exposure > 0)
     unit = ways[0] if ways else np.arange(n)
     units = len(np.unique(unit[counted]))
@@ -259,13 +265,14 @@ def calibrated_judge(
         drawn = score_policy.g
         f_policy: Any = replace(score_policy, g=calibrated.at(drawn, counted))
     else:
-        drawn = np.asarray(score_policy, dtype=np.float64)
-        if len(shape_of("score_policy", score_policy)) not in (1, 2):
+        ways = len(shape_of("score_policy", score_policy))
+        if ways not in (1, 2):
             raise DataError("score_policy must hold the scores of texts drawn from the policy, not a single number")
+        drawn = (as_vector if ways == 1 else as_matrix)("score_policy", score_policy)
         f_policy = calibrated.at(drawn.ravel(), counted).reshape(drawn.shape)
     outside = float(calibrated.outside(drawn.ravel()).mean())
     refuse_outside(outside, "texts that the policy writes", "score_policy")
-    residual = np.where(rated, np.asarray(xi, dtype=np.float64), 0.0) - calibrated.of_rows
+    residual = as_vector("xi", xi, n, where=rated) - calibrated.of_rows
     found = balance(
         alpha,
         np.where(rated, residual, 0.0),

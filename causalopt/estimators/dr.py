@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from causalopt.doors import is_number
+from causalopt.doors import as_float, is_number
 from causalopt.errors import ConfigError
 from causalopt.estimators.cluster import cluster_codes
 from causalopt.estimators.dm import PlugIn
@@ -144,10 +144,11 @@ def switch_dr(
         tau = choose_tau(rows, residual, cluster_codes(cluster, rows.n))
     elif not (is_number(tau) and tau >= 0):
         raise ConfigError(f"tau must be zero or more, not {shown(tau)}")
+    tau = as_float(tau)
     kept = switched(rows, tau)
     rows.warn_if_thin("switch_dr", cluster)
     details = {
-        "tau": float(tau),
+        "tau": tau,
         "switched_rows": int((kept.log_ratio != rows.log_ratio).sum()),
         "switched_mass": lost_mass(rows, kept),
     }
@@ -203,9 +204,10 @@ def dr_os(
         lam = choose_lambda(rows, residual, cluster_codes(cluster, rows.n))
     elif not (is_number(lam) and lam >= 0):
         raise ConfigError(f"lam must be zero or more, not {shown(lam)}")
+    lam = as_float(lam)
     kept = shrunk(rows, lam)
     rows.warn_if_thin("dr_os", cluster)
-    details = {"lambda": float(lam), "shrunk_mass": lost_mass(rows, kept)}
+    details = {"lambda": lam, "shrunk_mass": lost_mass(rows, kept)}
     return _doubly_robust(kept, kept.ratio(), residual, g_policy, reader_response, cluster, "dr_os", details)
 
 

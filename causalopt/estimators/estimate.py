@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,10 +12,12 @@ import numpy as np
 import pandas as pd
 from scipy import sparse, stats
 
-from causalopt.doors import is_number
+from causalopt.arrays import as_positions, as_vector
+from causalopt.doors import as_float, check_number, check_seed, check_type, is_number
 from causalopt.errors import DataError
+from causalopt.estimators.cluster import cluster_codes
 from causalopt.estimators.jackknife import Deletions, Error, deletions_of_mean, error_of, scattered
-from causalopt.signatures import shown
+from causalopt.signatures import LARGEST_COUNT, shown
 from causalopt.typing import Float64, Int64
 
 _CHUNK = 4_000_000  # counts that the bootstrap holds in memory at once
@@ -92,8 +95,27 @@ class Estimate:
     deletions: tuple[Deletions, ...] = ()
 
     def __post_init__(self) -> None:
+        if not is_number(self.value):
+            raise DataError(f"{self.estimator}: value must be a number, not {shown(self.value)}")
+        if isinstance(self.value, int):
+            object.__setattr__(self, "value", as_float(self.value))
+        if not _is_vector(self.influence):
+            object.__setattr__(self, "influence", as_vector(f"{self.estimator}: influence", self.influence))
         if not np.isfinite(self.value) or not np.isfinite(self.influence).all():
             raise DataError(f"{self.estimator}: the value or an influence value is not finite")
+        check_type("estimator", self.estimator, (str,), "a name")
+        if not (isinstance(self.deletions, tuple) and all(isinstance(one, Deletions) for one in self.deletions)):
+            raise DataError(f"{self.estimator}: deletions must be a tuple of Deletions, not {shown(self.deletions)}")
+        if not self.deletions:  # made by a user; those made here come with codes
+            if self.n and np.abs(self.influence).max() > np.finfo(np.float64).max / (4 * self.n):
+                raise DataError(f"{self.estimator}: influence holds values whose sums no float can hold")
+            object.__setattr__(self, "cluster", cluster_codes(self.cluster, self.n))
+            check_type(f"{self.estimator}: draws", self.draws, (Mapping,), "a mapping from a name to influence values")
+            draws = {
+                str(key): one if _is_vector(one) else as_vector(f"{self.estimator}: draws", one)
+                for key, one in self.draws.items()
+            }
+            object.__setattr__(self, "draws", draws)
         if any(len(codes) != len(self.influence) for codes in self.cluster):
             raise DataError(f"{self.estimator}: cluster and influence have different lengths")
         if self.n and not self.deletions:
@@ -148,6 +170,7 @@ class Estimate:
 
     def test(self, null: float = 0.0) -> TTest:
         """Two-sided test that the estimand equals ``null``; for a number known exactly the p-value is 1 or 0."""
+        check_number("null", null)
         distance = self.value - null
         if self.se == 0:
             return (
@@ -170,13 +193,13 @@ class Estimate:
         >>> dm([1.0, 2.0, 3.0]).bootstrap(3, seed=0).shape
         (3,)
         """
-        if n < 1:
-            raise DataError(f"n must be at least 1, not {n}")
+        check_number("n", n, least=1, most=LARGEST_COUNT, whole=True)
+        check_seed("seed", seed)
         values = np.full(n, self.value)
         if self.n:
             values += self._bootstrap_rows(n, np.random.default_rng(seed))
         for key, influence in self.draws.items():
-            rng = np.random.default_rng([seed, int(key[:15], 16)])
+            rng = np.random.default_rng([seed, int(hashlib.sha256(key.encode()).hexdigest()[:15], 16)])
             values += _resample(influence, n, rng) / len(influence)
         return values
 
@@ -213,6 +236,8 @@ class Estimate:
     __rmul__ = __mul__
 
     def __truediv__(self, divisor: float) -> Estimate:
+        if divisor == 0:
+            raise DataError("an estimate cannot be divided by zero")
         return self * (1.0 / divisor)
 
     def _combine(self, other: Estimate, sign: float) -> Estimate:
@@ -239,6 +264,7 @@ class Estimate:
 
     def check_same_rows(self, other: Estimate) -> None:
         """Raise `DataError` if two estimates of rows have different rows or clusters."""
+        check_type("other", other, (Estimate,), "an Estimate")
         if self.n != other.n:
             raise DataError(
                 f"estimates of different rows ({self.n} and {other.n}) cannot be combined: "
@@ -272,9 +298,12 @@ class Estimate:
         >>> wide.n, wide.value == some.value, wide.se == some.se, wide.df == some.df
         (6, True, True, True)
         """
+        check_number("n", n, least=self.n, most=LARGEST_COUNT, whole=True)
+        rows = as_positions("rows", rows, int(n))
+        check_type("cluster", cluster, (tuple,), "a tuple of arrays of codes")
         if not self.n:
             return self
-        if len(rows) != self.n or len(cluster) != len(self.cluster):
+        if len(np.unique(rows)) != self.n or len(rows) != self.n or len(cluster) != len(self.cluster):
             raise DataError(f"{self.estimator}: rows and clusters do not match those of the estimate")
         influence = np.zeros(n)
         influence[rows] = self.influence * (n / self.n)
@@ -323,6 +352,10 @@ class Estimate:
 
     def __repr__(self) -> str:
         return self.summary()
+
+
+def _is_vector(values: object) -> bool:
+    return isinstance(values, np.ndarray) and values.dtype == np.float64 and values.ndim == 1
 
 
 def _counts(size: int, n: int, rng: np.random.Generator) -> Float64:

@@ -143,7 +143,7 @@ def clipped_ipw(
     xi = rows.column("xi", xi)
     if clip is not None:
         check_number("clip", clip, above=0)
-    log_clip = np.log(clip) if clip is not None else ionides_log_clip(rows)
+    log_clip = np.log(float(clip)) if clip is not None else ionides_log_clip(rows)
     rows.warn_if_thin("clipped_ipw", cluster)
     # The mean of min(rho, clip) * xi is exact for a clipped estimand, and the interval is centred on that estimand.
     clipped = WeightedRows(np.minimum(rows.log_ratio, log_clip), rows.exposure)

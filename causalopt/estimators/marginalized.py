@@ -10,10 +10,12 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from causalopt.density_ratio import TwoSamples, best_log_odds, candidates
+from causalopt.doors import check_contract, check_number, check_seed
 from causalopt.errors import DataError, OverlapWarning
 from causalopt.estimators.dr import sndr
 from causalopt.estimators.estimate import Estimate
 from causalopt.estimators.ipw import snipw
+from causalopt.signatures import LARGEST_COUNT
 from causalopt.typing import Float64
 
 SEPARATED = 0.95
@@ -89,6 +91,10 @@ def marginal_log_ratio(
     >>> bool(np.corrcoef(log_ratio, truth)[0, 1] > 0.99)
     True
     """
+    check_number("folds", folds, least=2, most=LARGEST_COUNT, whole=True)
+    check_seed("seed", seed)
+    if classifier is not None:
+        check_contract("classifier", classifier, ["fit", "predict_proba"], "a scikit-learn classifier, or None")
     sample = TwoSamples.of(x_logged, x_policy, weight=weight, group=group, text=text, folds=folds, seed=seed)
     drawn = sample.label == 1
     if len(np.unique(sample.fold[drawn])) < 2:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from causalopt.doors import check_number, check_seed
 from causalopt.errors import DataError
 from causalopt.estimators.estimate import Estimate
 from causalopt.estimators.jackknife import covariance_of, deletions_of_mean
+from causalopt.signatures import LARGEST_COUNT, shown
 from causalopt.typing import Float64
 
 _CHUNK = 4_000_000  # normal numbers held in memory at once
@@ -97,10 +99,11 @@ def simultaneous(
     >>> round(simultaneous([first, second]).pointwise_level, 3), round(0.95 ** 0.5, 3)
     (0.975, 0.975)
     """
-    if not estimates:
-        raise DataError("simultaneous intervals need at least one estimate")
-    if not 0 < level < 1:
-        raise DataError(f"level must be between 0 and 1, not {level}")
+    if not (isinstance(estimates, Sequence) and estimates and all(isinstance(one, Estimate) for one in estimates)):
+        raise DataError(f"estimates must be a list of at least one Estimate, not {shown(estimates)}")
+    check_number("level", level, above=0, below=1)
+    check_number("draws", draws, least=1, most=LARGEST_COUNT, whole=True)
+    check_seed("seed", seed)
     value = np.array([one.value for one in estimates])
     p_value = np.array([one.test().p_value for one in estimates])
     uncertain = [k for k, one in enumerate(estimates) if one.se > 0]

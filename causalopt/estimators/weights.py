@@ -75,13 +75,7 @@ class WeightedRows:
 
     def ratio(self) -> Float64:
         """Return the ratios, shape [n]; one that no float holds raises `OverlapError` with its log."""
-        largest = float(self.log_ratio.max())
-        if largest > LARGEST_LOG:
-            raise OverlapError(
-                f"the largest log-ratio is {largest:.6g} nats, more than a float can hold as a ratio: "
-                "use a self-normalised estimator (snipw, sndr)"
-            )
-        return np.exp(self.log_ratio)
+        return ratios(self.log_ratio)
 
     def normalized_ratio(self) -> Float64:
         """Ratios divided by their exposure-weighted mean, shape [n] (Hajek weights); see `refuse_single_row`."""
@@ -130,6 +124,17 @@ class WeightedRows:
                     stacklevel=3,
                 )
                 return
+
+
+def ratios(log_ratio: Float64) -> Float64:
+    """Return the ratios, shape [n]; one that no float holds raises `OverlapError` with its log."""
+    largest = float(log_ratio.max(initial=-np.inf))
+    if largest > LARGEST_LOG:
+        raise OverlapError(
+            f"the largest log-ratio is {largest:.6g} nats, more than a float can hold as a ratio: "
+            "use a self-normalised estimator (snipw, sndr)"
+        )
+    return np.exp(log_ratio)
 
 
 def weighted_mean(values: Float64, exposure: Float64) -> float:

@@ -278,11 +278,15 @@ def evaluate(
     check_number("evaluate: draws", draws, least=2, whole=True)
     check_number("evaluate: level", level, above=0, below=1)
     check_seed("evaluate: seed", seed)
+    if without is not None:
+        check_type("evaluate: without", without, (Mapping,), "a mapping from names of covariates to PseudoOutcomes")
+        for name, one in without.items():
+            check_type(f"evaluate: without[{name!r}]", one, (PseudoOutcomes,), "PseudoOutcomes")
     constraints = check_constraints(constraints, data.dataset if isinstance(data, PseudoOutcomes) else data)
     if population is not None:
         check_type("evaluate: population", population, (Population,), "a Population")
     if groups is not None and not isinstance(groups, ReaderGroups):
-        if groups == "found":
+        if isinstance(groups, str) and groups == "found":
             raise ConfigError(
                 "groups that are found come from training rows: pass groups=co.find_groups(policy, train), with the "
                 "pseudo-outcomes of the training rows"

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
+from types import NoneType
 from typing import Self
 
 import numpy as np
@@ -21,7 +22,7 @@ from causalopt.diagnostics.overlap import Overlap
 from causalopt.diagnostics.support import outside_draws
 from causalopt.diagnostics.transport import Transport, transport
 from causalopt.diagnostics.verdict import thin_overlap
-from causalopt.doors import check_number, check_seed
+from causalopt.doors import as_texts, check_number, check_seed, check_type
 from causalopt.errors import ConfigError, DataError, MissingPartError, ModelError, OverlapWarning
 from causalopt.estimators.calibration import CalibratedScores, calibrate_scores, refuse_outside
 from causalopt.estimators.dm import dm
@@ -61,6 +62,10 @@ class JudgeScores:
     scores: Mapping[tuple[str | None, str], float]
     source: str = "the judge's scores"
 
+    def __post_init__(self) -> None:
+        check_type("scores", self.scores, (Mapping,), "a mapping from pairs of prompt and text to scores")
+        check_type("source", self.source, (str,), "a name")
+
     @classmethod
     def from_path(
         cls, path: str | Path, *, text: str = "text", prompt: str | None = None, score: str = "score"
@@ -72,11 +77,16 @@ class JudgeScores:
         DataError
             If a column is missing, a text is empty or has two scores, or a score is not a number.
         """
-        return cls.from_frame(files.read_table(Path(path)), text=text, prompt=prompt, score=score, source=str(path))
+        frame = files.read_table(files.as_path(path))
+        return cls.from_frame(frame, text=text, prompt=prompt, score=score, source=str(path))
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, *, text: str, prompt: str | None, score: str, source: str) -> Self:
         """Take the scores from a table, as `from_path` does; ``source`` is its name in messages."""
+        check_type("frame", frame, (pd.DataFrame,), "a DataFrame")
+        for name, column in (("text", text), ("score", score), ("source", source)):
+            check_type(name, column, (str,), "a name")
+        check_type("prompt", prompt, (str, NoneType), "the name of a column, or None")
         frame, prompt = split_messages(frame, text, prompt, source)
         files.check_texts(frame, [text] if prompt is None else [text, prompt], source)
         if score not in frame:
@@ -95,7 +105,9 @@ class JudgeScores:
         return cls(found, source)
 
     def __call__(self, prompts: Sequence[str] | None, texts: Sequence[str]) -> Float64:
-        pairs = list(zip(repeat(None) if prompts is None else prompts, texts, strict=False))
+        texts = as_texts("texts", texts)
+        asked = repeat(None) if prompts is None else as_texts("prompts", prompts)
+        pairs = list(zip(asked, texts, strict=False))
         missing = next((pair for pair in pairs if pair not in self.scores), None)
         if missing is not None:
             raise DataError(f"{self.source}: has no score of the text {missing[1][:60]!r}: add a row for it")

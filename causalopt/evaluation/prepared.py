@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import NoneType
+from typing import get_args
 
 from causalopt.backends.contracts import Policy
 from causalopt.backends.optimized import OptimizedPolicy
@@ -11,7 +13,7 @@ from causalopt.behavior import behavior_log_prob, behavior_source
 from causalopt.data.dataset import DirectOutcomeDataset
 from causalopt.data.population import Population
 from causalopt.data.seen_rows import refuse_seen_rows
-from causalopt.doors import check_contract, check_type
+from causalopt.doors import check_choice, check_contract, check_number, check_type
 from causalopt.errors import ConfigError
 from causalopt.estimators.names import MARGINALIZED
 from causalopt.evaluation.comparison import compared
@@ -31,6 +33,7 @@ from causalopt.evaluation.policies import (
 )
 from causalopt.evaluation.terms import PolicyTerms, policy_terms
 from causalopt.pseudo_outcome import PseudoOutcomeEstimator, PseudoOutcomes
+from causalopt.signatures import LARGEST_COUNT
 from causalopt.typing import BehaviorPolicy, Float64, Int64
 
 
@@ -105,6 +108,13 @@ def prepare(
     reference_draws: Draws | None = None,
 ) -> Prepared:
     """Fit nuisances, draw texts and weight the rows; the parameters are those of `causalopt.evaluate`."""
+    check_number("draws", draws, least=2, most=LARGEST_COUNT, whole=True)
+    if behavior_policy is not None:
+        check_choice("behavior_policy", behavior_policy, get_args(BehaviorPolicy))
+    if behavior_reference is not None:
+        check_contract("behavior_reference", behavior_reference, ("log_prob", "sample"), "a policy")
+    check_type("reference_draws", reference_draws, (Draws, NoneType), "the draws of an earlier evaluation, or None")
+    check_type("nuisances", nuisances, (PseudoOutcomeEstimator, NoneType), "a PseudoOutcomeEstimator, or None")
     asked = data.dataset if isinstance(data, PseudoOutcomes) else data
     new, old = (_over_choices(as_subject(one), asked) for one in (policy, reference))
     if population is None:

@@ -8,8 +8,10 @@ from typing import TypeVar
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from causalopt.errors import ConfigError, WorkerError
+from causalopt.doors import check_number
+from causalopt.errors import WorkerError
 from causalopt.executors.tasks import Finished, Task, cannot_be_sent
+from causalopt.signatures import LARGEST_COUNT
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -39,8 +41,7 @@ class LocalExecutor:
 
     def __init__(self, processes: int = 1, retries: int = 3) -> None:
         for name, value, least in (("processes", processes, 1), ("retries", retries, 0)):
-            if value < least:
-                raise ConfigError(f"executor.{name} must be at least {least}, not {value}")
+            check_number(f"executor.{name}", value, least=least, most=LARGEST_COUNT, whole=True)
         self.processes = processes
         self.retries = retries
 

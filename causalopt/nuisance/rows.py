@@ -8,9 +8,8 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from causalopt.arrays import as_embeddings, as_matrix, as_vector
+from causalopt.arrays import LARGEST, as_embeddings, as_matrix, as_vector
 from causalopt.data.folds import row_codes
-from causalopt.data.validation import LARGEST_OUTCOME
 from causalopt.errors import DataError
 from causalopt.typing import Array, Embeddings, Float64, Int64
 
@@ -69,7 +68,7 @@ class Rows:
         rated = np.ones(n, dtype=bool) if observed is None else observed
         y = np.where(rated, as_vector("y", y, n), np.nan)
         largest = float(np.abs(y[rated]).max())
-        if largest > 0 and not 1 / LARGEST_OUTCOME < largest < LARGEST_OUTCOME:
+        if largest > 0 and not 1 / LARGEST < largest < LARGEST:
             raise DataError(
                 f"outcomes reach {largest:.3g} in size, and their squares are beyond double precision: give them in "
                 "other units, or correct a code for missing values"
