@@ -153,14 +153,14 @@ def weight_calibration(
     return pd.DataFrame({"moment": moments, "shift": shift[keep], "se": se[keep], "statistic": statistic[keep]})
 
 
-def _names(names: Sequence[str] | None, p: int) -> Sequence[str]:
+def _names(names: Any, p: int) -> Sequence[str]:
     if names is None:
         return [f"covariate {index}" for index in range(p)]
-    names = names.tolist() if isinstance(names, pd.Index | np.ndarray) else names
-    check_strings("names", names, "the names of the covariates")
-    if len(names) != p:
-        raise DataError(f"names has {len(names)} entries for {p} covariates")
-    return names
+    listed: list[str] = names.tolist() if isinstance(names, pd.Index | np.ndarray) else names
+    check_strings("names", listed, "the names of the covariates")
+    if len(listed) != p:
+        raise DataError(f"names has {len(listed)} entries for {p} covariates")
+    return listed
 
 
 def _weighted(s: Any, exposure: Float64) -> Float64:
