@@ -100,7 +100,7 @@ class Sensitivity:
         check_number("null", null)
         check_number("rho", rho, least=-1, most=1)
         if rho == 0:
-            raise ConfigError("rho must be between -1 and 1 and not 0, not 0: such a confounder does no harm")
+            raise ConfigError("rho must not be 0: such a confounder does no harm")
         distance = abs(self.estimate.value - null)
         if level is None:
             if self.max_bias.value == 0:
