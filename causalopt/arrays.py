@@ -15,10 +15,13 @@ LARGEST = 1e75
 """Absolute values must be below this: their fourth powers are computed."""
 
 
-def as_vector(name: str, values: Any, n: int | None = None, *, where: Array | None = None) -> Float64:
+def as_vector(
+    name: str, values: Any, n: int | None = None, *, where: Array | None = None, below: float = LARGEST
+) -> Float64:
     """Return ``values`` as finite float64 of shape [n], or raise `DataError` that names ``name`` and the index.
 
-    Values outside of ``where`` [n] are not looked at, and returned as 0.
+    Values outside of ``where`` [n] are not looked at, and returned as 0. Where ``below`` is infinite, any size is
+    valid: for exposures, whose unit does not matter, and for weights that are truncated.
 
     Examples
     --------
@@ -32,7 +35,7 @@ def as_vector(name: str, values: Any, n: int | None = None, *, where: Array | No
     _check_length(name, len(vector), n)
     if where is not None:
         vector = np.where(where, vector, 0.0)
-    _check_finite(name, vector)
+    _check_finite(name, vector, below)
     return vector
 
 
@@ -84,7 +87,7 @@ def as_exposure(weight: Any, n: int) -> Float64:
     """Return exposures scaled to mean one, shape [n]; None means ones. Negative or all-zero weights are errors."""
     if weight is None:
         return np.ones(n)
-    vector = as_vector("weight", weight, n)
+    vector = as_vector("weight", weight, n, below=np.inf)
     if (vector < 0).any():
         index = int(np.argmax(vector < 0))
         raise DataError(f"weight[{index}] is {vector[index]:g}: weights are exposures and must not be negative")
@@ -136,11 +139,12 @@ def _check_length(name: str, length: int, n: int | None) -> None:
         raise DataError(f"{name} has {length} rows, where the other arrays have {n}")
 
 
-def _check_finite(name: str, values: Array) -> None:
+def _check_finite(name: str, values: Array, below: float = LARGEST) -> None:
     bad = ~np.isfinite(values)
     if bad.any():
         raise DataError(f"{name}{_first(values, bad)}: values must be finite")
-    _check_size(name, values)
+    if below < np.inf:
+        _check_size(name, values)
 
 
 def _check_size(name: str, values: Array, where: Any = True) -> None:
@@ -151,7 +155,8 @@ def _check_size(name: str, values: Array, where: Any = True) -> None:
         return
     bad = (np.abs(values) >= LARGEST) & where
     raise DataError(
-        f"{name}{_first(values, bad)}: values must be below {LARGEST:g} in size, so that their squares can be computed"
+        f"{name}{_first(values, bad)}: values must be below {LARGEST:g} in size, so that their squares can be "
+        "computed: give them in other units"
     )
 
 

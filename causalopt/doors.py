@@ -80,10 +80,14 @@ def check_number(
         )
     if not good:
         bounds = ((least, "at least"), (above, "above"), (most, "at most"), (below, "below"))
-        limits = " and ".join(f"{word} {bound:g}" for bound, word in bounds if bound is not None)
+        limits = " and ".join(f"{word} {_plain(bound)}" for bound, word in bounds if bound is not None)
         of = "of " if limits.startswith("at") else ""
         kind = f"{'whole ' if whole else ''}number{' ' if limits else ''}{of}{limits}"
         raise ConfigError(f"{what} must be a {kind}, not {shown(value)}")
+
+
+def _plain(bound: float) -> str:
+    return f"{int(bound):,}" if bound == int(bound) and abs(bound) < 1e12 else f"{bound:g}"
 
 
 def check_seed(what: str, value: object) -> None:

@@ -303,6 +303,12 @@ ENTRIES: dict[str, Callable[[SimpleNamespace], Call]] = {
     "OptimizedPolicy.load": lambda t: (co.OptimizedPolicy.load, {"directory": t.policy_path}),
     "OptimizedPolicy.summary_rows": method("optimized", "summary_rows"),
     "load_policy": lambda t: (load_policy, {"source": t.policy_path, "cache": None}),
+    "ChoiceSets.listed": lambda t: (co.ChoiceSets.listed, {"candidates": {"Storm": ["It hits", "Roofs fly"]}}),
+    "ChoiceSets.logged": lambda t: (
+        co.ChoiceSets.logged,
+        {"prompts": ["a", "a", "b"], "texts": ["x", "y", "z"], "weight": np.array([1.0, 2.0, 0.5])},
+    ),
+    "Population": lambda t: (co.Population, {"texts": "drawn", "prompts": "fixed"}),
     "PseudoOutcomeEstimator": lambda t: (
         co.PseudoOutcomeEstimator,
         {
@@ -646,6 +652,7 @@ NOT_WALKED = {
         "raises AssertionError with what is wrong",
     ),
     "DirectOutcomeDataset": "made by from_frame and from_path",
+    "ChoiceSets": "made by listed and logged",
     "EXECUTOR": "a constant",
     "IN_PROCESS": "a constant",
 }

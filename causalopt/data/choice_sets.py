@@ -9,6 +9,8 @@ from typing import Self
 
 import numpy as np
 
+from causalopt.arrays import as_vector
+from causalopt.doors import as_texts, check_type
 from causalopt.errors import DataError
 from causalopt.typing import Float64, Int64
 
@@ -62,8 +64,14 @@ class ChoiceSets:
     @classmethod
     def logged(cls, prompts: Sequence[str], texts: Sequence[str], weight: Float64 | None = None) -> Self:
         """Collect the texts that were logged with each prompt, with their total weight (default: number of rows)."""
+        prompts, texts = as_texts("prompts", prompts), as_texts("texts", texts)
+        if len(prompts) != len(texts):
+            raise DataError(f"there are {len(prompts)} prompts for {len(texts)} texts")
+        exposure = np.ones(len(texts)) if weight is None else as_vector("weight", weight, len(texts))
+        if (exposure < 0).any():
+            raise DataError(f"weight[{int(np.argmax(exposure < 0))}] is negative: weights are exposures")
         found: dict[str, dict[str, float]] = {}
-        for prompt, text, one in zip(prompts, texts, np.ones(len(texts)) if weight is None else weight, strict=True):
+        for prompt, text, one in zip(prompts, texts, exposure.tolist(), strict=True):
             own = found.setdefault(prompt, {})
             own[text] = own.get(text, 0.0) + float(one)
         return cls._of(found)
@@ -71,7 +79,10 @@ class ChoiceSets:
     @classmethod
     def listed(cls, candidates: Mapping[str, Sequence[str]]) -> Self:
         """Take the candidates of each prompt from a mapping; none of them was shown."""
-        for prompt, texts in candidates.items():
+        check_type("candidates", candidates, (Mapping,), "a mapping from prompts to lists of texts")
+        as_texts("prompts", list(candidates))
+        for prompt, given in candidates.items():
+            texts = as_texts(f"the candidates of prompt {prompt!r}", given)
             if len(set(texts)) < len(texts):
                 repeated = next(text for i, text in enumerate(texts) if text in texts[:i])
                 raise DataError(f"the candidates of prompt {prompt!r} list {repeated!r} twice")

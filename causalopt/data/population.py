@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from causalopt.errors import ConfigError
+from causalopt.doors import check_choice
 
 Origin = Literal["drawn", "fixed"]
 
@@ -37,8 +37,7 @@ class Population:
 
     def __post_init__(self) -> None:
         for name, origin in (("texts", self.texts), ("prompts", self.prompts)):
-            if origin not in get_args(Origin):
-                raise ConfigError(f"population.{name} must be 'drawn' or 'fixed', not {origin!r}")
+            check_choice(f"population.{name}", origin, get_args(Origin))
 
     def sentence(self, prompts: bool = False) -> str:
         """Describe the population in a sentence; ``prompts`` is whether the data have prompts."""

@@ -152,7 +152,7 @@ class Evaluation(Summarised):
             raise ConfigError('plot needs plotly: pip install "causalopt[plot]"')
         from causalopt.evaluation.plot import interval_plot
 
-        if quantity not in self.estimates:
+        if not (isinstance(quantity, str) and quantity in self.estimates):
             raise ConfigError(f"plot: there is no quantity {shown(quantity)}; there are: {', '.join(self.estimates)}")
         return interval_plot(
             {name: describe(estimate, name, self.level) for name, estimate in self.estimates[quantity].items()},

@@ -155,7 +155,7 @@ def cross_fit(
     rows = Rows.of(x, w, y, weight, group, text_id, prompt_id, prompt_columns, observed)
     n, p = rows.w.shape
     given = {
-        name: as_vector(name, values, n)
+        name: as_vector(name, values, n, below=np.inf)  # weights are truncated below
         for name, values in (("m", m), ("g", g), ("s", s), ("pi", pi))
         if values is not None
     }

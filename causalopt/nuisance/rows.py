@@ -73,7 +73,7 @@ class Rows:
                 f"outcomes reach {largest:.3g} in size, and their squares are beyond double precision: give them in "
                 "other units, or correct a code for missing values"
             )
-        weight = np.ones(n) if weight is None else as_vector("weight", weight, n)
+        weight = np.ones(n) if weight is None else as_vector("weight", weight, n, below=np.inf)
         if (weight < 0).any():
             raise DataError(f"weight is negative at row {int(np.argmax(weight < 0))}: weights are exposures")
         if not 0 <= prompt_columns <= x.shape[1]:

@@ -11,9 +11,13 @@ import pandas as pd
 from scipy.special import logsumexp
 
 from causalopt.backends.finite_policy import FinitePolicy
+from causalopt.doors import check_number, check_seed
 from causalopt.errors import ConfigError, DataError
 from causalopt.simulation.enumerated import EnumeratedWorld, check_dial
 from causalopt.typing import Float32, Float64, Int64
+
+MOST = 1_000_000
+"""Largest number of texts, readers or dimensions, and largest dial; memory ends before."""
 
 LEVEL = 5.0
 """Mean outcome around which the effects are centred, outcome units."""
@@ -112,7 +116,11 @@ class FiniteWorld(EnumeratedWorld):
             ("heterogeneity", heterogeneity),
             ("noise", noise),
         ):
-            check_dial("finite", name, value, 0)
+            check_dial("finite", name, value, 0, MOST)
+        counts = {"texts": texts, "dimensions": dimensions, "covariates": covariates, "readers": readers}
+        for name, count in counts.items():
+            check_number(f"finite world: {name}", count, least=1, most=MOST, whole=True)
+        check_seed("finite world: seed", seed)
         if dimensions < 2 or covariates < 1 or min(texts, readers) <= dimensions + covariates:
             raise ConfigError(
                 "finite world: needs dimensions of at least 2, covariates of at least 1, and more texts and readers "

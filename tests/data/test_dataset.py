@@ -300,7 +300,7 @@ def test_only_tables_are_tables(tmp_path):
 
 @pytest.mark.parametrize("size", [0.0, 1.0, 1.5, 3])
 def test_a_share_that_is_none(frame, size):
-    with pytest.raises(ConfigError, match="test size must lie between 0 and 1"):
+    with pytest.raises(ConfigError, match="test size must be a number above 0 and below 1"):
         DirectOutcomeDataset.from_frame(frame, **ROLES).split(test_size=size)
 
 

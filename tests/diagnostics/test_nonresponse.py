@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from causalopt.errors import DataError
+from causalopt.errors import ConfigError, DataError
 from causalopt.evaluation import nonresponse, snipw
 
 # Every cell of 3 texts and 2 kinds of readers, each as often as p(x | w) says: means over rows are expectations.
@@ -99,5 +99,5 @@ def test_arrays_that_cannot_be_used_are_refused() -> None:
     ):
         with pytest.raises(DataError, match=said):
             nonresponse(difference, *arrays, spread=1.0)
-    with pytest.raises(DataError, match="standard deviation of the outcome must be positive"):
+    with pytest.raises(ConfigError, match="standard deviation of the outcome, must be a number above 0"):
         nonresponse(difference, first, second, s, pi, spread=0.0)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from causalopt.errors import DataError
+from causalopt.errors import ConfigError, DataError
 from causalopt.evaluation import ipw, placebo_assignment, placebo_outcome, snipw
 
 
@@ -112,7 +112,7 @@ def test_bad_input_is_named(study):
         placebo_assignment(study.log_ratio, study.xi, unit=study.texts)
     with pytest.raises(DataError, match=r"s\[0\] is negative"):
         placebo_outcome(study.log_ratio, study.xi, s=np.append(-1.0, np.ones(study.n - 1)))
-    with pytest.raises(DataError, match="repeats"):
+    with pytest.raises(ConfigError, match="repeats"):
         placebo_assignment(study.log_ratio, study.xi, repeats=0)
 
 

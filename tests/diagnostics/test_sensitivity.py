@@ -156,7 +156,7 @@ def test_no_residual_variance_leaves_nothing_to_hide():
 
 def test_bad_input_is_named(study):
     ours = prepared(study.log_ratio, study.xi)
-    with pytest.raises(ConfigError, match="cf_d < 1"):
+    with pytest.raises(ConfigError, match="cf_d must be a number of at least 0 and below 1"):
         ours.bounds(0.1, 1.0)
     with pytest.raises(ConfigError, match="rho"):
         ours.robustness_value(rho=0.0)

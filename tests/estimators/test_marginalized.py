@@ -211,7 +211,7 @@ def test_bad_input_is_named():
         marginal_log_ratio(x, x[:, :2])
     with pytest.raises(DataError, match="5 folds cannot be made of 1 groups"):
         marginal_log_ratio(x, x, group=np.zeros(20))
-    with pytest.raises(DataError, match=r"x_policy\[\(0, 1\)\] is nan"):
+    with pytest.raises(DataError, match=r"x_policy\[0, 1\] is nan"):
         marginal_log_ratio(x, np.array([[0.0, np.nan, 0.0]]))
     with pytest.raises(DataError, match="x_policy 0"):
         marginal_log_ratio(x, np.empty((0, 3)))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from causalopt.errors import DataError
+from causalopt.errors import ConfigError, DataError
 from causalopt.estimators.simultaneous import correlation
 from causalopt.evaluation import Estimate, dm, simultaneous, sndr, snipw
 
@@ -119,11 +119,11 @@ def test_a_number_known_exactly_does_not_widen_the_others():
 
 def test_what_cannot_be_combined_is_refused():
     rng = np.random.default_rng(8)
-    with pytest.raises(DataError, match="at least one estimate"):
+    with pytest.raises(DataError, match="at least one Estimate"):
         simultaneous([])
     with pytest.raises(DataError, match="different rows"):
         simultaneous([*means(rng.normal(size=(5, 1))), *means(rng.normal(size=(6, 1)))])
-    with pytest.raises(DataError, match="level must be"):
+    with pytest.raises(ConfigError, match="level must be"):
         simultaneous(means(rng.normal(size=(5, 1))), level=1.0)
 
 

@@ -138,7 +138,7 @@ def _lose(item: int) -> int:
 
 @pytest.mark.parametrize("settings", [{"processes": 0}, {"retries": -1}])
 def test_a_setting_out_of_range_is_named(settings: dict[str, int]) -> None:
-    with pytest.raises(ConfigError, match=rf"^executor.{next(iter(settings))} must be at least"):
+    with pytest.raises(ConfigError, match=rf"^executor.{next(iter(settings))} must be a whole number of at least"):
         plugins.executors.create({"name": "local", **settings})
 
 

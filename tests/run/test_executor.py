@@ -33,7 +33,7 @@ def test_the_default_is_this_process() -> None:
     ("executor", "message"),
     [
         ("rey", "no executor is called 'rey'.*there are: local"),
-        ({"processes": 0}, "^executor.processes must be at least 1, not 0"),
+        ({"processes": 0}, "^executor.processes must be a whole number of at least 1 .*, not 0"),
         ({"process": 2}, "executor 'local' has no setting 'process' .did you mean 'processes'"),
     ],
 )

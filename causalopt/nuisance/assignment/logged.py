@@ -74,7 +74,7 @@ class LoggedAssignment:
                 f"column behavior_log_prob ({n} rows of {texts} texts are too few to take it from the rows), or fit a "
                 "model in its place, such as gaussian"
             )
-        share = np.ones(n) if weight is None else as_vector("weight", weight, n)
+        share = np.ones(n) if weight is None else as_vector("weight", weight, n, below=np.inf)
         # In log space, relative to the largest term of each text.
         top = np.full(texts, -np.inf)
         np.maximum.at(top, codes, -conditional)
