@@ -110,7 +110,9 @@ class SamplingSettings(Section):
     """How texts are drawn; always from the policy itself (temperature 1, no top-k, no top-p)."""
 
     engine: Literal["transformers", "vllm"] = "transformers"
-    batch_size: int = Field(64, ge=1)
+    batch_size: int | None = Field(
+        None, ge=1, description="texts drawn at one time, which changes none; by default as many as memory should hold"
+    )
     max_new_tokens: int = Field(128, ge=1, description="tokens of a text with its end; longer draws are drawn again")
     rounds: int = Field(4, ge=1, description="draws of one text before it is kept cut off, with a warning")
 

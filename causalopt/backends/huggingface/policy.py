@@ -32,6 +32,7 @@ from causalopt.language_models.kernels.attention import on_any_machine
 from causalopt.language_models.kernels.lora import use_fused_lora
 from causalopt.language_models.kernels.matmul import fast_products
 from causalopt.language_models.load import BASE, BASE_DIGEST, load_model, portable_name
+from causalopt.language_models.memory import in_parts_that_fit
 from causalopt.language_models.prefix_cache import kept, kept_ids, tokenizer_digest, weights_digest
 from causalopt.language_models.quantization import quantization_of
 from causalopt.language_models.quiet import quiet_transformers
@@ -361,10 +362,17 @@ class HuggingFacePolicy:
     def _score(self, sequences: Sequence[Tokens]) -> list[float]:
         scores = [0.0] * len(sequences)
         buckets = length_buckets([len(sequence.ids) for sequence in sequences], self._scorer.max_tokens)
+
+        def compute(part: list[int]) -> list[float]:
+            batch = {name: ids.to(self.model.device) for name, ids in pack([sequences[i] for i in part]).items()}
+            found: list[float] = self._scorer.log_prob(**batch).tolist()
+            return found
+
         for bucket in track(buckets, "scoring texts"):
-            batch = {name: part.to(self.model.device) for name, part in pack([sequences[i] for i in bucket]).items()}
-            for i, score in zip(bucket, self._scorer.log_prob(**batch).tolist(), strict=True):
-                scores[i] = score
+            fix = "lower backend.max_length"
+            for part, found in in_parts_that_fit(bucket, len(bucket), compute, "scoring texts", fix):
+                for i, score in zip(part, found, strict=True):
+                    scores[i] = score
         return scores
 
     def _save_adapter(self, directory: Path) -> None:

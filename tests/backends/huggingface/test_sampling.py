@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from toy_policies import TEXTS
 from transformers import GenerationConfig
 
 from causalopt.backends.huggingface import HuggingFaceBackend, HuggingFacePolicy
-from causalopt.errors import ConfigError, DataError, ModelError, TruncationWarning
+from causalopt.errors import CausalOptWarning, ConfigError, DataError, ModelError, TruncationWarning
 from causalopt.language_models import sampling as sampling_module
 from causalopt.language_models.load import prepare
 from causalopt.language_models.sampling import generate
@@ -53,7 +54,7 @@ def test_the_likeliest_texts_are_those_of_transformers(
     )
     expected = [ids[: ids.index(end) + 1] if end in ids else ids for ids in output[:, width:].tolist()]
     assert len({len(ids) for ids in expected}) > 1
-    monkeypatch.setattr(sampling_module, "_drawn", lambda logits, temperature: logits.argmax(-1))
+    monkeypatch.setattr(sampling_module, "_drawn", lambda logits, *_: logits.argmax(-1))
     limits = {"ends": [end], "max_new_tokens": 12, "max_length": 64, "batch_size": 400, "generator_seed": 0}
     assert generate(letters.model, heads, **limits) == expected
 
@@ -76,8 +77,8 @@ def test_tokens_are_drawn_in_proportion(entries: int) -> None:
     rng = np.random.default_rng(entries)
     logits = rng.normal(size=entries, scale=2.0)
     logits[rng.permutation(entries)[: entries // 3]] = -np.inf
-    torch.manual_seed(0)
-    drawn = sampling_module._drawn(torch.tensor(logits, dtype=torch.float32).repeat(20_000, 1), 1.0).numpy()
+    uniform = torch.from_numpy(rng.random((20_000, 2)))
+    drawn = sampling_module._drawn(torch.tensor(logits, dtype=torch.float32).repeat(20_000, 1), 1.0, uniform).numpy()
     counts, expected = np.bincount(drawn, minlength=entries), 20_000 * np.exp(logits) / np.exp(logits).sum()
     assert counts[np.isneginf(logits)].sum() == 0
     common = expected >= 5
@@ -182,6 +183,49 @@ def test_left_padding_changes_nothing(letters: HuggingFacePolicy) -> None:
     alone = generate(letters.model, [short] * 1000, **limits)
     beside = generate(letters.model, [short] * 999 + [long], **limits)
     assert alone[:999] == beside[:999]
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, None])
+def test_a_text_does_not_depend_on_its_company(letters: HuggingFacePolicy, batch_size: int | None) -> None:
+    """Also where the limit of one prompt's text is not that of another's."""
+    heads = letters.codec.encode_prompts(["a", "abab", "b" * 20, "bb"] * 10, 40)
+    limits = {"ends": [letters.codec.end], "max_new_tokens": 20, "max_length": 24, "generator_seed": 3}
+    together = generate(letters.model, heads, batch_size=40, **limits)
+    assert generate(letters.model, heads, batch_size=batch_size, **limits) == together
+    rooms = [min(20, 24 - len(head)) for head in heads]
+    assert all(len(ids) <= room for ids, room in zip(together, rooms, strict=True))
+    assert any(len(ids) == room and ids[-1] != letters.codec.end for ids, room in zip(together, rooms, strict=True))
+    assert len(set(map(tuple, together[::4]))) > 3  # the same prompt again is continued by other random numbers
+
+
+def out_of_memory_above(most: int, compute: Any, size: Any) -> Any:
+    """Stand for a GPU that has memory for ``most`` texts."""
+
+    def limited(*args: Any, **kwargs: Any) -> Any:
+        if size(args, kwargs) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return compute(*args, **kwargs)
+
+    return limited
+
+
+def test_a_batch_that_does_not_fit_is_halved(letters: HuggingFacePolicy, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = letters.sample(None, 30, seed=2)
+    texts = ["ab" * k for k in range(1, 9)]
+    scores = letters.log_prob(None, texts)
+    draw = sampling_module._draw
+    monkeypatch.setattr(sampling_module, "_draw", out_of_memory_above(8, draw, lambda args, _: len(args[2])))
+    with pytest.warns(CausalOptWarning, match=r"drawing texts: the GPU has no memory for 30 texts .* 7 at a time"):
+        assert letters.sample(None, 30, seed=2) == expected
+    monkeypatch.setattr(sampling_module, "_draw", out_of_memory_above(0, draw, lambda args, _: len(args[2])))
+    with pytest.raises(ModelError, match=r"no memory for a single text; lower backend.sampling.max_new_tokens"):
+        letters.sample(None, 3, seed=2)
+    scorer = letters._scorer
+    limited = out_of_memory_above(3, scorer.log_prob, lambda _, batch: len(batch["length"]))
+    monkeypatch.setattr(scorer, "log_prob", limited)
+    with pytest.warns(CausalOptWarning, match="scoring texts: the GPU has no memory"):
+        found = letters.log_prob(None, texts)
+    np.testing.assert_allclose(found, scores, atol=1e-5)
 
 
 def test_endless_texts_are_cut_with_a_warning(reference: HuggingFacePolicy) -> None:
