@@ -448,6 +448,9 @@ class PseudoOutcomeEstimator(BaseEstimator):  # type: ignore[misc]
         if self.max_weight != np.inf:  # which truncates nothing
             check_number("PseudoOutcomeEstimator: max_weight", self.max_weight, above=1)
         check_seed("PseudoOutcomeEstimator: seed", self.seed)
+        if outcome_data is not None:
+            wanted = "another DirectOutcomeDataset, or None"
+            check_type("fit_transform: outcome_data", outcome_data, (DirectOutcomeDataset,), wanted)
         others = [] if outcome_data is None else [outcome_data]
         executor: Executor = plugins.executors.create(self.executor)
         embedder = self._embedder([dataset, *others])

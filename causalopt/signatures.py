@@ -15,6 +15,8 @@ from causalopt.suggestion import did_you_mean
 
 MOST_SEED = 2**32 - 1
 """Largest seed that every library takes."""
+MOST_PER_ROW = 10_000
+"""Largest number of texts drawn for each row."""
 LARGEST_COUNT = 2**31 - 1
 LARGEST_NUMBER = 1e100
 

@@ -45,7 +45,7 @@ def test_a_file_is_no_data_and_a_name_no_policy(data: co.DirectOutcomeDataset) -
 
 
 @pytest.mark.parametrize(("name", "value", "said"), [
-    ("per_row", 0, "per_row must be a whole number of at least 1, not 0"),
+    ("per_row", 0, "per_row must be a whole number of at least 1 and at most 10,000, not 0"),
     ("per_row", 1.5, "per_row must be a whole number"),
     ("seed", -1, "seed must be a whole number from 0 to 4294967295, not -1"),
     ("seed", "x", "seed must be a whole number"),

@@ -32,6 +32,8 @@ from causalopt.embedding import CachedEmbedder, embed, embed_repeated
 from causalopt.embedding.tfidf import TfidfSvdEmbedder
 from causalopt.errors import CausalOptError, CausalOptWarning
 from causalopt.executors import LocalExecutor
+from causalopt.judges.answers import Answer, AnswerFile, Asked
+from causalopt.run.survey import SurveyColumns, survey
 
 MODULES = ("causalopt", "causalopt.evaluation", "causalopt.simulation", "causalopt.testing", "causalopt.embedding",
            "causalopt.backends", "causalopt.executors")  # fmt: skip
@@ -433,6 +435,20 @@ def prepared(folder: Path) -> SimpleNamespace:
     t.frame.drop_duplicates("text").to_csv(t.scores_path, index=False)
     t.pseudo_path = folder / "pseudo.parquet"
     t.pseudo.save(t.pseudo_path)
+    t.answers_path = folder / "answers.jsonl"
+    for k, order in enumerate(("AB", "BA") * 3):
+        answer = Answer(k / 5, "A, as it is warmer – ü")
+        AnswerFile(t.answers_path, pairs=3).add(Asked("outcome", k // 2, order), answer)
+    t.survey_path = folder / "survey.csv"
+    votes = [(item, rater, "AB"[(item + rater) % 2]) for item in range(6) for rater in range(3)]
+    pd.DataFrame(votes, columns=["item", "rater", "answer"]).to_csv(t.survey_path, index=False)
+    t.chats_path = folder / "chats.jsonl"
+    asked = [{"role": "user", "content": "Is it warm?"}]
+    chats = [{"messages": [*asked, {"role": "assistant", "content": text}], "stars": k} for k, text in enumerate("abc")]
+    pd.DataFrame(chats).to_json(t.chats_path, orient="records", lines=True)
+    t.turns_path = folder / "turns.csv"
+    turns = [(k, role, f"turn {k}", k) for k in range(4) for role in ("user", "assistant")]
+    pd.DataFrame(turns, columns=["conversation", "role", "text", "outcome"]).to_csv(t.turns_path, index=False)
     t.hf = t.frame
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CausalOptWarning)
@@ -663,8 +679,6 @@ SLOW = (
 """Entries whose calls take long when they succeed: a few mutations of each argument."""
 TELLING = ("a word", "markup", "minus one", "nan", "10**40", "a matrix", "an object", "array complex", "array short",
            "array with nan", "array huge", "array masked")  # fmt: skip
-UNWALKED_SLOW = ("evaluate_with_judge", "find_groups", "optimize", "HuggingFaceBackend",
-                 "PseudoOutcomeEstimator.fit_transform")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -683,7 +697,7 @@ def test_every_public_callable_has_an_entry() -> None:
     assert public - walked - set(NOT_WALKED) == set()
 
 
-@pytest.mark.parametrize("name", [name for name in ENTRIES if name not in UNWALKED_SLOW])
+@pytest.mark.parametrize("name", ENTRIES)
 def test_what_is_ill_formed_is_one_line(name: str, made: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(made.folder)
     call, valid = ENTRIES[name](made)
@@ -703,6 +717,10 @@ def test_what_is_ill_formed_is_one_line(name: str, made: SimpleNamespace, monkey
 @pytest.mark.parametrize(("file", "read"), [
     ("pseudo_path", co.PseudoOutcomes.load),
     ("scores_path", lambda path: co.JudgeScores.from_path(path, score="y")),
+    ("answers_path", lambda path: AnswerFile(path, pairs=3)),
+    ("survey_path", lambda path: survey(path, SurveyColumns(item="item"))),
+    ("chats_path", lambda path: co.DirectOutcomeDataset.from_jsonl(path, text="messages", outcome="stars")),
+    ("turns_path", lambda path: co.DirectOutcomeDataset.from_csv(path, conversation="conversation")),
 ])  # fmt: skip
 def test_a_damaged_file_is_one_line(
     file: str, read: Callable[[Path], Any], made: SimpleNamespace, tmp_path: Path

@@ -192,6 +192,8 @@ def _gwet(codes: Float64, categories: Sequence[Any], scale: Scale, level: float)
         from irrCAC.raw import CAC
     except ImportError:
         raise _LeftOutError("it is computed by irrCAC, which is not installed: pip install --no-deps irrCAC") from None
+    if ((~np.isnan(codes)).sum(axis=1) >= 2).sum() < 2:
+        raise _LeftOutError("one item has the answers of two raters, and its error needs two such items")
     weights = {"nominal": "identity", "ordinal": "ordinal", "interval": "quadratic"}[scale]
     # Without categories irrCAC takes a missing answer for one under pandas 3; and it knows levels from 0.9 to 0.99.
     raters = CAC(

@@ -10,9 +10,11 @@ from causalopt.backends.contracts import Policy
 from causalopt.backends.optimized import OptimizedPolicy
 from causalopt.data.covariates import levels_of
 from causalopt.data.reader_groups import Condition, ReaderGroup, ReaderGroups
+from causalopt.doors import check_contract, check_number, check_seed, check_type
 from causalopt.errors import ConfigError
-from causalopt.evaluation.policies import Draws, LoggedPolicy, as_subject, context_rows
+from causalopt.evaluation.policies import NOT_CALLED, Draws, LoggedPolicy, as_subject, context_rows
 from causalopt.pseudo_outcome import PseudoOutcomes
+from causalopt.signatures import LARGEST_COUNT
 from causalopt.typing import Array, Float64, Int64
 
 MOST_LEAVES = 4
@@ -59,11 +61,17 @@ def find_groups(
     ConfigError
         If the rows have no covariates, or there is no reference.
     """
+    check_type("find_groups: train", train, (PseudoOutcomes,), "the PseudoOutcomes of the training rows")
+    check_number("find_groups: draws", draws, least=1, most=LARGEST_COUNT, whole=True)
+    check_seed("find_groups: seed", seed)
     data = train.dataset
     if reference is None and isinstance(policy, OptimizedPolicy):
         reference = policy.reference
     if reference is None:
         raise ConfigError("find_groups needs reference=, the policy to compare with")
+    for name, one in (("policy", policy), ("reference", reference)):
+        if not isinstance(one, NOT_CALLED):
+            check_contract(f"find_groups: {name}", one, ["log_prob", "sample"], "a policy")
     if not data.covariates.shape[1]:
         raise ConfigError(
             f"{data.source}: groups of readers need covariates, and none are named: add them to data.covariates"

@@ -22,7 +22,7 @@ from causalopt.diagnostics.overlap import Overlap
 from causalopt.diagnostics.support import outside_draws
 from causalopt.diagnostics.transport import Transport, transport
 from causalopt.diagnostics.verdict import thin_overlap
-from causalopt.doors import as_texts, check_number, check_seed, check_type
+from causalopt.doors import as_texts, check_choice, check_number, check_seed, check_type
 from causalopt.errors import ConfigError, DataError, MissingPartError, ModelError, OverlapWarning
 from causalopt.estimators.calibration import CalibratedScores, calibrate_scores, refuse_outside
 from causalopt.estimators.dm import dm
@@ -266,8 +266,7 @@ def evaluate_with_judge(
     True
     """
     reference = check_two("evaluate_with_judge", policy, reference, data)
-    if estimator not in ESTIMATORS:
-        raise ConfigError(f"evaluate_with_judge: estimator must be one of {', '.join(ESTIMATORS)}, not {estimator!r}")
+    check_choice("evaluate_with_judge: estimator", estimator, ESTIMATORS)
     if not callable(judge):
         raise ConfigError("evaluate_with_judge: judge must be a function of prompts and texts, or JudgeScores")
     check_number("evaluate_with_judge: draws", draws, least=2, whole=True)

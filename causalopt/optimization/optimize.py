@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from causalopt.backends.contracts import Backend, Callback, CheckpointRule, Poli
 from causalopt.backends.optimized import OptimizedPolicy
 from causalopt.behavior import behavior_log_prob, embedding_log_prob
 from causalopt.data.constraint import Constraint, check_constraints
-from causalopt.doors import check_contract, check_number, check_seed, check_type
+from causalopt.doors import as_path, check_choice, check_contract, check_number, check_seed, check_type
 from causalopt.errors import ConfigError, MissingPartError
 from causalopt.objectives.contract import OBJECTIVE, Objective
 from causalopt.optimization.correlations import CORRELATIONS, check_correlations
@@ -24,6 +24,7 @@ from causalopt.optimization.penalty import penalised
 from causalopt.optimization.problem import draw_samples, policy_problem
 from causalopt.output import check_new_folder
 from causalopt.pseudo_outcome import PseudoOutcomes
+from causalopt.signatures import MOST_PER_ROW, shown
 from causalopt.typing import BehaviorPolicy
 
 TARGET_DRAWS = 1000
@@ -112,7 +113,7 @@ def optimize(
     check_contract("optimize: objective", maximand, OBJECTIVE, "an objective (see objectives.contract.BaseObjective)")
     maker: Backend = plugins.backends.create(backend)
     check_contract("optimize: backend", maker, ("reference", "fit"), "a backend")
-    check_number("optimize: per_row", per_row, least=1, whole=True)
+    check_number("optimize: per_row", per_row, least=1, most=MOST_PER_ROW, whole=True)
     check_seed("optimize: seed", seed)
     if target_kl is not None:
         check_number("optimize: target_kl", target_kl, above=0)
@@ -122,8 +123,14 @@ def optimize(
     correlations = check_correlations("optimize: correlations", correlations) if constraints else ()
     if constraints and choose is None:
         raise ConfigError("optimize: constraints need choose=, rows that show which policies keep them")
+    if behavior_policy is not None:
+        check_choice("optimize: behavior_policy", behavior_policy, get_args(BehaviorPolicy))
+    check_type("optimize: callbacks", callbacks, (Sequence,), "a list of functions")
+    for callback in callbacks:
+        if not callable(callback):
+            raise ConfigError(f"optimize: callbacks must be functions of an event and metrics, not {shown(callback)}")
     if directory is not None:
-        directory = Path(directory)
+        directory = as_path("optimize: directory", directory)
         check_new_folder(directory)
     if reference is not None:
         check_contract("optimize: reference", reference, ("log_prob", "sample"), "a policy")

@@ -18,7 +18,7 @@ from causalopt.run.comparison_config import ComparisonConfig, are_folder_names
 from causalopt.run.rows_config import DataConfig, OutcomeDataConfig
 from causalopt.run.settings import FilePath, NamedPart, Number, Section, Whole
 from causalopt.run.strict_yaml import read_yaml
-from causalopt.signatures import MOST_SEED, shown
+from causalopt.signatures import MOST_PER_ROW, MOST_SEED, shown
 from causalopt.suggestion import did_you_mean
 from causalopt.typing import BehaviorPolicy
 
@@ -48,7 +48,7 @@ class CrossFittingConfig(Section):
 class SamplesConfig(Section):
     """Texts drawn from the reference policy for the g term."""
 
-    per_row: Whole = Field(2, ge=1, le=10_000)
+    per_row: Whole = Field(2, ge=1, le=MOST_PER_ROW)
     pool: Whole | None = Field(None, ge=1, description="without prompts: distinct texts drawn, shared by the rows")
     max_new_tokens: Whole = Field(64, ge=1)
 

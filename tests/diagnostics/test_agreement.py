@@ -97,5 +97,7 @@ def test_what_cannot_be_measured_is_said() -> None:
         agreement(pd.DataFrame({"a": ["x", "y"], "b": ["x", "x"]}), "interval")
     with pytest.raises(ConfigError, match="nominal, ordinal, interval"):
         agreement(FOUR, "cardinal")
+    single = agreement(pd.DataFrame({"ann": ["yes", "no"], "bob": ["no", None]}))
+    assert "needs two such items" in single.left_out["Gwet's AC"]
     assert "equally many" in agreement(FOUR).left_out["Fleiss' kappa"]
     assert "needs 5" in agreement(SHROUT_FLEISS.iloc[:3], "interval").left_out["ICC"]

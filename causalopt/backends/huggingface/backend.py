@@ -30,7 +30,7 @@ from causalopt.backends.huggingface.rehearsal import rehearse_adapter, rehearse_
 from causalopt.backends.huggingface.trainer import ObjectiveTrainer
 from causalopt.backends.huggingface.window import check_window, rows_to_repeat, with_enough_updates
 from causalopt.data.population import DRAWN
-from causalopt.doors import check_number, check_type
+from causalopt.doors import check_choice, check_number, check_type
 from causalopt.errors import ConfigError, DataError, ModelError
 from causalopt.language_models import scratch
 from causalopt.language_models.in_memory import taken_over
@@ -66,6 +66,7 @@ from causalopt.messages import readable
 from causalopt.objectives.contract import Objective
 from causalopt.objectives.probes import weighs_by_ratio
 from causalopt.processes import shared
+from causalopt.signatures import shown
 from causalopt.typing import Float64
 
 UNLIMITED = 10**9
@@ -178,16 +179,13 @@ class HuggingFaceBackend:
             raise ConfigError("backend.attn_implementation: a model in memory has its own; load it with this one")
         if isinstance(model, str) and model.startswith("scratch:") and model != scratch.NAME:
             raise ConfigError(f"backend.model: no model from scratch is called {model!r}; there is {scratch.NAME!r}")
-        if dtype not in ("auto", "float32", "bfloat16"):
-            raise ConfigError(f"backend.dtype must be auto, float32 or bfloat16, not {dtype!r}")
-        if on_long_text not in ("error", "truncate"):
-            raise ConfigError(f"backend.on_long_text must be error or truncate, not {on_long_text!r}")
-        if chat_template not in (True, False, "auto"):
-            raise ConfigError(f"backend.chat_template must be true, false or auto, not {chat_template!r}")
+        check_choice("backend.dtype", dtype, ["auto", "float32", "bfloat16"])
+        check_choice("backend.on_long_text", on_long_text, ["error", "truncate"])
+        if not (isinstance(chat_template, bool) or (isinstance(chat_template, str) and chat_template == "auto")):
+            raise ConfigError(f"backend.chat_template must be true, false or auto, not {shown(chat_template)}")
         if system_prompt is not None:
             check_type("backend.system_prompt", system_prompt, (str,), "a text")
-        if tokenization not in ("apart", "together"):
-            raise ConfigError(f"backend.tokenization must be apart or together, not {tokenization!r}")
+        check_choice("backend.tokenization", tokenization, ["apart", "together"])
         if max_length is not None:
             check_number("backend.max_length", max_length, least=3, whole=True)
         if min_updates is not None:
@@ -204,11 +202,11 @@ class HuggingFaceBackend:
         self.trainer_class = trainer_class or ObjectiveTrainer
         self.lora = None
         if lora is not False:
-            self.lora = {**LORA, **check_lora(lora or {}, "backend.lora")}
+            self.lora = {**LORA, **check_lora({} if lora is None else lora, "backend.lora")}
             self.lora = {"lora_alpha": 2 * self.lora["r"], **self.lora}
         self.training = {
             **(TINY_TRAINING if model == scratch.NAME else ADAPTER_TRAINING),
-            **check_training(training or {}, "backend.training"),
+            **check_training({} if training is None else training, "backend.training"),
         }
         if min_updates is None:
             min_updates = FEWEST_UPDATES if {"num_train_epochs", "max_steps"}.isdisjoint(training or {}) else 0
@@ -237,6 +235,7 @@ class HuggingFaceBackend:
             if model == scratch.NAME or self.lora is None:
                 raise ConfigError("backend.quantization: 4-bit weights cannot be trained: name a model, and use lora")
         self._base: CausalLM | None = None
+        check_type("backend.callbacks", callbacks, (Sequence,), "a list of TrainerCallbacks")
         self.callbacks = tuple(callbacks)
         for callback in self.callbacks:
             check_type("each of backend.callbacks", callback, (TrainerCallback,), "a TrainerCallback")
