@@ -156,7 +156,7 @@ def test_scores_from_a_file(tmp_path) -> None:
 def test_errors() -> None:
     with pytest.raises(ConfigError, match="needs reference="):
         evaluated(listed(1.0), reference=None)
-    with pytest.raises(ConfigError, match="estimator must be one of balance, sndr"):
+    with pytest.raises(ConfigError, match="estimator must be 'balance', 'sndr'"):
         evaluated(listed(1.0), estimator="snipw")
     with pytest.raises(ConfigError, match="judge must be a function"):
         evaluated(listed(1.0), judge=3)

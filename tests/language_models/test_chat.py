@@ -366,7 +366,7 @@ def test_an_answer_may_be_begun(tmp_path: Path) -> None:
 
 
 def test_bad_settings() -> None:
-    with pytest.raises(ConfigError, match=r"backend\.tokenization must be apart or together, not 'both'"):
+    with pytest.raises(ConfigError, match=r"backend\.tokenization must be 'apart' or 'together', not 'both'"):
         HuggingFaceBackend(tokenization="both")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"backend\.chat_template_kwargs must be a mapping of settings, not 'x'"):
         HuggingFaceBackend(chat_template_kwargs="x")  # type: ignore[arg-type]
