@@ -184,7 +184,8 @@ def as_positions(name: str, values: Any, n: int) -> Int64:
     if len(chosen) and chosen.dtype.kind not in "iu":
         raise DataError(f"{name} must hold positions, which are whole numbers, or be a mask, not {chosen.dtype.name}")
     if len(chosen) and not (-n <= chosen.min() and chosen.max() < n):
-        raise DataError(f"{name} holds the position {chosen.max()}, and there are {n} rows")
+        wrong = chosen.max() if chosen.max() >= n else chosen.min()
+        raise DataError(f"{name} holds the position {wrong}, and there are {n} rows")
     return chosen.astype(np.int64)
 
 

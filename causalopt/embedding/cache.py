@@ -99,8 +99,6 @@ class CachedEmbedder:
         unseen = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._known}
         if unseen:
             vectors = np.asarray(self.embedder.transform(list(unseen.values())), dtype=np.float32)
-            if not texts:
-                return vectors
             self._keep(self._folder, list(unseen), vectors)
         return np.stack([self._known[key] for key in keys])
 

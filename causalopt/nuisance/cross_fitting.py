@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from causalopt import plugins
-from causalopt.arrays import as_vector
+from causalopt.arrays import LARGEST, as_vector
 from causalopt.data.folds import external_folds, group_folds
 from causalopt.errors import CausalOptWarning, ConfigError, DataError, OverlapWarning, TruncationWarning
 from causalopt.executors import Executor
@@ -155,8 +155,13 @@ def cross_fit(
     rows = Rows.of(x, w, y, weight, group, text_id, prompt_id, prompt_columns, observed)
     n, p = rows.w.shape
     given = {
-        name: as_vector(name, values, n, below=np.inf)  # weights are truncated below
-        for name, values in (("m", m), ("g", g), ("s", s), ("pi", pi))
+        name: as_vector(name, values, n, below=largest)
+        for name, values, largest in (
+            ("m", m, LARGEST),
+            ("g", g, LARGEST),
+            ("s", s, np.inf),  # truncated at max_weight
+            ("pi", pi, LARGEST),
+        )
         if values is not None
     }
     if p and ("m" in given) != ("g" in given):
